@@ -1,0 +1,45 @@
+"""Tokenizers and attention twice: a pure-Python textbook and a compiled twin, proved equal.
+
+The names here come from the best backend there is, topic by topic; `backends` says which. Import
+`fastllm.reference` or `fastllm.fast` to choose one yourself.
+"""
+
+from importlib import metadata
+from typing import Any
+
+from fastllm import _backend
+from fastllm._backend import backends
+from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.char import CharTokenizer
+from fastllm.tokenizers.word import WordTokenizer
+
+__version__ = metadata.version("fastllm-kernels")
+
+BytePairEncoder = _backend.bpe.BytePairEncoder
+decode = _backend.bpe.decode
+encode = _backend.bpe.encode
+merge = _backend.bpe.merge
+split = _backend.bpe.split
+train = _backend.bpe.train
+scaled_dot_product_attention = _backend.attention.scaled_dot_product_attention
+self_attention = _backend.attention.self_attention
+softmax = _backend.attention.softmax
+
+__all__ = [
+    "BPETokenizer",
+    "BytePairEncoder",
+    "CharTokenizer",
+    "WordTokenizer",
+    "__version__",
+    "backends",
+    "decode",
+    "encode",
+    "fast",
+    "merge",
+    "reference",
+    "scaled_dot_product_attention",
+    "self_attention",
+    "softmax",
+    "split",
+    "train",
+]

@@ -1,0 +1,56 @@
+"""The only place that chooses a backend, and says why.
+
+``FASTLLM_BACKEND`` is read once, at import:
+
+``auto`` (the default)
+    the compiled kernels, topic by topic; the reference where a kernel is missing;
+``fast``
+    the compiled kernels, or an ImportError that says what is missing;
+``reference``
+    the pure-Python textbook for everything.
+"""
+
+import importlib
+import os
+from types import ModuleType
+
+TOPICS = ("bpe", "attention")
+CHOICES = ("auto", "fast", "reference")
+
+
+def _choose(topic: str, choice: str) -> tuple[ModuleType, str]:
+    """The module that serves `topic`, and the word `backends` has for it."""
+    if choice != "reference":
+        try:
+            return importlib.import_module(f"fastllm.fast.{topic}"), "fast"
+        except ImportError as error:
+            if choice == "fast":
+                raise
+            reason = f"reference ({error})"
+    else:
+        reason = "reference (FASTLLM_BACKEND=reference)"
+    return importlib.import_module(f"fastllm.reference.{topic}"), reason
+
+
+_choice = os.environ.get("FASTLLM_BACKEND", "auto")
+if _choice not in CHOICES:
+    raise ValueError(f"FASTLLM_BACKEND must be auto, fast or reference, not {_choice!r}")
+
+bpe, _bpe_reason = _choose("bpe", _choice)
+attention, _attention_reason = _choose("attention", _choice)
+
+
+def backends() -> dict[str, str]:
+    """Which backend serves each topic, and why when it is not the fast one.
+
+    Returns
+    -------
+    dict
+        Topic to ``"fast"``, or to ``"reference (reason)"``.
+
+    Examples
+    --------
+    >>> sorted(backends())
+    ['attention', 'bpe']
+    """
+    return {"bpe": _bpe_reason, "attention": _attention_reason}

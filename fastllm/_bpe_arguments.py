@@ -1,0 +1,215 @@
+"""Argument checks of the byte-pair functions, shared so that both backends raise the same errors."""
+
+import operator
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, SupportsIndex
+
+TIE_BREAKS = ("lowest-ids", "huggingface", "first-seen")
+MISSING_BYTES = ("raise", "drop")
+MAX_ID = 2**31 - 1
+
+# Hugging Face numbers the 256 bytes by the characters ByteLevel shows them as: first the bytes that
+# are printable in Latin-1, then the others.
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+BYTE_LEVEL_ORDER = bytes(_PRINTABLE + [b for b in range(256) if b not in set(_PRINTABLE)])
+
+
+def byte_order(tie_break: str) -> bytes:
+    """The 256 bytes in the order of the ids that `tie_break` gives them."""
+    return BYTE_LEVEL_ORDER if tie_break == "huggingface" else bytes(range(256))
+
+
+def check_text(text: object, name: str = "text") -> str:
+    """`text`, with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str, not {type(text).__name__}")
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def check_texts(texts: object) -> Iterable[str]:
+    """An iterable of texts; one string is one text."""
+    if isinstance(texts, str):
+        return (texts,)
+    if isinstance(texts, (bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a str or an iterable of str, not {type(texts).__name__}")
+    return texts
+
+
+def check_integer(value: object, name: str, least: int) -> int:
+    """`value` as an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+def check_choice(value: object, name: str, choices: Sequence[str]) -> str:
+    """`value`, which must be one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return str(value)
+
+
+def check_special_tokens(special_tokens: object) -> tuple[str, ...]:
+    """The texts of the special tokens, given as a sequence, or as a mapping from text to id."""
+    if isinstance(special_tokens, (str, bytes)) or not isinstance(special_tokens, Iterable):
+        raise TypeError(
+            "special_tokens must be a sequence of str or a mapping from str to id, "
+            f"not {type(special_tokens).__name__}"
+        )
+    tokens = tuple(special_tokens)
+    for token in tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"special_tokens holds {token!r}; every special token must be a str")
+        if not token:
+            raise ValueError("special_tokens holds an empty string")
+    if len(set(tokens)) < len(tokens):
+        twice = next(token for token in tokens if tokens.count(token) > 1)
+        raise ValueError(f"special_tokens holds {twice!r} twice")
+    return tokens
+
+
+def check_training(
+    vocab_size: object,
+    special_tokens: object,
+    tie_break: object,
+    min_frequency: object,
+    max_token_bytes: object,
+    threads: object,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[int, tuple[str, ...], int, int]:
+    """The number of merges to learn, the special tokens, the least count and the longest token."""
+    specials = check_special_tokens(special_tokens)
+    check_choice(tie_break, "tie_break", TIE_BREAKS)
+    least = check_integer(min_frequency, "min_frequency", 0)
+    longest = 2**31 - 1
+    if max_token_bytes is not None:
+        longest = check_integer(max_token_bytes, "max_token_bytes", 1)
+    if threads is not None:
+        check_integer(threads, "threads", 1)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, not {type(progress).__name__}")
+    size = check_integer(vocab_size, "vocab_size", 0)
+    base = 256 + len(specials)
+    if not base <= size <= MAX_ID:
+        raise ValueError(
+            f"vocab_size must be from {base} (256 bytes and {len(specials)} special tokens) "
+            f"to {MAX_ID}, not {size}"
+        )
+    return size - base, specials, max(1, least), longest
+
+
+def warn_early_end(learned: int, wanted: int, least: int) -> None:
+    """Say that the texts gave fewer merges than were asked for."""
+    if learned < wanted:
+        warnings.warn(
+            f"training ended after {learned} of {wanted} merges: "
+            f"no pair occurs {least} time{'s' * (least > 1)} any more",
+            stacklevel=3,
+        )
+
+
+def check_vocabulary(vocabulary: object) -> dict[bytes, int]:
+    """A dict from token bytes to id, ids distinct and from 0 to 2**31 - 1."""
+    if not isinstance(vocabulary, Mapping):
+        raise TypeError(
+            f"vocabulary must be a mapping from bytes to id, not {type(vocabulary).__name__}"
+        )
+    for token, number in vocabulary.items():
+        if not isinstance(token, bytes):
+            raise TypeError(f"vocabulary holds {token!r}; every token must be bytes")
+        if not token:
+            raise ValueError("vocabulary holds an empty token")
+        check_id(number, f"the id of {token!r}")
+    taken: dict[int, bytes] = {}
+    for token, number in vocabulary.items():
+        if taken.setdefault(number, token) is not token:
+            raise ValueError(f"vocabulary gives id {number} to both {taken[number]!r} and {token!r}")
+    return dict(vocabulary)
+
+
+def check_id(number: object, name: str) -> int:
+    """An id: an int from 0 to 2**31 - 1."""
+    found = check_integer(number, name, 0)
+    if found > MAX_ID:
+        raise ValueError(f"{name} must be at most {MAX_ID}, not {found}")
+    return found
+
+
+def check_merges(merges: object, vocabulary: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
+    """Pairs of tokens of the vocabulary whose concatenation is a token too."""
+    if isinstance(merges, (str, bytes)) or not isinstance(merges, Iterable):
+        raise TypeError(f"merges must be a sequence of pairs, not {type(merges).__name__}")
+    pairs: list[tuple[bytes, bytes]] = []
+    for merge in merges:
+        left, right = check_pair(merge)
+        for token in (left, right, left + right):
+            if token not in vocabulary:
+                raise ValueError(f"merge ({left!r}, {right!r}) needs {token!r}, not a token")
+        pairs.append((left, right))
+    return pairs
+
+
+def check_pair(pair: Any) -> tuple[Any, Any]:
+    """Two things."""
+    if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise ValueError(f"{pair!r} is not a pair")
+    return pair[0], pair[1]
+
+
+def specials_expression(specials: Iterable[str]) -> re.Pattern[str] | None:
+    """What finds special tokens in a text, leftmost first, the longest where several begin."""
+    longest_first = sorted(specials, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def cut_at_specials(text: str, specials: re.Pattern[str] | None) -> list[str]:
+    """The stretches of `text` between special tokens.
+
+    >>> cut_at_specials("a<s>b", specials_expression(["<s>"]))
+    ['a', 'b']
+    """
+    return specials.split(text) if specials else [text]
+
+
+def missing_byte_error(byte: int) -> ValueError:
+    """What encoding raises at a byte that is not a token."""
+    return ValueError(
+        f"the vocabulary has no token for byte 0x{byte:02X}, which text holds; "
+        'missing_bytes="drop" leaves such bytes out'
+    )
+
+
+def unknown_id_error(number: object) -> KeyError:
+    """What decoding raises at an id that is not in the vocabulary."""
+    return KeyError(f"id {number} is not in the vocabulary")
+
+
+def check_batch(texts: object, threads: object) -> list[str]:
+    """The texts of a batch; a single string is most likely a mistake."""
+    if threads is not None:
+        check_integer(threads, "threads", 1)
+    if isinstance(texts, (str, bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be an iterable of str, not {type(texts).__name__}")
+    return [check_text(text, "each text") for text in texts]
+
+
+def check_ids(ids: object) -> list[int]:
+    """The ids as a list of int."""
+    if isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable):
+        raise TypeError(f"ids must be an iterable of int, not {type(ids).__name__}")
+    numbers = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, SupportsIndex):
+            raise TypeError(f"ids must hold ints, not {number!r}")
+    return [operator.index(number) for number in numbers]

@@ -1,0 +1,490 @@
+"""Byte-pair encoding, the textbook: cut text into pieces, learn merges, apply them, undo them.
+
+Read it in order. `split` cuts text into pieces that merges never cross. `train` counts pairs of
+neighbours and merges the most frequent pair, over and over. `encode` applies merges to new text, and
+`decode` looks the bytes of each id up. `BytePairEncoder` holds a vocabulary for many calls.
+
+The idea is from Gage, "A New Algorithm for Data Compression" (1994); merging inside words from Sennrich,
+Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016); bytes instead of
+characters from Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2, 2019).
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastllm import _bpe_arguments as arguments
+from fastllm.tokenizers.patterns import SplitPattern, split_pattern
+
+__all__ = ["BytePairEncoder", "decode", "encode", "merge", "split", "train"]
+
+Ids = list[int]
+Pair = tuple[int, int]
+Merge = tuple[bytes, bytes]
+
+
+def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
+    r"""Cut `text` into the pieces that byte-pair merges never cross.
+
+    Parameters
+    ----------
+    text : str
+        Lone surrogates become U+FFFD.
+    pattern : str
+        The name of a split pattern, or a regular expression; ``\p{..}``, ``\s`` and ``\d`` mean
+        Unicode 16 on every Python.
+
+    Returns
+    -------
+    list of str
+        The pieces in order. Joined they give the text back (in NFC where the pattern asks for it):
+        what the expression leaves unmatched between two matches is a piece as well.
+
+    Raises
+    ------
+    TypeError
+        If `text` or `pattern` is not a string.
+    ValueError
+        If `pattern` is neither a name nor a regular expression.
+
+    Notes
+    -----
+    A fast version is most easily wrong about white space: the last blank before a word belongs to the
+    word, and at the end of the text, where no word follows, a run of blanks stays whole.
+
+    Examples
+    --------
+    >>> split("Hello world's  end ")
+    ['Hello', ' world', "'s", ' ', ' end', ' ']
+    >>> split("in 2024", "cl100k")
+    ['in', ' ', '202', '4']
+    >>> split("a1b", r"\d")
+    ['a', '1', 'b']
+    """
+    rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+    pieces = [rules.normalize(arguments.check_text(text))]
+    for expression in rules.expressions:
+        pieces = [part for piece in pieces for part in _cut(expression, piece)]
+    return pieces
+
+
+def _cut(expression: Any, text: str) -> Iterator[str]:
+    """The matches of `expression` and the stretches between them, none of them empty."""
+    end = 0
+    for match in expression.finditer(text):
+        if match.start() > end:
+            yield text[end : match.start()]
+        if match.end() > match.start():
+            yield match[0]
+        end = match.end()
+    if end < len(text):
+        yield text[end:]
+
+
+def merge(ids: Sequence[int], pair: Pair, new_id: int) -> Ids:
+    """Replace every occurrence of `pair` in `ids` by `new_id`, from left to right.
+
+    Parameters
+    ----------
+    ids : sequence of int
+    pair : (int, int)
+    new_id : int
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        If `pair` does not hold two ids.
+
+    Notes
+    -----
+    Occurrences can overlap: three times 7 holds the pair (7, 7) twice, and only the first is merged.
+
+    Examples
+    --------
+    >>> merge([7, 7, 7, 1], (7, 7), 9)
+    [9, 7, 1]
+    """
+    first, second = arguments.check_pair(pair)
+    merged: Ids = []
+    i = 0
+    while i < len(ids):
+        if i + 1 < len(ids) and ids[i] == first and ids[i + 1] == second:
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged
+
+
+def train(
+    texts: str | Iterable[str],
+    vocab_size: int,
+    *,
+    pattern: str | SplitPattern = "gpt2",
+    special_tokens: Sequence[str] | Mapping[str, int] = (),
+    tie_break: str = "lowest-ids",
+    min_frequency: int = 1,
+    max_token_bytes: int | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Merge]:
+    """Learn merges: count pairs of neighbours, merge the most frequent pair, repeat.
+
+    Parameters
+    ----------
+    texts : str or iterable of str
+        Each text is a document: no merge crosses from one into the next.
+    vocab_size : int
+        Tokens wanted in all: 256 bytes, the special tokens, and one for each merge.
+    pattern : str
+        Split pattern, as for `split`.
+    special_tokens : sequence of str, or mapping from str to id
+        Cut out of the texts before counting, since they are never merged; each takes a place in the
+        vocabulary.
+    tie_break : {"lowest-ids", "huggingface", "first-seen"}
+        Which of several pairs with the same, highest count is merged: the one with the lowest ids, left
+        id first (a byte's id is its value); the same, with the bytes numbered in the order of Hugging
+        Face's ByteLevel characters; or the one that occurs first in the texts as merged so far, as
+        minbpe does.
+    min_frequency : int
+        Stop when no pair occurs as often as this.
+    max_token_bytes : int, optional
+        Never make a token longer than this.
+    threads : int, optional
+        Threads to count with; the result does not depend on it.
+    progress : callable, optional
+        Called as ``progress(merges_learned, merges_wanted)`` from time to time.
+
+    Returns
+    -------
+    list of (bytes, bytes)
+        The merges in the order in which they were learned.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument of the wrong type or out of range.
+
+    Warns
+    -----
+    UserWarning
+        If nothing is left to merge before `vocab_size` is reached.
+
+    Notes
+    -----
+    Occurrences that overlap all count, though not all of them can be merged: "aaa" holds (a, a) twice.
+
+    Examples
+    --------
+    "aaabdaaabac": (a, a) occurs four times, then "aa" is followed by "a" twice, as "a" is by "b".
+
+    >>> train("aaabdaaabac", 259, tie_break="first-seen")
+    [(b'a', b'a'), (b'aa', b'a'), (b'aaa', b'b')]
+    >>> train("aaabdaaabac", 259)
+    [(b'a', b'a'), (b'a', b'b'), (b'aa', b'ab')]
+    """
+    wanted, specials, least, longest = arguments.check_training(
+        vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress
+    )
+    order = arguments.byte_order(tie_break)
+    token_bytes = [order[i : i + 1] for i in range(256)]
+    words = [
+        ([order.index(byte) for byte in word], count)
+        for word, count in count_words(texts, pattern, specials).items()
+    ]
+    merges: list[Merge] = []
+    while len(merges) < wanted:
+        counts = {
+            (left, right): count
+            for (left, right), count in count_pairs(words).items()
+            if count >= least and len(token_bytes[left] + token_bytes[right]) <= longest
+        }
+        if not counts:
+            break
+        left, right = best_pair(counts, tie_break)
+        words = [(merge(ids, (left, right), len(token_bytes)), count) for ids, count in words]
+        merges.append((token_bytes[left], token_bytes[right]))
+        token_bytes.append(token_bytes[left] + token_bytes[right])
+        if progress is not None:
+            progress(len(merges), wanted)
+    arguments.warn_early_end(len(merges), wanted, least)
+    return merges
+
+
+def count_words(
+    texts: str | Iterable[str], pattern: str | SplitPattern, specials: Iterable[str] = ()
+) -> dict[bytes, int]:
+    """How often each piece occurs, in the order of first appearance.
+
+    >>> count_words("to be or not to be", "gpt2")
+    {b'to': 1, b' be': 2, b' or': 1, b' not': 1, b' to': 1}
+    """
+    find = arguments.specials_expression(specials)
+    counts: dict[bytes, int] = {}
+    for text in arguments.check_texts(texts):
+        for stretch in arguments.cut_at_specials(arguments.check_text(text, "each text"), find):
+            for piece in split(stretch, pattern):
+                word = piece.encode()
+                counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def count_pairs(words: Iterable[tuple[Ids, int]]) -> dict[Pair, int]:
+    """How often each pair of neighbours occurs, in the order of first appearance.
+
+    >>> count_pairs([([1, 1, 1], 2), ([1, 3], 1)])
+    {(1, 1): 4, (1, 3): 1}
+    """
+    counts: dict[Pair, int] = {}
+    for ids, count in words:
+        for pair in pairwise(ids):
+            counts[pair] = counts.get(pair, 0) + count
+    return counts
+
+
+def best_pair(counts: Mapping[Pair, int], tie_break: str) -> Pair:
+    """The most frequent pair; a tie goes to the lowest ids, or to the pair that was seen first.
+
+    >>> best_pair({(5, 6): 2, (1, 9): 2, (1, 2): 1}, "lowest-ids")
+    (1, 9)
+    >>> best_pair({(5, 6): 2, (1, 9): 2, (1, 2): 1}, "first-seen")
+    (5, 6)
+    """
+    if tie_break == "first-seen":
+        return max(counts, key=counts.__getitem__)  # the first of several: dicts keep their order
+    return min(counts, key=lambda pair: (-counts[pair], pair))
+
+
+def encode(
+    text: str,
+    vocabulary: Mapping[bytes, int],
+    *,
+    merges: Sequence[Merge] | None = None,
+    pattern: str | SplitPattern = "gpt2",
+    ignore_merges: bool = False,
+    missing_bytes: str = "raise",
+) -> Ids:
+    """Turn text into ids: split it, then merge the bytes of each piece, best merge first.
+
+    Parameters
+    ----------
+    text : str
+        Special tokens in it are ordinary text here.
+    vocabulary : mapping from bytes to int
+        The id of each token.
+    merges : sequence of (bytes, bytes), optional
+        The merges allowed, best first, as in Hugging Face files. Without them the ids are ranks, as in
+        tiktoken files: two tokens merge if their concatenation is a token, lowest id first, and a piece
+        that is a token is never taken apart.
+    pattern : str
+        Split pattern, as for `split`.
+    ignore_merges : bool
+        With `merges`: a piece that is a token is never taken apart (Llama 3).
+    missing_bytes : {"raise", "drop"}
+        What to do with a byte that is not in the vocabulary.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument of the wrong type or form; for a missing byte.
+
+    Notes
+    -----
+    Of several occurrences of the best merge, the leftmost goes first.
+
+    Examples
+    --------
+    >>> ranks = {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4}
+    >>> encode("abc", ranks)
+    [0, 3]
+    >>> encode("abc", ranks, merges=[(b"a", b"b"), (b"b", b"c")])
+    [4, 2]
+    """
+    encoder = BytePairEncoder(
+        vocabulary,
+        merges=merges,
+        pattern=pattern,
+        ignore_merges=ignore_merges,
+        missing_bytes=missing_bytes,
+    )
+    return encoder.encode(text)
+
+
+def decode(ids: Iterable[int], vocabulary: Mapping[bytes, int], *, errors: str = "replace") -> str:
+    """Turn ids back into text: look the bytes of each up, join them, read them as UTF-8.
+
+    Parameters
+    ----------
+    ids : iterable of int
+    vocabulary : mapping from bytes to int
+    errors : str
+        What `bytes.decode` does with bytes that are not UTF-8: ids may cut a character in two.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    KeyError
+        If an id is not in the vocabulary.
+
+    Examples
+    --------
+    >>> decode([2, 0], {b"lo": 0, b"w": 1, b"hel": 2})
+    'hello'
+    """
+    return BytePairEncoder(vocabulary).decode_bytes(ids).decode("utf-8", errors)
+
+
+class BytePairEncoder:
+    """A vocabulary made ready for many calls.
+
+    Parameters
+    ----------
+    vocabulary, merges, pattern, ignore_merges, missing_bytes
+        As for `encode`.
+    special_tokens : mapping from str to int, optional
+        Ids that decoding knows as well; encoding never gives them.
+
+    Examples
+    --------
+    >>> encoder = BytePairEncoder({b"a": 0, b"b": 1, b"ab": 2})
+    >>> encoder.encode("abba")
+    [2, 1, 0]
+    >>> encoder.decode_bytes([2, 1, 0])
+    b'abba'
+    """
+
+    def __init__(
+        self,
+        vocabulary: Mapping[bytes, int],
+        *,
+        merges: Sequence[Merge] | None = None,
+        pattern: str | SplitPattern = "gpt2",
+        ignore_merges: bool = False,
+        missing_bytes: str = "raise",
+        special_tokens: Mapping[str, int] | None = None,
+    ) -> None:
+        self._vocabulary = arguments.check_vocabulary(vocabulary)
+        self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        self._drop = arguments.check_choice(missing_bytes, "missing_bytes", arguments.MISSING_BYTES)
+        self._whole_pieces = merges is None or ignore_merges
+        self._merge_ranks: dict[Merge, int] | None = None
+        if merges is not None:
+            listed = arguments.check_merges(merges, self._vocabulary)
+            self._merge_ranks = {pair: rank for rank, pair in enumerate(listed)}
+        self._token_bytes = {number: token for token, number in self._vocabulary.items()}
+        for token, number in (special_tokens or {}).items():
+            self._token_bytes[number] = token.encode()
+
+    def encode(self, text: str) -> Ids:
+        """The ids of `text`."""
+        return [i for piece in split(text, self._pattern) for i in self.encode_piece(piece.encode())]
+
+    def encode_to_numpy(self, text: str) -> npt.NDArray[np.uint32]:
+        """The ids of `text` as an array of uint32."""
+        return np.array(self.encode(text), dtype=np.uint32)
+
+    def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
+        """The ids of each text; `threads` is how many may work at once."""
+        return [self.encode(text) for text in arguments.check_batch(texts, threads)]
+
+    def encode_batch_to_numpy(
+        self, texts: Iterable[str], threads: int | None = None
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        """All ids in one array, and where each text's begin: text i has ids[offsets[i]:offsets[i+1]]."""
+        batch = self.encode_batch(texts, threads)
+        offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)
+        return np.array([i for ids in batch for i in ids], dtype=np.uint32), offsets
+
+    def encode_piece(self, piece: bytes) -> Ids:
+        """The ids of the bytes of one piece, which is not split."""
+        if self._whole_pieces and piece in self._vocabulary:
+            return [self._vocabulary[piece]]
+        parts, _ = self._merge_parts(piece)
+        return [self._vocabulary[part] for part in parts]
+
+    def count(self, text: str) -> int:
+        """How many ids `text` has."""
+        return len(self.encode(text))
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes that `ids` stand for."""
+        parts = []
+        for number in arguments.check_ids(ids):
+            if number not in self._token_bytes:
+                raise arguments.unknown_id_error(number)
+            parts.append(self._token_bytes[number])
+        return b"".join(parts)
+
+    def last_merge(self, token: bytes) -> Merge | None:
+        """The two parts that merging joins last to make `token`; None if merging never makes it.
+
+        A token comes about in one way only, whatever surrounds it, so this is *the* merge behind it.
+        """
+        parts, last = self._merge_parts(token)
+        return last if len(parts) == 1 else None
+
+    def _rank(self, left: bytes, right: bytes) -> int | None:
+        """The rank at which two parts merge, the lowest first; None if they do not."""
+        if self._merge_ranks is None:
+            return self._vocabulary.get(left + right)
+        return self._merge_ranks.get((left, right))
+
+    def _single_bytes(self, piece: bytes) -> list[bytes]:
+        """The bytes of a piece, one part each; missing ones raise or are left out."""
+        parts = [piece[i : i + 1] for i in range(len(piece))]
+        missing = next((part for part in parts if part not in self._vocabulary), None)
+        if missing is None:
+            return parts
+        if self._drop == "raise":
+            raise arguments.missing_byte_error(missing[0])
+        return [part for part in parts if part in self._vocabulary]
+
+    def _merge_parts(self, piece: bytes) -> tuple[list[bytes], Merge | None]:
+        """Merge the lowest rank, leftmost on a tie, until no pair merges; also the last merge made.
+
+        The plain rule looks at all pairs before each merge, which is quadratic. A heap of (rank, place)
+        gives the same merges in n log n steps: an entry whose parts have changed since is passed over.
+        """
+        parts = self._single_bytes(piece)
+        before = list(range(-1, len(parts) - 1))
+        after = list(range(1, len(parts) + 1))
+        heap: list[tuple[int, int, bytes, bytes]] = []
+
+        def offer(i: int) -> None:
+            if i >= 0 and after[i] < len(parts):
+                rank = self._rank(parts[i], parts[after[i]])
+                if rank is not None:
+                    heapq.heappush(heap, (rank, i, parts[i], parts[after[i]]))
+
+        for i in range(len(parts) - 1):
+            offer(i)
+        last: Merge | None = None
+        while heap:
+            _, i, left, right = heapq.heappop(heap)
+            j = after[i]
+            if parts[i] != left or j == len(parts) or parts[j] != right:
+                continue
+            last = (left, right)
+            parts[i], parts[j] = left + right, b""
+            after[i] = after[j]
+            if after[i] < len(parts):
+                before[after[i]] = i
+            offer(before[i])
+            offer(i)
+        return [part for part in parts if part], last

@@ -1,0 +1,1 @@
+"""Tokenizers as users see them; no hot loop lives here."""

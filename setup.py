@@ -1,0 +1,35 @@
+"""The extension list and the three build modes; everything else is in pyproject.toml.
+
+``FASTLLM_BUILD_EXT`` says what happens to the compiled extension:
+
+``auto`` (the default)
+    build it, and fall back to the pure-Python reference when there is no working compiler;
+``require``
+    build it or fail;
+``skip``
+    build a pure-Python wheel.
+
+``FASTLLM_CYTHON_DEBUG=1`` builds with bounds checks, in Cython's arrays and in C++ vectors.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+mode = os.environ.get("FASTLLM_BUILD_EXT", "auto")
+if mode not in ("auto", "require", "skip"):
+    raise SystemExit(f"FASTLLM_BUILD_EXT must be auto, require or skip, not {mode!r}")
+debug = os.environ.get("FASTLLM_CYTHON_DEBUG", "0") == "1"
+
+bpe = Extension(
+    "fastllm.fast._bpe",
+    ["fastllm/fast/_bpe.pyx"],
+    language="c++",
+    extra_compile_args=["-std=c++17", "-O3"] if os.name != "nt" else ["/std:c++17", "/O2"],
+    define_macros=[("_GLIBCXX_ASSERTIONS", "1")] if debug else [],
+    optional=mode == "auto",
+)
+# Directives given here override the ones in the .pyx header.
+bpe.cython_directives = {"boundscheck": True, "wraparound": False} if debug else {}
+
+setup(ext_modules=[] if mode == "skip" else [bpe])

@@ -1,0 +1,26 @@
+"""One fixture per topic over both backends; a missing backend is a failure, never a skip."""
+
+import importlib
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("fastllm", deadline=None, derandomize=True, max_examples=100)
+settings.load_profile("fastllm")
+
+# Without the extension (FASTLLM_BUILD_EXT=skip) only the reference exists: the leg that tests such
+# a build says so out loud, so that a missing extension can never hide as a shorter run.
+BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
+
+
+@pytest.fixture(params=BACKENDS)
+def bpe_backend(request):
+    """The byte-pair module of each backend in turn."""
+    return importlib.import_module(f"fastllm.{request.param}.bpe")
+
+
+@pytest.fixture(params=["reference", "fast"])
+def attention_backend(request):
+    """The attention module of each backend in turn."""
+    return importlib.import_module(f"fastllm.{request.param}.attention")
