@@ -1,0 +1,37 @@
+"""The one table of how far attention results may be apart, and the comparer that reads it."""
+
+import numpy as np
+
+# (operation, dtype) -> (rtol, atol), for inputs of about unit size. The reference sums float32 in
+# double precision, so these are the errors of the compiled sums alone. float16 results differ by
+# one rounding: 2**-11 of the value.
+TOLERANCES = {
+    ("softmax", "float64"): (1e-13, 1e-15),
+    ("softmax", "float32"): (1e-6, 1e-7),
+    ("softmax", "float16"): (1e-3, 1e-4),
+    ("self_attention", "float64"): (1e-12, 1e-13),
+    ("self_attention", "float32"): (2e-5, 2e-6),
+    ("self_attention", "float16"): (2e-3, 1e-3),
+    ("scaled_dot_product_attention", "float64"): (1e-12, 1e-13),
+    ("scaled_dot_product_attention", "float32"): (2e-6, 2e-6),
+    ("scaled_dot_product_attention", "float16"): (2e-3, 1e-3),
+}
+
+
+def assert_agrees(operation, dtype, actual, expected):
+    """Fail unless `actual` is an array of `dtype` equal to `expected` within the table.
+
+    NaN agrees with NaN only, infinity with the same infinity only.
+    """
+    rtol, atol = TOLERANCES[operation, str(np.dtype(dtype))]
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.dtype == np.dtype(dtype), f"{operation}: dtype {actual.dtype}, not {dtype}"
+    assert actual.shape == expected.shape, f"{operation}: shape {actual.shape}, {expected.shape}"
+    np.testing.assert_allclose(
+        actual.astype(np.float64),
+        expected.astype(np.float64),
+        rtol=rtol,
+        atol=atol,
+        equal_nan=True,
+        err_msg=operation,
+    )
