@@ -23,24 +23,24 @@ Invariants
 - `top` holds the largest score so far and never NaN; NaN reaches the result through the sum.
 - A row with nothing to attend to has sum 0 and result 0.
 - Indices are safe without bounds checks: keys, columns and lanes beyond the end are clamped to the
-  last one, scratch arrays are rounded up to whole steps of 8, and shapes were checked by the caller,
-  who passes flat arrays that span exactly the memory of the original. NUMBA_DISABLE_JIT=1 runs the
-  same kernels on NumPy arrays of a vector's length, where every access is checked.
+  last one, scratch arrays are rounded up to whole steps of 8, and the caller has checked the shapes
+  and passes flat arrays that span exactly the memory of the originals. NUMBA_DISABLE_JIT=1 runs the
+  same kernels on NumPy arrays of a vector's length, with every access checked.
 - All arguments have one type per dtype (flat, contiguous, inputs read-only), so that there are two
   specializations of each kernel and no more.
 
 Cost
 ----
-2 * (head_dim + value_dim) floating-point operations for each pair of query and key that is not beyond
-the diagonal, plus one exponential. Scratch per thread: (head_dim + value_dim + KEY_BLOCK) * tile
-numbers, 64 KB at head_dim 64 in float32; nothing grows with the lengths.
+2 * (head_dim + value_dim) floating-point operations for each pair of query and key that is not
+beyond the diagonal, plus one exponential. Scratch per thread: (head_dim + value_dim + KEY_BLOCK) *
+tile numbers, 32 KB at head_dim 64 in float32; nothing grows with the lengths.
 
 What was tried
 --------------
 On 2 cores of a Xeon with AVX-512 (Sapphire Rapids), Numba 0.68, float32, one thread, medians of 7:
 
-- 12 heads, 1024 x 64: 27.9 ms, 115 GFLOP/s; causal 15.5 ms, 104 GFLOP/s of useful work. PyTorch 2.13:
-  27.3 ms and 21.4 ms.
+- 12 heads, 1024 x 64: 27.9 ms, 115 GFLOP/s; causal 15.5 ms, 104 GFLOP/s of useful work.
+  PyTorch 2.13: 27.3 ms and 21.4 ms.
 - 12 heads, 128 x 64: 0.85 ms, 59 GFLOP/s: transposing queries and results element by element shows,
   and PyTorch is faster (0.58 ms). Not solved yet.
 - One query (decoding) uses one lane of 32, or one per head of a group: the tile is wasted. It wants
