@@ -21,15 +21,21 @@ if mode not in ("auto", "require", "skip"):
     raise SystemExit(f"FASTLLM_BUILD_EXT must be auto, require or skip, not {mode!r}")
 debug = os.environ.get("FASTLLM_CYTHON_DEBUG", "0") == "1"
 
-bpe = Extension(
-    "fastllm.fast._bpe",
-    ["fastllm/fast/_bpe.pyx"],
-    language="c++",
-    extra_compile_args=["-std=c++17", "-O3"] if os.name != "nt" else ["/std:c++17", "/O2"],
-    define_macros=[("_GLIBCXX_ASSERTIONS", "1")] if debug else [],
-    optional=mode == "auto",
-)
-# Directives given here override the ones in the .pyx header.
-bpe.cython_directives = {"boundscheck": True, "wraparound": False} if debug else {}
 
-setup(ext_modules=[] if mode == "skip" else [bpe])
+def extension(name: str) -> Extension:
+    """The compiled module ``fastllm.fast.<name>``."""
+    built = Extension(
+        f"fastllm.fast.{name}",
+        [f"fastllm/fast/{name}.pyx"],
+        language="c++",
+        extra_compile_args=["/std:c++17", "/O2"] if os.name == "nt" else ["-std=c++17", "-O3"],
+        define_macros=[("_GLIBCXX_ASSERTIONS", "1")] if debug else [],
+        optional=mode == "auto",
+    )
+    # Directives given here override the ones in the .pyx header.
+    built.cython_directives = {"boundscheck": True} if debug else {}
+    return built
+
+
+names = [] if mode == "skip" else ["_split", "_bpe", "_train"]
+setup(ext_modules=[extension(name) for name in names])

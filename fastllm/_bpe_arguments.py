@@ -201,7 +201,11 @@ def check_batch(texts: object, threads: object) -> list[str]:
         check_integer(threads, "threads", 1)
     if isinstance(texts, (str, bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
         raise TypeError(f"texts must be an iterable of str, not {type(texts).__name__}")
-    return [check_text(text, "each text") for text in texts]
+    batch = list(texts)
+    for text in batch:
+        if not isinstance(text, str):
+            check_text(text, "each text")
+    return batch
 
 
 def check_ids(ids: object) -> list[int]:
@@ -210,6 +214,6 @@ def check_ids(ids: object) -> list[int]:
         raise TypeError(f"ids must be an iterable of int, not {type(ids).__name__}")
     numbers = ids.tolist() if hasattr(ids, "tolist") else list(ids)
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, SupportsIndex):
+        if not isinstance(number, SupportsIndex):
             raise TypeError(f"ids must hold ints, not {number!r}")
     return [operator.index(number) for number in numbers]

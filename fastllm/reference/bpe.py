@@ -100,8 +100,8 @@ def merge(ids: Sequence[int], pair: Pair, new_id: int) -> Ids:
 
     Raises
     ------
-    ValueError
-        If `pair` does not hold two ids.
+    TypeError, ValueError
+        If `ids` does not hold ints, or `pair` does not hold two.
 
     Notes
     -----
@@ -112,6 +112,7 @@ def merge(ids: Sequence[int], pair: Pair, new_id: int) -> Ids:
     >>> merge([7, 7, 7, 1], (7, 7), 9)
     [9, 7, 1]
     """
+    ids = arguments.check_ids(ids)
     first, second = arguments.check_pair(pair)
     merged: Ids = []
     i = 0

@@ -1,0 +1,19 @@
+from libcpp.string_view cimport string_view
+
+cdef enum Family:
+    REGEX  # not a named pattern: the standard `re` cuts it
+    GPT2
+    CL100K
+    LLAMA3
+    QWEN2
+    NANOCHAT
+    O200K
+    DEEPSEEK_V3
+    SMOLLM2
+
+cdef struct Scan:
+    Family family
+    Py_ssize_t segment_end  # where the segment that is being scanned ends
+
+cdef Family family_of(object name) except *
+cdef Py_ssize_t next_end(Scan* scan, string_view text, Py_ssize_t start) noexcept nogil

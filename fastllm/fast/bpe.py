@@ -1,0 +1,172 @@
+"""Byte-pair encoding, compiled: the same names as `fastllm.reference.bpe`, the same results.
+
+This file checks arguments and calls `_split`, `_bpe` and `_train`; the loops are there.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastllm import _bpe_arguments as arguments
+from fastllm.reference import bpe as reference
+from fastllm.tokenizers.patterns import SplitPattern, split_pattern
+
+try:
+    from fastllm.fast import _bpe, _split, _train
+except ImportError as error:
+    raise ImportError(f"the compiled extension is not installed: {error}") from error
+
+__all__ = ["BytePairEncoder", "decode", "encode", "merge", "split", "train"]
+
+Ids = list[int]
+Merge = tuple[bytes, bytes]
+Result = TypeVar("Result")
+
+# Below this many characters in a batch, starting threads costs more than they save.
+WORTH_THREADS = 1 << 17
+
+
+def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
+    rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+    text = rules.normalize(arguments.check_text(text))
+    if rules.name is None:
+        return _bpe.split_by_expressions(text, rules.expressions)
+    return _split.split_utf8(text.encode(), rules.name)
+
+
+def merge(ids: Sequence[int], pair: tuple[int, int], new_id: int) -> Ids:
+    first, second = arguments.check_pair(pair)
+    return _bpe.merge_pair(arguments.check_ids(ids), first, second, new_id)
+
+
+def train(
+    texts: str | Iterable[str],
+    vocab_size: int,
+    *,
+    pattern: str | SplitPattern = "gpt2",
+    special_tokens: Sequence[str] | Mapping[str, int] = (),
+    tie_break: str = "lowest-ids",
+    min_frequency: int = 1,
+    max_token_bytes: int | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Merge]:
+    wanted, specials, least, longest = arguments.check_training(
+        vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress
+    )
+    words = _count_words(texts, pattern, specials)
+    trainer = _train.Trainer(
+        words, arguments.byte_order(tie_break), tie_break == "first-seen", least, longest
+    )
+    learned = 0
+    while learned < wanted:
+        # A few hundred merges at a time, so that Ctrl-C and `progress` get their turn.
+        step = trainer.learn(min(256, wanted - learned))
+        learned += step
+        if step and progress is not None:
+            progress(learned, wanted)
+        if step == 0:
+            break
+    arguments.warn_early_end(learned, wanted, least)
+    return trainer.merges()
+
+
+def _count_words(
+    texts: str | Iterable[str], pattern: str | SplitPattern, specials: Iterable[str]
+) -> _train.WordCounts:
+    """How often each piece occurs, in the order of first appearance."""
+    rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+    find = arguments.specials_expression(specials)
+    words = _train.WordCounts()
+    for text in arguments.check_texts(texts):
+        for stretch in arguments.cut_at_specials(arguments.check_text(text, "each text"), find):
+            stretch = rules.normalize(stretch)
+            if rules.name is None:
+                for piece in _bpe.split_by_expressions(stretch, rules.expressions):
+                    words.add(piece.encode())
+            else:
+                words.add_text(stretch.encode(), rules.name)
+    return words
+
+
+def encode(
+    text: str,
+    vocabulary: Mapping[bytes, int],
+    *,
+    merges: Sequence[Merge] | None = None,
+    pattern: str | SplitPattern = "gpt2",
+    ignore_merges: bool = False,
+    missing_bytes: str = "raise",
+) -> Ids:
+    encoder = BytePairEncoder(
+        vocabulary,
+        merges=merges,
+        pattern=pattern,
+        ignore_merges=ignore_merges,
+        missing_bytes=missing_bytes,
+    )
+    return encoder.encode(text)
+
+
+def decode(ids: Iterable[int], vocabulary: Mapping[bytes, int], *, errors: str = "replace") -> str:
+    return BytePairEncoder(vocabulary).decode_bytes(ids).decode("utf-8", errors)
+
+
+class BytePairEncoder(_bpe.Encoder):
+    def __init__(
+        self,
+        vocabulary: Mapping[bytes, int],
+        *,
+        merges: Sequence[Merge] | None = None,
+        pattern: str | SplitPattern = "gpt2",
+        ignore_merges: bool = False,
+        missing_bytes: str = "raise",
+        special_tokens: Mapping[str, int] | None = None,
+    ) -> None:
+        tokens = arguments.check_vocabulary(vocabulary)
+        rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        drop = arguments.check_choice(missing_bytes, "missing_bytes", arguments.MISSING_BYTES)
+        listed = None if merges is None else arguments.check_merges(merges, tokens)
+        super().__init__(
+            tokens, listed, rules, ignore_merges, drop == "drop", dict(special_tokens or {})
+        )
+
+    def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
+        return self._map(self.encode, texts, threads)
+
+    def encode_batch_to_numpy(
+        self, texts: Iterable[str], threads: int | None = None
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        batch = self._map(self.encode_to_numpy, texts, threads)
+        offsets = np.zeros(len(batch) + 1, dtype=np.int64)
+        np.cumsum([ids.size for ids in batch], out=offsets[1:])
+        return np.concatenate([np.empty(0, np.uint32), *batch]), offsets
+
+    def _map(
+        self, encode: Callable[[str], Result], texts: Iterable[str], threads: int | None
+    ) -> list[Result]:
+        """The result of each text, in order; long batches are cut into runs that threads share."""
+        batch = arguments.check_batch(texts, threads)
+        workers = min(threads or os.cpu_count() or 1, len(batch))
+        if workers < 2 or sum(map(len, batch)) < WORTH_THREADS:
+            return list(map(encode, batch))
+        size = -(-len(batch) // (4 * workers))
+        runs = [batch[i : i + size] for i in range(0, len(batch), size)]
+        with ThreadPoolExecutor(workers) as pool:
+            return [ids for run in pool.map(lambda run: list(map(encode, run)), runs) for ids in run]
+
+
+def _attach_docstrings() -> None:
+    """Docstrings are written once, in the reference."""
+    for name in __all__:
+        globals()[name].__doc__ = getattr(reference, name).__doc__
+    for name, method in vars(reference.BytePairEncoder).items():
+        if not name.startswith("_"):
+            getattr(BytePairEncoder, name).__doc__ = method.__doc__
+
+
+_attach_docstrings()
