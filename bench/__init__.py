@@ -1,0 +1,1 @@
+"""Speed side by side: `pytest bench`, `python -m bench.rivals`, `python -m bench.report`."""

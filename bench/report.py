@@ -1,0 +1,186 @@
+"""Write what was measured into the README: ``python -m bench.report bench.json [rivals.json]``.
+
+``pytest bench --benchmark-enable --benchmark-json=bench.json`` makes the first file, ``python -m
+bench.rivals --json rivals.json`` the second. A table called NAME replaces what stands between
+``<!-- bench:begin NAME -->`` and ``<!-- bench:end NAME -->``: one for each file of benchmarks
+(``encode`` for ``bench/test_encode.py``), ``machine``, and ``rivals-NAME`` for each task of the
+rivals. No figure is ever typed.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Json = Mapping[str, Any]
+_PACKAGES = ("fastllm-kernels", "numpy", "numba", "cython", "tiktoken", "tokenizers", "torch")
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that figures depend on, where they are installed."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def seconds(time: float) -> str:
+    """A time with three digits.
+
+    >>> seconds(1.2345), seconds(0.00123456), seconds(2.5e-6)
+    ('1.23 s', '1.23 ms', '2.5 µs')
+    """
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if time * factor >= 1 or unit == "µs":
+            return f"{time * factor:.3g} {unit}" if time * factor < 1000 else f"{time:,.0f} {unit}"
+    raise AssertionError
+
+
+def with_spread(time: float, spread: float) -> str:
+    """A median and how wide the middle half of the measurements was, in percent of it."""
+    return f"{seconds(time)} ± {50 * spread / time:.0f} %" if time else seconds(time)
+
+
+def ratio(slow: float, fast: float) -> str:
+    """How many times faster: two digits, or whole numbers from ten on."""
+    times = slow / fast
+    return f"{times:,.0f}x" if times >= 10 else f"{times:.2g}x"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with its first column to the left and figures to the right."""
+    rule = [":--", *("--:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+
+
+def benchmark_tables(results: Json) -> dict[str, str]:
+    """One table for each file of benchmarks, a row for each group, a column for each backend."""
+    topics: dict[str, dict[str, dict[str, Json]]] = {}
+    for entry in results["benchmarks"]:
+        topic = Path(entry["fullname"].split("::")[0]).stem.removeprefix("test_")
+        params = entry["params"] or {}
+        contender = params.get("backend") or ", ".join(map(str, params.values())) or "time"
+        group = entry["group"] or entry["name"]
+        topics.setdefault(topic, {}).setdefault(group, {})[contender] = entry["stats"]
+    return {topic: "\n\n".join(_topic_tables(groups)) for topic, groups in topics.items()} | {
+        "machine": _machine(results["machine_info"], results["datetime"])
+    }
+
+
+def _topic_tables(groups: Mapping[str, Mapping[str, Json]]) -> Iterable[str]:
+    """A table for each set of contenders that some group compares."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for group, contenders in groups.items():
+        kinds.setdefault(tuple(contenders), []).append(group)
+    for contenders, names in kinds.items():
+        compared = "reference" in contenders and "fast" in contenders
+        rows = []
+        for name in names:
+            stats = groups[name]
+            cells = [with_spread(stats[c]["median"], stats[c]["iqr"]) for c in contenders]
+            if compared:
+                cells.append(ratio(stats["reference"]["median"], stats["fast"]["median"]))
+            rows.append([name, *cells])
+        last = ["reference / fast"] if compared else []
+        yield markdown_table(["what", *contenders, *last], rows)
+
+
+def _machine(info: Json, when: str) -> str:
+    """One sentence on where the figures are from."""
+    cpu = info.get("cpu", {})
+    name = cpu.get("brand_raw") or info.get("processor") or info.get("machine", "unknown")
+    cores = info.get("cores") or cpu.get("count", "?")
+    packages = ", ".join(f"{package} {number}" for package, number in info["versions"].items())
+    return (
+        f"Measured {when[:10]} on {cores} cores of {name}, {info['system']}, Python "
+        f"{info['python_version']}, {packages}. Medians; ± is half the spread of the middle half."
+    )
+
+
+def rival_tables(results: Json) -> dict[str, str]:
+    """One table for each task of the rivals, a row for each input, a column for each rival."""
+    tables: dict[str, str] = {}
+    for name, task in results["tasks"].items():
+        header = ["what", *task["contenders"]]
+        rows = []
+        for row in task["rows"]:
+            ours = row["times"].get("fastllm")
+            rows.append([row["what"], *(_rival_cell(row, c, ours) for c in task["contenders"])])
+        tables[f"rivals-{name}"] = markdown_table(header, rows)
+    return tables
+
+
+def _rival_cell(row: Json, contender: str, ours: Json | None) -> str:
+    times = row["times"].get(contender)
+    if times is None:
+        return "-"
+    cell = with_spread(times["median"], times["iqr"])
+    if row.get("bytes"):
+        cell = f"{row['bytes'] / times['median'] / 1e6:,.3g} MB/s ± {_percent(times)} %"
+    if ours is None or contender == "fastllm":
+        return cell
+    return f"{cell} ({ratio(times['median'], ours['median'])})"
+
+
+def _percent(times: Json) -> str:
+    return f"{50 * times['iqr'] / times['median']:.0f}"
+
+
+def replace_tables(text: str, tables: Mapping[str, str]) -> tuple[str, list[str]]:
+    """`text` with the tables put between their markers, and the names found there.
+
+    >>> print(*replace_tables("<!-- bench:begin a -->old<!-- bench:end a -->", {"a": "new"}))
+    <!-- bench:begin a -->
+    new
+    <!-- bench:end a --> ['a']
+    """
+    found: list[str] = []
+
+    def put(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in tables:
+            return match[0]
+        found.append(name)
+        return f"<!-- bench:begin {name} -->\n{tables[name]}\n<!-- bench:end {name} -->"
+
+    marked = r"<!-- bench:begin (?P<name>\S+) -->.*?<!-- bench:end (?P=name) -->"
+    return re.sub(marked, put, text, flags=re.DOTALL), found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the results, rewrite the file; 1 if it has no place for any of the tables."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    parser.add_argument("results", nargs="+", type=Path, help="JSON of pytest-benchmark or rivals")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    given = parser.parse_args(arguments)
+    tables: dict[str, str] = {}
+    for path in given.results:
+        results = json.loads(path.read_text("utf-8"))
+        tables |= benchmark_tables(results) if "benchmarks" in results else rival_tables(results)
+    text, found = replace_tables(given.readme.read_text("utf-8"), tables)
+    for name in sorted(tables.keys() - set(found)):
+        print(f"no place for table {name} in {given.readme}", file=sys.stderr)
+    if not found:
+        return 1
+    given.readme.write_text(text, "utf-8")
+    print(f"{given.readme}: {', '.join(found)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,353 @@
+"""fastllm against tiktoken, tokenizers and PyTorch, each where it is installed.
+
+``python -m bench.rivals [--json rivals.json] [--quick] [TASK ...]``
+
+Outputs are compared first: a contender that gives other ids, merges or vectors stops the run. Then
+all contenders take turns in one process (A B C, C B A, A B C, ...), so that a busy minute of the
+machine hits all of them; the figures are medians. *Warm* is a tokenizer that has seen the text
+before. *Cold* is a new one: building it is not timed, its first call is. A first call of attention
+is timed in a process of its own, since compiled kernels stay. Fast and slow cases are all shown, and
+texts are never repeated to fill a size. Encoding and decoding are on one thread unless the row says
+two; training takes as many as each trainer likes.
+"""
+
+import argparse
+import base64
+import functools
+import gc
+import gzip
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastllm
+from bench import corpora
+from bench.report import cores, rival_tables, versions
+
+Call = Callable[[], Any]
+INSTALLED = {
+    name: importlib.util.find_spec(name) is not None for name in ("tiktoken", "tokenizers", "torch")
+}
+
+
+def take_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
+    """The times of each call, in rounds that go forwards and backwards in turn."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds):
+        for name in list(calls) if number % 2 == 0 else reversed(calls):
+            gc.collect()
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def summary(times: Sequence[float]) -> dict[str, float]:
+    """Median and interquartile range."""
+    if len(times) < 2:
+        return {"median": times[0], "iqr": 0.0, "rounds": 1}
+    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
+    return {"median": statistics.median(times), "iqr": high - low, "rounds": len(times)}
+
+
+def row(what: str, times: Mapping[str, Sequence[float]], size: int | None = None) -> dict[str, Any]:
+    """A row of a task: the times of each contender, and how many bytes they worked on."""
+    measured = {name: summary(seconds) for name, seconds in times.items()}
+    return {"what": what, "bytes": size, "times": measured}
+
+
+def must_agree(task: str, results: Mapping[str, Any], agree: Callable[[Any, Any], bool]) -> None:
+    """End the run if a contender's result is not that of fastllm."""
+    for name, result in results.items():
+        if not agree(results["fastllm"], result):
+            sys.exit(f"{task}: fastllm and {name} disagree; nothing was timed")
+
+
+# --- Encoding
+
+
+def cl100k_ranks() -> dict[bytes, int]:
+    """The ranks of cl100k, from the package bpe-openai."""
+    packed = resources.files("bpe_openai").joinpath("data/cl100k_base.tiktoken.gz").read_bytes()
+    pairs = (line.split() for line in gzip.decompress(packed).splitlines() if line)
+    return {base64.b64decode(token): int(rank) for token, rank in pairs}
+
+
+class Encoders:
+    """A new encoder of each contender for the same vocabulary, as functions from text to list."""
+
+    def __init__(self, ranks: dict[bytes, int]) -> None:
+        self.ranks = ranks
+        self.ours = fastllm.BPETokenizer(ranks, pattern="cl100k")
+        self.folder = tempfile.TemporaryDirectory(prefix="fastllm-rivals-")
+        self.path = str(Path(self.folder.name) / "tokenizer.json")
+        self.ours.save(self.path)
+
+    def fastllm(self) -> Any:
+        return fastllm.BPETokenizer(self.ranks, pattern="cl100k")
+
+    def tiktoken(self) -> Any:
+        import tiktoken
+
+        # tiktoken's own spelling: without its possessive quantifiers it is slower.
+        pattern = (
+            r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+|"""
+            r""" ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+        )
+        return tiktoken.Encoding(
+            "cl100k", pat_str=pattern, mergeable_ranks=self.ranks, special_tokens={}
+        )
+
+    def tokenizers(self) -> Any:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(self.path)
+
+    def contenders(self) -> dict[str, Any]:
+        """A new encoder of everyone who is installed."""
+        rivals = [name for name in ("tiktoken", "tokenizers") if INSTALLED[name]]
+        return {name: getattr(self, name)() for name in ("fastllm", *rivals)}
+
+
+def encode_all(name: str, encoder: Any, documents: Sequence[str]) -> list[list[int]]:
+    """Document by document, each as a list of ids."""
+    if name == "tokenizers":
+        return [encoder.encode(text, add_special_tokens=False).ids for text in documents]
+    return [encoder.encode_ordinary(text) for text in documents]
+
+
+def encode_batch(name: str, encoder: Any, documents: Sequence[str]) -> list[list[int]]:
+    """All documents in one call, on two threads."""
+    if name == "tokenizers":
+        found = encoder.encode_batch(documents, add_special_tokens=False)
+        return [encoding.ids for encoding in found]
+    if name == "tiktoken":
+        return encoder.encode_ordinary_batch(documents, num_threads=2)
+    return encoder.encode_batch(documents, threads=2)
+
+
+def encoding_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Cold, warm and in a batch, on each corpus."""
+    encoders = Encoders(cl100k_ranks())
+    for name in corpora.NAMES:
+        text = corpora.corpus(name, size)
+        documents = corpora.documents(text)
+        data = len(text.encode())
+        what = f"{name}, {data / 1e6:.1f} MB, cl100k"
+        warm = encoders.contenders()
+        results = {who: encode_all(who, encoder, documents) for who, encoder in warm.items()}
+        must_agree(what, results, lambda ours, theirs: ours == theirs)
+        yield row(f"{what}, warm", turns_of(encode_all, warm, documents, rounds), data)
+        yield row(f"{what}, cold", cold_turns(encoders, documents, max(3, rounds // 3)), data)
+        batches = {who: encode_batch(who, encoder, documents) for who, encoder in warm.items()}
+        must_agree(what, batches, lambda ours, theirs: ours == theirs)
+        yield row(
+            f"{what}, batch on two threads", turns_of(encode_batch, warm, documents, rounds), data
+        )
+
+
+def turns_of(
+    function: Callable[..., Any], encoders: Mapping[str, Any], documents: Sequence[str], rounds: int
+) -> dict[str, list[float]]:
+    """`take_turns` with one function and the encoder of each contender."""
+    calls = {
+        name: functools.partial(function, name, encoder, documents)
+        for name, encoder in encoders.items()
+    }
+    return take_turns(calls, rounds)
+
+
+def cold_turns(encoders: Encoders, documents: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """The first call of new encoders."""
+    times: dict[str, list[float]] = {}
+    for number in range(rounds):
+        fresh = encoders.contenders()
+        order = fresh if number % 2 == 0 else dict(reversed(fresh.items()))
+        for name, seconds in turns_of(encode_all, order, documents, 1).items():
+            times.setdefault(name, []).extend(seconds)
+    return times
+
+
+# --- Decoding
+
+
+def decoding_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """A list of ids back to text, in one call."""
+    encoders = Encoders(cl100k_ranks()).contenders()
+    for name in corpora.NAMES:
+        text = corpora.corpus(name, size)
+        ids = encoders["fastllm"].encode_ordinary(text)
+        calls = {who: functools.partial(encoder.decode, ids) for who, encoder in encoders.items()}
+        data = len(text.encode())
+        what = f"{name}, {data / 1e6:.1f} MB, cl100k"
+        must_agree(what, {who: call() for who, call in calls.items()}, lambda a, b: a == b)
+        yield row(what, take_turns(calls, rounds), data)
+
+
+# --- Training
+
+
+def train_ours(text: Sequence[str], vocab_size: int) -> list[tuple[str, str]]:
+    """Merges under Hugging Face's rule for ties, as its files spell them."""
+    tokenizer = fastllm.BPETokenizer.train(text, vocab_size, tie_break="huggingface")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.json"
+        tokenizer.save(path)
+        return [tuple(merge) for merge in json.loads(path.read_text("utf-8"))["model"]["merges"]]
+
+
+def train_theirs(text: Sequence[str], vocab_size: int) -> list[tuple[str, str]]:
+    """What tokenizers learns."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(text, trainer)
+    return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
+
+
+def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """A vocabulary from each corpus; writing it out is timed on both sides."""
+    vocab_size = 8_000
+    for name in corpora.NAMES:
+        text = corpora.corpus(name, size)
+        documents = corpora.documents(text)
+        calls = {"fastllm": functools.partial(train_ours, documents, vocab_size)}
+        if INSTALLED["tokenizers"]:
+            calls["tokenizers"] = functools.partial(train_theirs, documents, vocab_size)
+        data = len(text.encode())
+        what = f"{name}, {data / 1e6:.1f} MB, {vocab_size:,} tokens"
+        must_agree(what, {who: call() for who, call in calls.items()}, lambda a, b: a == b)
+        yield row(what, take_turns(calls, max(3, rounds // 3)), data)
+
+
+# --- Attention
+
+SHAPES = ((4, 128, 64), (4, 512, 64), (4, 1024, 64), (2, 1024, 128))
+FIRST_CALL = """
+import time, numpy as np
+arrays = np.ones((3, 4, 512, 64), np.float32)
+{setup}
+start = time.perf_counter()
+attention(*arrays)
+print(time.perf_counter() - start)
+"""
+OURS = "from fastllm import scaled_dot_product_attention as attention"
+THEIRS = (
+    "import torch; from torch.nn.functional import scaled_dot_product_attention as attention; "
+    "arrays = torch.from_numpy(arrays)"
+)
+
+
+def attention_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Scaled dot-product attention, full and causal, on one thread and on two; first calls."""
+    for heads, length, dim in SHAPES:
+        for causal in (False, True):
+            for threads in sorted({1, min(2, cores())}):
+                calls = _attention_calls((1, heads, length, dim), causal, threads)
+                kind = "causal" if causal else "full"
+                plural = "s" * (threads > 1)
+                what = f"{heads} heads x {length} x {dim}, {kind}, {threads} thread{plural}"
+                must_agree(what, {name: call() for name, call in calls.items()}, _close)
+                yield row(what, take_turns(calls, rounds * 5))
+    yield row("4 heads x 512 x 64, first call of a process", _first_calls())
+
+
+def _attention_calls(shape: tuple[int, ...], causal: bool, threads: int) -> dict[str, Call]:
+    arrays = np.random.default_rng(0).standard_normal((3, *shape), np.float32)
+    calls: dict[str, Call] = {}
+
+    def ours() -> Any:
+        return fastllm.scaled_dot_product_attention(*arrays, is_causal=causal)
+
+    if fastllm.backends()["attention"] == "fast":
+        import numba
+
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    calls["fastllm"] = ours
+    if INSTALLED["torch"]:
+        import torch
+
+        torch.set_num_threads(threads)
+        tensors = list(torch.from_numpy(arrays))
+        attention = torch.nn.functional.scaled_dot_product_attention
+
+        def theirs() -> Any:
+            return attention(*tensors, is_causal=causal).numpy()
+
+        calls["torch"] = theirs
+    for call in calls.values():  # compile, fill pools
+        call()
+    return calls
+
+
+def _close(ours: Any, theirs: Any) -> bool:
+    return bool(np.max(np.abs(ours - theirs)) <= 4e-6)
+
+
+def _first_calls() -> dict[str, list[float]]:
+    setups = {"fastllm": OURS} | ({"torch": THEIRS} if INSTALLED["torch"] else {})
+    times: dict[str, list[float]] = {name: [] for name in setups}
+    with tempfile.TemporaryDirectory(prefix="fastllm-rivals-") as empty:
+        for number in range(3):
+            for name, setup in setups.items():
+                environment = os.environ | {"NUMBA_CACHE_DIR": f"{empty}/{number}"}
+                code = FIRST_CALL.format(setup=setup)
+                done = subprocess.run(
+                    [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+                )
+                times[name].append(float(done.stdout))
+    return times
+
+
+TASKS = {
+    "encode": (encoding_rows, ("fastllm", "tiktoken", "tokenizers")),
+    "decode": (decoding_rows, ("fastllm", "tiktoken", "tokenizers")),
+    "train": (training_rows, ("fastllm", "tokenizers")),
+    "attention": (attention_rows, ("fastllm", "torch")),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the tasks asked for, print their tables, save them."""
+    parser = argparse.ArgumentParser(prog="python -m bench.rivals", description=__doc__)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}")
+    parser.add_argument("--json", type=Path, help="where to save the figures")
+    parser.add_argument("--quick", action="store_true", help="small inputs: does it work at all?")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.tasks) - set(TASKS):
+        parser.error(f"no such task: {', '.join(sorted(unknown))}")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("RAYON_NUM_THREADS", "2")
+    size, rounds = (100_000, 3) if given.quick else (4_000_000, 9)
+    results: dict[str, Any] = {"versions": versions(), "cores": cores(), "tasks": {}}
+    for name in given.tasks or TASKS:
+        measure, names = TASKS[name]
+        contenders = [who for who in names if INSTALLED.get(who, True)]
+        print(f"\n{name}, backends {fastllm.backends()}", flush=True)
+        task = {"contenders": contenders, "rows": list(measure(size, rounds))}
+        results["tasks"][name] = task
+        print(rival_tables({"tasks": {name: task}})[f"rivals-{name}"], flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Turning ids back into bytes."""
+
+from fastllm.reference import bpe as reference
+
+
+def test_decode(measure, bpe, text, ranks):
+    ids = reference.BytePairEncoder(ranks).encode(text)
+    encoder = bpe.BytePairEncoder(ranks)
+    data = measure("decode", lambda: lambda: encoder.decode_bytes(ids))
+    assert data == text.encode()
