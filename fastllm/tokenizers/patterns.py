@@ -87,7 +87,9 @@ NAMED: dict[str, SplitPattern] = {
     "qwen2": SplitPattern((_LLAMA3.replace("{1,3}", ""),), "qwen2", "NFC"),
     "nanochat": SplitPattern((_LLAMA3.replace("{1,3}", "{1,2}"),), "nanochat"),
     "o200k": SplitPattern((_O200K,), "o200k"),
-    "deepseek-v3": SplitPattern((r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_WORDS), "deepseek-v3"),
+    "deepseek-v3": SplitPattern(
+        (r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_WORDS), "deepseek-v3"
+    ),
     "smollm2": SplitPattern((r"\p{N}", _GPT2), "smollm2"),
 }
 
@@ -186,7 +188,9 @@ _TOKEN = re.compile(
     r"\\[pP](?:\{(?P<braced>[^{}]*)\}|(?P<single>[A-Za-z]))"
     r"|\\[xu]\{(?P<hex>[0-9A-Fa-f]{1,6})\}"
     r"|\\(?P<escape>.)"
+    r"|(?P<posix>\[:\^?[a-z]+:\])"
     r"|(?P<open>\[\^?\]?)"
+    r"|(?P<intersection>&&)"
     r"|(?P<other>.)",
     re.DOTALL,
 )
@@ -210,6 +214,8 @@ def _spell_out(pattern: str) -> list[str]:
             spelled.append(_escaped(int(token["hex"], 16)))
         elif token["escape"]:
             spelled.append(r"\Z" if token["escape"] == "z" else text)
+        elif in_class and (token["posix"] or token["intersection"]):
+            raise ValueError(f"{text} inside a class is not understood; use \\p{{..}} and ranges")
         elif token["open"]:
             # Inside a class an opening bracket is itself; `re` wants that said with a backslash.
             spelled.append("\\" + text if in_class else text)
@@ -235,7 +241,9 @@ def class_ranges(name: str) -> tuple[tuple[int, int], ...]:
     if members[0] not in RANGES:
         raise ValueError(f"\\p{{{name}}} is not one of \\p{{L}}, " + ", ".join(RANGES))
     runs = sorted(
-        run for member in members for run in zip(RANGES[member][::2], RANGES[member][1::2], strict=True)
+        run
+        for member in members
+        for run in zip(RANGES[member][::2], RANGES[member][1::2], strict=True)
     )
     joined = [runs[0]]
     for first, last in runs[1:]:

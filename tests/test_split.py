@@ -1,0 +1,150 @@
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from texts import TRAPS, mixed_texts
+
+from fastllm.fast import bpe as fast
+from fastllm.reference import bpe as reference
+from fastllm.tokenizers.patterns import NAMED, SplitPattern, compile_pattern, split_pattern
+
+FACTS = [
+    ("gpt2", "Hello world's  end ", ["Hello", " world", "'s", " ", " end", " "]),
+    ("gpt2", "foo  12 bar", ["foo", " ", " 12", " bar"]),
+    ("gpt2", "IT'S", ["IT", "'", "S"]),
+    ("gpt2", "a\x1cb", ["a", "\x1c", "b"]),
+    ("smollm2", "foo  12 bar", ["foo", "  ", "1", "2", " bar"]),
+    ("cl100k", "IT'S 1234\n\n  x", ["IT", "'S", " ", "123", "4", "\n\n", " ", " x"]),
+    ("cl100k", "x\n  ", ["x", "\n  "]),
+    ("llama3", "x\n  ", ["x", "\n", "  "]),
+    ("llama3", "!\n\n(a", ["!\n\n", "(a"]),
+    ("qwen2", "12 e\u0301", ["1", "2", " é"]),
+    ("nanochat", "12345", ["12", "34", "5"]),
+    ("o200k", "HTTPServer don't", ["HTTPServer", " don't"]),
+    ("o200k", "ABC中DEF", ["ABC中", "DEF"]),
+    ("o200k", "a !/\n/b", ["a", " !/\n/", "b"]),
+    ("o200k", "\u0301ABC", ["\u0301", "ABC"]),
+    ("deepseek-v3", "a1234中文b", ["a", "123", "4", "中文", "b"]),
+    ("deepseek-v3", "文゛", ["文", "゛"]),
+    ("deepseek-v3", "(abc) \x01\x02", ["(abc", ")", " ", "\x01\x02"]),
+    (r"\w+", "ab, cd", ["ab", ", ", "cd"]),
+    (r"x*", "axxb", ["a", "xx", "b"]),
+    (r"\p{Lu}\P{Lu}*", "aBcD", ["a", "Bc", "D"]),
+    (r"a$", "a\na", ["a\n", "a"]),
+]
+
+
+@pytest.mark.parametrize(("pattern", "text", "pieces"), FACTS)
+def test_split_facts(bpe_backend, pattern, text, pieces):
+    assert bpe_backend.split(text, pattern) == pieces
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+@pytest.mark.parametrize("trap", TRAPS)
+def test_split_backends_agree_on_traps(pattern, trap):
+    assert fast.split(TRAPS[trap], pattern) == reference.split(TRAPS[trap], pattern)
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_split_backends_agree_on_mixed_texts(pattern):
+    for text in mixed_texts(1500, seed=1):
+        assert fast.split(text, pattern) == reference.split(text, pattern)
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+@given(text=st.text(max_size=50))
+def test_split_backends_agree_on_any_text(pattern, text):
+    assert fast.split(text, pattern) == reference.split(text, pattern)
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_split_backends_agree_on_every_scalar_value(pattern):
+    """Each character alone between blanks, behind a letter, before one, and twice."""
+    scalars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    text = "".join(f"{c} A{c}b!{c}{c}\n" for c in scalars[:0x3400])
+    for start in range(0x3400, len(scalars), 37):  # beyond, most neighbours are alike
+        text += f"{scalars[start]} A{scalars[start]}b"
+    assert fast.split(text, pattern) == reference.split(text, pattern)
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_split_equals_tokenizers(bpe_backend, pattern):
+    """The engine of Hugging Face tokenizers, given the very same expressions."""
+    rules = NAMED[pattern]
+    steps = [
+        tokenizers.pre_tokenizers.Split(tokenizers.Regex(step), "isolated") for step in rules.steps
+    ]
+    rival = tokenizers.pre_tokenizers.Sequence(steps)
+    for text in [*TRAPS.values(), *mixed_texts(400, seed=2)]:
+        clean = rules.normalize(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        expected = [piece for piece, _ in rival.pre_tokenize_str(clean)]
+        assert bpe_backend.split(text, pattern) == expected
+
+
+@pytest.mark.parametrize("pattern", [p for p in NAMED if NAMED[p].normalization is None])
+def test_split_pieces_joined_give_the_text(bpe_backend, pattern):
+    for text in mixed_texts(200, seed=3):
+        assert "".join(bpe_backend.split(text, pattern)) == text
+
+
+def test_split_joins_surrogate_pairs_and_replaces_lone_ones(bpe_backend):
+    assert bpe_backend.split("\ud83d\ude00") == ["\U0001f600"]
+    assert bpe_backend.split("a\ud800") == ["a", "\ufffd"]
+
+
+@pytest.mark.parametrize("long", ["a", " ", "\n", "1", "^", "'", "中", "\u0301", "A", "aA", " \n", "é"])
+@pytest.mark.parametrize("pattern", NAMED)
+def test_split_of_a_long_run_ends(pattern, long):
+    text = long * 20_000
+    assert fast.split(text, pattern) == reference.split(text, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "error", "message"),
+    [
+        (7, TypeError, "pattern must be a str, not int"),
+        ("gpt3", ValueError, "'gpt3' is not the name of a pattern"),
+        ("(", ValueError, "unterminated subpattern"),
+        (r"\p{Klingon}", ValueError, r"\\p{Klingon} is not one of"),
+        (r"[[:alpha:]]+", ValueError, r"\[:alpha:\] inside a class is not understood"),
+        (r"[\w&&[^\d]]", ValueError, "&& inside a class is not understood"),
+        (r"[z-a]", ValueError, "regular expression: bad character range"),
+    ],
+)
+def test_split_names_what_is_wrong_with_a_pattern(bpe_backend, pattern, error, message):
+    with pytest.raises(error, match=message):
+        bpe_backend.split("x", pattern)
+
+
+def test_split_refuses_what_is_no_text(bpe_backend):
+    with pytest.raises(TypeError, match="text must be a str, not bytes"):
+        bpe_backend.split(b"x")
+
+
+def test_pattern_spelled_by_others_is_known():
+    spelled = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    assert split_pattern(spelled).name == "gpt2"
+    assert split_pattern(NAMED["o200k"].steps[0]) is NAMED["o200k"]
+
+
+def test_pattern_of_qwen_as_bare_text_does_not_normalize():
+    bare = split_pattern(NAMED["qwen2"].steps[0])
+    assert bare.name is None
+    assert bare.normalization is None
+
+
+def test_pattern_of_several_steps_of_ones_own(bpe_backend):
+    rules = SplitPattern((r"\d", "[ab]+"))
+    assert bpe_backend.split("abc12ab", rules) == ["ab", "c", "1", "2", "ab"]
+
+
+def test_pattern_classes_inside_and_outside_brackets():
+    assert compile_pattern(r"[^]a]").findall("]ab") == ["b"]
+    assert compile_pattern(r"[\S\n]+").findall("a\n b") == ["a\n", "b"]
+    assert compile_pattern(r"\P{L}").findall("a1") == ["1"]
+    assert compile_pattern(r"\p{^L}").findall("a1") == ["1"]
+    assert compile_pattern(r"\pL+").findall("ab1") == ["ab"]
+    assert compile_pattern(r"\x{1F600}").findall("\U0001f600") == ["\U0001f600"]
+    assert compile_pattern(r"[a[&~|]+").findall("a[&|x") == ["a[&|"]
+    assert compile_pattern(r"a&&b").findall("a&&b") == ["a&&b"]
+    assert compile_pattern(r"\d+").findall("1²٣") == ["1", "٣"]
