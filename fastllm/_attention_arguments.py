@@ -261,6 +261,8 @@ def _broadcast_grouped(q: Array, k: Array, v: Array) -> tuple[Array, Array, Arra
 
 
 def _repeat(array: Array, lead: tuple[int, ...]) -> Array:
+    if array.shape[:-2] == lead:
+        return array
     return np.broadcast_to(array, lead + array.shape[-2:])
 
 

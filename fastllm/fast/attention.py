@@ -32,7 +32,7 @@ if importlib.util.find_spec("numba") is None:
 __all__ = ["softmax", "self_attention", "scaled_dot_product_attention"]  # noqa: RUF022
 
 # Below this many multiplications, waking a thread costs more than it saves.
-_SERIAL_WORK = 4_000_000
+_SERIAL_WORK = 10_000_000
 
 
 def softmax(x: ArrayLike, axis: int = -1) -> Array:
@@ -119,11 +119,14 @@ def _layout(array: Array) -> _Layout:
     if array.dtype == np.bool_:
         array = array.view(np.uint8)
     itemsize = array.itemsize
+    if array.flags.c_contiguous and array.flags.aligned:
+        # The usual case, without the arithmetic.
+        length, dim = array.shape[-2:]
+        places = np.arange(math.prod(array.shape[:-2]), dtype=np.int64) * (length * dim)
+        flat = array.reshape(-1) if array.size else np.zeros(1, array.dtype)
+        return _Layout(_read_only(flat), places, dim, 1)
     if not array.flags.aligned or any(stride % itemsize for stride in array.strides):
         array = _compact(array)
-    if array.size == 0:
-        places = np.zeros(math.prod(array.shape[:-2]), np.int64)
-        return _Layout(_read_only(np.zeros(1, array.dtype)), places, 0, 0)
     *_, row_stride, column_stride = strides = [stride // itemsize for stride in array.strides]
     reaches = [(n - 1) * stride for n, stride in zip(array.shape, strides, strict=True)]
     # The lowest address is not the first element where a stride is negative.
@@ -177,7 +180,7 @@ def _attend(
     strides = np.zeros((4, 2), np.int64)
     for row, layout in enumerate(layouts):
         # Each head of a group finds the head that the group shares.
-        places[row] = np.repeat(layout.places, places.shape[1] // layout.places.size)
+        places[row].reshape(layout.places.size, -1)[:] = layout.places[:, None]
         strides[row] = layout.row_stride, layout.column_stride
     _run(
         "attend",
