@@ -7,11 +7,14 @@ The names here come from the best backend there is, topic by topic; `backends` s
 from importlib import metadata
 from typing import Any
 
-from fastllm import _backend
+from fastllm import _backend, reference
 from fastllm._backend import backends
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
 from fastllm.tokenizers.word import WordTokenizer
+
+if set(backends().values()) != {"fast"}:
+    _backend.forget_fast()
 
 __version__ = metadata.version("fastllm-kernels")
 
@@ -24,6 +27,13 @@ train = _backend.bpe.train
 scaled_dot_product_attention = _backend.attention.scaled_dot_product_attention
 self_attention = _backend.attention.self_attention
 softmax = _backend.attention.softmax
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fast":
+        return _backend.load_fast()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "BPETokenizer",

@@ -12,6 +12,7 @@
 
 import importlib
 import os
+import sys
 from types import ModuleType
 
 TOPICS = ("bpe", "attention")
@@ -20,15 +21,15 @@ CHOICES = ("auto", "fast", "reference")
 
 def _choose(topic: str, choice: str) -> tuple[ModuleType, str]:
     """The module that serves `topic`, and the word `backends` has for it."""
-    if choice != "reference":
+    if choice == "reference":
+        reason = "reference (FASTLLM_BACKEND=reference)"
+    else:
         try:
             return importlib.import_module(f"fastllm.fast.{topic}"), "fast"
         except ImportError as error:
             if choice == "fast":
                 raise
             reason = f"reference ({error})"
-    else:
-        reason = "reference (FASTLLM_BACKEND=reference)"
     return importlib.import_module(f"fastllm.reference.{topic}"), reason
 
 
@@ -54,3 +55,23 @@ def backends() -> dict[str, str]:
     ['attention', 'bpe']
     """
     return {"bpe": _bpe_reason, "attention": _attention_reason}
+
+
+def load_fast() -> ModuleType:
+    """The package `fastllm.fast`, complete, or an ImportError that says which kernel is missing."""
+    try:
+        for topic in TOPICS:
+            importlib.import_module(f"fastllm.fast.{topic}")
+    except ImportError:
+        forget_fast()
+        raise
+    return sys.modules["fastllm.fast"]
+
+
+def forget_fast() -> None:
+    """Unbind the name `fastllm.fast`, which importing one topic has bound.
+
+    An incomplete package must not look complete: without the name, asking for it leads here again,
+    to `load_fast`.
+    """
+    vars(sys.modules["fastllm"]).pop("fast", None)

@@ -1,4 +1,4 @@
-"""Argument checks of the byte-pair functions, shared so that both backends raise the same errors."""
+"""Argument checks of the byte-pair functions, shared so that both backends raise alike."""
 
 import operator
 import re
@@ -134,7 +134,9 @@ def check_vocabulary(vocabulary: object) -> dict[bytes, int]:
     taken: dict[int, bytes] = {}
     for token, number in vocabulary.items():
         if taken.setdefault(number, token) is not token:
-            raise ValueError(f"vocabulary gives id {number} to both {taken[number]!r} and {token!r}")
+            raise ValueError(
+                f"vocabulary gives id {number} to both {taken[number]!r} and {token!r}"
+            )
     return dict(vocabulary)
 
 

@@ -26,7 +26,7 @@ CLASSES = {
     "Han": r"\p{Han}",
 }
 
-HEADER = '''"""Unicode classes, pinned to Unicode 16, as sorted runs of code points: first, last, first, last ...
+HEADER = '''"""Unicode classes, pinned to Unicode 16, as runs of code points: first, last, first ...
 
 Generated, do not edit: ``python tests/generate_unicode_classes.py`` says how. The tables are pinned
 because Python's own ``unicodedata`` changes with the interpreter, and a split pattern that changes

@@ -1,7 +1,7 @@
 """The compiled twin of `fastllm.reference`: same names, same parameters, same results.
 
-A name is looked up on first use, so that one topic works where the other has no kernel; a missing kernel
-raises an ImportError that says why.
+A name is looked up on first use, so that one topic works where the other has no kernel; a missing
+kernel raises an ImportError that says why.
 """
 
 import importlib
@@ -18,7 +18,7 @@ _TOPIC_OF = {
     "split": "bpe",
     "train": "bpe",
 }
-__all__ = list(_TOPIC_OF)  # noqa: PLE0605
+__all__ = list(_TOPIC_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -157,7 +157,9 @@ class BytePairEncoder(_bpe.Encoder):
         size = -(-len(batch) // (4 * workers))
         runs = [batch[i : i + size] for i in range(0, len(batch), size)]
         with ThreadPoolExecutor(workers) as pool:
-            return [ids for run in pool.map(lambda run: list(map(encode, run)), runs) for ids in run]
+            return [
+                ids for run in pool.map(lambda run: list(map(encode, run)), runs) for ids in run
+            ]
 
 
 def _attach_docstrings() -> None:

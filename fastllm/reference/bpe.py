@@ -1,12 +1,13 @@
 """Byte-pair encoding, the textbook: cut text into pieces, learn merges, apply them, undo them.
 
 Read it in order. `split` cuts text into pieces that merges never cross. `train` counts pairs of
-neighbours and merges the most frequent pair, over and over. `encode` applies merges to new text, and
-`decode` looks the bytes of each id up. `BytePairEncoder` holds a vocabulary for many calls.
+neighbours and merges the most frequent pair, over and over. `encode` applies merges to new text,
+and `decode` looks the bytes of each id up. `BytePairEncoder` holds a vocabulary for many calls.
 
-The idea is from Gage, "A New Algorithm for Data Compression" (1994); merging inside words from Sennrich,
-Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016); bytes instead of
-characters from Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2, 2019).
+The idea is from Gage, "A New Algorithm for Data Compression" (1994); merging inside words from
+Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016);
+bytes instead of characters from Radford et al., "Language Models are Unsupervised Multitask
+Learners" (GPT-2, 2019).
 """
 
 import heapq
@@ -53,8 +54,8 @@ def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
 
     Notes
     -----
-    A fast version is most easily wrong about white space: the last blank before a word belongs to the
-    word, and at the end of the text, where no word follows, a run of blanks stays whole.
+    A fast version is most easily wrong about white space: the last blank before a word belongs to
+    the word, and at the end of the text, where no word follows, a run of blanks stays whole.
 
     Examples
     --------
@@ -105,7 +106,8 @@ def merge(ids: Sequence[int], pair: Pair, new_id: int) -> Ids:
 
     Notes
     -----
-    Occurrences can overlap: three times 7 holds the pair (7, 7) twice, and only the first is merged.
+    Occurrences can overlap: three times 7 holds the pair (7, 7) twice, and only the first is
+    merged.
 
     Examples
     --------
@@ -152,10 +154,10 @@ def train(
         Cut out of the texts before counting, since they are never merged; each takes a place in the
         vocabulary.
     tie_break : {"lowest-ids", "huggingface", "first-seen"}
-        Which of several pairs with the same, highest count is merged: the one with the lowest ids, left
-        id first (a byte's id is its value); the same, with the bytes numbered in the order of Hugging
-        Face's ByteLevel characters; or the one that occurs first in the texts as merged so far, as
-        minbpe does.
+        Which of several pairs with the same, highest count is merged: the one with the lowest ids,
+        left id first (a byte's id is its value); the same, with the bytes numbered in the order of
+        Hugging Face's ByteLevel characters; or the one that occurs first in the texts as merged so
+        far, as minbpe does.
     min_frequency : int
         Stop when no pair occurs as often as this.
     max_token_bytes : int, optional
@@ -182,7 +184,8 @@ def train(
 
     Notes
     -----
-    Occurrences that overlap all count, though not all of them can be merged: "aaa" holds (a, a) twice.
+    Occurrences that overlap all count, though not all of them can be merged: "aaa" holds (a, a)
+    twice.
 
     Examples
     --------
@@ -283,9 +286,9 @@ def encode(
     vocabulary : mapping from bytes to int
         The id of each token.
     merges : sequence of (bytes, bytes), optional
-        The merges allowed, best first, as in Hugging Face files. Without them the ids are ranks, as in
-        tiktoken files: two tokens merge if their concatenation is a token, lowest id first, and a piece
-        that is a token is never taken apart.
+        The merges allowed, best first, as in Hugging Face files. Without them the ids are ranks, as
+        in tiktoken files: two tokens merge if their concatenation is a token, lowest id first, and
+        a piece that is a token is never taken apart.
     pattern : str
         Split pattern, as for `split`.
     ignore_merges : bool
@@ -394,7 +397,9 @@ class BytePairEncoder:
 
     def encode(self, text: str) -> Ids:
         """The ids of `text`."""
-        return [i for piece in split(text, self._pattern) for i in self.encode_piece(piece.encode())]
+        return [
+            i for piece in split(text, self._pattern) for i in self.encode_piece(piece.encode())
+        ]
 
     def encode_to_numpy(self, text: str) -> npt.NDArray[np.uint32]:
         """The ids of `text` as an array of uint32."""
@@ -407,7 +412,7 @@ class BytePairEncoder:
     def encode_batch_to_numpy(
         self, texts: Iterable[str], threads: int | None = None
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        """All ids in one array, and where each text's begin: text i has ids[offsets[i]:offsets[i+1]]."""
+        """All ids in one array; those of text i are ``ids[offsets[i]:offsets[i + 1]]``."""
         batch = self.encode_batch(texts, threads)
         offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)
         return np.array([i for ids in batch for i in ids], dtype=np.uint32), offsets
@@ -435,7 +440,8 @@ class BytePairEncoder:
     def last_merge(self, token: bytes) -> Merge | None:
         """The two parts that merging joins last to make `token`; None if merging never makes it.
 
-        A token comes about in one way only, whatever surrounds it, so this is *the* merge behind it.
+        A token comes about in one way only, whatever surrounds it, so this is *the* merge behind
+        it.
         """
         parts, last = self._merge_parts(token)
         return last if len(parts) == 1 else None
@@ -459,8 +465,9 @@ class BytePairEncoder:
     def _merge_parts(self, piece: bytes) -> tuple[list[bytes], Merge | None]:
         """Merge the lowest rank, leftmost on a tie, until no pair merges; also the last merge made.
 
-        The plain rule looks at all pairs before each merge, which is quadratic. A heap of (rank, place)
-        gives the same merges in n log n steps: an entry whose parts have changed since is passed over.
+        The plain rule looks at all pairs before each merge, which is quadratic. A heap of (rank,
+        place) gives the same merges in n log n steps: an entry whose parts have changed since is
+        passed over.
         """
         parts = self._single_bytes(piece)
         before = list(range(-1, len(parts) - 1))

@@ -1,12 +1,13 @@
 r"""The named split patterns, and how any pattern is made to mean the same on every Python.
 
-A split pattern cuts text into pieces before byte-pair encoding; merges never cross a piece. Patterns
-are regular expressions with ``\p{..}`` classes. Their meaning is pinned: ``\p{..}``, ``\s`` and
-``\d`` are spelled out as the ranges of Unicode 16 before the standard `re` compiles them.
+A split pattern cuts text into pieces before byte-pair encoding; merges never cross a piece.
+Patterns are regular expressions with ``\p{..}`` classes. Their meaning is pinned: ``\p{..}``,
+``\s`` and ``\d`` are spelled out as the ranges of Unicode 16 before the standard `re` compiles
+them.
 
 The patterns are written in the syntax that Python, Rust's fancy-regex (tiktoken) and Oniguruma
-(Hugging Face tokenizers) read alike: ``\z`` for the end of the text instead of ``$``, which is the end
-of a *line* in Oniguruma, and no possessive intervals, since ``{1,3}+`` repeats there.
+(Hugging Face tokenizers) read alike: ``\z`` for the end of the text instead of ``$``, which is the
+end of a *line* in Oniguruma, and no possessive intervals, since ``{1,3}+`` repeats there.
 """
 
 import re
@@ -14,6 +15,7 @@ import unicodedata
 import warnings
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Literal
 
 _GPT2 = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s"
@@ -50,8 +52,8 @@ class SplitPattern:
     Attributes
     ----------
     steps : tuple of str
-        Regular expressions applied in turn, each to every piece the one before has left. A match is a
-        piece, and so is what lies between two matches: no text is ever lost.
+        Regular expressions applied in turn, each to every piece the one before has left. A match is
+        a piece, and so is what lies between two matches: no text is ever lost.
     name : str or None
         The name of the pattern, for a pattern that has one.
     normalization : {None, "NFC"}
@@ -65,7 +67,7 @@ class SplitPattern:
 
     steps: tuple[str, ...]
     name: str | None = None
-    normalization: str | None = None
+    normalization: Literal["NFC"] | None = None
 
     @cached_property
     def expressions(self) -> tuple[re.Pattern[str], ...]:
@@ -107,7 +109,8 @@ _ALIASES = {
     "llama4": "o200k",
 }
 
-# The same patterns as other projects spell them: known by their text, they get their compiled scanner.
+# The same patterns as other projects spell them: known by their text, they get their compiled
+# scanner.
 _SPELLINGS = {
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
@@ -157,6 +160,21 @@ def split_pattern(pattern: str) -> SplitPattern:
         names = ", ".join(sorted(NAMED))
         raise ValueError(f"pattern {pattern!r} is not the name of a pattern: {names}")
     return found
+
+
+def pattern_of_steps(steps: tuple[str, ...], normalization: str | None = None) -> SplitPattern:
+    """The split pattern of several steps: a named one where the steps spell it.
+
+    Examples
+    --------
+    >>> pattern_of_steps((r"\\p{N}", NAMED["gpt2"].steps[0])).name
+    'smollm2'
+    """
+    steps = tuple(NAMED[_SPELLINGS[s]].steps[0] if s in _SPELLINGS else s for s in steps)
+    for pattern in NAMED.values():
+        if (pattern.steps, pattern.normalization) == (steps, normalization):
+            return pattern
+    return SplitPattern(steps, None, normalization)
 
 
 @lru_cache(maxsize=128)
