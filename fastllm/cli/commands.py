@@ -1,0 +1,377 @@
+"""The commands of fastllm, and how each of them ends: 0 done, 1 failed, 2 called the wrong way."""
+
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+import fastllm
+from fastllm.cli import files
+from fastllm.cli.files import STREAM, UsageError
+from fastllm.tokenizers.atomic_write import replacing
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+TRACEBACK = "FASTLLM_TRACEBACK"
+
+
+class Errors(Enum):
+    """What to do with bytes that are not UTF-8."""
+
+    strict = "strict"
+    replace = "replace"
+
+
+class TieBreak(Enum):
+    """Which of several pairs that are as frequent is merged first."""
+
+    lowest_ids = "lowest-ids"
+    huggingface = "huggingface"
+    first_seen = "first-seen"
+
+
+class Commands(TyperGroup):
+    """The group of commands: whatever goes wrong in one becomes a line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+            try:
+                result = super().invoke(ctx)
+                sys.stdout.flush()  # a full disk or a closed pipe may show only now
+                return result
+            except KeyboardInterrupt:
+                raise typer.Exit(INTERRUPTED) from None
+            except BrokenPipeError:  # whoever read has seen enough
+                _close_stdout()
+                raise typer.Exit(1) from None
+            except (OSError, ValueError, KeyError, TypeError, MemoryError, ImportError) as error:
+                if os.environ.get(TRACEBACK):
+                    raise
+                _say(_in_one_line(error))
+                _close_stdout()
+                raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def _say(line: str) -> None:
+    print(f"fastllm: {line}", file=sys.stderr)
+
+
+def _in_one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'standard output'}: {error.strerror}"
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    # Messages name the argument of the library; here it is an option.
+    text = text.replace('errors="replace"', "--errors replace")
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _close_stdout() -> None:
+    """Let what is still buffered vanish, or the interpreter would stumble over it at exit."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Tokenizers and attention: a pure-Python textbook and a compiled twin, proved equal.",
+)
+
+TokenizerOption = Annotated[
+    Path,
+    typer.Option(
+        "--tokenizer", "-t", help="A tokenizer: tokenizer.json, .tiktoken, .model or vocab.json."
+    ),
+]
+PatternOption = Annotated[
+    str,
+    typer.Option(
+        "--pattern", "-p", help="How text is cut first: gpt2, cl100k, o200k, ... or an expression."
+    ),
+]
+TextArgument = Annotated[str, typer.Argument(metavar="FILE", help="UTF-8 text; - is stdin.")]
+SpecialsOption = Annotated[
+    bool,
+    typer.Option("--allow-special", help="Special tokens in the text become their ids."),
+]
+LoadPatternOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern", "-p", help="Split pattern of a tokenizer file that does not name one."
+    ),
+]
+ErrorsOption = Annotated[
+    Errors, typer.Option(help="What to do with bytes that are not UTF-8.", show_default=True)
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads to work with; as many as there are cores if not given."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fastllm {fastllm.__version__}")
+        raise typer.Exit
+
+
+def _unwind(*_: object) -> None:
+    """End as `sys.exit` does, through the `finally` that removes temporary files."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows its code; it does not stop the work.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with suppress(ValueError):  # not the main thread: someone else's process and signals
+        signal.signal(signal.SIGTERM, _unwind)
+
+
+def _console(stderr: bool = False) -> Console:
+    """A console that writes text as it is: user text is no markup."""
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, if that is a terminal, as a callback (done, total)."""
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _load(path: Path, pattern: str | None = None) -> fastllm.BPETokenizer:
+    return fastllm.BPETokenizer.from_file(path, pattern=pattern)
+
+
+@app.command()
+def demo(
+    file: Annotated[
+        str | None, typer.Argument(help="Any UTF-8 text; by default one that comes with Python.")
+    ] = None,
+) -> None:
+    """See everything at work on one text, on both backends, and how far they agree."""
+    from fastllm import demo as chapters
+    from fastllm.cli.demo_view import show_demo
+
+    if file is None:
+        source = chapters.built_in_text()
+    else:
+        with files.as_file(file) as path:
+            source = chapters.read_text(path, files.shown_name(file))
+    if not show_demo(_console(), source):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    texts: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text; - is stdin.")],
+    vocab_size: Annotated[
+        int, typer.Option(help="Tokens wanted in all, bytes and specials included.")
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Where to save: .json, .tiktoken or .model.")
+    ],
+    pattern: PatternOption = "gpt2",
+    tie_break: Annotated[
+        TieBreak, typer.Option(help="Which of several pairs as frequent is merged first.")
+    ] = TieBreak.lowest_ids,
+    min_frequency: Annotated[int, typer.Option(help="Merge no pair that occurs less often.")] = 1,
+    max_token_bytes: Annotated[int | None, typer.Option(help="Make no longer token.")] = None,
+    special_token: Annotated[
+        list[str] | None, typer.Option(help="A token of its own, never merged; may be repeated.")
+    ] = None,
+    errors: ErrorsOption = Errors.strict,
+    threads: ThreadsOption = None,
+) -> None:
+    """Learn a byte-pair vocabulary from text files."""
+    specials = special_token or []
+    if vocab_size < 256 + len(specials):
+        raise UsageError(
+            f"--vocab-size must be at least {256 + len(specials)} (256 bytes and {len(specials)} "
+            f"special tokens), not {vocab_size}"
+        )
+    if Path(output).suffix not in (".json", ".tiktoken", ".model"):
+        raise UsageError(f"{output}: a tokenizer is saved as .json, .tiktoken or .model")
+    with ExitStack() as stack:
+        paths = [stack.enter_context(files.as_file(text)) for text in texts]
+        progress = stack.enter_context(_progress("training"))
+        tokenizer = fastllm.BPETokenizer.train_from_files(
+            paths,
+            vocab_size,
+            pattern=pattern,
+            special_tokens=specials,
+            tie_break=tie_break.value,
+            min_frequency=min_frequency,
+            max_token_bytes=max_token_bytes,
+            threads=threads,
+            progress=progress,
+            errors=errors.value,
+        )
+        tokenizer.save(output)
+    _say(f"{tokenizer.n_vocab:,} tokens in {output}")
+
+
+@app.command()
+def encode(
+    tokenizer: TokenizerOption,
+    file: TextArgument = STREAM,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Ids as .bin or .npy; - prints them.")
+    ] = STREAM,
+    pattern: LoadPatternOption = None,
+    allow_special: SpecialsOption = False,
+    errors: ErrorsOption = Errors.strict,
+) -> None:
+    """Turn text into ids."""
+    if output != STREAM and Path(output).suffix not in (".bin", ".npy"):
+        raise UsageError(f"{output}: ids are saved as .bin or .npy, or printed (-o -)")
+    tok = _load(tokenizer, pattern)
+    specials = _specials(tok, allow_special)
+    with ExitStack() as stack:
+        if output == STREAM:
+            progress = stack.enter_context(_progress("encoding"))
+            chunks = files.text_chunks(
+                file, tok.pattern, tok.special_tokens, errors.value, progress
+            )
+            blank = ""
+            for chunk in chunks:
+                ids = tok.encode(chunk, **specials)
+                if ids:
+                    sys.stdout.write(blank + " ".join(map(str, ids)))
+                    blank = " "
+            sys.stdout.write("\n")
+        else:
+            path = stack.enter_context(files.as_file(file))
+            tok.encode_file(path, output, errors=errors.value, **specials)
+
+
+@app.command()
+def decode(
+    tokenizer: TokenizerOption,
+    file: Annotated[
+        str, typer.Argument(help="Ids in .bin or .npy; - reads them as text from stdin.")
+    ] = STREAM,
+    output: Annotated[str, typer.Option("--output", "-o", help="A file; - is stdout.")] = STREAM,
+    pattern: LoadPatternOption = None,
+) -> None:
+    """Turn ids back into the bytes they were made from."""
+    tok = _load(tokenizer, pattern)
+    ids = files.read_ids(file, tok.max_token_value)
+    with ExitStack() as stack:
+        out: Any = sys.stdout.buffer
+        if output != STREAM:
+            out = stack.enter_context(replacing(output, "wb"))
+        progress = stack.enter_context(_progress("decoding"))
+        for start in range(0, len(ids), files.CHUNK):
+            out.write(tok.decode_bytes(ids[start : start + files.CHUNK]))
+            progress(min(start + files.CHUNK, len(ids)), len(ids))
+        out.flush()
+
+
+@app.command()
+def count(
+    tokenizer: TokenizerOption,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="UTF-8 text; - is stdin.")
+    ] = None,
+    pattern: LoadPatternOption = None,
+    allow_special: SpecialsOption = False,
+    errors: ErrorsOption = Errors.strict,
+) -> None:
+    """Count the tokens of text files, and of all of them together."""
+    tok = _load(tokenizer, pattern)
+    specials = _specials(tok, allow_special)
+    total = 0
+    for text in texts or [STREAM]:
+        with _progress("counting") as progress:
+            chunks = files.text_chunks(
+                text, tok.pattern, tok.special_tokens, errors.value, progress
+            )
+            found = sum(tok.count(chunk, **specials) for chunk in chunks)
+        print(found if text == STREAM else f"{found} {text}")
+        total += found
+    if texts and len(texts) > 1:
+        print(f"{total} total")
+
+
+@app.command()
+def split(
+    file: TextArgument = STREAM,
+    pattern: PatternOption = "gpt2",
+    errors: ErrorsOption = Errors.strict,
+) -> None:
+    """Cut text into the pieces that merges never cross: one JSON string on each line."""
+    with _progress("splitting") as progress:
+        for chunk in files.text_chunks(file, pattern, (), errors.value, progress):
+            for piece in fastllm.split(chunk, pattern):
+                sys.stdout.write(json.dumps(piece, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def attend(
+    sentence: Annotated[str, typer.Argument(help="A sentence; - reads it from stdin.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", "-t", help="Whose tokens; else words.")
+    ] = None,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Each token sees only itself and earlier ones.")
+    ] = False,
+    pattern: LoadPatternOption = None,
+) -> None:
+    """Show how much each token of a sentence attends to each other one."""
+    from fastllm.cli.sentences import show_attention
+
+    if sentence == STREAM:
+        sentence = sys.stdin.buffer.read().decode()
+    tok = None if tokenizer is None else _load(tokenizer, pattern)
+    show_attention(_console(), sentence.rstrip("\n"), tok, causal=causal)
+
+
+@app.command()
+def info() -> None:
+    """Say which versions and backends are at work here, and on what machine."""
+    from fastllm.cli.machine import facts
+
+    for name, value in facts().items():
+        print(f"{name + ':':<20}{value}")
+
+
+def _specials(tok: fastllm.BPETokenizer, allow: bool) -> dict[str, Any]:
+    """What special tokens in a text become: their ids, or the error that the library raises."""
+    return {"allowed_special": "all"} if allow else {}

@@ -1,0 +1,63 @@
+"""What `fastllm info` says: versions, backends, and what the machine offers."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+
+import fastllm
+
+
+def facts() -> dict[str, str]:
+    """Names and values, in the order in which they are shown."""
+    return {
+        "fastllm": fastllm.__version__,
+        "Python": f"{platform.python_version()} ({sys.implementation.name}), {_gil()}",
+        "NumPy": _version("numpy"),
+        "Numba": f"{_version('numba')}, llvmlite {_version('llvmlite')}",
+        "Cython": f"{_version('cython')} (only needed to build)",
+        **{f"{topic} backend": reason for topic, reason in fastllm.backends().items()},
+        "FASTLLM_BACKEND": os.environ.get("FASTLLM_BACKEND", "not set (auto)"),
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "instruction set": _instruction_set(),
+        "cores": _cores(),
+        "Numba's threads": _threads(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _gil() -> str:
+    enabled = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return "with the GIL" if enabled else "free-threaded"
+
+
+def _instruction_set() -> str:
+    """The widest vectors of this processor, by the names that LLVM has for them."""
+    try:
+        from llvmlite import binding
+    except ImportError:
+        return f"{platform.machine()} (llvmlite, which could say more, is not installed)"
+    has = binding.get_host_cpu_features()
+    widest = [name for name in ("avx512f", "avx2", "sse4.2", "sve", "neon") if has.get(name)]
+    return f"{widest[0] if widest else 'baseline'} ({binding.get_host_cpu_name()})"
+
+
+def _cores() -> str:
+    total = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    return f"{usable} of {total} usable"
+
+
+def _threads() -> str:
+    try:
+        import numba
+    except ImportError:
+        return "Numba is not installed"
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return f"{numba.get_num_threads()} of {most}"

@@ -1,0 +1,82 @@
+"""How tokens, times and attention weights are written on a terminal."""
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy.typing as npt
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+MISSING = "-"
+_VISIBLE = {" ": "·", "\n": "↵", "\r": "␍", "\t": "→"}
+_TOKEN_STYLES = ("black on cyan", "black on yellow", "black on green", "black on magenta")
+
+
+def shown_token(token: str) -> str:
+    r"""A token with its white space made visible and everything else unprintable escaped.
+
+    Text may hold anything, escape sequences that would repaint the terminal included.
+
+    >>> shown_token(" a\n\x1b[0m")
+    '·a↵\\x1b[0m'
+    """
+    return "".join(
+        _VISIBLE.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode())
+        for c in token
+    )
+
+
+def shown_tokens(tokens: Sequence[str]) -> Text:
+    """Tokens side by side, in colours that alternate, with bars between them for lack of colour."""
+    pieces: list[str | tuple[str, str]] = []
+    for token, style in zip(tokens, cycle(_TOKEN_STYLES), strict=False):
+        unknown = token == "<|unk|>"
+        pieces += [(shown_token(token), "bold white on red" if unknown else style), "|"]
+    return Text.assemble(*pieces[:-1])
+
+
+def seconds(time: float) -> str:
+    """A time in a unit that suits it.
+
+    >>> seconds(2.5), seconds(0.0123), seconds(4.5e-6)
+    ('2.50 s', '12.3 ms', '4.5 µs')
+    """
+    if time >= 1:
+        return f"{time:.2f} s"
+    if time >= 1e-3:
+        return f"{time * 1e3:.3g} ms"
+    return f"{time * 1e6:.3g} µs"
+
+
+def times(ratio: float) -> str:
+    """A ratio, to two digits or to the unit.
+
+    >>> times(0.523), times(7.77), times(1234.5)
+    ('0.52x', '7.8x', '1,234x')
+    """
+    return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
+
+
+def _shortened(token: str, longest: int = 12) -> str:
+    return token if len(token) <= longest else f"{token[: longest - 1]}…"
+
+
+def weights_table(tokens: Sequence[str], weights: npt.NDArray[Any]) -> Table:
+    """Attention weights in percent, one row for each token that attends."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
+    names = [_shortened(shown_token(token)) for token in tokens]
+    for name in names:
+        table.add_column(Text(name), justify="right", overflow="fold", min_width=3)
+    for name, row in zip(names, weights, strict=True):
+        strongest = row.max()
+        table.add_row(
+            Text(name),
+            *(
+                Text(f"{100 * weight:.0f}", style="bold" if weight == strongest else "")
+                for weight in row
+            ),
+        )
+    return table
