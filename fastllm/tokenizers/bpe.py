@@ -1,7 +1,7 @@
 """Byte-pair tokenizers as users see them; a backend does the work."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from fastllm import _backend
 from fastllm import _bpe_arguments as arguments
+from fastllm.tokenizers import formats
 from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
 from fastllm.tokenizers.special_tokens import (
     Allowed,
-    Finder,
     check_allowed,
     finder,
     raise_disallowed,
@@ -45,6 +45,9 @@ class BPETokenizer(Tokenizer):
         With `merges`: a piece that is a token is never taken apart.
     added_tokens : mapping from str to int, optional
         Tokens that are taken whole wherever they stand in a text, without being special.
+    normalized_tokens : collection of str
+        Which of the special and added tokens are looked for only after all others are, and after
+        normalization where the pattern asks for one.
     missing_bytes : {"raise", "drop"}
         What to do with a byte of a text that is not in the vocabulary.
 
@@ -77,6 +80,7 @@ class BPETokenizer(Tokenizer):
         merges: Sequence[Merge] | None = None,
         ignore_merges: bool = False,
         added_tokens: Mapping[str, int] | None = None,
+        normalized_tokens: Collection[str] = (),
         missing_bytes: str = "raise",
     ) -> None:
         self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
@@ -85,6 +89,9 @@ class BPETokenizer(Tokenizer):
         self._added_tokens = _check_tokens(added_tokens, "added_tokens")
         self._id_of = self._added_tokens | self._special_tokens
         self._check_collisions()
+        self._normalized = frozenset(arguments.check_special_tokens(normalized_tokens))
+        for text in self._normalized - self._id_of.keys():
+            raise ValueError(f"normalized_tokens holds {text!r}, not a special or added token")
         self._listed = None if merges is None else [(left, right) for left, right in merges]
         self._ignore_merges = bool(ignore_merges)
         self._missing_bytes = missing_bytes
@@ -264,11 +271,11 @@ class BPETokenizer(Tokenizer):
         ValueError
             If `text` holds a disallowed special token, or a byte that the vocabulary lacks.
         """
-        find = self._finder_for(text, allowed_special, disallowed_special)
-        if find is None:
+        whole = self._whole_tokens(text, allowed_special, disallowed_special)
+        if whole is None:
             return list(self._encoder.encode(text))
         ids: Ids = []
-        for stretch, token in find.cut(arguments.check_text(text)):
+        for stretch, token in self._cut(text, whole):
             ids += self._encoder.encode(stretch)
             if token is not None:
                 ids.append(self._id_of[token])
@@ -286,11 +293,11 @@ class BPETokenizer(Tokenizer):
         disallowed_special: Allowed = "all",
     ) -> npt.NDArray[np.uint32]:
         """The ids of `text` as an array of uint32; otherwise as `encode`."""
-        find = self._finder_for(text, allowed_special, disallowed_special)
-        if find is None:
+        whole = self._whole_tokens(text, allowed_special, disallowed_special)
+        if whole is None:
             array: npt.NDArray[np.uint32] = self._encoder.encode_to_numpy(text)
             return array
-        return self._encode_cuts([list(find.cut(arguments.check_text(text)))], 1)[0]
+        return self._encode_cuts([list(self._cut(text, whole))], 1)[0]
 
     def encode_batch(
         self,
@@ -375,12 +382,12 @@ class BPETokenizer(Tokenizer):
         disallowed_special: Allowed = "all",
     ) -> int:
         """How many ids `text` has; otherwise as `encode`."""
-        find = self._finder_for(text, allowed_special, disallowed_special)
-        if find is None:
+        whole = self._whole_tokens(text, allowed_special, disallowed_special)
+        if whole is None:
             return int(self._encoder.count(text))
         return sum(
             self._encoder.count(stretch) + (token is not None)
-            for stretch, token in find.cut(arguments.check_text(text))
+            for stretch, token in self._cut(text, whole)
         )
 
     def split(self, text: str) -> list[str]:
@@ -391,18 +398,20 @@ class BPETokenizer(Tokenizer):
         >>> BPETokenizer.train("", 256).split("Hello world's end")
         ['Hello', ' world', "'s", ' end']
         """
-        find = self._finder_for(text, NOTHING, NOTHING)
-        if find is None:
+        whole = self._whole_tokens(text, NOTHING, NOTHING)
+        if whole is None:
             return list(self._bpe.split(text, self._pattern))
         pieces: list[str] = []
-        for stretch, token in find.cut(arguments.check_text(text)):
+        for stretch, token in self._cut(text, whole):
             pieces += self._bpe.split(stretch, self._pattern)
             if token is not None:
                 pieces.append(token)
         return pieces
 
-    def _finder_for(self, text: str, allowed: Allowed, disallowed: Allowed) -> Finder | None:
-        """What finds the tokens to take whole in `text`; None if it holds none of them."""
+    def _whole_tokens(
+        self, text: str, allowed: Allowed, disallowed: Allowed
+    ) -> frozenset[str] | None:
+        """The tokens to take whole in `text`; None if it holds none of them."""
         if type(text) is not str:
             text = arguments.check_text(text)
         may = check_allowed(allowed, "allowed_special", self._special_set)
@@ -412,19 +421,35 @@ class BPETokenizer(Tokenizer):
             found = forbidden.search(text)
             if found is not None:
                 raise_disallowed(found[0])
-        find = finder(self._added_set | (may & self._special_set))
-        return find if find is not None and find.search(text) is not None else None
+        whole = self._added_set | (may & self._special_set)
+        find = finder(whole)
+        if find is None:
+            return None
+        may_appear = self._pattern.normalization and self._normalized and not text.isascii()
+        return whole if may_appear or find.search(text) else None
+
+    def _cut(self, text: str, whole: frozenset[str]) -> Iterator[tuple[str, str | None]]:
+        """Each stretch of `text` before a token to take whole, with that token; None at the end."""
+        early, late = finder(whole - self._normalized), finder(whole & self._normalized)
+        text = arguments.check_text(text)
+        for stretch, token in early.cut(text) if early else [(text, None)]:
+            if late is None:
+                yield stretch, token
+            else:
+                *cuts, (last, _) = late.cut(self._pattern.normalize(stretch))
+                yield from cuts
+                yield last, token
 
     def _cut_batch(
         self, texts: list[str], allowed: Allowed, disallowed: Allowed
     ) -> list[list[tuple[str, str | None]]] | None:
         """Each text cut at the tokens to take whole; None if there are none anywhere."""
-        finders = [self._finder_for(text, allowed, disallowed) for text in texts]
-        if not any(finders):
+        wholes = [self._whole_tokens(text, allowed, disallowed) for text in texts]
+        if not any(wholes):
             return None
         return [
-            list(find.cut(text)) if find else [(text, None)]
-            for text, find in zip(texts, finders, strict=True)
+            list(self._cut(text, whole)) if whole else [(text, None)]
+            for text, whole in zip(texts, wholes, strict=True)
         ]
 
     def _encode_cuts(
@@ -540,6 +565,21 @@ class BPETokenizer(Tokenizer):
         return rules.steps[0] if len(rules.steps) == 1 and not rules.normalization else rules
 
     @property
+    def split_pattern(self) -> SplitPattern:
+        """The split pattern with all its steps."""
+        return self._pattern
+
+    @property
+    def normalized_tokens(self) -> frozenset[str]:
+        """The special and added tokens that are looked for after normalization."""
+        return self._normalized
+
+    @property
+    def ignore_merges(self) -> bool:
+        """Whether a piece that is a token is never taken apart; ranks always have it so."""
+        return self._listed is None or self._ignore_merges
+
+    @property
     def merges(self) -> list[Merge]:
         """The merges, best first: as listed, or as they follow from the ranks.
 
@@ -574,10 +614,14 @@ class BPETokenizer(Tokenizer):
             return tuple(self._rank_merges), True
         # Of merges listed twice the last place counts.
         merges = tuple(dict.fromkeys(reversed(self._listed)))[::-1]
-        whole = self._ignore_merges or all(
+        return merges, self._ignore_merges or self.merges_make_all
+
+    @cached_property
+    def merges_make_all(self) -> bool:
+        """Whether merging makes every token, so that none occurs only as a whole piece."""
+        return all(
             len(token) == 1 or self._last_merge(self._encoder, token) for token in self._ranks
         )
-        return merges, whole
 
     @property
     def ranks_are_merges(self) -> bool:
@@ -595,6 +639,7 @@ class BPETokenizer(Tokenizer):
             "merges": self._listed,
             "ignore_merges": self._ignore_merges,
             "added_tokens": self._added_tokens,
+            "normalized_tokens": self._normalized,
             "missing_bytes": self._missing_bytes,
         }
 
@@ -607,6 +652,7 @@ class BPETokenizer(Tokenizer):
             self._ranks == other._ranks
             and self._special_tokens == other._special_tokens
             and self._added_tokens == other._added_tokens
+            and self._normalized == other._normalized
             and self._missing_bytes == other._missing_bytes
             and self._pattern.normalization == other._pattern.normalization
             and self._pattern.expressions == other._pattern.expressions
@@ -622,12 +668,86 @@ class BPETokenizer(Tokenizer):
             shown = shown[:56] + " ..."
         return f"<{type(self).__name__} of {len(self):,} tokens, pattern {shown}>"
 
+    # Files
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        raise NotImplementedError
+        """Write the tokenizer to a file, whole or not at all, in the format that the name asks for.
+
+        Parameters
+        ----------
+        path : path
+            ``.json`` is Hugging Face's tokenizer.json, and the only format that holds everything.
+            ``.tiktoken`` holds ranks: the split pattern and the special tokens must be given again
+            when it is read. ``.model`` is minbpe's. The names ``vocab.json`` and ``merges.txt``
+            stand for the two files of GPT-2.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If the name asks for no known format, or the format cannot hold this tokenizer.
+        """
+        formats.write(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        raise NotImplementedError
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        pattern: str | SplitPattern | None = None,
+        special_tokens: Mapping[str, int] | None = None,
+        merges: str | os.PathLike[str] | None = None,
+        missing_bytes: str = "raise",
+        ignore_post_processor: bool = False,
+    ) -> Self:
+        """Read a tokenizer from a file: the format is known by what the file holds.
+
+        Parameters
+        ----------
+        path : path
+            tiktoken ranks, Hugging Face's tokenizer.json, a minbpe model, GPT-2's vocab.json or
+            merges.txt (the other is looked for beside it), or a folder with such files.
+        pattern : str or SplitPattern, optional
+            The split pattern, instead of the file's. A file of ranks has none, and needs it.
+        special_tokens : mapping from str to int, optional
+            Special tokens, instead of the file's.
+        merges : path, optional
+            The merges that belong to a vocab.json of another name.
+        missing_bytes : {"raise", "drop"}
+            What to do with a byte of a text that is not in the vocabulary; Hugging Face drops it.
+        ignore_post_processor : bool
+            Read a tokenizer.json whose post-processor would add tokens to each text, without it.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If a file is of no known format, wrong, or asks for what is not supported.
+
+        Notes
+        -----
+        GPT-2's two files name neither their split pattern nor their special token. Both are taken
+        to be GPT-2's: pattern ``gpt2`` and, where the vocabulary has it, ``<|endoftext|>``.
+        """
+        with formats.naming(path):
+            found = formats.read(path, merges=merges, ignore_post_processor=ignore_post_processor)
+            if special_tokens is not None:
+                found.special_tokens = _check_tokens(special_tokens, "special_tokens")
+            found.take_out_special_tokens()
+            found.pattern = pattern if pattern is not None else found.pattern
+            if found.pattern is None:
+                raise ValueError(
+                    "a file of ranks does not say how text is split: give pattern=, a name such as "
+                    "'cl100k' or a regular expression"
+                )
+            return cls(**vars(found), missing_bytes=missing_bytes)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """Read a tokenizer from a file; another name for `from_file`."""
+        return cls.from_file(path, **options)
 
 
 def _check_tokens(tokens: object, name: str) -> dict[str, int]:

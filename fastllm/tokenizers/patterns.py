@@ -162,7 +162,9 @@ def split_pattern(pattern: str) -> SplitPattern:
     return found
 
 
-def pattern_of_steps(steps: tuple[str, ...], normalization: str | None = None) -> SplitPattern:
+def pattern_of_steps(
+    steps: tuple[str, ...], normalization: Literal["NFC"] | None = None
+) -> SplitPattern:
     """The split pattern of several steps: a named one where the steps spell it.
 
     Examples
