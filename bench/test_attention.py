@@ -10,10 +10,10 @@ import sys
 
 import numpy as np
 import pytest
+from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
 from fastllm.reference import attention as reference
-from tests.tolerances import assert_agrees
 
 BACKENDS = ["reference", "numpy", "fast"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
 from fastllm.reference import attention as reference
-from tests.tolerances import assert_agrees
 
 SDPA = "scaled_dot_product_attention"
 

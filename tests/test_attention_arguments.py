@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
 from fastllm.reference import attention as reference
-from tests.tolerances import assert_agrees
 
 X = np.ones((2, 3))
 HEADS = np.ones((4, 2, 3))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
-from tests.tolerances import assert_agrees
 
 torch = pytest.importorskip("torch")
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from tests.tolerances import TOLERANCES, assert_agrees
+from tolerances import TOLERANCES, assert_agrees
 
 EXPECTED = np.random.default_rng(0).standard_normal((4, 3))
 OPERATION = "scaled_dot_product_attention"

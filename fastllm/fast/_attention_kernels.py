@@ -37,8 +37,8 @@ tile numbers, 32 KB at head_dim 64 in float32; nothing grows with the lengths.
 
 What was tried
 --------------
-On 2 cores of a Xeon with AVX-512 (Sapphire Rapids), Numba 0.68, float32, one thread, medians of 7 or
-more calls:
+On 2 cores of a Xeon with AVX-512 (Sapphire Rapids), Numba 0.68, float32, one thread, medians of at
+least 7 calls:
 
 - 12 heads, 1024 x 64: 27.9 ms, 115 GFLOP/s; causal 15.5 ms, 104 GFLOP/s of useful work.
   PyTorch 2.13 in the same run: 27.3 ms and 21.4 ms.
