@@ -22,7 +22,7 @@ from fastllm.tokenizers.regex_dialects import to_regex_package
 from fastllm.tokenizers.vocabulary import Merge, Vocabulary
 
 if TYPE_CHECKING:
-    from fastllm.tokenizers.bpe import BPETokenizer
+    from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
 
 StrPath = str | os.PathLike[str]
 
@@ -100,7 +100,7 @@ def _parse_json(data: bytes) -> Any:
         raise ValueError("not JSON of a tokenizer: nested too deeply") from None
 
 
-def write(tokenizer: "BPETokenizer", path: StrPath) -> None:
+def write(tokenizer: "BPEVocabulary", path: StrPath) -> None:
     """Write a vocabulary file in the format that the name asks for, whole or not at all.
 
     Raises
@@ -112,7 +112,7 @@ def write(tokenizer: "BPETokenizer", path: StrPath) -> None:
     if name in ("vocab.json", "merges.txt"):
         write_pair(tokenizer, Path(path).parent)
         return
-    writers: dict[str, Callable[[BPETokenizer], str]] = {
+    writers: dict[str, Callable[[BPEVocabulary], str]] = {
         ".json": lambda tokenizer: _json_text(tokenizer_json(tokenizer)),
         ".tiktoken": tiktoken_text,
         ".model": minbpe_text,
@@ -171,7 +171,7 @@ def _raise_first_wrong_line(lines: list[bytes]) -> None:
     raise AssertionError("a wrong line was to be found")
 
 
-def tiktoken_text(tokenizer: "BPETokenizer") -> str:
+def tiktoken_text(tokenizer: "BPEVocabulary") -> str:
     """The ranks of a tokenizer as a tiktoken file, which holds neither pattern nor special tokens.
 
     Raises
@@ -256,7 +256,7 @@ def read_pair(vocab: Any, merges: str) -> Vocabulary:
     return found
 
 
-def write_pair(tokenizer: "BPETokenizer", folder: Path) -> None:
+def write_pair(tokenizer: "BPEVocabulary", folder: Path) -> None:
     """Write vocab.json and merges.txt into a folder."""
     if tokenizer.pattern != "gpt2":
         raise ValueError(
@@ -351,7 +351,7 @@ def _minbpe_merges(lines: list[str], first_line: int) -> Mapping[str, Any]:
     return {"ranks": ranks, "merges": merges}
 
 
-def minbpe_text(tokenizer: "BPETokenizer") -> str:
+def minbpe_text(tokenizer: "BPEVocabulary") -> str:
     """A tokenizer as a minbpe model file.
 
     Raises

@@ -10,7 +10,7 @@ from fastllm.tokenizers.regex_dialects import from_oniguruma, is_named, to_onigu
 from fastllm.tokenizers.vocabulary import Merge, Vocabulary
 
 if TYPE_CHECKING:
-    from fastllm.tokenizers.bpe import BPETokenizer
+    from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
 
 WHOLE_TEXT = r"[\s\S]+"
 GPT2 = split_pattern("gpt2").steps[0]
@@ -285,7 +285,7 @@ def _read_merges(value: list[Any]) -> list[Merge]:
     return merges
 
 
-def tokenizer_json(tokenizer: "BPETokenizer") -> Json:
+def tokenizer_json(tokenizer: "BPEVocabulary") -> Json:
     """A tokenizer as the content of a tokenizer.json.
 
     Raises
@@ -335,7 +335,7 @@ def tokenizer_json(tokenizer: "BPETokenizer") -> Json:
     }
 
 
-def _vocab(tokenizer: "BPETokenizer") -> dict[str, int]:
+def _vocab(tokenizer: "BPEVocabulary") -> dict[str, int]:
     """All tokens in one mapping: added tokens that are not in it would be numbered anew."""
     vocab = {to_characters(token): number for token, number in tokenizer.mergeable_ranks.items()}
     for text, number in (tokenizer.added_tokens | tokenizer.special_tokens).items():
@@ -347,7 +347,7 @@ def _vocab(tokenizer: "BPETokenizer") -> dict[str, int]:
     return vocab
 
 
-def _added_tokens(tokenizer: "BPETokenizer") -> list[Json]:
+def _added_tokens(tokenizer: "BPEVocabulary") -> list[Json]:
     special, added = tokenizer.special_tokens, tokenizer.added_tokens
     return [
         {

@@ -50,7 +50,7 @@ def read_chunks(
         If the file is not UTF-8 and `errors` is ``"strict"``.
     """
     arguments.check_choice(errors, "errors", ERRORS)
-    whole = pattern.name is None or any("\n" in token for token in tokens)
+    whole = cut_is_unsafe(pattern, tokens)
     held: list[str] = []
     for block in _decoded_blocks(file, errors):
         cut = 0 if whole else last_cut(block)
@@ -60,6 +60,11 @@ def read_chunks(
         held.append(block[cut:])
     if any(held):
         yield "".join(held)
+
+
+def cut_is_unsafe(pattern: SplitPattern, tokens: Iterable[str]) -> bool:
+    """Whether text is not to be cut: what it would split into is known for named patterns only."""
+    return pattern.name is None or any("\n" in token for token in tokens)
 
 
 def last_cut(text: str) -> int:

@@ -1,0 +1,479 @@
+"""What a byte-pair tokenizer is made of, learned from texts or read from files."""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+from fastllm import _backend
+from fastllm import _bpe_arguments as arguments
+from fastllm.tokenizers import formats
+from fastllm.tokenizers.base import Tokenizer
+from fastllm.tokenizers.patterns import SplitPattern, split_pattern
+from fastllm.tokenizers.text_files import ERRORS, check_paths, read_chunks
+from fastllm.tokenizers.vocabulary import Merge
+
+
+class BPEVocabulary(Tokenizer):
+    """The part of `BPETokenizer` that is there before any text: it can be compared and saved."""
+
+    _bpe: ClassVar[Any] = _backend.bpe
+
+    def __init__(
+        self,
+        ranks: Mapping[bytes, int],
+        *,
+        pattern: str | SplitPattern,
+        special_tokens: Mapping[str, int] | None = None,
+        merges: Sequence[Merge] | None = None,
+        ignore_merges: bool = False,
+        added_tokens: Mapping[str, int] | None = None,
+        normalized_tokens: Collection[str] = (),
+        missing_bytes: str = "raise",
+    ) -> None:
+        self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        self._ranks = arguments.check_vocabulary(ranks)
+        self._special_tokens = _check_tokens(special_tokens, "special_tokens")
+        self._added_tokens = _check_tokens(added_tokens, "added_tokens")
+        self._id_of = self._added_tokens | self._special_tokens
+        self._check_collisions()
+        self._normalized = frozenset(arguments.check_special_tokens(normalized_tokens))
+        for text in self._normalized - self._id_of.keys():
+            raise ValueError(f"normalized_tokens holds {text!r}, not a special or added token")
+        self._listed = None if merges is None else [(left, right) for left, right in merges]
+        self._ignore_merges = bool(ignore_merges)
+        self._missing_bytes = missing_bytes
+        self._encoder = self._bpe.BytePairEncoder(
+            self._ranks,
+            merges=self._listed,
+            pattern=self._pattern,
+            ignore_merges=self._ignore_merges,
+            missing_bytes=missing_bytes,
+            special_tokens=self._id_of,
+        )
+        self._whole_ids = frozenset(self._id_of.values())
+        self._special_set = frozenset(self._special_tokens)
+        self._added_set = frozenset(self._added_tokens)
+
+    def _check_collisions(self) -> None:
+        """No two tokens with one id, unless they are the same text."""
+        for text in self._special_tokens.keys() & self._added_tokens.keys():
+            raise ValueError(f"{text!r} is both a special token and an added token")
+        taken = {number: token for token, number in self._ranks.items()}
+        for text, number in self._id_of.items():
+            token = text.encode()
+            if taken.setdefault(number, token) != token:
+                raise ValueError(f"id {number} belongs to both {taken[number]!r} and {token!r}")
+
+    # Learning
+
+    @classmethod
+    def train(
+        cls,
+        texts: str | Iterable[str],
+        vocab_size: int,
+        *,
+        pattern: str | SplitPattern = "gpt2",
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+        tie_break: str = "lowest-ids",
+        min_frequency: int = 1,
+        max_token_bytes: int | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Self:
+        """Learn a vocabulary from texts.
+
+        Parameters
+        ----------
+        texts : str or iterable of str
+            Each text is a document: no merge crosses from one into the next.
+        vocab_size : int
+            Tokens wanted in all: 256 bytes, the special tokens, and one for each merge.
+        pattern : str or SplitPattern
+            Name of a split pattern, or a regular expression.
+        special_tokens : sequence of str, or mapping from str to int
+            Never learned from. A mapping gives their ids. Otherwise they follow the merges, or go
+            before all else with ``tie_break="huggingface"``.
+        tie_break : {"lowest-ids", "huggingface", "first-seen"}
+            Which of several most frequent pairs is merged: the one with the lowest ids; the same
+            with bytes numbered as Hugging Face numbers them; or the one that occurs first, as in
+            minbpe. It also decides the ids of the bytes: their values, but for ``"huggingface"``.
+        min_frequency : int
+            Stop when no pair occurs as often as this.
+        max_token_bytes : int, optional
+            Never make a token longer than this.
+        threads : int, optional
+            Threads to count with; the result does not depend on it.
+        progress : callable, optional
+            Called as ``progress(merges_learned, merges_wanted)`` from time to time.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an argument of the wrong type or out of range.
+
+        Warns
+        -----
+        UserWarning
+            If nothing is left to merge before `vocab_size` is reached.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("aaabdaaabac", 259, tie_break="first-seen").encode("aaabdaaabac")
+        [258, 100, 258, 97, 99]
+        """
+        rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        specials = arguments.check_special_tokens(special_tokens)
+        given = special_tokens if isinstance(special_tokens, Mapping) else None
+        size = arguments.check_integer(vocab_size, "vocab_size", 0)
+        first = _first_id(specials, given, tie_break, size)
+        merges = cls._bpe.train(
+            texts,
+            size,
+            pattern=rules,
+            special_tokens=specials,
+            tie_break=tie_break,
+            min_frequency=min_frequency,
+            max_token_bytes=max_token_bytes,
+            threads=threads,
+            progress=progress,
+        )
+        order = arguments.byte_order(tie_break)
+        tokens = [*(order[i : i + 1] for i in range(256)), *(a + b for a, b in merges)]
+        ranks = {token: number for number, token in enumerate(tokens, first)}
+        after = 0 if first else len(tokens)
+        ids = given or {token: number for number, token in enumerate(specials, after)}
+        return cls(ranks, pattern=rules, special_tokens=ids)
+
+    @classmethod
+    def train_from_files(
+        cls,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        vocab_size: int,
+        *,
+        errors: str = "strict",
+        pattern: str | SplitPattern = "gpt2",
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+        **options: Any,
+    ) -> Self:
+        """Learn a vocabulary from UTF-8 files, each a document, without ever holding their text.
+
+        Memory grows with the number of distinct pieces, not with the size of the files. A file is
+        read whole only if `pattern` has no name or a special token holds a line end, since then no
+        place is known to be safe to cut it at, or if it has no such place: no line that begins with
+        a letter or a digit.
+
+        Parameters
+        ----------
+        paths : path or iterable of paths
+        vocab_size, pattern, special_tokens, **options
+            As for `train`.
+        errors : {"strict", "replace"}
+            What to do with bytes that are not UTF-8: raise, or read U+FFFD.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If a file is not UTF-8; the message gives the position.
+        """
+        rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        arguments.check_choice(errors, "errors", ERRORS)
+        specials = arguments.check_special_tokens(special_tokens)
+        names = check_paths(paths)
+        for name in names:
+            os.stat(name)  # a wrong name is known before the first file is read
+
+        def texts() -> Iterator[str]:
+            for name in names:
+                with open(name, "rb") as file:
+                    yield from read_chunks(file, rules, specials, errors)
+
+        return cls.train(
+            texts(), vocab_size, pattern=rules, special_tokens=special_tokens, **options
+        )
+
+    # The vocabulary
+
+    @cached_property
+    def _token_of(self) -> dict[int, bytes]:
+        """The bytes of each id."""
+        return {number: token for token, number in self._ranks.items()} | {
+            number: token.encode() for token, number in self._id_of.items()
+        }
+
+    @property
+    def vocab(self) -> dict[bytes, int]:
+        """The id of each token's bytes, special and added tokens included, as a dict of its own.
+
+        A special token with the same bytes as an ordinary one hides it here.
+        """
+        return self._ranks | {token.encode(): number for token, number in self._id_of.items()}
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of different ids, special and added tokens included."""
+        return len(self._token_of)
+
+    @cached_property
+    def max_token_value(self) -> int:
+        """The highest id; -1 where there is none."""
+        return max(self._token_of, default=-1)
+
+    @property
+    def n_vocab(self) -> int:
+        """The highest id and one: the rows an embedding needs."""
+        return self.max_token_value + 1
+
+    @property
+    def mergeable_ranks(self) -> dict[bytes, int]:
+        """The id of each ordinary token, as a dict of its own."""
+        return dict(self._ranks)
+
+    @property
+    def eot_token(self) -> int:
+        """The id of ``<|endoftext|>``; a KeyError if it is not a special token."""
+        return self._special_tokens["<|endoftext|>"]
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The id of each special token, as a dict of its own."""
+        return dict(self._special_tokens)
+
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """The id of each added token, as a dict of its own."""
+        return dict(self._added_tokens)
+
+    @property
+    def pattern(self) -> str | SplitPattern:
+        """The split pattern: its name, or else the regular expression, or else all of its steps."""
+        rules = self._pattern
+        if rules.name is not None:
+            return rules.name
+        return rules.steps[0] if len(rules.steps) == 1 and not rules.normalization else rules
+
+    @property
+    def split_pattern(self) -> SplitPattern:
+        """The split pattern with all its steps."""
+        return self._pattern
+
+    @property
+    def normalized_tokens(self) -> frozenset[str]:
+        """The special and added tokens that are looked for after normalization."""
+        return self._normalized
+
+    @property
+    def ignore_merges(self) -> bool:
+        """Whether a piece that is a token is never taken apart; ranks always have it so."""
+        return self._listed is None or self._ignore_merges
+
+    @property
+    def merges(self) -> list[Merge]:
+        """The merges, best first: as listed, or as they follow from the ranks.
+
+        Whatever surrounds it, merging makes a token in one way only, so that ranks have one merge
+        for each token. A token that no merge makes has none, and occurs only as a whole piece.
+        """
+        return list(self._rank_merges if self._listed is None else self._listed)
+
+    @cached_property
+    def _rank_merges(self) -> list[Merge]:
+        """The merges of the ranks, whether or not other merges are listed."""
+        encoder = self._encoder
+        if self._listed is not None:
+            encoder = self._bpe.BytePairEncoder(self._ranks)
+        return [
+            merge
+            for token in sorted(self._ranks, key=self._ranks.__getitem__)
+            if (merge := self._last_merge(encoder, token)) is not None
+        ]
+
+    def _last_merge(self, encoder: Any, token: bytes) -> Merge | None:
+        """The merge that makes `token`; None for a byte, and where a byte of it is missing."""
+        if len(token) == 1 or any(token[i : i + 1] not in self._ranks for i in range(len(token))):
+            return None
+        merge: Merge | None = encoder.last_merge(token)
+        return merge
+
+    @cached_property
+    def _rule(self) -> tuple[tuple[Merge, ...], bool]:
+        """The merges in force, and whether whole pieces matter: equal for what encodes alike."""
+        if self._listed is None:
+            return tuple(self._rank_merges), True
+        # Of merges listed twice the last place counts.
+        merges = tuple(dict.fromkeys(reversed(self._listed)))[::-1]
+        return merges, self._ignore_merges or self.merges_make_all
+
+    @cached_property
+    def merges_make_all(self) -> bool:
+        """Whether merging makes every token, so that none occurs only as a whole piece."""
+        return all(
+            len(token) == 1 or self._last_merge(self._encoder, token) for token in self._ranks
+        )
+
+    @property
+    def ranks_are_merges(self) -> bool:
+        """Whether the ids alone, read as ranks, encode all text as the merges do."""
+        return self._listed is None or self._rule == (tuple(self._rank_merges), True)
+
+    # Comparing and showing
+
+    def _settings(self) -> dict[str, Any]:
+        rules = self._pattern
+        return {
+            "ranks": self._ranks,
+            "pattern": rules.name or SplitPattern(rules.steps, None, rules.normalization),
+            "special_tokens": self._special_tokens,
+            "merges": self._listed,
+            "ignore_merges": self._ignore_merges,
+            "added_tokens": self._added_tokens,
+            "normalized_tokens": self._normalized,
+            "missing_bytes": self._missing_bytes,
+        }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BPEVocabulary):
+            return NotImplemented
+        if self is other:
+            return True
+        return bool(
+            self._ranks == other._ranks
+            and self._special_tokens == other._special_tokens
+            and self._added_tokens == other._added_tokens
+            and self._normalized == other._normalized
+            and self._missing_bytes == other._missing_bytes
+            and self._pattern.normalization == other._pattern.normalization
+            and self._pattern.expressions == other._pattern.expressions
+            and self._rule == other._rule
+        )
+
+    def __hash__(self) -> int:
+        return hash((len(self._ranks), self.max_token_value, self._special_set, self._added_set))
+
+    def __repr__(self) -> str:
+        shown = self._pattern.name or repr(str(self._pattern))
+        if len(shown) > 60:
+            shown = shown[:56] + " ..."
+        return f"<{type(self).__name__} of {len(self):,} tokens, pattern {shown}>"
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer to a file, whole or not at all, in the format that the name asks for.
+
+        Parameters
+        ----------
+        path : path
+            ``.json`` is Hugging Face's tokenizer.json, and the only format that holds everything.
+            ``.tiktoken`` holds ranks: the split pattern and the special tokens must be given again
+            when it is read. ``.model`` is minbpe's. The names ``vocab.json`` and ``merges.txt``
+            stand for the two files of GPT-2.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If the name asks for no known format, or the format cannot hold this tokenizer.
+        """
+        formats.write(self, path)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        pattern: str | SplitPattern | None = None,
+        special_tokens: Mapping[str, int] | None = None,
+        merges: str | os.PathLike[str] | None = None,
+        missing_bytes: str = "raise",
+        ignore_post_processor: bool = False,
+    ) -> Self:
+        """Read a tokenizer from a file: the format is known by what the file holds.
+
+        Parameters
+        ----------
+        path : path
+            tiktoken ranks, Hugging Face's tokenizer.json, a minbpe model, GPT-2's vocab.json or
+            merges.txt (the other is looked for beside it), or a folder with such files.
+        pattern : str or SplitPattern, optional
+            The split pattern, instead of the file's. A file of ranks has none, and needs it.
+        special_tokens : mapping from str to int, optional
+            Special tokens, instead of the file's.
+        merges : path, optional
+            The merges that belong to a vocab.json of another name.
+        missing_bytes : {"raise", "drop"}
+            What to do with a byte of a text that is not in the vocabulary; Hugging Face drops it.
+        ignore_post_processor : bool
+            Read a tokenizer.json whose post-processor would add tokens to each text, without it.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If a file is of no known format, wrong, or asks for what is not supported.
+
+        Notes
+        -----
+        GPT-2's two files name neither their split pattern nor their special token. Both are taken
+        to be GPT-2's: pattern ``gpt2`` and, where the vocabulary has it, ``<|endoftext|>``.
+        """
+        with formats.naming(path):
+            found = formats.read(path, merges=merges, ignore_post_processor=ignore_post_processor)
+            if special_tokens is not None:
+                found.special_tokens = _check_tokens(special_tokens, "special_tokens")
+            found.take_out_special_tokens()
+            found.pattern = pattern if pattern is not None else found.pattern
+            if found.pattern is None:
+                raise ValueError(
+                    "a file of ranks does not say how text is split: give pattern=, a name such as "
+                    "'cl100k' or a regular expression"
+                )
+            return cls(**vars(found), missing_bytes=missing_bytes)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """Read a tokenizer from a file; another name for `from_file`."""
+        return cls.from_file(path, **options)
+
+
+def _check_tokens(tokens: object, name: str) -> dict[str, int]:
+    """A dict from text to id, ids distinct; `name` is what messages call it."""
+    if tokens is None:
+        return {}
+    if not isinstance(tokens, Mapping):
+        raise TypeError(f"{name} must be a mapping from str to int, not {type(tokens).__name__}")
+    for token, number in tokens.items():
+        if not isinstance(token, str):
+            raise TypeError(f"{name} holds {token!r}; every token must be a str")
+        if not token or arguments.check_text(token) != token:
+            raise ValueError(f"{name} holds {token!r}, which no text can hold")
+        arguments.check_id(number, f"the id of {token!r}")
+    return dict(tokens)
+
+
+def _first_id(
+    specials: Sequence[str], given: Mapping[str, int] | None, tie_break: str, size: int
+) -> int:
+    """The id of the first byte: 0, or behind the special tokens in Hugging Face's order.
+
+    Raises
+    ------
+    ValueError
+        If an id given to a special token is one that a byte or a merge will get.
+    """
+    if tie_break == "huggingface" and (
+        given is None or sorted(given.values()) == list(range(len(given)))
+    ):
+        return len(specials)
+    for token, number in (given or {}).items():
+        if arguments.check_id(number, f"the id of {token!r}") < size - len(specials):
+            raise ValueError(
+                f"the id of {token!r}, {number}, is taken: bytes and merges get the ids from 0 to "
+                f"{size - len(specials) - 1}"
+            )
+    return 0

@@ -1,0 +1,51 @@
+"""Ids in, complete characters out: what a model's output needs while it is being made."""
+
+import codecs
+from collections.abc import Callable, Iterable
+from typing import SupportsIndex
+
+
+class StreamDecoder:
+    """Decodes ids as they come, and keeps back the bytes of a character that is not complete yet.
+
+    All that `push` and at last `finish` return, joined, is what decoding all ids at once gives.
+
+    Parameters
+    ----------
+    decode_bytes : callable
+        From ids to bytes, as `BPETokenizer.decode_bytes`.
+    errors : str
+        What to do with bytes that are not UTF-8, as for `bytes.decode`.
+
+    Examples
+    --------
+    >>> from fastllm import BPETokenizer
+    >>> decoder = BPETokenizer.train("", 256).stream_decoder()
+    >>> [decoder.push(number) for number in "né".encode()]
+    ['n', '', 'é']
+    >>> decoder.finish()
+    ''
+    """
+
+    def __init__(
+        self, decode_bytes: Callable[[Iterable[int]], bytes], errors: str = "replace"
+    ) -> None:
+        self._decode_bytes = decode_bytes
+        self._characters = codecs.getincrementaldecoder("utf-8")(errors)
+
+    def push(self, ids: int | Iterable[int]) -> str:
+        """The characters that one id or several ids complete.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the vocabulary; then nothing is taken in.
+        """
+        numbers = [ids] if isinstance(ids, SupportsIndex) else ids
+        return self._characters.decode(self._decode_bytes(numbers))
+
+    def finish(self) -> str:
+        """What is left, complete or not; the decoder is then as new."""
+        rest = self._characters.decode(b"", final=True)
+        self._characters.reset()
+        return rest
