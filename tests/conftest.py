@@ -6,6 +6,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from fastllm import BPETokenizer
+
 settings.register_profile("fastllm", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("fastllm")
 
@@ -31,3 +33,9 @@ def bpe_backend(request):
 def attention_backend(request):
     """The attention module of each backend in turn."""
     return importlib.import_module(f"fastllm.{request.param}.attention")
+
+
+@pytest.fixture
+def bpe_tokenizer(bpe_backend):
+    """`BPETokenizer` on each backend in turn."""
+    return type("BPETokenizer", (BPETokenizer,), {"_bpe": bpe_backend})

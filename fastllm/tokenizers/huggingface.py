@@ -12,7 +12,7 @@ from fastllm.tokenizers.vocabulary import Merge, Vocabulary
 if TYPE_CHECKING:
     from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
 
-WHOLE_TEXT = r"[\s\S]+"
+WHOLE_TEXT = r"(?s:.+)"
 GPT2 = split_pattern("gpt2").steps[0]
 Json = dict[str, Any]
 
@@ -294,7 +294,7 @@ def tokenizer_json(tokenizer: "BPEVocabulary") -> Json:
         If the format cannot hold it.
     """
     rules = tokenizer.split_pattern
-    steps = [to_oniguruma(step) for step in rules.steps]
+    steps = [to_oniguruma(step) for step in rules.steps if step != WHOLE_TEXT]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,

@@ -2,7 +2,6 @@
 
 import codecs
 from collections.abc import Callable, Iterable
-from typing import SupportsIndex
 
 
 class StreamDecoder:
@@ -41,7 +40,7 @@ class StreamDecoder:
         KeyError
             If an id is not in the vocabulary; then nothing is taken in.
         """
-        numbers = [ids] if isinstance(ids, SupportsIndex) else ids
+        numbers = ids if isinstance(ids, Iterable) else [ids]
         return self._characters.decode(self._decode_bytes(numbers))
 
     def finish(self) -> str:
