@@ -175,6 +175,16 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Give errors of writing, a full disk above all, the name of the file they have none of."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
 def _load(path: Path, pattern: str | None = None) -> fastllm.BPETokenizer:
     return fastllm.BPETokenizer.from_file(path, pattern=pattern)
 
@@ -243,7 +253,8 @@ def train(
             progress=progress,
             errors=errors.value,
         )
-        tokenizer.save(output)
+        with _naming(output):
+            tokenizer.save(output)
     _say(f"{tokenizer.n_vocab:,} tokens in {output}")
 
 
@@ -257,6 +268,7 @@ def encode(
     pattern: LoadPatternOption = None,
     allow_special: SpecialsOption = False,
     errors: ErrorsOption = Errors.strict,
+    threads: ThreadsOption = None,
 ) -> None:
     """Turn text into ids."""
     if output != STREAM and Path(output).suffix not in (".bin", ".npy"):
@@ -264,8 +276,8 @@ def encode(
     tok = _load(tokenizer, pattern)
     specials = _specials(tok, allow_special)
     with ExitStack() as stack:
+        progress = stack.enter_context(_progress("encoding"))
         if output == STREAM:
-            progress = stack.enter_context(_progress("encoding"))
             chunks = files.text_chunks(
                 file, tok.pattern, tok.special_tokens, errors.value, progress
             )
@@ -278,7 +290,10 @@ def encode(
             sys.stdout.write("\n")
         else:
             path = stack.enter_context(files.as_file(file))
-            tok.encode_file(path, output, errors=errors.value, **specials)
+            stack.enter_context(_naming(output))
+            tok.encode_file(
+                path, output, errors=errors.value, threads=threads, progress=progress, **specials
+            )
 
 
 @app.command()
@@ -296,6 +311,7 @@ def decode(
     with ExitStack() as stack:
         out: Any = sys.stdout.buffer
         if output != STREAM:
+            stack.enter_context(_naming(output))
             out = stack.enter_context(replacing(output, "wb"))
         progress = stack.enter_context(_progress("decoding"))
         for start in range(0, len(ids), files.CHUNK):

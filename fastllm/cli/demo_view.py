@@ -217,21 +217,26 @@ def _show_comparisons(console: Console, comparisons: Sequence[demo.Comparison]) 
         f"The reference ran once. Fast is the median of {demo.FAST_RUNS} runs after one to warm up "
         "(kernels compiled, words cached); compilation is not timed.",
     )
-    table = _table(
-        "operation", "reference", "fast", "ratio", "agreement", right=("reference", "fast", "ratio")
-    )
+    names = ("reference", "fast", "ratio", "agreement")
+    table = _table("operation", *names, right=names[:3])
     for row in comparisons:
-        agreement = row.agreement
-        table.add_row(
-            Text.assemble(row.operation, "\n", (row.work, "dim")),
-            seconds(row.reference_seconds),
-            MISSING if row.fast_seconds is None else seconds(row.fast_seconds),
-            MISSING if row.ratio is None else times(row.ratio),
-            MISSING
-            if agreement is None
-            else Text(agreement.how, style="green" if agreement.holds else "bold red"),
-        )
-    console.print(table)
+        cells = _cells(row)
+        table.add_row(Text.assemble(row.operation, "\n", (row.work, "dim")), *cells)
+        if console.width < 72:  # too narrow for five columns
+            console.print(Text.assemble((row.operation, "bold"), f" ({row.work}):"))
+            for name, cell in zip(names, cells, strict=True):
+                console.print(Text.assemble(f"  {name:<10} ", cell))
+    if console.width >= 72:
+        console.print(table)
+
+
+def _cells(row: demo.Comparison) -> list[Text]:
+    """What the closing table says of one operation."""
+    if row.fast_seconds is None or row.ratio is None or row.agreement is None:
+        return [Text(cell) for cell in (seconds(row.reference_seconds), *[MISSING] * 3)]
+    agreement = Text(row.agreement.how, style="green" if row.agreement.holds else "bold red")
+    figures = (seconds(row.reference_seconds), seconds(row.fast_seconds), times(row.ratio))
+    return [*map(Text, figures), agreement]
 
 
 def _show_verdict(
