@@ -32,6 +32,8 @@ class BPEVocabulary(Tokenizer):
         missing_bytes: str = "raise",
     ) -> None:
         self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        if self._pattern.name is None:
+            self._pattern.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
         self._ranks = arguments.check_vocabulary(ranks)
         self._special_tokens = _check_tokens(special_tokens, "special_tokens")
         self._added_tokens = _check_tokens(added_tokens, "added_tokens")

@@ -18,7 +18,7 @@ from fastllm.tokenizers.base import FORMAT
 from fastllm.tokenizers.byte_level import to_bytes, to_characters
 from fastllm.tokenizers.huggingface import WHOLE_TEXT, ranks_of, read_tokenizer_json, tokenizer_json
 from fastllm.tokenizers.patterns import pattern_of_steps
-from fastllm.tokenizers.regex_dialects import to_regex_package
+from fastllm.tokenizers.regex_dialects import from_regex_package, to_regex_package
 from fastllm.tokenizers.vocabulary import Merge, Vocabulary
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def read_minbpe(text: str) -> Vocabulary:
             f"line 3 announces {int(lines[2])} special tokens, but the file ends before"
         )
     # BasicTokenizer does not split, and writes an empty pattern.
-    pattern = lines[1].strip() or WHOLE_TEXT
+    pattern = from_regex_package(lines[1].strip()) or WHOLE_TEXT
     return Vocabulary(
         pattern=pattern_of_steps((pattern,)),
         special_tokens=_minbpe_special_tokens(lines[3:first_merge]),

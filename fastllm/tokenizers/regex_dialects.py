@@ -103,6 +103,17 @@ def to_regex_package(pattern: str) -> str:
     return _with_end_as(r"\Z", pattern)
 
 
+def from_regex_package(pattern: str) -> str:
+    r"""A pattern of the `regex` package as one of ours; there ``$`` goes before a last newline too.
+
+    >>> from_regex_package(r"\s++\Z|a$")
+    '\\s++\\z|a(?=\\n?\\z)'
+    """
+    if is_named(pattern):
+        return pattern
+    return _END.sub(lambda found: found[1] or (r"(?=\n?\z)" if found[0] == "$" else r"\z"), pattern)
+
+
 _END = re.compile(r"(\[\^?\]?(?:\\.|[^\]\\])*\]|\\[^zZ])|\$|\\[zZ]", re.DOTALL)
 
 

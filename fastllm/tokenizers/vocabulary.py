@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fastllm.tokenizers.byte_level import to_bytes
 from fastllm.tokenizers.patterns import SplitPattern
 
 Merge = tuple[bytes, bytes]
@@ -25,13 +26,13 @@ class Vocabulary:
     def take_out_special_tokens(self) -> None:
         """Leave out of the ranks what is there only because the file lists all tokens together.
 
-        A special token that no merge makes or uses is not an ordinary token; one that is a byte, or
-        that merges make, is both.
+        The file writes special tokens as they are and ordinary ones in byte-level characters. What
+        no merge makes or uses is a special token only; a byte, or what merges make, is both.
         """
         if self.merges is None:
             return
         used = {token for left, right in self.merges for token in (left, right, left + right)}
         for text, number in (self.added_tokens | self.special_tokens).items():
-            token = text.encode()
-            if len(token) > 1 and token not in used and self.ranks.get(token) == number:
+            token = to_bytes(text)
+            if token and len(token) > 1 and token not in used and self.ranks.get(token) == number:
                 del self.ranks[token]
