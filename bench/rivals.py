@@ -3,16 +3,18 @@
 ``python -m bench.rivals [--json rivals.json] [--quick] [TASK ...]``
 
 Outputs are compared first: a contender that gives other ids, merges or vectors stops the run. Then
-all contenders take turns in one process (A B C, C B A, A B C, ...), so that a busy minute of the
-machine hits all of them; the figures are medians. *Warm* is a tokenizer that has seen the text
-before. *Cold* is a new one: building it is not timed, its first call is. A first call of attention
-is timed in a process of its own, since compiled kernels stay. Fast and slow cases are all shown, and
-texts are never repeated to fill a size. Encoding and decoding are on one thread unless the row says
-two; training takes as many as each trainer likes.
+all contenders take turns (A B C, C B A, A B C, ...), so that a busy minute of the machine hits all of
+them; the figures are medians. *Warm* is a tokenizer that has seen the text before. *Cold* is a new
+one: building it is not timed, its first call is. Attention runs in a process for each contender, and
+a first call is that of a new process, imports and compiling included. Fast and slow cases are all
+shown, and texts are never repeated to fill a size. Encoding and decoding are on one thread unless the
+row says two; training takes as many as each trainer likes. Nothing else should run meanwhile: with
+both cores busy, whatever waits for a second thread waits for long.
 """
 
 import argparse
 import base64
+import contextlib
 import functools
 import gc
 import gzip
@@ -240,79 +242,89 @@ def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
 # --- Attention
 
 SHAPES = ((4, 128, 64), (4, 512, 64), (4, 1024, 64), (2, 1024, 128))
-FIRST_CALL = """
-import time, numpy as np
-arrays = np.ones((3, 4, 512, 64), np.float32)
-{setup}
-start = time.perf_counter()
-attention(*arrays)
-print(time.perf_counter() - start)
-"""
-OURS = "from fastllm import scaled_dot_product_attention as attention"
-THEIRS = (
-    "import torch; from torch.nn.functional import scaled_dot_product_attention as attention; "
-    "arrays = torch.from_numpy(arrays)"
-)
 
 
 def attention_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """Scaled dot-product attention, full and causal, on one thread and on two; first calls."""
-    for heads, length, dim in SHAPES:
-        for causal in (False, True):
-            for threads in sorted({1, min(2, cores())}):
-                calls = _attention_calls((1, heads, length, dim), causal, threads)
-                kind = "causal" if causal else "full"
-                plural = "s" * (threads > 1)
-                what = f"{heads} heads x {length} x {dim}, {kind}, {threads} thread{plural}"
-                must_agree(what, {name: call() for name, call in calls.items()}, _close)
-                yield row(what, take_turns(calls, rounds * 5))
-    yield row("4 heads x 512 x 64, first call of a process", _first_calls())
+    with contextlib.ExitStack() as stack:
+        names = ["fastllm", *(["torch"] if INSTALLED["torch"] else [])]
+        workers = {name: stack.enter_context(AttentionWorker(name)) for name in names}
+        for heads, length, dim in SHAPES:
+            for causal in (False, True):
+                for threads in sorted({1, min(2, cores())}):
+                    shape = (1, heads, length, dim)
+                    kind = "causal" if causal else "full"
+                    plural = "s" * (threads > 1)
+                    what = f"{heads} heads x {length} x {dim}, {kind}, {threads} thread{plural}"
+                    settings = {"shape": shape, "causal": causal, "threads": threads}
+                    results = {name: each.result(settings) for name, each in workers.items()}
+                    must_agree(what, results, _close)
+                    yield row(what, attention_turns(workers, settings, rounds))
+    yield row("4 heads x 512 x 64, first call of a process with its imports", first_calls(names))
 
 
-def _attention_calls(shape: tuple[int, ...], causal: bool, threads: int) -> dict[str, Call]:
-    arrays = np.random.default_rng(0).standard_normal((3, *shape), np.float32)
-    calls: dict[str, Call] = {}
+class AttentionWorker:
+    """A process that does one contender's attention; see `bench.attention_worker`."""
 
-    def ours() -> Any:
-        return fastllm.scaled_dot_product_attention(*arrays, is_causal=causal)
+    def __init__(self, name: str, cache: str | None = None) -> None:
+        environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.attention_worker", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
 
-    if fastllm.backends()["attention"] == "fast":
-        import numba
+    def __enter__(self) -> "AttentionWorker":
+        return self
 
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    calls["fastllm"] = ours
-    if INSTALLED["torch"]:
-        import torch
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
 
-        torch.set_num_threads(threads)
-        tensors = list(torch.from_numpy(arrays))
-        attention = torch.nn.functional.scaled_dot_product_attention
+    def times(self, settings: Mapping[str, Any], warm_up: int, calls: int, **more: Any) -> Any:
+        """The times of some calls."""
+        request = {**settings, "warm_up": warm_up, "calls": calls, **more}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
 
-        def theirs() -> Any:
-            return attention(*tensors, is_causal=causal).numpy()
+    def result(self, settings: Mapping[str, Any]) -> Any:
+        """What the contender computes."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/result.npy"
+            self.times(settings, 0, 1, save=path)
+            return np.load(path)
 
-        calls["torch"] = theirs
-    for call in calls.values():  # compile, fill pools
-        call()
-    return calls
+
+def attention_turns(
+    workers: Mapping[str, AttentionWorker], settings: Mapping[str, Any], rounds: int
+) -> dict[str, list[float]]:
+    """`take_turns` for workers: ten calls at each turn, after two to wake the threads up."""
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for number in range(rounds):
+        for name in list(workers) if number % 2 == 0 else reversed(workers):
+            time.sleep(0.05)  # until the other's threads have stopped spinning
+            times[name] += workers[name].times(settings, 2, 10)
+    return times
 
 
 def _close(ours: Any, theirs: Any) -> bool:
     return bool(np.max(np.abs(ours - theirs)) <= 4e-6)
 
 
-def _first_calls() -> dict[str, list[float]]:
-    setups = {"fastllm": OURS} | ({"torch": THEIRS} if INSTALLED["torch"] else {})
-    times: dict[str, list[float]] = {name: [] for name in setups}
-    with tempfile.TemporaryDirectory(prefix="fastllm-rivals-") as empty:
-        for number in range(3):
-            for name, setup in setups.items():
-                environment = os.environ | {"NUMBA_CACHE_DIR": f"{empty}/{number}"}
-                code = FIRST_CALL.format(setup=setup)
-                done = subprocess.run(
-                    [sys.executable, "-c", code], env=environment, capture_output=True, check=True
-                )
-                times[name].append(float(done.stdout))
+def first_calls(names: Sequence[str]) -> dict[str, list[float]]:
+    """The first call in a new process with nothing compiled; its imports are timed as well."""
+    settings = {"shape": (1, 4, 512, 64), "causal": False, "threads": 1}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(3):
+        for name in names:
+            with tempfile.TemporaryDirectory() as empty, AttentionWorker(name, empty) as worker:
+                start = time.perf_counter()
+                worker.times(settings, 0, 1)
+                times[name].append(time.perf_counter() - start)
     return times
 
 
