@@ -3,13 +3,13 @@
 ``python -m bench.rivals [--json rivals.json] [--quick] [TASK ...]``
 
 Outputs are compared first: a contender that gives other ids, merges or vectors stops the run. Then
-all contenders take turns (A B C, C B A, A B C, ...), so that a busy minute of the machine hits all of
-them; the figures are medians. *Warm* is a tokenizer that has seen the text before. *Cold* is a new
-one: building it is not timed, its first call is. Attention runs in a process for each contender, and
-a first call is that of a new process, imports and compiling included. Fast and slow cases are all
-shown, and texts are never repeated to fill a size. Encoding and decoding are on one thread unless the
-row says two; training takes as many as each trainer likes. Nothing else should run meanwhile: with
-both cores busy, whatever waits for a second thread waits for long.
+all contenders take turns (A B C, C B A, A B C, ...), so that a busy minute of the machine hits all
+of them; the figures are medians. *Warm* is a tokenizer that has seen the text before. *Cold* is a
+new one: building it is not timed, its first call is. Attention runs in a process for each
+contender, and a first call is that of a new process, imports and compiling included. Fast and slow
+cases are all shown, and texts are never repeated to fill a size. Encoding and decoding are on one
+thread unless the row says two; training takes as many as each trainer likes. Nothing else should
+run meanwhile: with both cores busy, whatever waits for a second thread waits for long.
 """
 
 import argparse
