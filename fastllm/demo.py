@@ -132,7 +132,7 @@ def close(reference: Array, fast: Array) -> Agreement:
 
 
 def readable(tokens: Sequence[bytes]) -> list[str]:
-    """Tokens as text; bytes that are part of a character only as escapes.
+    r"""Tokens as text; bytes that are part of a character only as escapes.
 
     >>> readable([b"to", "é".encode()[:1]])
     ['to', '\\xc3']
