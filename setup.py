@@ -12,6 +12,7 @@
 ``FASTLLM_CYTHON_DEBUG=1`` builds with bounds checks, in Cython's arrays and in C++ vectors.
 """
 
+import glob
 import os
 
 from setuptools import Extension, setup
@@ -27,6 +28,7 @@ def extension(name: str) -> Extension:
     built = Extension(
         f"fastllm.fast.{name}",
         [f"fastllm/fast/{name}.pyx"],
+        depends=glob.glob("fastllm/fast/*.h"),
         language="c++",
         extra_compile_args=["/std:c++17", "/O2"] if os.name == "nt" else ["-std=c++17", "-O3"],
         define_macros=[("_GLIBCXX_ASSERTIONS", "1")] if debug else [],

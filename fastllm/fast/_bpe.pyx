@@ -1,348 +1,134 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: freethreading_compatible=True
 # distutils: language = c++
-"""Encoding and decoding: tables made once per vocabulary, a word cache per worker.
+"""Encoding and decoding: the spine. C++ headers beside this file do the work on bytes.
 
-Algorithm. Tokens are numbered by rank (the order of their ids), so a rank *is* a token here. A pair table says
-which two tokens merge, at which priority and into what: every split of every token whose halves are tokens
-(ranks), or the listed merges. A piece is looked up in the worker's cache; a new one is merged, lowest priority
-first and leftmost on a tie: short pieces by looking at all pairs before each merge, long ones with a heap.
+A text goes through three hands: `find_pieces` (`_split.pyx`, with block_masks.h and piece_starts.h) sets a bit where
+each piece starts; `Worker.encode` (encode_pieces.h, with word_cache.h and merge_piece.h) turns pieces into
+ids; what is here turns ids into a list or an array.
 
-Invariants. Two tables, of tokens and of pairs, are open-addressed, a power of two long and at most half
-full, so probing ends. A heap entry is valid while the pair that starts at its place still has its priority;
-every merge overwrites the priorities it changes. The cache holds at most CACHE_BYTES and is emptied when full.
+A worker holds what one thread needs: a cache of words, which stays warm between calls, and buffers. An encoder
+keeps the workers that are not in use; a call takes one and puts it back, so calls from any number of threads never
+share one. The interpreter is released for texts of at least RELEASE bytes.
 
-Cost. A cached piece: one hash over its bytes and one comparison. A new piece of n bytes: n^2 / 2 steps below
-LONG_PIECE bytes, n log n above.
-
-Bounds. Vectors are indexed by token numbers that came out of the tables, and by places below their
-size; a build with FASTLLM_CYTHON_DEBUG=1 checks each access.
+Texts are cut into segments of about SEGMENT bytes where no piece can reach across, so that what a worker holds
+does not grow with the text: after a newline that follows something other than white space and comes before an ASCII
+letter or digit, every pattern starts a piece. A stretch without such a place is one segment.
 """
 
 import numpy as np
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
-from libcpp.algorithm cimport pop_heap, push_heap
-from libcpp.functional cimport greater
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
-from fastllm.fast._hash cimport hash_bytes
-from fastllm.fast._split cimport REGEX, Family, Scan, family_of, next_end
+from fastllm.fast._split cimport REGEX, Family, family_of, find_pieces
 
 from fastllm import _bpe_arguments as arguments
+from fastllm.fast import _split
+
+cdef extern from "encode_levels.h" namespace "fastllm" nogil:
+    cdef struct Pair:
+        uint32_t left
+        uint32_t right
+        uint32_t priority
+        uint32_t result
+
+    cdef cppclass Vocabulary:
+        vector[uint32_t] ids
+        string_view token(uint32_t)
+        void add_token(string_view, uint32_t) except +
+        uint32_t find_token(string_view)
+        void index_tokens() except +
+        void pairs_of_ranks() except +
+        void set_pairs(vector[Pair]&) except +
+
+    cdef cppclass Ids:
+        uint32_t* data
+        size_t size
+
+    cdef cppclass LongPiece:
+        vector[uint32_t] parts
+
+    cdef cppclass WordCache:
+        size_t bytes_held()
+        size_t wipes
+
+    cdef cppclass NativeWorker "fastllm::Worker":
+        NativeWorker(Vocabulary*, bint whole, bint drop, int level, size_t cache_bytes) except +
+        WordCache cache
+        LongPiece long_piece
+        vector[uint64_t] starts
+        vector[size_t] doubtful
+        Ids out
+        int missing
+        Pair last
+        void begin()
+        void encode(string_view) except +
+        void merge(string_view) except +
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define FASTLLM_SHARES_INTS 0
+    #else
+    #define FASTLLM_SHARES_INTS 1
+    #endif
+    """
+    bint FASTLLM_SHARES_INTS  # without a lock, counting references to shared ints costs more than making them
 
 cdef enum:
-    NONE = 0xFFFFFFFF
-    LONG_PIECE = 128  # bytes from which a heap beats looking at every pair
-    CACHED_PIECE = 512  # longer pieces are not worth remembering
-    CACHE_BYTES = 32 << 20
-
-
-cdef inline size_t table_size(size_t entries) noexcept nogil:
-    cdef size_t size = 16
-    while size < 2 * entries + 2:
-        size *= 2
-    return size
-
-
-cdef struct Pair:
-    uint32_t left
-    uint32_t right
-    uint32_t priority
-    uint32_t result
-
-
-cdef cppclass Vocabulary:
-    """The bytes of each token, and which tokens merge."""
-    vector[char] data
-    vector[size_t] offsets  # token t is data[offsets[t]:offsets[t + 1]]
-    vector[uint32_t] ids
-    vector[uint32_t] token_slots
-    vector[Pair] pair_slots
-    uint32_t byte_tokens[256]
-
-    string_view token(uint32_t t) noexcept nogil:
-        return string_view(this.data.data() + this.offsets[t], this.offsets[t + 1] - this.offsets[t])
-
-    uint32_t find_token(string_view word) noexcept nogil:
-        """The token that `word` is, or NONE."""
-        cdef size_t mask = this.token_slots.size() - 1
-        cdef size_t slot = hash_bytes(word.data(), word.size()) & mask
-        cdef uint32_t t
-        while True:
-            t = this.token_slots[slot]
-            if t == NONE or this.token(t) == word:
-                return t
-            slot = (slot + 1) & mask
-
-    size_t pair_slot(uint32_t left, uint32_t right) noexcept nogil:
-        """Where the pair is in the table, or the free slot where it would be."""
-        cdef size_t mask = this.pair_slots.size() - 1
-        cdef uint64_t h = (<uint64_t>left << 32 | right) * <uint64_t>0x9E3779B97F4A7C15
-        cdef size_t slot = (h ^ h >> 32) & mask
-        while this.pair_slots[slot].result != NONE and (
-            this.pair_slots[slot].left != left or this.pair_slots[slot].right != right
-        ):
-            slot = (slot + 1) & mask
-        return slot
-
-    uint32_t priority(uint32_t left, uint32_t right) noexcept nogil:
-        return this.pair_slots[this.pair_slot(left, right)].priority
-
-    int index_tokens() except -1 nogil:
-        cdef uint32_t t, count = <uint32_t>this.ids.size()
-        cdef size_t slot, mask
-        this.token_slots.assign(table_size(count), <uint32_t>NONE)
-        mask = this.token_slots.size() - 1
-        for t in range(count):
-            slot = hash_bytes(this.token(t).data(), this.token(t).size()) & mask
-            while this.token_slots[slot] != NONE:
-                slot = (slot + 1) & mask
-            this.token_slots[slot] = t
-        cdef int byte
-        cdef char character
-        for byte in range(256):
-            character = <char>byte
-            this.byte_tokens[byte] = this.find_token(string_view(&character, 1))
-        return 0
-
-    int set_pairs(vector[Pair]& pairs) except -1 nogil:
-        cdef Pair free = Pair(0, 0, NONE, NONE)
-        this.pair_slots.assign(table_size(pairs.size()), free)
-        for pair in pairs:  # a pair listed twice: the later counts, as in Hugging Face tokenizers
-            this.pair_slots[this.pair_slot(pair.left, pair.right)] = pair
-        return 0
-
-    int pairs_of_ranks() except -1 nogil:
-        """Every split of every token whose halves are tokens, at the token's own rank."""
-        cdef vector[Pair] pairs
-        cdef uint32_t t, left, right
-        cdef size_t cut
-        cdef string_view word
-        for t in range(<uint32_t>this.ids.size()):
-            word = this.token(t)
-            for cut in range(1, word.size()):
-                left = this.find_token(word.substr(0, cut))
-                if left != NONE:
-                    right = this.find_token(word.substr(cut, word.size() - cut))
-                    if right != NONE:
-                        pairs.push_back(Pair(left, right, t, t))
-        return this.set_pairs(pairs)
-
-
-cdef struct CacheEntry:
-    uint64_t hash
-    size_t word
-    size_t tokens
-    uint32_t word_size
-    uint32_t token_count  # 0: free
-
-
-cdef cppclass Cache:
-    """Pieces met before and their tokens, in two arenas; emptied when it holds CACHE_BYTES."""
-    vector[CacheEntry] slots
-    vector[char] words
-    vector[uint32_t] tokens
-    size_t used
-
-    int clear() except -1 nogil:
-        cdef CacheEntry free = CacheEntry(0, 0, 0, 0, 0)
-        this.slots.assign(1 << 12, free)
-        this.words.clear()
-        this.tokens.clear()
-        this.used = 0
-        return 0
-
-    size_t slot_of(uint64_t h, string_view word) noexcept nogil:
-        cdef size_t mask = this.slots.size() - 1, slot = h & mask
-        cdef CacheEntry* entry
-        while True:
-            entry = &this.slots[slot]
-            if entry.token_count == 0 or (
-                entry.hash == h
-                and entry.word_size == word.size()
-                and memcmp(this.words.data() + entry.word, word.data(), word.size()) == 0
-            ):
-                return slot
-            slot = (slot + 1) & mask
-
-    size_t bytes_held() noexcept nogil:
-        return this.slots.size() * sizeof(CacheEntry) + this.words.size() + this.tokens.size() * 4
-
-    int grow() except -1 nogil:
-        cdef vector[CacheEntry] old
-        cdef CacheEntry free = CacheEntry(0, 0, 0, 0, 0)
-        cdef size_t slot, mask
-        old.swap(this.slots)
-        this.slots.assign(2 * old.size(), free)
-        mask = this.slots.size() - 1
-        for entry in old:
-            if entry.token_count:
-                slot = entry.hash & mask
-                while this.slots[slot].token_count:
-                    slot = (slot + 1) & mask
-                this.slots[slot] = entry
-        return 0
-
-    int add(uint64_t h, string_view word, const uint32_t* tokens, size_t count) except -1 nogil:
-        if this.bytes_held() + word.size() + 4 * count > CACHE_BYTES:
-            this.clear()
-        if 2 * (this.used + 1) > this.slots.size():
-            this.grow()
-        this.slots[this.slot_of(h, word)] = CacheEntry(
-            h, this.words.size(), this.tokens.size(), <uint32_t>word.size(), <uint32_t>count
-        )
-        this.words.insert(this.words.end(), word.data(), word.data() + word.size())
-        this.tokens.insert(this.tokens.end(), tokens, tokens + count)
-        this.used += 1
-        return 0
+    SEGMENT = 1 << 20
+    RELEASE = 1 << 13
+    CACHE_BYTES = 64 << 20
 
 
 cdef class Worker:
-    """What one thread needs to encode: its cache and its buffers."""
-    cdef Cache cache
-    cdef vector[uint32_t] out  # the tokens of the text so far
-    cdef vector[uint32_t] parts
-    cdef vector[uint32_t] priorities
-    cdef vector[uint32_t] before
-    cdef vector[uint32_t] after
-    cdef vector[uint64_t] heap
-    cdef Pair last  # the last merge made
-    cdef int missing  # a byte that is no token, or -1
+    """What one thread needs to encode."""
+    cdef NativeWorker* native
 
     def __cinit__(self):
-        self.cache.clear()
+        self.native = NULL
 
-    cdef int encode_piece(self, Vocabulary* vocabulary, bint whole, bint drop, string_view piece) except -1 nogil:
-        """Append the tokens of one piece to `out`."""
-        cdef uint64_t h = hash_bytes(piece.data(), piece.size())
-        cdef bint cached = piece.size() <= CACHED_PIECE
-        cdef CacheEntry* entry
-        cdef size_t start = self.out.size()
-        cdef const uint32_t* tokens
-        if cached:
-            entry = &self.cache.slots[self.cache.slot_of(h, piece)]
-            if entry.token_count:
-                tokens = self.cache.tokens.data() + entry.tokens
-                self.out.insert(self.out.end(), tokens, tokens + entry.token_count)
-                return 0
-        cdef uint32_t token = vocabulary.find_token(piece) if whole else <uint32_t>NONE
-        if token != NONE:
-            self.out.push_back(token)
-        else:
-            self.merge_piece(vocabulary, drop, piece)
-        if cached and self.missing < 0 and self.out.size() > start:
-            self.cache.add(h, piece, self.out.data() + start, self.out.size() - start)
-        return 0
+    def __dealloc__(self):
+        del self.native
 
-    cdef int merge_piece(self, Vocabulary* vocabulary, bint drop, string_view piece) except -1 nogil:
-        """Merge the bytes of a piece and append what is left to `out`."""
-        cdef size_t i
-        cdef uint32_t token
-        self.parts.clear()
-        for i in range(piece.size()):
-            token = vocabulary.byte_tokens[<uint8_t>piece[i]]
-            if token != NONE:
-                self.parts.push_back(token)
-            elif not drop:
-                self.missing = <uint8_t>piece[i]
-                return 0
-        if self.parts.size() < LONG_PIECE:
-            self.merge_short(vocabulary)
-        else:
-            self.merge_long(vocabulary)
-        self.out.insert(self.out.end(), self.parts.begin(), self.parts.end())
-        return 0
 
-    cdef int merge_short(self, Vocabulary* vocabulary) except -1 nogil:
-        """Look at every pair, merge the best, close the gap; until no pair merges."""
-        cdef size_t n = self.parts.size(), i, best
-        self.priorities.clear()
-        for i in range(1, n):
-            self.priorities.push_back(vocabulary.priority(self.parts[i - 1], self.parts[i]))
-        while n > 1:
-            best = 0
-            for i in range(1, n - 1):
-                if self.priorities[i] < self.priorities[best]:
-                    best = i
-            if self.priorities[best] == NONE:
-                return 0
-            self.last = vocabulary.pair_slots[vocabulary.pair_slot(self.parts[best], self.parts[best + 1])]
-            self.parts[best] = self.last.result
-            self.parts.erase(self.parts.begin() + best + 1)
-            self.priorities.erase(self.priorities.begin() + best)
-            n -= 1
-            if best > 0:
-                self.priorities[best - 1] = vocabulary.priority(self.parts[best - 1], self.parts[best])
-            if best + 1 < n:
-                self.priorities[best] = vocabulary.priority(self.parts[best], self.parts[best + 1])
-        return 0
+cdef inline bint is_ascii_word(unsigned char byte) noexcept nogil:
+    return b"0" <= byte <= b"9" or b"a" <= byte | 0x20 <= b"z"
 
-    cdef int offer(self, Vocabulary* vocabulary, uint32_t i) except -1 nogil:
-        """Note the priority of the pair that starts at place i, and queue it if it merges."""
-        cdef uint32_t j = self.after[i]
-        cdef uint32_t priority = NONE
-        if j < self.parts.size():
-            priority = vocabulary.priority(self.parts[i], self.parts[j])
-        self.priorities[i] = priority
-        if priority != NONE:
-            self.heap.push_back(<uint64_t>priority << 32 | i)
-            push_heap(self.heap.begin(), self.heap.end(), greater[uint64_t]())
-        return 0
 
-    cdef int merge_long(self, Vocabulary* vocabulary) except -1 nogil:
-        """The same merges from a heap of (priority, place), the parts linked into a list."""
-        cdef uint32_t n = <uint32_t>self.parts.size(), i, j, kept = 0
-        cdef uint64_t top
-        self.priorities.assign(n, <uint32_t>NONE)
-        self.before.resize(n)
-        self.after.resize(n)
-        self.heap.clear()
-        for i in range(n):
-            self.before[i] = i - 1  # NONE for the first
-            self.after[i] = i + 1
-        for i in range(n):
-            self.offer(vocabulary, i)
-        while not self.heap.empty():
-            top = self.heap.front()
-            pop_heap(self.heap.begin(), self.heap.end(), greater[uint64_t]())
-            self.heap.pop_back()
-            i = <uint32_t>top
-            if self.priorities[i] != top >> 32:
-                continue
-            j = self.after[i]
-            self.last = vocabulary.pair_slots[vocabulary.pair_slot(self.parts[i], self.parts[j])]
-            self.parts[i] = self.last.result
-            self.parts[j] = NONE
-            self.priorities[j] = NONE
-            self.after[i] = self.after[j]
-            if self.after[i] < n:
-                self.before[self.after[i]] = i
-            if self.before[i] != NONE:
-                self.offer(vocabulary, self.before[i])
-            self.offer(vocabulary, i)
-        for i in range(n):
-            if self.parts[i] != NONE:
-                self.parts[kept] = self.parts[i]
-                kept += 1
-        self.parts.resize(kept)
-        return 0
+cdef inline bint is_safe_cut(string_view text, size_t i) noexcept nogil:
+    """Whether every pattern starts a piece at `i`: behind an ASCII non-blank and a newline, at an ASCII word."""
+    return text[i - 1] == b"\n" and 0x21 <= text[i - 2] <= 0x7E and is_ascii_word(text[i])
 
-    cdef int encode_text(
-        self, Vocabulary* vocabulary, Family family, bint whole, bint drop, string_view text
-    ) except -1 nogil:
-        """Put the tokens of `text` into `out`; `missing` says which byte stopped it, if one did."""
-        cdef Scan scan = Scan(family, 0)
-        cdef Py_ssize_t start = 0, end
-        while start < <Py_ssize_t>text.size() and self.missing < 0:
-            end = next_end(&scan, text, start)
-            self.encode_piece(vocabulary, whole, drop, text.substr(start, end - start))
-            start = end
-        return 0
+
+cdef size_t segment_end(string_view text, size_t start) noexcept nogil:
+    """Where the segment that starts at `start` ends: the first safe cut from SEGMENT bytes on, or the text's end."""
+    cdef size_t i = start + SEGMENT
+    while i < text.size() and not is_safe_cut(text, i):
+        i += 1
+    return i if i < text.size() else text.size()
+
+
+cdef int encode_utf8(NativeWorker* worker, Family family, string_view text) except -1 nogil:
+    """Append the ids of valid UTF-8 `text` to the worker's `out`."""
+    cdef size_t start = 0, end
+    cdef string_view segment
+    while start < text.size() and worker.missing < 0:
+        end = segment_end(text, start)
+        segment = text.substr(start, end - start)
+        worker.starts.resize((segment.size() + 63) // 64)
+        find_pieces(family, segment, worker.starts.data(), worker.doubtful)
+        worker.encode(segment)
+        start = end
+    return 0
 
 
 cdef class Encoder:
@@ -353,6 +139,8 @@ cdef class Encoder:
     cdef object pattern
     cdef dict bytes_of_id
     cdef list workers
+    cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
+    cdef size_t cache_bytes
 
     def __init__(self, dict vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
         cdef bytes token
@@ -360,16 +148,13 @@ cdef class Encoder:
         self.family = family_of(pattern.name)
         self.whole = merges is None or ignore_merges
         self.drop = drop
+        self.cache_bytes = CACHE_BYTES
         self.bytes_of_id = {number: token for token, number in vocabulary.items()}
         self.workers = []
-        self.vocabulary.offsets.push_back(0)
-        for number in sorted(self.bytes_of_id):
+        cdef list numbers = sorted(self.bytes_of_id)
+        for number in numbers:
             token = self.bytes_of_id[number]
-            self.vocabulary.ids.push_back(number)
-            self.vocabulary.data.insert(
-                self.vocabulary.data.end(), <const char*>token, <const char*>token + len(token)
-            )
-            self.vocabulary.offsets.push_back(self.vocabulary.data.size())
+            self.vocabulary.add_token(string_view(<const char*>token, len(token)), number)
         self.vocabulary.index_tokens()
         if merges is None:
             self.vocabulary.pairs_of_ranks()
@@ -377,50 +162,48 @@ cdef class Encoder:
             self._set_merges(merges)
         for name, number in special_tokens.items():
             self.bytes_of_id[number] = name.encode()
+        highest = max(numbers, default=0)
+        self.ints = list(range(highest + 1)) if highest < 4 * len(numbers) + 1024 else []
 
     def _set_merges(self, list merges):
         cdef vector[Pair] pairs
         cdef uint32_t rank
         cdef bytes left, right
         for rank, (left, right) in enumerate(merges):
-            pairs.push_back(
-                Pair(self._find(left), self._find(right), rank, self._find(left + right))
-            )
+            pairs.push_back(Pair(self._find(left), self._find(right), rank, self._find(left + right)))
         self.vocabulary.set_pairs(pairs)
 
     cdef uint32_t _find(self, bytes token):
         return self.vocabulary.find_token(string_view(<const char*>token, len(token)))
 
     cdef Worker _take_worker(self):
-        """A worker of one's own; put back with `_done`."""
+        """A worker of one's own; put back with `_put_back`."""
         cdef Worker worker
         try:
             worker = self.workers.pop()
         except IndexError:
             worker = Worker()
-        worker.out.clear()
-        worker.missing = -1
+            worker.native = new NativeWorker(
+                &self.vocabulary, self.whole, self.drop, _split.level_number(), self.cache_bytes
+            )
+        worker.native.begin()
         return worker
 
-    cdef int _done(self, Worker worker) except -1:
+    cdef int _put_back(self, Worker worker) except -1:
+        """The worker may serve other calls; raises if a byte of the text was no token."""
         self.workers.append(worker)
-        if worker.missing >= 0:
-            raise arguments.missing_byte_error(worker.missing)
+        if worker.native.missing >= 0:
+            raise arguments.missing_byte_error(worker.native.missing)
         return 0
 
     cdef Worker _run(self, text):
-        """A worker whose `out` holds the tokens of `text`."""
+        """A worker whose `out` holds the ids of `text`."""
         cdef Worker worker = self._take_worker()
         cdef Py_ssize_t size
         cdef const char* data
         cdef bytes encoded
         if self.family == REGEX:
-            text = self.pattern.normalize(arguments.check_text(text))
-            for piece in split_by_expressions(text, self.pattern.expressions):
-                encoded = piece.encode()
-                worker.encode_piece(
-                    &self.vocabulary, self.whole, self.drop, string_view(<const char*>encoded, len(encoded))
-                )
+            self._run_expressions(worker, self.pattern.normalize(arguments.check_text(text)))
             return worker
         if isinstance(text, str) and text.isascii():
             data = PyUnicode_AsUTF8AndSize(text, &size)  # the text's own bytes
@@ -429,56 +212,75 @@ cdef class Encoder:
             data = encoded
             size = len(encoded)
         cdef string_view view = string_view(data, size)
-        with nogil:
-            worker.encode_text(&self.vocabulary, self.family, self.whole, self.drop, view)
+        if size < RELEASE:
+            encode_utf8(worker.native, self.family, view)
+        else:
+            with nogil:
+                encode_utf8(worker.native, self.family, view)
         return worker
 
-    cdef _as_list(self, Worker worker):
+    cdef int _run_expressions(self, Worker worker, text) except -1:
+        """Encode by a pattern that has no scanner: its pieces, written down as a bitmap of starts."""
+        cdef bytes encoded = text.encode()
+        cdef NativeWorker* native = worker.native
+        cdef size_t start = 0
+        native.starts.assign(len(encoded) // 64 + 1, <uint64_t>0)
+        for piece in split_by_expressions(text, self.pattern.expressions):
+            native.starts[start >> 6] |= <uint64_t>1 << (start & 63)
+            start += len(piece.encode())
+        native.encode(string_view(<const char*>encoded, len(encoded)))
+        return 0
+
+    cdef list _as_list(self, Ids* out):
         cdef size_t i
-        return [self.vocabulary.ids[worker.out[i]] for i in range(worker.out.size())]
+        if not FASTLLM_SHARES_INTS or not self.ints:
+            return [out.data[i] for i in range(out.size)]
+        cdef list ids = PyList_New(out.size)
+        cdef object number
+        for i in range(out.size):
+            number = self.ints[out.data[i]]
+            Py_INCREF(number)  # the list takes this reference
+            PyList_SET_ITEM(ids, i, number)
+        return ids
 
     def encode(self, text):
         cdef Worker worker = self._run(text)
-        ids = self._as_list(worker)
-        self._done(worker)
+        ids = self._as_list(&worker.native.out)
+        self._put_back(worker)
         return ids
 
     def encode_to_numpy(self, text):
         cdef Worker worker = self._run(text)
-        ids = np.empty(worker.out.size(), dtype=np.uint32)
+        ids = np.empty(worker.native.out.size, dtype=np.uint32)
         cdef uint32_t[::1] view = ids
-        cdef size_t i
-        for i in range(worker.out.size()):
-            view[i] = self.vocabulary.ids[worker.out[i]]
-        self._done(worker)
+        if view.shape[0]:
+            memcpy(&view[0], worker.native.out.data, 4 * worker.native.out.size)
+        self._put_back(worker)
         return ids
 
     def encode_piece(self, bytes piece):
         cdef Worker worker = self._take_worker()
-        worker.encode_piece(
-            &self.vocabulary, self.whole, self.drop, string_view(<const char*>piece, len(piece))
-        )
-        ids = self._as_list(worker)
-        self._done(worker)
+        worker.native.starts.assign(len(piece) // 64 + 1, <uint64_t>0)
+        worker.native.starts[0] = 1
+        worker.native.encode(string_view(<const char*>piece, len(piece)))
+        ids = self._as_list(&worker.native.out)
+        self._put_back(worker)
         return ids
 
     def count(self, text):
         cdef Worker worker = self._run(text)
-        cdef Py_ssize_t count = worker.out.size()
-        self._done(worker)
+        cdef Py_ssize_t count = worker.native.out.size
+        self._put_back(worker)
         return count
 
     def last_merge(self, bytes token):
         cdef Worker worker = self._take_worker()
-        cdef uint32_t result = NONE
-        worker.merge_piece(&self.vocabulary, self.drop, string_view(<const char*>token, len(token)))
-        if worker.out.size() == 1 and len(token) > 1:
-            result = worker.last.result
-        cdef Pair last = worker.last
-        self._done(worker)
-        if result == NONE or worker.out[0] != result:
-            return None
-        return self._token_bytes(last.left), self._token_bytes(last.right)
+        worker.native.merge(string_view(<const char*>token, len(token)))
+        cdef Pair last = worker.native.last
+        cdef bint made = len(token) > 1 and worker.native.long_piece.parts.size() == 1
+        made = made and worker.native.long_piece.parts[0] == last.result
+        self._put_back(worker)
+        return (self._token_bytes(last.left), self._token_bytes(last.right)) if made else None
 
     cdef bytes _token_bytes(self, uint32_t token):
         cdef string_view view = self.vocabulary.token(token)
@@ -494,6 +296,16 @@ cdef class Encoder:
             return b"".join([bytes_of_id[number] for number in ids])
         except KeyError as error:
             raise arguments.unknown_id_error(error.args[0]) from None
+
+    def _set_cache_bytes(self, size_t cache_bytes):
+        """Limit each worker's cache; for tests."""
+        self.cache_bytes = cache_bytes
+        self.workers.clear()
+
+    def _cache_state(self):
+        """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
+        cdef Worker worker
+        return [(worker.native.cache.bytes_held(), worker.native.cache.wipes) for worker in self.workers]
 
 
 cdef bytes utf8(text, pattern):

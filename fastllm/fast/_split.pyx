@@ -19,26 +19,37 @@ Tried. One function per pattern against one function with switches per branch: t
 places than they share, and a function per family reads like its expression.
 """
 
-from libc.stdint cimport uint8_t, uint32_t
+import os
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
 from fastllm.tokenizers.patterns import class_ranges
 
-cdef enum CharacterClass:
-    OTHER
-    UPPER  # Lu, Lt
-    LOWER  # Ll
-    CASELESS  # Lm, Lo
-    MARK
-    NUMBER
-    SPACE
-    PUNCTUATION
-    SYMBOL
 
-cdef vector[uint8_t] page_of  # code point >> 7 -> page
-cdef vector[uint8_t] classes  # page << 7 | code point & 127 -> class
+cdef extern from "levels.h" namespace "fastllm" nogil:
+    int supported_level()
 
+cdef extern from "split_levels.h" namespace "fastllm" nogil:
+    enum CharacterClass:
+        OTHER
+        UPPER
+        LOWER
+        CASELESS
+        MARK
+        NUMBER
+        SPACE
+        PUNCTUATION
+        SYMBOL
+
+    vector[uint8_t] page_of
+    vector[uint8_t] classes
+    CharacterClass class_of(uint32_t code_point)
+    ctypedef Py_ssize_t (*NextEnd)(Scan*, string_view, Py_ssize_t) noexcept nogil
+    void find_pieces_at_level "fastllm::find_pieces"(
+        Family, int level, string_view, uint64_t* starts, vector[size_t]& doubtful, NextEnd
+    )
 
 def _fill_class_table():
     cdef bytearray flat = bytearray(0x110000)
@@ -115,10 +126,6 @@ cdef inline uint32_t decode_at(string_view text, Py_ssize_t i, int* length) noex
         length[0] = 4
         return (a & 0x07) << 18 | (b & 0x3F) << 12 | (c & 0x3F) << 6 | (d & 0x3F)
     return 0xFFFE
-
-
-cdef inline CharacterClass class_of(uint32_t code_point) noexcept nogil:
-    return <CharacterClass>classes[page_of[code_point >> 7] << 7 | code_point & 127]
 
 
 cdef inline CharacterClass class_at(string_view text, Py_ssize_t i, int* length) noexcept nogil:
@@ -440,16 +447,71 @@ cdef Py_ssize_t next_end(Scan* scan, string_view text, Py_ssize_t start) noexcep
     return text.size()  # REGEX never comes here
 
 
-def split_utf8(bytes text, name):
-    """The pieces of UTF-8 `text` by the named pattern `name`."""
-    cdef Scan scan = Scan(family_of(name), 0)
-    if scan.family == REGEX:
+# ---- many pieces at once -----------------------------------------------------------------------------------
+
+
+LEVELS = ("baseline", "avx2", "avx512")
+
+
+def _chosen_level():
+    """The instruction-set level: the processor's best, or what FASTLLM_SIMD asks for."""
+    wanted = os.environ.get("FASTLLM_SIMD", "")
+    best = supported_level()
+    if not wanted:
+        return best
+    if wanted not in LEVELS:
+        raise ValueError(f"FASTLLM_SIMD must be baseline, avx2 or avx512, not {wanted!r}")
+    if LEVELS.index(wanted) > best:
+        raise ImportError(f"FASTLLM_SIMD={wanted}, but this build on this processor has {LEVELS[best]}")
+    return LEVELS.index(wanted)
+
+
+cdef int level = _chosen_level()
+
+
+cdef void find_pieces(
+    Family family, string_view text, uint64_t* starts, vector[size_t]& doubtful
+) noexcept nogil:
+    """Set a bit of `starts` for each byte of valid UTF-8 `text` at which a piece starts; clear the others.
+
+    `starts` has a word for each 64 bytes begun; `doubtful` is scratch.
+    """
+    find_pieces_at_level(family, level, text, starts, doubtful, next_end)
+
+
+def level_number():
+    """The place in LEVELS of the level in use."""
+    return level
+
+
+def level_name():
+    """The instruction-set level in use."""
+    return LEVELS[level]
+
+
+def split_utf8(bytes text, name, level_name=None):
+    """The pieces of UTF-8 `text` by the named pattern `name`; by the scalar scanner at the level "scalar"."""
+    cdef Family family = family_of(name)
+    if family == REGEX:
         raise ValueError(f"{name!r} has no scanner")
     cdef string_view view = string_view(<const char*>text, len(text))
+    cdef vector[uint64_t] starts
+    cdef vector[size_t] doubtful
     cdef Py_ssize_t start = 0, end
+    cdef Scan scan = Scan(family, 0)
     pieces = []
-    while start < len(text):
-        end = next_end(&scan, view, start)
-        pieces.append(text[start:end].decode())
-        start = end
+    if level_name == "scalar":
+        while start < len(text):
+            end = next_end(&scan, view, start)
+            pieces.append(text[start:end].decode())
+            start = end
+        return pieces
+    starts.resize((len(text) + 63) // 64)
+    find_pieces_at_level(
+        family, level if level_name is None else LEVELS.index(level_name), view, starts.data(), doubtful, next_end
+    )
+    for end in range(1, len(text) + 1):
+        if end == len(text) or starts[end >> 6] >> (end & 63) & 1:
+            pieces.append(text[start:end].decode())
+            start = end
     return pieces

@@ -1,0 +1,147 @@
+// A vocabulary made ready for encoding: tokens by their bytes, and which pairs of tokens merge.
+//
+// Algorithm. Tokens are numbered in the order of their ids. Two open-addressed hash tables, each a power of two
+// long and at most half full: bytes -> token, and (left, right) -> priority and result. With ranks every split of
+// every token whose halves are tokens is a pair, at the priority of the token itself; with listed merges
+// the priority is the place in the list. Most look-ups of pairs fail: a bit array answers those without
+// touching the table.
+//
+// Invariants. Both tables have free slots, so probing ends. Nothing changes after the tables are filled, so any
+// number of threads may read.
+//
+// Cost. cl100k (100,256 tokens, 233,378 pairs): 8 MB of pairs, 256 KB of bits.
+
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+namespace fastllm {
+
+constexpr uint32_t NONE = 0xFFFFFFFF;
+
+// Eight bytes at a time, each folded in by a multiplication (after Wang Yi's wyhash).
+inline uint64_t hash_bytes(const char *data, size_t size) {
+    uint64_t h = size * 0x9E3779B97F4A7C15u, word;
+    for (; size >= 8; data += 8, size -= 8) {
+        std::memcpy(&word, data, 8);
+        h = (h ^ word) * 0xBF58476D1CE4E5B9u;
+        h ^= h >> 29;
+    }
+    word = 0;
+    std::memcpy(&word, data, size);
+    h = (h ^ word) * 0x94D049BB133111EBu;
+    return h ^ h >> 32;
+}
+
+inline size_t table_size(size_t entries) {
+    size_t size = 16;
+    while (size < 2 * entries + 2) size *= 2;
+    return size;
+}
+
+struct Pair {
+    uint32_t left, right, priority, result;
+};
+
+struct Vocabulary {
+    std::vector<char> data;
+    std::vector<uint32_t> offsets{0};  // token t is data[offsets[t]:offsets[t + 1]]
+    std::vector<uint32_t> ids;
+    std::vector<uint32_t> token_slots;
+    std::vector<Pair> pair_slots;
+    std::vector<uint64_t> pair_bits;
+    size_t token_mask = 0, pair_mask = 0, bit_mask = 0;
+    uint32_t byte_tokens[256];
+
+    std::string_view token(uint32_t t) const {
+        return {data.data() + offsets[t], offsets[t + 1] - offsets[t]};
+    }
+
+    void add_token(std::string_view bytes, uint32_t id) {
+        data.insert(data.end(), bytes.begin(), bytes.end());
+        offsets.push_back(uint32_t(data.size()));
+        ids.push_back(id);
+    }
+
+    // The token that `bytes` are, or NONE.
+    uint32_t find_token(std::string_view bytes) const {
+        size_t slot = hash_bytes(bytes.data(), bytes.size()) & token_mask;
+        for (;; slot = (slot + 1) & token_mask) {
+            const uint32_t t = token_slots[slot];
+            if (t == NONE || token(t) == bytes) return t;
+        }
+    }
+
+    void index_tokens() {
+        token_slots.assign(table_size(ids.size()), NONE);
+        token_mask = token_slots.size() - 1;
+        for (uint32_t t = 0; t < ids.size(); t++) {
+            size_t slot = hash_bytes(token(t).data(), token(t).size()) & token_mask;
+            while (token_slots[slot] != NONE) slot = (slot + 1) & token_mask;
+            token_slots[slot] = t;
+        }
+        for (int byte = 0; byte < 256; byte++) {
+            const char character = char(byte);
+            byte_tokens[byte] = find_token({&character, 1});
+        }
+    }
+
+    static uint64_t pair_hash(uint32_t left, uint32_t right) {
+        const uint64_t h = (uint64_t(left) << 32 | right) * 0x9E3779B97F4A7C15u;
+        return h ^ h >> 32;
+    }
+
+    // The pair's slot, or the free one where it would be.
+    size_t pair_slot(uint32_t left, uint32_t right, uint64_t h) const {
+        size_t slot = h & pair_mask;
+        while (pair_slots[slot].result != NONE &&
+               (pair_slots[slot].left != left || pair_slots[slot].right != right)) {
+            slot = (slot + 1) & pair_mask;
+        }
+        return slot;
+    }
+
+    // How early two tokens merge, NONE if they do not.
+    uint32_t priority(uint32_t left, uint32_t right) const {
+        const uint64_t h = pair_hash(left, right), bit = h >> 20 & bit_mask;
+        if (!(pair_bits[bit >> 6] >> (bit & 63) & 1)) return NONE;
+        return pair_slots[pair_slot(left, right, h)].priority;
+    }
+
+    const Pair &pair(uint32_t left, uint32_t right) const {
+        return pair_slots[pair_slot(left, right, pair_hash(left, right))];
+    }
+
+    // A pair that comes twice has the priority of its last place, as in Hugging Face tokenizers.
+    void set_pairs(const std::vector<Pair> &pairs) {
+        pair_slots.assign(table_size(pairs.size()), Pair{0, 0, NONE, NONE});
+        pair_mask = pair_slots.size() - 1;
+        pair_bits.assign(pair_slots.size() / 16 + 64, 0);  // some eight bits a pair
+        bit_mask = 63;
+        while (64 * pair_bits.size() > 2 * bit_mask + 1) bit_mask = 2 * bit_mask + 1;
+        for (const Pair &p : pairs) {
+            const uint64_t h = pair_hash(p.left, p.right), bit = h >> 20 & bit_mask;
+            pair_slots[pair_slot(p.left, p.right, h)] = p;
+            pair_bits[bit >> 6] |= uint64_t(1) << (bit & 63);
+        }
+    }
+
+    void pairs_of_ranks() {
+        std::vector<Pair> pairs;
+        for (uint32_t t = 0; t < ids.size(); t++) {
+            const std::string_view bytes = token(t);
+            for (size_t cut = 1; cut < bytes.size(); cut++) {
+                const uint32_t left = find_token(bytes.substr(0, cut));
+                if (left == NONE) continue;
+                const uint32_t right = find_token(bytes.substr(cut));
+                if (right != NONE) pairs.push_back({left, right, t, t});
+            }
+        }
+        set_pairs(pairs);
+    }
+};
+
+}  // namespace fastllm
