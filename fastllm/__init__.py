@@ -11,6 +11,7 @@ from fastllm import _backend, reference
 from fastllm._backend import backends
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
+from fastllm.tokenizers.published import get_encoding
 from fastllm.tokenizers.word import WordTokenizer
 
 if set(backends().values()) != {"fast"}:
@@ -45,6 +46,7 @@ __all__ = [
     "decode",
     "encode",
     "fast",
+    "get_encoding",
     "merge",
     "reference",
     "scaled_dot_product_attention",
