@@ -1,6 +1,7 @@
 """Offsets, truncation and streaming: tokens and characters side by side."""
 
 import unicodedata
+from functools import cache
 
 import numpy as np
 import pytest
@@ -22,10 +23,15 @@ COMPOSABLE = st.text(
 )
 
 
+@cache
+def small_ranks():
+    """320 tokens, learned once: the reference takes its time."""
+    return BPETokenizer.train(ENGLISH[:4000], 320).mergeable_ranks
+
+
 @pytest.fixture
 def tokenizer(bpe_tokenizer):
-    learned = BPETokenizer.train(ENGLISH, 320)
-    return bpe_tokenizer(learned.mergeable_ranks, pattern="gpt2", special_tokens={"<s>": 320})
+    return bpe_tokenizer(small_ranks(), pattern="gpt2", special_tokens={"<s>": 320})
 
 
 def test_offsets_are_huggingfaces(tmp_path, tokenizer):
@@ -205,7 +211,7 @@ def longest(tokenizer, text, most):
 @given(st.integers(0, 12), st.sampled_from([*TRAPS.values(), *mixed_texts(40), ENGLISH[:150]]))
 def test_truncate_is_the_longest_beginning_that_fits(bpe_backend, most, text):
     kind = type("BPETokenizer", (BPETokenizer,), {"_bpe": bpe_backend})
-    ranks = BPETokenizer.train(ENGLISH[:2000], 290).mergeable_ranks
+    ranks = small_ranks()
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     for pattern in ("gpt2", "qwen2", r"\S+"):
         tokenizer = kind(ranks, pattern=pattern)

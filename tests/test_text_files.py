@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import stat
+from functools import cache
 
 import numpy as np
 import pytest
@@ -123,10 +124,15 @@ def test_files_that_are_not_utf8_raise_or_are_replaced(bpe_tokenizer, tmp_path):
 # Files of ids
 
 
+@cache
+def small_ranks():
+    """299 tokens, learned once: the reference takes its time."""
+    return BPETokenizer.train(ENGLISH[:3000], 299).mergeable_ranks
+
+
 @pytest.fixture
 def tokenizer(bpe_tokenizer):
-    ranks = BPETokenizer.train(ENGLISH[:3000], 299).mergeable_ranks
-    return bpe_tokenizer(ranks, pattern="gpt2", special_tokens={"<s>": 299})
+    return bpe_tokenizer(small_ranks(), pattern="gpt2", special_tokens={"<s>": 299})
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2])
