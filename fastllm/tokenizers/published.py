@@ -174,7 +174,12 @@ def get_encoding(
 
 @cache
 def _cached(name: str) -> BPETokenizer:
-    return _tokenizer(name, _ranks(published_files.read(name, ENCODINGS[name].files)))
+    return _tokenizer(name, read_ranks(name))
+
+
+def read_ranks(name: str) -> dict[bytes, int]:
+    """The ranks of one of OpenAI's encodings, from wherever its files are."""
+    return _ranks(published_files.read(name, ENCODINGS[name].files))
 
 
 def _checked(name: str, path: StrPath) -> bytes:

@@ -1,0 +1,1 @@
+"""Other libraries' interfaces on fastllm's backends: change the import, keep the code."""

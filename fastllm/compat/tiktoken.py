@@ -1,0 +1,569 @@
+"""tiktoken's interface on fastllm's backends: ``from fastllm.compat import tiktoken``.
+
+Names, arguments, results and exceptions are those of tiktoken 0.14. What differs:
+
+- Of several special tokens that begin at one place the longest is taken. tiktoken takes the one
+  that its hash table happens to list first.
+- What makes tiktoken panic raises a ValueError: a byte that the vocabulary lacks, ranks that
+  give one id to two tokens. A special token cannot have the id of an ordinary one.
+- Long runs of one character take time in proportion to their length, and never overflow a stack.
+- `num_threads` is the most that may work at once; short batches use fewer.
+"""
+
+import functools
+import os
+import threading
+from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fastllm import _backend
+from fastllm import _bpe_arguments as arguments
+from fastllm.compat.tiktoken_constructors import constructors
+from fastllm.compat.tiktoken_models import encoding_name_for_model
+from fastllm.compat.tiktoken_unstable import Completions, last_unstable
+from fastllm.tokenizers.patterns import NAMED, SplitPattern, compile_pattern, pattern_of_steps
+from fastllm.tokenizers.shared_ids import SharedIdsTokenizer
+from fastllm.tokenizers.special_tokens import finder
+
+__all__ = [
+    "Encoding",
+    "encoding_for_model",
+    "encoding_name_for_model",
+    "get_encoding",
+    "list_encoding_names",
+]
+
+Ids = list[int]
+Allowed = Literal["all"] | AbstractSet[str]
+Disallowed = Literal["all"] | Collection[str]
+NOTHING: frozenset[str] = frozenset()
+
+
+class Encoding:
+    """Text to ids and back, as ``tiktoken.Encoding``.
+
+    Parameters
+    ----------
+    name : str
+        What to call it.
+    pat_str : str
+        The regular expression whose matches are the pieces. What it does not match is left out.
+    mergeable_ranks : dict from bytes to int
+        The id of each token; the lowest merges first.
+    special_tokens : dict from str to int
+    explicit_n_vocab : int, optional
+        How many tokens there should be, to be checked.
+
+    Raises
+    ------
+    ValueError
+        If `pat_str` is not a regular expression, or the ranks are no vocabulary.
+    AssertionError
+        If there are not `explicit_n_vocab` tokens, numbered without gaps.
+
+    Examples
+    --------
+    >>> ranks = {bytes([byte]): byte for byte in range(256)} | {b"lo": 256, b"low": 257}
+    >>> special = {"<|end|>": 258}
+    >>> encoding = Encoding("toy", pat_str=".+", mergeable_ranks=ranks, special_tokens=special)
+    >>> encoding.encode("low<|end|>", allowed_special="all")
+    [257, 258]
+    >>> encoding.decode([257, 258])
+    'low<|end|>'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pat_str: str,
+        mergeable_ranks: dict[bytes, int],
+        special_tokens: dict[str, int],
+        explicit_n_vocab: int | None = None,
+    ) -> None:
+        self.name = name
+        # Without an underscore less: to extend an encoding is to read these three of another.
+        self._pat_str = pat_str
+        self._mergeable_ranks = mergeable_ranks
+        self._special_tokens = special_tokens
+        self.max_token_value = max(
+            max(mergeable_ranks.values()), max(special_tokens.values(), default=0)
+        )
+        if explicit_n_vocab:
+            count = len(mergeable_ranks) + len(special_tokens)
+            assert count == explicit_n_vocab, f"{count} tokens, not {explicit_n_vocab}"
+            assert self.max_token_value == explicit_n_vocab - 1, "ids are not consecutive"
+        self._rules = _split_pattern(pat_str)
+        # The named patterns match everything. With others, only the matches are wanted.
+        self._matches = None if self._rules.name else compile_pattern(pat_str)
+        self._tokenizer = _Tokenizer(
+            mergeable_ranks, pattern=self._rules, special_tokens=special_tokens
+        )
+        self._special_set = frozenset(special_tokens)
+
+    def __repr__(self) -> str:
+        return f"<Encoding {self.name!r}>"
+
+    # Text to ids
+
+    def encode_ordinary(self, text: str) -> Ids:
+        """The ids of `text`, special tokens in it being ordinary text."""
+        return self._encode(text, NOTHING)
+
+    def encode(
+        self,
+        text: str,
+        *,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Disallowed = "all",
+    ) -> Ids:
+        """The ids of `text`.
+
+        Parameters
+        ----------
+        text : str
+            Pairs of surrogates are joined, lone ones become U+FFFD.
+        allowed_special : "all" or set of str
+            Special tokens that become their id.
+        disallowed_special : "all" or collection of str
+            What raises an error; ``"all"`` means all special tokens that are not allowed. Those
+            that are neither are ordinary text.
+
+        Raises
+        ------
+        TypeError
+            If `text` is not a string, or `allowed_special` not a set.
+        ValueError
+            If `text` holds what is disallowed.
+        """
+        return self._encode(text, self._allowed(text, allowed_special, disallowed_special))
+
+    def encode_to_numpy(
+        self,
+        text: str,
+        *,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Disallowed = "all",
+    ) -> npt.NDArray[np.uint32]:
+        """The ids of `text` as an array of uint32.
+
+        Unlike `encode` it raises UnicodeEncodeError at a surrogate, as tiktoken does.
+        """
+        allowed = self._allowed(text, allowed_special, disallowed_special)
+        _refuse_surrogates(text)
+        if self._matches is not None:
+            return np.array(self._encode(text, allowed), dtype=np.uint32)
+        return self._tokenizer.encode_to_numpy(
+            text, allowed_special=allowed, disallowed_special=NOTHING
+        )
+
+    def encode_ordinary_batch(self, text: list[str], *, num_threads: int = 8) -> list[Ids]:
+        """The ids of each text, special tokens in them being ordinary text."""
+        return self._encode_batch(list(text), NOTHING, _check_threads(num_threads))
+
+    def encode_batch(
+        self,
+        text: list[str],
+        *,
+        num_threads: int = 8,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Disallowed = "all",
+    ) -> list[Ids]:
+        """The ids of each text; otherwise as `encode`."""
+        threads = _check_threads(num_threads)
+        texts = list(text)
+        allowed = NOTHING
+        for each in texts:
+            allowed = self._allowed(each, allowed_special, disallowed_special)
+        return self._encode_batch(texts, allowed, threads)
+
+    def encode_with_unstable(
+        self,
+        text: str,
+        *,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Disallowed = "all",
+    ) -> tuple[Ids, list[Ids]]:
+        """The ids that `text` keeps whatever text follows it, and what its end can turn into.
+
+        Returns
+        -------
+        stable : list of int
+            Their bytes are a beginning of `text`.
+        completions : list of list of int
+            Each, behind `stable`, begins with `text`. They are not in any order.
+
+        Examples
+        --------
+        >>> ranks = {bytes([byte]): byte for byte in range(256)} | {b"lo": 256, b"low": 257}
+        >>> encoding = Encoding("toy", pat_str="a|lo", mergeable_ranks=ranks, special_tokens={})
+        >>> encoding.encode_with_unstable("alo")
+        ([97], [[256], [257]])
+        """
+        allowed = self._allowed(text, allowed_special, disallowed_special)
+        _refuse_surrogates(text)
+        ids = self._encode(text, allowed)
+        count = self._count_unstable(ids, text, allowed)
+        if count == 0:
+            return ids, []
+        unstable = self._tokenizer.decode_bytes(ids[-count:])
+        return ids[:-count], self._completions.of(unstable)
+
+    def encode_single_token(self, text_or_bytes: str | bytes) -> int:
+        """The id of a token, ordinary or special; a KeyError if it is not one."""
+        token = text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
+        if not isinstance(token, bytes):
+            raise TypeError(f"text_or_bytes must be a str or bytes, not {type(token).__name__}")
+        number = self._mergeable_ranks.get(token)
+        if number is None:
+            number = self._special_tokens.get(token.decode("utf-8", "surrogateescape"))
+        if number is None:
+            raise KeyError(token)
+        return number
+
+    def _allowed(
+        self, text: str, allowed_special: Allowed, disallowed_special: Disallowed
+    ) -> frozenset[str]:
+        """The special tokens allowed, when `text` was found to hold nothing disallowed."""
+        allowed = self._special_set if allowed_special == "all" else allowed_special
+        if disallowed_special == "all":
+            disallowed: Collection[str] = self._special_set
+            if allowed:
+                disallowed = self._special_set - allowed  # a TypeError if it is not a set
+        else:
+            disallowed = disallowed_special
+        if disallowed:
+            found = finder(frozenset(disallowed))
+            match = found.search(text) if found else None
+            if match:
+                raise ValueError(_disallowed_message(match[0]))
+        if not isinstance(allowed, AbstractSet):
+            raise TypeError(
+                f'allowed_special must be "all" or a set of str, not {type(allowed).__name__}'
+            )
+        return self._special_set & allowed if allowed else NOTHING
+
+    def _encode(self, text: str, allowed: frozenset[str]) -> Ids:
+        if self._matches is None:
+            return self._tokenizer.encode(text, allowed_special=allowed, disallowed_special=NOTHING)
+        ids: Ids = []
+        for stretch, token in _cut(arguments.check_text(text), allowed):
+            for piece in self._matches.finditer(stretch):
+                if piece[0]:
+                    ids += self._tokenizer.encode_piece(piece[0].encode())
+            if token is not None:
+                ids.append(self._special_tokens[token])
+        return ids
+
+    def _encode_batch(
+        self, texts: list[str], allowed: frozenset[str], threads: int | None
+    ) -> list[Ids]:
+        if self._matches is not None:
+            return [self._encode(text, allowed) for text in texts]
+        return self._tokenizer.encode_batch(
+            texts, threads=threads, allowed_special=allowed, disallowed_special=NOTHING
+        )
+
+    def _count_unstable(self, ids: Ids, text: str, allowed: frozenset[str]) -> int:
+        """How many of the last ids of `text` more text could change."""
+        *_, (stretch, _) = _cut(text, allowed)
+        pieces = (
+            _backend.bpe.split(stretch, self._rules)
+            if self._matches is None
+            else [match[0] for match in self._matches.finditer(stretch) if match[0]]
+        )
+        if not pieces:
+            return 0
+        last_piece = len(self._tokenizer.encode_piece(pieces[-1].encode()))
+        return last_unstable(ids, last_piece, self._ordinary)
+
+    @functools.cached_property
+    def _ordinary(self) -> dict[int, bytes]:
+        """The bytes of each ordinary token."""
+        return {number: token for token, number in self._mergeable_ranks.items()}
+
+    @functools.cached_property
+    def _completions(self) -> Completions:
+        return Completions(
+            self._mergeable_ranks,
+            lambda texts: self._encode_batch(texts, NOTHING, None),
+            self._tokenizer.merge_piece,
+        )
+
+    # Ids to text
+
+    def decode_bytes(self, tokens: Sequence[int]) -> bytes:
+        """The bytes that `tokens` stand for.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the vocabulary.
+        OverflowError
+            If an id is negative or does not fit 32 bits.
+        """
+        tokens = _as_list(tokens)
+        try:
+            return self._tokenizer.decode_bytes(tokens)
+        except (KeyError, OverflowError):
+            raise _unknown(self._first_unknown(tokens), "Invalid token for decoding: ") from None
+
+    def decode(self, tokens: Sequence[int], errors: str = "replace") -> str:
+        """The text that `tokens` stand for; `errors` is what to do where it is not UTF-8."""
+        return self.decode_bytes(tokens).decode("utf-8", errors=errors)
+
+    def decode_single_token_bytes(self, token: int) -> bytes:
+        """The bytes that one id stands for; otherwise as `decode_bytes`."""
+        return self.decode_tokens_bytes([token])[0]
+
+    def decode_tokens_bytes(self, tokens: Sequence[int]) -> list[bytes]:
+        """The bytes that each id stands for; otherwise as `decode_bytes`."""
+        tokens = _as_list(tokens)
+        try:
+            return self._tokenizer.decode_tokens_bytes(tokens)
+        except (KeyError, OverflowError):
+            raise _unknown(self._first_unknown(tokens)) from None
+
+    def decode_with_offsets(self, tokens: Sequence[int]) -> tuple[str, list[int]]:
+        """The text that `tokens` stand for, and where in it each begins, in characters.
+
+        Where a token begins inside a character, it is said to begin where the character does.
+
+        Raises
+        ------
+        KeyError, OverflowError
+            As `decode_bytes`.
+        UnicodeDecodeError
+            If the bytes are not UTF-8.
+        """
+        tokens = _as_list(tokens)
+        try:
+            return self._tokenizer.decode_with_offsets(tokens)
+        except (KeyError, OverflowError):
+            raise _unknown(self._first_unknown(tokens)) from None
+
+    def decode_batch(
+        self, batch: Sequence[Sequence[int]], *, errors: str = "replace", num_threads: int = 8
+    ) -> list[str]:
+        """The text that each sequence of ids stands for."""
+        _check_threads(num_threads)
+        return [self.decode(tokens, errors) for tokens in batch]
+
+    def decode_bytes_batch(
+        self, batch: Sequence[Sequence[int]], *, num_threads: int = 8
+    ) -> list[bytes]:
+        """The bytes that each sequence of ids stands for."""
+        _check_threads(num_threads)
+        return [self.decode_bytes(tokens) for tokens in batch]
+
+    def _first_unknown(self, tokens: Ids) -> int:
+        """The first id that does not fit 32 bits, or else the first that stands for nothing."""
+        for number in tokens:
+            if not 0 <= number < 1 << 32:
+                return number
+        return next(number for number in tokens if number not in self._known)
+
+    @functools.cached_property
+    def _known(self) -> frozenset[int]:
+        return frozenset(self._ordinary).union(self._special_tokens.values())
+
+    # The vocabulary
+
+    def token_byte_values(self) -> list[bytes]:
+        """The bytes of all ordinary tokens, sorted."""
+        return sorted(self._mergeable_ranks)
+
+    @property
+    def eot_token(self) -> int:
+        """The id of ``<|endoftext|>``; a KeyError if it is not a special token."""
+        return self._special_tokens["<|endoftext|>"]
+
+    @functools.cached_property
+    def special_tokens_set(self) -> set[str]:
+        """The special tokens."""
+        return set(self._special_tokens)
+
+    def is_special_token(self, token: int) -> bool:
+        """Whether an id belongs to a special token."""
+        assert isinstance(token, int), f"token must be an int, not {type(token).__name__}"
+        return token in self._special_ids
+
+    @functools.cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self._special_tokens.values())
+
+    @property
+    def n_vocab(self) -> int:
+        """The highest id and one."""
+        return self.max_token_value + 1
+
+    # Not public in tiktoken either, but in use
+
+    def _encode_single_piece(self, text_or_bytes: str | bytes) -> Ids:
+        """The ids of a text that is not split."""
+        piece = text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
+        return self._tokenizer.encode_piece(piece)
+
+    def _encode_only_native_bpe(self, text: str) -> Ids:
+        """The same as `encode_ordinary`; in tiktoken it splits in Python."""
+        return self.encode_ordinary(text)
+
+    def _encode_bytes(self, text: bytes) -> Ids:
+        """The ids of bytes that need not be UTF-8; nothing of them is lost.
+
+        From the first byte that is not UTF-8 on, bytes are one piece, with what before them is not
+        stable.
+        """
+        if not isinstance(text, bytes):
+            raise TypeError(f"text must be bytes, not {type(text).__name__}")
+        try:
+            return self.encode_ordinary(text.decode())
+        except UnicodeDecodeError as error:
+            valid = text[: error.start].decode()
+        ids = self.encode_ordinary(valid)
+        count = self._count_unstable(ids, valid, NOTHING)
+        unstable = self._tokenizer.decode_bytes(ids[len(ids) - count :])
+        rest = unstable + text[len(valid.encode()) :]
+        return ids[: len(ids) - count] + self._tokenizer.encode_piece(rest)
+
+    def __getstate__(self) -> object:
+        if self is _encodings.get(self.name):
+            return self.name  # by reference: it need not travel
+        return {
+            "name": self.name,
+            "pat_str": self._pat_str,
+            "mergeable_ranks": self._mergeable_ranks,
+            "special_tokens": self._special_tokens,
+        }
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, str):
+            self.__dict__ = get_encoding(state).__dict__
+        else:
+            Encoding.__init__(self, **state)
+
+
+class _Tokenizer(SharedIdsTokenizer):
+    """A tokenizer that also takes pieces as they are."""
+
+    def encode_piece(self, piece: bytes) -> Ids:
+        """The ids of one piece: one if it is a token, or else what merging makes of it."""
+        return list(self._encoder.encode_piece(piece)) if piece else []
+
+    def merge_piece(self, piece: bytes) -> Ids:
+        """What merging makes of one piece, be it a token or not."""
+        if len(piece) > 1 and piece in self._ranks and not self._encoder.last_merge(piece):
+            return list(self._merging_only.encode_piece(piece))
+        return self.encode_piece(piece)
+
+    @functools.cached_property
+    def _merging_only(self) -> Any:
+        """An encoder that does not look for whole pieces; some vocabularies have unmade tokens."""
+        return self._bpe.BytePairEncoder(self._ranks, merges=self.merges, pattern=self._pattern)
+
+
+def _split_pattern(pat_str: str) -> SplitPattern:
+    """The rules by which a regular expression splits: named ones are compiled."""
+    if not isinstance(pat_str, str):
+        raise TypeError(f"pat_str must be a str, not {type(pat_str).__name__}")
+    compile_pattern(pat_str)
+    for named in NAMED.values():
+        if named.steps == (pat_str,):
+            return replace(named, normalization=None)  # bare text asks for none
+    return pattern_of_steps((pat_str,))
+
+
+def _cut(text: str, tokens: frozenset[str]) -> Iterable[tuple[str, str | None]]:
+    """Each stretch of `text` before one of the tokens, with that token; None at the end."""
+    find = finder(tokens)
+    return find.cut(text) if find else [(text, None)]
+
+
+def _refuse_surrogates(text: str) -> None:
+    if not text.isascii():
+        text.encode()
+
+
+def _as_list(tokens: Iterable[int]) -> Ids:
+    if isinstance(tokens, list):
+        return tokens
+    return arguments.check_ids(list(tokens) if isinstance(tokens, bytes) else tokens)
+
+
+def _check_threads(num_threads: int | None) -> int | None:
+    """As many threads as are asked for, but no more than there are processors."""
+    if num_threads is None:
+        return None
+    return min(arguments.check_integer(num_threads, "num_threads", 1), os.cpu_count() or 1)
+
+
+def _unknown(number: int, message: str = "") -> Exception:
+    """What decoding raises at an id that stands for nothing."""
+    if not 0 <= number < 1 << 32:
+        return OverflowError(f"token {number} is not an unsigned integer of 32 bits")
+    return KeyError(f"{message}{number}")
+
+
+def _disallowed_message(token: str) -> str:
+    return (
+        f"Encountered text corresponding to disallowed special token {token!r}.\n"
+        f"To encode it as a special token, pass `allowed_special={{{token!r}, ...}}`.\n"
+        "To encode it as ordinary text, leave it out of `disallowed_special`, for example by "
+        f"`disallowed_special=(enc.special_tokens_set - {{{token!r}}})`; "
+        "`disallowed_special=()` leaves all out.\n"
+    )
+
+
+# Encodings by name
+
+_lock = threading.RLock()
+_encodings: dict[str, Encoding] = {}
+
+
+def get_encoding(encoding_name: str) -> Encoding:
+    """The encoding of a name, made once.
+
+    Parameters
+    ----------
+    encoding_name : str
+        One of `list_encoding_names`. Where its files are looked for, `fastllm.get_encoding` says.
+
+    Raises
+    ------
+    ValueError
+        If there is no such encoding.
+    FileNotFoundError
+        If its files are not on this machine and cannot be downloaded.
+    """
+    if not isinstance(encoding_name, str):
+        raise ValueError(f"Expected a string in get_encoding, got {type(encoding_name)}")
+    with _lock:
+        if encoding_name not in _encodings:
+            constructor = constructors().get(encoding_name)
+            if constructor is None:
+                raise ValueError(
+                    f"Unknown encoding {encoding_name}.\nKnown encodings: {list_encoding_names()}"
+                )
+            _encodings[encoding_name] = Encoding(**constructor())
+        return _encodings[encoding_name]
+
+
+def encoding_for_model(model_name: str) -> Encoding:
+    """The encoding that a model uses; a KeyError if the model is not known."""
+    return get_encoding(encoding_name_for_model(model_name))
+
+
+def list_encoding_names() -> list[str]:
+    """The names of all encodings, those of tiktoken's plugins included.
+
+    Examples
+    --------
+    >>> "o200k_base" in list_encoding_names()
+    True
+    """
+    return list(constructors())
