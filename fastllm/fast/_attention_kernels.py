@@ -4,13 +4,18 @@ Algorithm
 ---------
 `attend` is attention with an online softmax (M. Milakov and N. Gimelshein, 2018; T. Dao et al.,
 "FlashAttention", 2022), laid out so that one lane is one query. A tile is as many queries as two
-vectors have lanes (32 in float32 with AVX-512), transposed and scaled once. For each block of
-KEY_BLOCK keys:
+vectors have lanes (32 in float32 with AVX-512), transposed and scaled once. For each block of keys
+that the window, the diagonal, the lengths and the mask leave something of:
 
-1. scores: 8 keys against the tile, 16 running sums in registers, keys read in place;
-2. mask, only on blocks that a mask or the causal diagonal cuts; blocks beyond it are not visited;
+1. scores: ROWS_AT_ONCE keys against the tile, running sums in registers, keys read in place;
+2. softcap, linear bias and mask, on blocks that need them only;
 3. softmax: the largest score, exponentials and sums, each within its lane;
-4. values: 8 columns of the result in registers, values read in place.
+4. values: ROWS_AT_ONCE columns of the result in registers, values read in place.
+
+`attend_few` is for at most 16 rows (queries times the heads of a group), as in decoding: lanes run
+along head_dim, so that every key and value is loaded once for all rows of its group, and the keys
+are split into pieces that threads share; `merge_parts` puts the pieces together. It is bound by
+memory.
 
 `softmax_rows` is the same softmax with lanes along the row; `attention_steps` is plain loops, since
 all it does is fill arrays of length x length that the caller asked for.
@@ -20,20 +25,21 @@ Invariants
 - A key whose score is -inf, by a mask or by itself, contributes nothing, not even a NaN in its
   value. The vector code multiplies weight 0 by whatever the value is, so a row that comes out as
   NaN or infinite, from values that hold such, is computed again by `_attend_row`, which skips.
-- `top` holds the largest score so far and never NaN; NaN reaches the result through the sum.
-- A row with nothing to attend to has sum 0 and result 0.
+- The largest score so far is never NaN; NaN reaches the result through the sum.
+- A row with nothing to attend to has sum 0 and result 0. A sink starts the sum, with value 0.
 - Indices are safe without bounds checks: keys, columns and lanes beyond the end are clamped to the
-  last one, scratch arrays are rounded up to whole steps of 8, and the caller has checked the shapes
-  and passes flat arrays that span exactly the memory of the originals. NUMBA_DISABLE_JIT=1 runs the
+  last one, scratch arrays are rounded up to whole steps, and the caller has checked the shapes and
+  passes flat arrays that span exactly the memory of the originals. NUMBA_DISABLE_JIT=1 runs the
   same kernels on NumPy arrays of a vector's length, with every access checked.
-- All arguments have one type per dtype (flat, contiguous, inputs read-only), so that there are two
-  specializations of each kernel and no more.
+- All arguments have one type per dtype (flat, contiguous, inputs read-only), so that there are
+  three specializations of each kernel and no more: float32, float64, and 16 bits. The last are
+  widened row by row or block by block; arrays whose columns are not adjacent are copied likewise.
 
 Cost
 ----
-2 * (head_dim + value_dim) floating-point operations for each pair of query and key that is not
-beyond the diagonal, plus one exponential. Scratch per thread: (head_dim + value_dim + KEY_BLOCK) *
-tile numbers, 32 KB at head_dim 64 in float32; nothing grows with the lengths.
+2 * (head_dim + value_dim) floating-point operations for each pair of query and key in a block that
+is visited, plus one exponential. Scratch per thread: (head_dim + value_dim + block) * tile numbers,
+40 KB at head_dim 64 in float32; nothing grows with the lengths.
 
 What was tried
 --------------
@@ -41,19 +47,12 @@ On 2 cores of a Xeon with AVX-512 (Sapphire Rapids), Numba 0.68, float32, one th
 least 7 calls:
 
 - 12 heads, 1024 x 64: 27.9 ms, 115 GFLOP/s; causal 15.5 ms, 104 GFLOP/s of useful work.
-  PyTorch 2.13 in the same run: 27.3 ms and 21.4 ms.
-- 12 heads, 128 x 64: 0.80 ms at first. Short sequences pay for transposing queries and results:
-  looking for NaN in vectors instead of element by element, scaling in the dtype of the arrays, and
-  laying out contiguous arrays without general strides made it 0.56 ms (PyTorch 0.58 ms in an
-  earlier run). Transposing is still done element by element.
-- 1 head, 6 x 3: 84 microseconds at first, 31 after the same changes, nearly all of it Python.
-- One query (decoding) uses one lane of 32, or one per head of a group: the tile is wasted. It wants
-  a kernel of its own with lanes along head_dim. Not written yet.
+- 12 heads, 128 x 64: 0.80 ms at first; 0.56 ms after looking for NaN in vectors and scaling in the
+  dtype of the arrays. Queries, results and masks are transposed in registers since then.
 - Numba's parallel loops, instead of threads that share a counter: not used, because two of Numba's
   three threading layers end the process under concurrent calls or after a fork.
 - e**x by `math.exp`: Numba calls the C library once per element. The polynomial costs 12 vector
   instructions for all lanes.
-- First call, compiling included: 2.3 s in float32, the same again in float64.
 """
 
 # Numba's decorators and code builders carry no types.
@@ -66,10 +65,11 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import njit
 from numba.core import cgutils, types
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import lower_builtin, models, register_model, type_callable
 from numpy.typing import NDArray
 
-__all__ = ["BIAS_MASK", "KEEP_MASK", "NO_MASK", "attend", "attention_steps", "softmax_rows"]
+__all__ = ["attend", "attend_few", "attention_steps", "merge_parts", "softmax_rows"]
 
 Array = NDArray[Any]
 
@@ -82,8 +82,6 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
-KEY_BLOCK = 128
-
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
@@ -282,6 +280,11 @@ def times(a: Any, b: Any) -> Any:
     return a * b
 
 
+def divided(a: Any, b: Any) -> Any:
+    """a / b in each lane."""
+    return a / b
+
+
 def larger(a: Any, b: Any) -> Any:
     """The larger of a and b in each lane; b where a is NaN, so that b only ever grows."""
     return np.where(a > b, a, b)
@@ -291,7 +294,7 @@ def _type_pair(context: Any) -> Any:
     return lambda a, b: a
 
 
-for _function in (added, less, times, larger):
+for _function in (added, less, times, divided, larger):
     type_callable(_function)(_type_pair)
 
 
@@ -308,6 +311,11 @@ def _lower_less(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 @lower_builtin(times, Vector, Vector)
 def _lower_times(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.fmul(*args)
+
+
+@lower_builtin(divided, Vector, Vector)
+def _lower_divided(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return builder.fdiv(*args)
 
 
 @lower_builtin(larger, Vector, Vector)
@@ -329,6 +337,64 @@ def _type_where_above(context: Any) -> Any:
 def _lower_where_above(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     a, b, yes, no = args
     return builder.select(builder.fcmp_ordered(">", a, b), yes, no)
+
+
+def where_equal(a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """`yes` in the lanes where a == b, `no` in the others and where a or b is NaN."""
+    return np.where(a == b, yes, no)
+
+
+@type_callable(where_equal)
+def _type_where_equal(context: Any) -> Any:
+    return lambda a, b, yes, no: yes
+
+
+@lower_builtin(where_equal, Vector, Vector, Vector, Vector)
+def _lower_where_equal(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    a, b, yes, no = args
+    return builder.select(builder.fcmp_ordered("==", a, b), yes, no)
+
+
+def magnitude(x: Any) -> Any:
+    """The absolute value in each lane."""
+    return np.abs(x)
+
+
+@type_callable(magnitude)
+def _type_magnitude(context: Any) -> Any:
+    return lambda x: x
+
+
+@lower_builtin(magnitude, Vector)
+def _lower_magnitude(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    bits = signature.return_type.element.bitwidth
+    integers = ir.VectorType(ir.IntType(bits), signature.return_type.lanes)
+    mask = ir.Constant(integers, [2 ** (bits - 1) - 1] * signature.return_type.lanes)
+    return builder.bitcast(builder.and_(builder.bitcast(args[0], integers), mask), args[0].type)
+
+
+def total(x: Any) -> Any:
+    """The sum of the lanes."""
+    return x.sum()
+
+
+@type_callable(total)
+def _type_total(context: Any) -> Any:
+    return lambda x: x.element
+
+
+@lower_builtin(total, Vector)
+def _lower_total(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    vector = args[0]
+    half = vector.type.count // 2
+    while half:
+        # The upper half on the lower one, until one lane is left.
+        order = [half + i if i < half else i for i in range(vector.type.count)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
+        other = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+        vector = builder.fadd(vector, other)
+        half //= 2
+    return builder.extract_element(vector, _int32(0))
 
 
 def exponential(x: Any) -> Any:
@@ -399,6 +465,430 @@ def _lower_exponential(context: Any, builder: Any, signature: Any, args: Any) ->
     result = builder.fmul(power, builder.bitcast(exponent, power.type))
     negligible = builder.fcmp_ordered("<", x, _constant(vector, _LOWEST[bits]))
     return builder.select(negligible, _constant(vector, 0.0), result)
+
+
+# --- Arrays of narrow numbers --------------------------------------------------------------------
+#
+# float16, bfloat16 (both as uint16) and boolean masks (as uint8) are widened to the dtype the sums
+# run in, that of `model`, as they are read. `narrow` says which 16 bits they are.
+
+WIDE, FLOAT16, BFLOAT16 = 0, 1, 2
+
+
+def element(array: Any, index: int, narrow: int, model: Any) -> Any:
+    """The number at `index`; of a boolean mask 0 for True and -inf for False."""
+    return _widened(array[index : index + 1], narrow, model)[0]
+
+
+def widened(array: Any, index: int, narrow: int, model: Any) -> Any:
+    """As many numbers from `index` on as a vector of the dtype of `model` holds."""
+    assert 0 <= index <= array.size - lanes(model)
+    return _widened(array[index : index + lanes(model)], narrow, model)
+
+
+def _widened(numbers: Any, narrow: int, model: Any) -> Any:
+    if numbers.dtype == np.uint8:
+        return np.where(numbers, 0.0, -np.inf).astype(model.dtype)
+    if numbers.dtype != np.uint16:
+        return numbers.copy()
+    if narrow == FLOAT16:
+        return numbers.view(np.float16).astype(model.dtype)
+    return (numbers.astype(np.uint32) << 16).view(np.float32).astype(model.dtype)
+
+
+@type_callable(element)
+def _type_element(context: Any) -> Any:
+    return lambda array, index, narrow, model: model.dtype
+
+
+@lower_builtin(element, types.Array, types.Integer, types.Integer, types.Array)
+def _lower_element(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    number = builder.load(_address(context, builder, signature, args))
+    return _widen(context, builder, signature, number, args[2])
+
+
+@type_callable(widened)
+def _type_widened(context: Any) -> Any:
+    return lambda array, index, narrow, model: Vector(model.dtype)
+
+
+@lower_builtin(widened, types.Array, types.Integer, types.Integer, types.Array)
+def _lower_widened(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    address = _address(context, builder, signature, args)
+    shape = ir.VectorType(address.type.pointee, Vector(signature.args[3].dtype).lanes)
+    itemsize = signature.args[0].dtype.bitwidth // 8
+    numbers = builder.load(builder.bitcast(address, shape.as_pointer()), align=itemsize)
+    return _widen(context, builder, signature, numbers, args[2])
+
+
+def _same_shape(like: ir.Type, scalar: ir.Type) -> ir.Type:
+    return ir.VectorType(scalar, like.count) if isinstance(like, ir.VectorType) else scalar
+
+
+def _constant_like(shape: ir.Type, number: float) -> ir.Constant:
+    return ir.Constant(shape, [number] * shape.count if hasattr(shape, "count") else number)
+
+
+def _widen(context: Any, builder: Any, signature: Any, number: Any, narrow: Any) -> Any:
+    kind, model = signature.args[0].dtype, signature.args[3].dtype
+    if kind == model:
+        return number
+    wide = _same_shape(number.type, ir.FloatType() if model.bitwidth == 32 else ir.DoubleType())
+    if kind == types.uint8:
+        zero = _constant_like(number.type, 0)
+        return builder.select(
+            builder.icmp_unsigned("==", number, zero),
+            _constant_like(wide, -np.inf),
+            _constant_like(wide, 0.0),
+        )
+    halves = builder.fpext(builder.bitcast(number, _same_shape(number.type, ir.HalfType())), wide)
+    integers = _same_shape(number.type, ir.IntType(32))
+    shifted = builder.shl(builder.zext(number, integers), _constant_like(integers, 16))
+    is_half = builder.icmp_signed("==", narrow, ir.Constant(narrow.type, FLOAT16))
+    return builder.select(is_half, halves, builder.bitcast(shifted, wide))
+
+
+def put(array: Any, index: int, number: float, narrow: int) -> None:
+    """Round `number` to what `array` holds, ties to even, and write it."""
+    array[index] = _narrowed(np.atleast_1d(number), narrow)[0] if narrow else number
+
+
+def put_vector(array: Any, index: int, vector: Any, narrow: int) -> None:
+    """Round each lane to what `array` holds, ties to even, and write them from `index` on."""
+    assert 0 <= index <= array.size - vector.size
+    array[index : index + vector.size] = _narrowed(vector, narrow) if narrow else vector
+
+
+def _narrowed(vector: Any, narrow: int) -> Any:
+    if narrow == FLOAT16:
+        return vector.astype(np.float16).view(np.uint16)
+    bits = vector.astype(np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return np.where(np.isnan(vector), bits >> 16 | 0x40, rounded).astype(np.uint16)
+
+
+@type_callable(put)
+def _type_put(context: Any) -> Any:
+    return lambda array, index, number, narrow: types.none
+
+
+@type_callable(put_vector)
+def _type_put_vector(context: Any) -> Any:
+    return lambda array, index, vector, narrow: types.none
+
+
+@lower_builtin(put, types.Array, types.Integer, types.Float, types.Integer)
+@lower_builtin(put_vector, types.Array, types.Integer, Vector, types.Integer)
+def _lower_put(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    address = _address(context, builder, signature, args)
+    number = args[2]
+    if signature.args[0].dtype == types.uint16:
+        number = _narrow(builder, number, args[3])
+    itemsize = signature.args[0].dtype.bitwidth // 8
+    builder.store(number, builder.bitcast(address, number.type.as_pointer()), align=itemsize)
+    return context.get_dummy_value()
+
+
+def _narrow(builder: Any, number: Any, narrow: Any) -> Any:
+    short = _same_shape(number.type, ir.IntType(16))
+    halves = builder.bitcast(
+        builder.fptrunc(number, _same_shape(number.type, ir.HalfType())), short
+    )
+    integers = _same_shape(number.type, ir.IntType(32))
+    bits = builder.bitcast(number, integers)
+    high = builder.lshr(bits, _constant_like(integers, 16))
+    odd = builder.and_(high, _constant_like(integers, 1))
+    rounded = builder.add(builder.add(bits, odd), _constant_like(integers, 0x7FFF))
+    rounded = builder.lshr(rounded, _constant_like(integers, 16))
+    quiet = builder.or_(high, _constant_like(integers, 0x40))
+    is_nan = builder.fcmp_unordered("uno", number, number)
+    rounded = builder.trunc(builder.select(is_nan, quiet, rounded), short)
+    is_half = builder.icmp_signed("==", narrow, ir.Constant(narrow.type, FLOAT16))
+    return builder.select(is_half, halves, rounded)
+
+
+# --- Scratch memory ------------------------------------------------------------------------------
+
+
+def misfit(array: Any) -> int:
+    """How many elements lie before the first whose address is a multiple of a vector's size."""
+    return int(-array.ctypes.data % VECTOR_BYTES // array.itemsize)
+
+
+@type_callable(misfit)
+def _type_misfit(context: Any) -> Any:
+    return lambda array: types.intp
+
+
+@lower_builtin(misfit, types.Array)
+def _lower_misfit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    integer = context.get_value_type(types.intp)
+    address = builder.neg(builder.ptrtoint(array.data, integer))
+    below = builder.and_(address, ir.Constant(integer, VECTOR_BYTES - 1))
+    itemsize = signature.args[0].dtype.bitwidth // 8
+    return builder.udiv(below, ir.Constant(integer, itemsize))
+
+
+def in_place(array: Any, scratch: Any) -> Any:
+    """`array` if its numbers are of the dtype of `scratch`, else `scratch`; to be read only."""
+    return array if array.dtype == scratch.dtype else scratch
+
+
+@type_callable(in_place)
+def _type_in_place(context: Any) -> Any:
+    return lambda array, scratch: scratch.copy(readonly=True)
+
+
+@lower_builtin(in_place, types.Array, types.Array)
+def _lower_in_place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array, scratch = signature.args
+    # The types differ in what they allow, not in what they are made of.
+    chosen = args[0] if array.dtype == scratch.dtype else args[1]
+    return impl_ret_borrowed(context, builder, signature.return_type, chosen)
+
+
+def transpose(source: Any, at: int, step: int, target: Any, to: int, target_step: int) -> None:
+    """Turn a square of as many rows as a vector has lanes, from `source` into `target`."""
+    width = lanes(source)
+    for row in range(width):
+        for column in range(width):
+            target[to + column * target_step + row] = source[at + row * step + column]
+
+
+@type_callable(transpose)
+def _type_transpose(context: Any) -> Any:
+    return lambda source, at, step, target, to, target_step: types.none
+
+
+@lower_builtin(
+    transpose,
+    types.Array,
+    types.Integer,
+    types.Integer,
+    types.Array,
+    types.Integer,
+    types.Integer,
+)
+def _lower_transpose(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    source, target = (
+        context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 3)
+    )
+    at, step, to, target_step = (
+        context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 2, 4, 5)
+    )
+    vector = Vector(signature.args[0].dtype)
+    shape, width = _vector_type(vector), vector.lanes
+    itemsize = vector.element.bitwidth // 8
+
+    def row(base: Any, first: Any, step: Any, number: int) -> Any:
+        place = builder.add(first, builder.mul(step, ir.Constant(step.type, number)))
+        return builder.bitcast(builder.gep(base, [place]), shape.as_pointer())
+
+    rows = [builder.load(row(source, at, step, i), align=itemsize) for i in range(width)]
+    # Exchange squares of 1 with their mirror image, then squares of 2, and so on.
+    size = 1
+    while size < width:
+        low = [i if not i & size else width + i - size for i in range(width)]
+        high = [i + size if not i & size else width + i for i in range(width)]
+        low_mask, high_mask = (
+            ir.Constant(ir.VectorType(ir.IntType(32), width), order) for order in (low, high)
+        )
+        for i in range(width):
+            if not i & size:
+                a, b = rows[i], rows[i + size]
+                rows[i] = builder.shuffle_vector(a, b, low_mask)
+                rows[i + size] = builder.shuffle_vector(a, b, high_mask)
+        size *= 2
+    for i in range(width):
+        builder.store(rows[i], row(target, to, target_step, i), align=itemsize)
+    return context.get_dummy_value()
+
+
+# --- Products ------------------------------------------------------------------------------------
+#
+# Where the time goes: rows of running sums, two vectors each, stay in registers while one number of
+# every row after the other is multiplied with two vectors.
+
+ROWS_AT_ONCE = 8
+
+
+def dot_products(
+    keys: Any,
+    at: int,
+    step: int,
+    last: int,
+    depth: int,
+    queries: Any,
+    scores: Any,
+    to: int,
+    tops: Any,
+) -> None:
+    """Scores of ROWS_AT_ONCE keys, `step` apart, with a tile of queries; `tops` their maximum.
+
+    Keys beyond row `last` repeat it, so that all reads are safe.
+    """
+    tile = tops.size
+    columns = queries[: depth * tile].reshape(depth, tile)
+    for i in range(ROWS_AT_ONCE):
+        first = at + min(i, last) * step
+        score = keys[first : first + depth] @ columns
+        scores[to + i * tile : to + (i + 1) * tile] = score
+        tops[:] = larger(score, tops)
+
+
+def weighted_sums(
+    values: Any,
+    at: int,
+    step: int,
+    last: int,
+    depth: int,
+    weights: Any,
+    context: Any,
+    to: int,
+    fades: Any,
+) -> None:
+    """ROWS_AT_ONCE columns of the context: faded, plus `depth` values times their weights.
+
+    Columns beyond `last` repeat it, so that all reads are safe.
+    """
+    tile = fades.size
+    columns = weights[: depth * tile].reshape(depth, tile)
+    for i in range(ROWS_AT_ONCE):
+        column = values[at + min(i, last) :: step][:depth]
+        context[to + i * tile : to + (i + 1) * tile] *= fades
+        context[to + i * tile : to + (i + 1) * tile] += column @ columns
+
+
+def _type_products(context: Any) -> Any:
+    return lambda rows, at, step, last, depth, columns, target, to, lane_numbers: types.none
+
+
+type_callable(dot_products)(_type_products)
+type_callable(weighted_sums)(_type_products)
+_PRODUCTS = (
+    types.Array,
+    types.Integer,
+    types.Integer,
+    types.Integer,
+    types.Integer,
+    types.Array,
+    types.Array,
+    types.Integer,
+    types.Array,
+)
+
+
+@lower_builtin(dot_products, *_PRODUCTS)
+def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    vector = Vector(signature.args[0].dtype)
+    rows, at, step, last, depth, columns, target, to, tops = _products(
+        context, builder, signature, args
+    )
+    zero = _constant(vector, 0.0)
+    starts = [_mul_add(builder, _at_most(builder, i, last), step, at) for i in range(ROWS_AT_ONCE)]
+    sums = _summed(builder, vector, rows, starts, 1, depth, columns, [(zero, zero)] * ROWS_AT_ONCE)
+    places = [_vector_at(builder, vector, tops, half * vector.lanes) for half in range(2)]
+    best = [builder.load(place, align=4) for place in places]
+    for i, pair in enumerate(sums):
+        for half in range(2):
+            lane = (2 * i + half) * vector.lanes
+            place = _vector_at(builder, vector, builder.gep(target, [to]), lane)
+            builder.store(pair[half], place, align=4)
+            higher = builder.fcmp_ordered(">", pair[half], best[half])
+            best[half] = builder.select(higher, pair[half], best[half])
+    for half in range(2):
+        builder.store(best[half], places[half], align=4)
+    return context.get_dummy_value()
+
+
+@lower_builtin(weighted_sums, *_PRODUCTS)
+def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    vector = Vector(signature.args[0].dtype)
+    rows, at, step, last, depth, columns, target, to, fades = _products(
+        context, builder, signature, args
+    )
+    starts = [builder.add(_at_most(builder, i, last), at) for i in range(ROWS_AT_ONCE)]
+    fade = [
+        builder.load(_vector_at(builder, vector, fades, half * vector.lanes), align=4)
+        for half in range(2)
+    ]
+    target = builder.gep(target, [to])
+    places = [
+        tuple(
+            _vector_at(builder, vector, target, (2 * i + half) * vector.lanes) for half in range(2)
+        )
+        for i in range(ROWS_AT_ONCE)
+    ]
+    first = [
+        tuple(builder.fmul(builder.load(pair[half], align=4), fade[half]) for half in range(2))
+        for pair in places
+    ]
+    sums = _summed(builder, vector, rows, starts, step, depth, columns, first)
+    for pair, sums_of_row in zip(places, sums, strict=True):
+        for place, value in zip(pair, sums_of_row, strict=True):
+            builder.store(value, place, align=4)
+    return context.get_dummy_value()
+
+
+def _products(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+    return [
+        context.make_array(kind)(context, builder, value).data
+        if isinstance(kind, types.Array)
+        else context.cast(builder, value, kind, types.intp)
+        for kind, value in zip(signature.args, args, strict=True)
+    ]
+
+
+def _at_most(builder: Any, number: int, last: Any) -> Any:
+    constant = ir.Constant(last.type, number)
+    return builder.select(builder.icmp_signed("<", constant, last), constant, last)
+
+
+def _mul_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return builder.add(builder.mul(a, b), c)
+
+
+def _vector_at(builder: Any, vector: Vector, base: Any, lane: int) -> Any:
+    place = builder.gep(base, [ir.Constant(ir.IntType(64), lane)])
+    return builder.bitcast(place, _vector_type(vector).as_pointer())
+
+
+def _summed(
+    builder: Any,
+    vector: Vector,
+    rows: Any,
+    starts: list[Any],
+    along: Any,
+    depth: Any,
+    columns: Any,
+    first: Any,
+) -> list[tuple[Any, Any]]:
+    """`first` plus, for every row, the sum over `depth` of its number times two vectors."""
+    slots = [[cgutils.alloca_once_value(builder, value) for value in pair] for pair in first]
+    for pair, values in zip(slots, first, strict=True):
+        for slot, value in zip(pair, values, strict=True):
+            builder.store(value, slot)
+    integer = depth.type
+    with cgutils.for_range(builder, depth, intp=integer) as loop:
+        lane = builder.mul(loop.index, ir.Constant(integer, 2 * vector.lanes))
+        column = builder.gep(columns, [lane])
+        pair = [
+            builder.load(_vector_at(builder, vector, column, half * vector.lanes), align=4)
+            for half in range(2)
+        ]
+        stride = ir.Constant(integer, along) if isinstance(along, int) else along
+        offset = builder.mul(loop.index, stride)
+        for start, slot in zip(starts, slots, strict=True):
+            place = builder.gep(rows, [builder.add(start, offset)])
+            number = _splat(builder, builder.load(place), vector.lanes)
+            for half in range(2):
+                value = _fused(builder, number, pair[half], builder.load(slot[half]))
+                builder.store(value, slot[half])
+    return [tuple(builder.load(slot) for slot in pair) for pair in slots]
+
+
+# --- Threads --------------------------------------------------------------------------------------
 
 
 def next_item(counter: Any) -> int:
@@ -517,71 +1007,143 @@ def attention_steps(
 
 # --- Scaled dot-product attention ----------------------------------------------------------------
 
-
-# Rows of `places` (the first element of each head) and `strides` (row, column).
-QUERY, KEY, VALUE, MASK = 0, 1, 2, 3
-# What a mask holds: nothing, booleans (in `keep`) or numbers to add (in `bias`).
+# Rows of `places`, the first element of each head, and of `strides`, (row, column).
+QUERY, KEY, VALUE, MASK, OUT, LSE = range(6)
+# Rows of `lengths`, one column per unit: the heads that share keys and values in one sequence.
+Q_LEN, KV_LEN = 0, 1
+# Entries of `sizes`. With LEFT and RIGHT, query i sees the keys i - LEFT to i + RIGHT, counted from
+# the top left corner or, with BOTTOM_RIGHT 1, from the other one. MOST_ROWS is the largest number
+# of queries of a unit, counted over its heads.
+HEAD_DIM, VALUE_DIM, GROUP, MOST_ROWS, LEFT, RIGHT, BOTTOM_RIGHT, MASKED, NARROW, BLOCK, SPLITS = (
+    range(11)
+)
+# Values of sizes[MASKED]: no mask, booleans (in `keep`) or numbers to add (in `bias`).
 NO_MASK, KEEP_MASK, BIAS_MASK = 0, 1, 2
+# Entries of `numbers`; a softcap of 0 is none.
+SCALE, SOFTCAP = 0, 1
 
 
 @_part_of_a_kernel
-def _finite(value: Array, base: int, strides: Array, kv_len: int, value_dim: int) -> bool:
+def _scratch(model: Array, size: int) -> Array:
+    """Zeros of the dtype of `model`, aligned so that no vector straddles two cache lines."""
+    array = np.zeros(size + lanes(model), model.dtype)
+    return array[misfit(array) :]
+
+
+@_part_of_a_kernel
+def _copy_row(
+    source: Array, at: int, column: int, count: int, target: Array, to: int, narrow: int
+) -> None:
+    """Widen `count` numbers, `column` apart, into adjacent ones."""
+    width = lanes(target)
+    whole = count // width * width if column == 1 else 0
+    for i in range(0, whole, width):
+        store(target, to + i, widened(source, at + i, narrow, target))
+    for i in range(whole, count):
+        target[to + i] = element(source, at + i * column, narrow, target)
+
+
+@_part_of_a_kernel
+def _put_row(source: Array, at: int, count: int, target: Array, to: int, narrow: int) -> None:
+    """Round `count` adjacent numbers to what `target` holds."""
+    width = lanes(source)
+    whole = count // width * width
+    for i in range(0, whole, width):
+        put_vector(target, to + i, load(source, at + i), narrow)
+    for i in range(whole, count):
+        put(target, to + i, source[at + i], narrow)
+
+
+@_part_of_a_kernel
+def _softcapped(score: Any, cap: Any, inverse: Any, model: Array) -> Any:
+    """cap * tanh(score * inverse) in each lane."""
+    x = times(score, inverse)
+    size = magnitude(x)
+    # Near 0 a rational function (S. L. Moshier, Cephes), elsewhere by e**-2|x|, which near 0 would
+    # lose the digits that 1 - e**-2|x| cancels.
+    z = times(x, x)
+    p = fused(z, fill(model, -0.964399179425052238628), fill(model, -99.2877231001918586564))
+    p = fused(z, p, fill(model, -1614.68768441708447952))
+    q = added(z, fill(model, 112.811678491632931402))
+    q = fused(z, q, fill(model, 2235.48839060100448583))
+    q = fused(z, q, fill(model, 4844.06305325125486048))
+    near = fused(times(x, z), divided(p, q), x)
+    one, zero = fill(model, 1.0), fill(model, 0.0)
+    e = exponential(times(size, fill(model, -2.0)))
+    far = divided(less(one, e), added(one, e))
+    far = where_above(zero, x, less(zero, far), far)
+    return times(where_above(fill(model, 0.625), size, near, far), cap)
+
+
+@_part_of_a_kernel
+def _finite(
+    value: Array, base: int, strides: Array, count: int, dim: int, narrow: int, model: Array
+) -> bool:
     """Whether one head of `value` holds neither NaN nor infinity."""
-    for j in range(kv_len):
-        for d in range(value_dim):
-            if not abs(value[base + j * strides[VALUE, 0] + d * strides[VALUE, 1]]) < np.inf:
+    for j in range(count):
+        for d in range(dim):
+            place = base + j * strides[VALUE, 0] + d * strides[VALUE, 1]
+            if not abs(element(value, place, narrow, model)) < np.inf:
                 return False
     return True
 
 
 @_part_of_a_kernel
 def _attend_row(
-    queries: Array,
-    lane: int,
+    query: Array,
+    query_at: int,
     key: Array,
-    key_base: int,
     value: Array,
-    value_base: int,
     keep: Array,
     bias: Array,
-    mask_base: int,
+    places: Array,
+    head: int,
+    position: int,
+    diagonal: int,
+    kv_len: int,
     strides: Array,
-    seen: int,
-    head_dim: int,
-    value_dim: int,
-    mask_kind: int,
-    out: Array,
-    out_base: int,
+    slope: float,
+    sink: float,
+    sizes: Array,
+    numbers: Array,
+    context: Array,
+    at: int,
 ) -> None:
-    """Attend with the query of one lane, slowly, leaving out the values whose score is -inf."""
-    tile = 2 * lanes(queries)
-    top, total = -np.inf, 0.0
-    for d in range(value_dim):
-        out[out_base + d] = 0.0
+    """Attend with one query, slowly, leaving out the values whose score is -inf."""
+    narrow, softcap = sizes[NARROW], numbers[SOFTCAP]
+    top, weights = sink, 0.0
+    for d in range(sizes[VALUE_DIM]):
+        context[at + d] = 0.0
     # The first pass finds the largest score, the second adds up.
     for final in range(2):
-        for j in range(seen):
+        shift = top if top > -np.inf else 0.0
+        for j in range(max(0, diagonal - sizes[LEFT]), min(kv_len, diagonal + sizes[RIGHT] + 1)):
             score = 0.0
-            for d in range(head_dim):
-                place = key_base + j * strides[KEY, 0] + d * strides[KEY, 1]
-                score += queries[d * tile + lane] * key[place]
-            place = mask_base + j * strides[MASK, 1]
-            if mask_kind == KEEP_MASK and keep[place] == 0:
+            for d in range(sizes[HEAD_DIM]):
+                place = places[KEY, head] + j * strides[KEY, 0] + d * strides[KEY, 1]
+                score += query[query_at + d] * element(key, place, narrow, context)
+            score *= numbers[SCALE]
+            if softcap > 0.0:
+                score = softcap * np.tanh(score / softcap)
+            score -= slope * abs(diagonal - j)
+            place = places[MASK, head] + position * strides[MASK, 0] + j * strides[MASK, 1]
+            if sizes[MASKED] == KEEP_MASK and keep[place] == 0:
                 continue
-            if mask_kind == BIAS_MASK:
+            if sizes[MASKED] == BIAS_MASK:
                 score = score + bias[place] if bias[place] != -np.inf else -np.inf
             if score == -np.inf:
                 continue
             if final == 0:
                 top = score if score > top else top
                 continue
-            weight = np.exp(score - (top if top > -np.inf else 0.0))
-            total += weight
-            for d in range(value_dim):
-                place = value_base + j * strides[VALUE, 0] + d * strides[VALUE, 1]
-                out[out_base + d] += weight * value[place]
-    for d in range(value_dim):
-        out[out_base + d] *= 0.0 if total == 0.0 else 1.0 / total
+            weight = np.exp(score - shift)
+            weights += weight
+            for d in range(sizes[VALUE_DIM]):
+                place = places[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
+                context[at + d] += weight * element(value, place, narrow, context)
+    weights += np.exp(sink - (top if top > -np.inf else 0.0))
+    for d in range(sizes[VALUE_DIM]):
+        context[at + d] *= 0.0 if weights == 0.0 else 1.0 / weights
 
 
 @_compiled
@@ -592,167 +1154,201 @@ def attend(
     keep: Array,
     bias: Array,
     out: Array,
+    lse: Array,
     places: Array,
+    lengths: Array,
     strides: Array,
-    q_len: int,
-    kv_len: int,
-    head_dim: int,
-    value_dim: int,
-    group: int,
-    scale: float,
-    causal: bool,
-    mask_kind: int,
+    slopes: Array,
+    sinks: Array,
+    sizes: Array,
+    numbers: Array,
     counter: Array,
 ) -> None:
-    """Attend over every head, tile by tile of queries, into `out` (heads * q_len * value_dim)."""
-    width = lanes(query)
+    """Attend over every unit, tile by tile of queries, into `out` and `lse`."""
+    width = lanes(lse)
     tile = 2 * width
+    head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
+    left, right, block = sizes[LEFT], sizes[RIGHT], sizes[BLOCK]
+    masked, narrow = sizes[MASKED], sizes[NARROW]
     # The heads of a group share their keys and values: row r is query r // group, head r % group.
-    n_rows = q_len * group
-    tiles = (n_rows + tile - 1) // tile
-    n_items = places.shape[1] // group * tiles
-    query_row, query_column = strides[QUERY]
-    key_row, key_column = strides[KEY]
-    value_row, value_column = strides[VALUE]
-    mask_row, mask_column = strides[MASK]
-    # One column per lane: queries (head_dim, tile), scores (KEY_BLOCK, tile), context
-    # (value_dim, tile), the last two rounded up to whole steps of 8 rows.
-    queries = np.zeros(max(head_dim, 1) * tile, query.dtype)
-    scores = np.zeros((KEY_BLOCK + 8) * tile, query.dtype)
-    context = np.zeros((value_dim + 8) * tile, query.dtype)
-    sums = np.zeros(tile, query.dtype)
-    traces = np.zeros(tile, query.dtype)
-    seen = np.zeros(tile, query.dtype)
+    tiles = (sizes[MOST_ROWS] + tile - 1) // tile
+    n_items = lengths.shape[1] * tiles
+    query_row, query_column = strides[QUERY, 0], strides[QUERY, 1]
+    key_row, key_column = strides[KEY, 0], strides[KEY, 1]
+    value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
+    mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
+    copy_keys = narrow != WIDE or key_column != 1
+    copy_values = narrow != WIDE or value_column != 1
+    # One row per lane, rounded up to whole vectors, and transposed: one column per lane.
+    rounded = (head_dim + width - 1) // width * width
+    rows = _scratch(lse, tile * rounded)
+    queries = _scratch(lse, rounded * tile)
+    value_rounded = (value_dim + width - 1) // width * width
+    results = _scratch(lse, tile * value_rounded)
+    context = _scratch(lse, (value_rounded + ROWS_AT_ONCE) * tile)
+    scores = _scratch(lse, (block + ROWS_AT_ONCE) * tile)
+    mask_rows = _scratch(lse, tile * block if masked != NO_MASK else 0)
+    marks = _scratch(lse, block * tile if masked != NO_MASK else 0)
+    key_rows = _scratch(lse, block * head_dim if copy_keys else 0)
+    value_rows = _scratch(lse, block * value_dim if copy_values else 0)
+    keys = in_place(key, key_rows)
+    values = in_place(value, value_rows)
+    if copy_keys:
+        keys = in_place(key_rows, key_rows)
+    if copy_values:
+        values = in_place(value_rows, value_rows)
+    sums, tops, traces = _scratch(lse, tile), _scratch(lse, tile), _scratch(lse, tile)
+    fades = _scratch(lse, tile)
+    first_seen, last_seen = _scratch(lse, tile), _scratch(lse, tile)
+    slants, distances = _scratch(lse, tile), _scratch(lse, tile)
     positions = np.zeros(tile, np.int64)
-    masks = np.zeros(tile, np.int64)
-    zero = fill(query, 0.0)
-    nothing = fill(query, -np.inf)
+    diagonals = np.zeros(tile, np.int64)
+    lane_heads = np.zeros(tile, np.int64)
+    zero, one = fill(lse, 0.0), fill(lse, 1.0)
+    nothing = fill(lse, -np.inf)
+    factor = fill(lse, numbers[SCALE])
+    capped = numbers[SOFTCAP] > 0.0
+    cap = fill(lse, numbers[SOFTCAP])
+    cap_inverse = fill(lse, 1.0 / numbers[SOFTCAP] if capped else 0.0)
     checked, finite = -1, True
-    factor = query.dtype.type(scale)
 
     while True:
         item = next_item(counter)
         if item >= n_items:
             break
         unit = item // tiles
+        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
+        n_rows = q_len * group
         # Under a causal mask the last tiles are the longest: they go first.
         first_row = (tiles - 1 - item % tiles) * tile
+        if first_row >= n_rows:
+            continue
         first_head = unit * group
         key_base, value_base = places[KEY, first_head], places[VALUE, first_head]
+        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
+        slanted, same_mask = False, True
         for lane in range(tile):
             # Lanes beyond the last row repeat it; nothing of them is written.
             row = min(first_row + lane, n_rows - 1)
-            head = first_head + row % group
-            positions[lane] = row // group
-            masks[lane] = places[MASK, head] + positions[lane] * mask_row
-            base = places[QUERY, head] + positions[lane] * query_row
-            for d in range(head_dim):
-                queries[d * tile + lane] = query[base + d * query_column] * factor
-        end = min(kv_len, positions[tile - 1] + 1) if causal else kv_len
-        for d in range(value_dim):
+            position, head = row // group, first_head + row % group
+            positions[lane], diagonals[lane], lane_heads[lane] = position, position + corner, head
+            tops[lane] = sinks[head]
+            slants[lane] = -slopes[head]
+            slanted = slanted or slopes[head] != 0.0
+            same_mask = same_mask and places[MASK, head] == places[MASK, first_head]
+            _copy_row(
+                query,
+                places[QUERY, head] + position * query_row,
+                query_column,
+                head_dim,
+                rows,
+                lane * rounded,
+                narrow,
+            )
+        for d in range(0, rounded, width):
+            transpose(rows, d, rounded, queries, d * tile, tile)
+            transpose(rows, width * rounded + d, rounded, queries, d * tile + width, tile)
+        for i in range(0, head_dim * tile, width):
+            store(queries, i, times(load(queries, i), factor))
+        same_mask = same_mask and mask_row == 0
+        for d in range(value_rounded):
             store(context, d * tile, zero)
             store(context, d * tile + width, zero)
-        top_a, top_b = nothing, nothing
-        sum_a, sum_b = zero, zero
+        # A sink is a key of that score whose value is 0.
+        best_a, best_b = load(tops, 0), load(tops, width)
+        sum_a = where_above(best_a, nothing, one, zero)
+        sum_b = where_above(best_b, nothing, one, zero)
+        begin = max(0, diagonals[0] - left)
+        end = min(kv_len, diagonals[tile - 1] + right + 1)
 
-        for start in range(0, end, KEY_BLOCK):
-            count = min(KEY_BLOCK, end - start)
-            block_top_a, block_top_b = nothing, nothing
-            for j in range(0, count, 8):
-                # Rows beyond the last key repeat it: read safely, and never used.
-                k0 = key_base + min(start + j + 0, end - 1) * key_row
-                k1 = key_base + min(start + j + 1, end - 1) * key_row
-                k2 = key_base + min(start + j + 2, end - 1) * key_row
-                k3 = key_base + min(start + j + 3, end - 1) * key_row
-                k4 = key_base + min(start + j + 4, end - 1) * key_row
-                k5 = key_base + min(start + j + 5, end - 1) * key_row
-                k6 = key_base + min(start + j + 6, end - 1) * key_row
-                k7 = key_base + min(start + j + 7, end - 1) * key_row
-                s0a, s0b = zero, zero
-                s1a, s1b = zero, zero
-                s2a, s2b = zero, zero
-                s3a, s3b = zero, zero
-                s4a, s4b = zero, zero
-                s5a, s5b = zero, zero
-                s6a, s6b = zero, zero
-                s7a, s7b = zero, zero
-                for d in range(head_dim):
-                    qa, qb = load(queries, d * tile), load(queries, d * tile + width)
-                    c = d * key_column
-                    k = repeat(key, k0 + c)
-                    s0a, s0b = fused(k, qa, s0a), fused(k, qb, s0b)
-                    k = repeat(key, k1 + c)
-                    s1a, s1b = fused(k, qa, s1a), fused(k, qb, s1b)
-                    k = repeat(key, k2 + c)
-                    s2a, s2b = fused(k, qa, s2a), fused(k, qb, s2b)
-                    k = repeat(key, k3 + c)
-                    s3a, s3b = fused(k, qa, s3a), fused(k, qb, s3b)
-                    k = repeat(key, k4 + c)
-                    s4a, s4b = fused(k, qa, s4a), fused(k, qb, s4b)
-                    k = repeat(key, k5 + c)
-                    s5a, s5b = fused(k, qa, s5a), fused(k, qb, s5b)
-                    k = repeat(key, k6 + c)
-                    s6a, s6b = fused(k, qa, s6a), fused(k, qb, s6b)
-                    k = repeat(key, k7 + c)
-                    s7a, s7b = fused(k, qa, s7a), fused(k, qb, s7b)
-                store(scores, (j + 0) * tile, s0a)
-                store(scores, (j + 0) * tile + width, s0b)
-                block_top_a, block_top_b = larger(s0a, block_top_a), larger(s0b, block_top_b)
-                store(scores, (j + 1) * tile, s1a)
-                store(scores, (j + 1) * tile + width, s1b)
-                block_top_a, block_top_b = larger(s1a, block_top_a), larger(s1b, block_top_b)
-                store(scores, (j + 2) * tile, s2a)
-                store(scores, (j + 2) * tile + width, s2b)
-                block_top_a, block_top_b = larger(s2a, block_top_a), larger(s2b, block_top_b)
-                store(scores, (j + 3) * tile, s3a)
-                store(scores, (j + 3) * tile + width, s3b)
-                block_top_a, block_top_b = larger(s3a, block_top_a), larger(s3b, block_top_b)
-                store(scores, (j + 4) * tile, s4a)
-                store(scores, (j + 4) * tile + width, s4b)
-                block_top_a, block_top_b = larger(s4a, block_top_a), larger(s4b, block_top_b)
-                store(scores, (j + 5) * tile, s5a)
-                store(scores, (j + 5) * tile + width, s5b)
-                block_top_a, block_top_b = larger(s5a, block_top_a), larger(s5b, block_top_b)
-                store(scores, (j + 6) * tile, s6a)
-                store(scores, (j + 6) * tile + width, s6b)
-                block_top_a, block_top_b = larger(s6a, block_top_a), larger(s6b, block_top_b)
-                store(scores, (j + 7) * tile, s7a)
-                store(scores, (j + 7) * tile + width, s7b)
-                block_top_a, block_top_b = larger(s7a, block_top_a), larger(s7b, block_top_b)
-
-            if mask_kind != NO_MASK:
+        for start in range(begin, end, block):
+            count = min(block, end - start)
+            if masked != NO_MASK:
+                # The block of the mask, transposed; a block that lets nothing through is over.
+                lines = 1 if same_mask else tile
+                for lane in range(lines):
+                    at = places[MASK, lane_heads[lane]] + positions[lane] * mask_row
+                    at += start * mask_column
+                    if masked == KEEP_MASK:
+                        _copy_row(keep, at, mask_column, count, mask_rows, lane * block, narrow)
+                    else:
+                        _copy_row(bias, at, mask_column, count, mask_rows, lane * block, narrow)
+                if not same_mask:
+                    for j in range(0, count, width):
+                        transpose(mask_rows, j, block, marks, j * tile, tile)
+                        transpose(
+                            mask_rows, width * block + j, block, marks, j * tile + width, tile
+                        )
+                open_a, open_b = zero, zero
                 for j in range(count):
-                    for lane in range(tile):
-                        place = masks[lane] + (start + j) * mask_column
-                        # Replaced, not added to: NaN + -inf would be NaN.
-                        if mask_kind == KEEP_MASK:
-                            if keep[place] == 0:
-                                scores[j * tile + lane] = -np.inf
-                        elif bias[place] == -np.inf:
-                            scores[j * tile + lane] = -np.inf
-                        else:
-                            scores[j * tile + lane] += bias[place]
-            diagonal = causal and start + count - 1 > positions[0]
-            if diagonal or mask_kind != NO_MASK:
+                    if same_mask:
+                        store(marks, j * tile, repeat(mask_rows, j))
+                        store(marks, j * tile + width, repeat(mask_rows, j))
+                    open_a = where_equal(load(marks, j * tile), nothing, open_a, one)
+                    open_b = where_equal(load(marks, j * tile + width), nothing, open_b, one)
+                if total(added(open_a, open_b)) == 0.0:
+                    continue
+            key_at, key_step = key_base + start * key_row, key_row
+            if copy_keys:
+                for j in range(count):
+                    at = key_at + j * key_row
+                    _copy_row(key, at, key_column, head_dim, key_rows, j * head_dim, narrow)
+                key_at, key_step = 0, head_dim
+            value_at, value_step = value_base + start * value_row, value_row
+            if copy_values:
+                for j in range(count):
+                    at = value_at + j * value_row
+                    _copy_row(value, at, value_column, value_dim, value_rows, j * value_dim, narrow)
+                value_at, value_step = 0, value_dim
+
+            store(tops, 0, nothing)
+            store(tops, width, nothing)
+            for j in range(0, count, ROWS_AT_ONCE):
+                at, last = key_at + j * key_step, count - 1 - j
+                dot_products(keys, at, key_step, last, head_dim, queries, scores, j * tile, tops)
+            top_a, top_b = load(tops, 0), load(tops, width)
+
+            cut = start < diagonals[tile - 1] - left or start + count - 1 > diagonals[0] + right
+            if cut or capped or slanted or masked != NO_MASK:
                 for lane in range(tile):
-                    seen[lane] = positions[lane] - start + 1 if diagonal else KEY_BLOCK
-                seen_a, seen_b = load(seen, 0), load(seen, width)
-                block_top_a, block_top_b = nothing, nothing
+                    # Beyond the block all positions are alike; clamped, they are exact in float32.
+                    distance = diagonals[lane] - start
+                    first_seen[lane] = max(-1, distance - left)
+                    last_seen[lane] = min(block, distance + right)
+                    distances[lane] = distance
+                first_a, first_b = load(first_seen, 0), load(first_seen, width)
+                last_a, last_b = load(last_seen, 0), load(last_seen, width)
+                slant_a, slant_b = load(slants, 0), load(slants, width)
+                far_a, far_b = load(distances, 0), load(distances, width)
+                top_a, top_b = nothing, nothing
                 for j in range(count):
-                    at = fill(query, j)
-                    sa = where_above(seen_a, at, load(scores, j * tile), nothing)
-                    sb = where_above(seen_b, at, load(scores, j * tile + width), nothing)
+                    at = fill(lse, j)
+                    sa, sb = load(scores, j * tile), load(scores, j * tile + width)
+                    if capped:
+                        sa = _softcapped(sa, cap, cap_inverse, lse)
+                        sb = _softcapped(sb, cap, cap_inverse, lse)
+                    if slanted:
+                        sa = fused(slant_a, magnitude(less(far_a, at)), sa)
+                        sb = fused(slant_b, magnitude(less(far_b, at)), sb)
+                    if masked != NO_MASK:
+                        # Replaced, not added to, where the mask is -inf: NaN + -inf would be NaN.
+                        ma, mb = load(marks, j * tile), load(marks, j * tile + width)
+                        sa = where_equal(ma, nothing, nothing, added(sa, ma))
+                        sb = where_equal(mb, nothing, nothing, added(sb, mb))
+                    if cut:
+                        sa = where_above(first_a, at, nothing, where_above(at, last_a, nothing, sa))
+                        sb = where_above(first_b, at, nothing, where_above(at, last_b, nothing, sb))
                     store(scores, j * tile, sa)
                     store(scores, j * tile + width, sb)
-                    block_top_a, block_top_b = larger(sa, block_top_a), larger(sb, block_top_b)
+                    top_a, top_b = larger(sa, top_a), larger(sb, top_b)
 
-            new_a, new_b = larger(block_top_a, top_a), larger(block_top_b, top_b)
+            new_a, new_b = larger(top_a, best_a), larger(top_b, best_b)
             # Where nothing is attended to yet: -inf - -inf would be NaN.
             shift_a = where_above(new_a, nothing, new_a, zero)
             shift_b = where_above(new_b, nothing, new_b, zero)
-            fade_a = exponential(less(top_a, shift_a))
-            fade_b = exponential(less(top_b, shift_b))
-            top_a, top_b = new_a, new_b
+            fade_a = exponential(less(best_a, shift_a))
+            fade_b = exponential(less(best_b, shift_b))
+            best_a, best_b = new_a, new_b
             sum_a, sum_b = times(sum_a, fade_a), times(sum_b, fade_b)
             for j in range(count):
                 pa = exponential(less(load(scores, j * tile), shift_a))
@@ -761,106 +1357,405 @@ def attend(
                 store(scores, j * tile + width, pb)
                 sum_a, sum_b = added(pa, sum_a), added(pb, sum_b)
 
-            for d in range(0, value_dim, 8):
-                # Columns beyond the last one repeat it, into rows of `context` that nobody reads.
-                c0 = value_base + min(d + 0, value_dim - 1) * value_column
-                c1 = value_base + min(d + 1, value_dim - 1) * value_column
-                c2 = value_base + min(d + 2, value_dim - 1) * value_column
-                c3 = value_base + min(d + 3, value_dim - 1) * value_column
-                c4 = value_base + min(d + 4, value_dim - 1) * value_column
-                c5 = value_base + min(d + 5, value_dim - 1) * value_column
-                c6 = value_base + min(d + 6, value_dim - 1) * value_column
-                c7 = value_base + min(d + 7, value_dim - 1) * value_column
-                o0a = times(load(context, (d + 0) * tile), fade_a)
-                o0b = times(load(context, (d + 0) * tile + width), fade_b)
-                o1a = times(load(context, (d + 1) * tile), fade_a)
-                o1b = times(load(context, (d + 1) * tile + width), fade_b)
-                o2a = times(load(context, (d + 2) * tile), fade_a)
-                o2b = times(load(context, (d + 2) * tile + width), fade_b)
-                o3a = times(load(context, (d + 3) * tile), fade_a)
-                o3b = times(load(context, (d + 3) * tile + width), fade_b)
-                o4a = times(load(context, (d + 4) * tile), fade_a)
-                o4b = times(load(context, (d + 4) * tile + width), fade_b)
-                o5a = times(load(context, (d + 5) * tile), fade_a)
-                o5b = times(load(context, (d + 5) * tile + width), fade_b)
-                o6a = times(load(context, (d + 6) * tile), fade_a)
-                o6b = times(load(context, (d + 6) * tile + width), fade_b)
-                o7a = times(load(context, (d + 7) * tile), fade_a)
-                o7b = times(load(context, (d + 7) * tile + width), fade_b)
-                for j in range(count):
-                    pa, pb = load(scores, j * tile), load(scores, j * tile + width)
-                    row = (start + j) * value_row
-                    v = repeat(value, row + c0)
-                    o0a, o0b = fused(v, pa, o0a), fused(v, pb, o0b)
-                    v = repeat(value, row + c1)
-                    o1a, o1b = fused(v, pa, o1a), fused(v, pb, o1b)
-                    v = repeat(value, row + c2)
-                    o2a, o2b = fused(v, pa, o2a), fused(v, pb, o2b)
-                    v = repeat(value, row + c3)
-                    o3a, o3b = fused(v, pa, o3a), fused(v, pb, o3b)
-                    v = repeat(value, row + c4)
-                    o4a, o4b = fused(v, pa, o4a), fused(v, pb, o4b)
-                    v = repeat(value, row + c5)
-                    o5a, o5b = fused(v, pa, o5a), fused(v, pb, o5b)
-                    v = repeat(value, row + c6)
-                    o6a, o6b = fused(v, pa, o6a), fused(v, pb, o6b)
-                    v = repeat(value, row + c7)
-                    o7a, o7b = fused(v, pa, o7a), fused(v, pb, o7b)
-                store(context, (d + 0) * tile, o0a)
-                store(context, (d + 0) * tile + width, o0b)
-                store(context, (d + 1) * tile, o1a)
-                store(context, (d + 1) * tile + width, o1b)
-                store(context, (d + 2) * tile, o2a)
-                store(context, (d + 2) * tile + width, o2b)
-                store(context, (d + 3) * tile, o3a)
-                store(context, (d + 3) * tile + width, o3b)
-                store(context, (d + 4) * tile, o4a)
-                store(context, (d + 4) * tile + width, o4b)
-                store(context, (d + 5) * tile, o5a)
-                store(context, (d + 5) * tile + width, o5b)
-                store(context, (d + 6) * tile, o6a)
-                store(context, (d + 6) * tile + width, o6b)
-                store(context, (d + 7) * tile, o7a)
-                store(context, (d + 7) * tile + width, o7b)
+            store(fades, 0, fade_a)
+            store(fades, width, fade_b)
+            for d in range(0, value_dim, ROWS_AT_ONCE):
+                at, last = value_at + d, value_dim - 1 - d
+                weighted_sums(values, at, value_step, last, count, scores, context, d * tile, fades)
 
         # 0 times NaN or infinity is NaN: a lane of `trace` is 0 only if its results are finite.
         trace_a, trace_b = zero, zero
+        share_a = where_equal(sum_a, zero, zero, divided(one, sum_a))
+        share_b = where_equal(sum_b, zero, zero, divided(one, sum_b))
         for d in range(value_dim):
-            trace_a = fused(load(context, d * tile), zero, trace_a)
-            trace_b = fused(load(context, d * tile + width), zero, trace_b)
+            oa = times(load(context, d * tile), share_a)
+            ob = times(load(context, d * tile + width), share_b)
+            store(context, d * tile, oa)
+            store(context, d * tile + width, ob)
+            trace_a, trace_b = fused(oa, zero, trace_a), fused(ob, zero, trace_b)
+        for d in range(0, value_dim, width):
+            transpose(context, d * tile, tile, results, d, value_rounded)
+            at = width * value_rounded + d
+            transpose(context, d * tile + width, tile, results, at, value_rounded)
         store(traces, 0, trace_a)
         store(traces, width, trace_b)
+        store(tops, 0, best_a)
+        store(tops, width, best_b)
         store(sums, 0, sum_a)
         store(sums, width, sum_b)
         for lane in range(min(tile, n_rows - first_row)):
-            row = first_row + lane
-            head = first_head + row % group
-            base = (head * q_len + positions[lane]) * value_dim
-            total = sums[lane]
-            share = 0.0 if total == 0.0 else 1.0 / total
-            for d in range(value_dim):
-                out[base + d] = context[d * tile + lane] * share
+            position, head = positions[lane], lane_heads[lane]
+            lse[places[LSE, head] + position] = tops[lane] + np.log(sums[lane])
             strange = traces[lane] != 0.0
             # Weight 0 times NaN or infinity is NaN: values that are masked out may have leaked.
             if strange and checked != unit:
-                finite = _finite(value, value_base, strides, kv_len, value_dim)
+                finite = _finite(value, value_base, strides, kv_len, value_dim, narrow, lse)
                 checked = unit
             if strange and not finite:
                 _attend_row(
-                    queries,
-                    lane,
+                    rows,
+                    lane * rounded,
                     key,
-                    key_base,
                     value,
-                    value_base,
                     keep,
                     bias,
-                    masks[lane],
+                    places,
+                    head,
+                    position,
+                    diagonals[lane],
+                    kv_len,
                     strides,
-                    min(kv_len, positions[lane] + 1) if causal else kv_len,
-                    head_dim,
-                    value_dim,
-                    mask_kind,
-                    out,
-                    base,
+                    slopes[head],
+                    sinks[head],
+                    sizes,
+                    numbers,
+                    results,
+                    lane * value_rounded,
                 )
+            to = places[OUT, head] + position * strides[OUT, 0]
+            _put_row(results, lane * value_rounded, value_dim, out, to, narrow)
+
+
+# --- Few queries: decoding -----------------------------------------------------------------------
+
+
+@_compiled
+def attend_few(
+    query: Array,
+    key: Array,
+    value: Array,
+    keep: Array,
+    bias: Array,
+    parts: Array,
+    places: Array,
+    lengths: Array,
+    strides: Array,
+    slopes: Array,
+    sizes: Array,
+    numbers: Array,
+    counter: Array,
+) -> None:
+    """Attend over pieces of the keys of every unit, into `parts`.
+
+    Lanes run along head_dim and along keys. Each part holds, for every row of its unit, the sums
+    over its keys (value_dim, rounded up to whole vectors), the largest score, the sum of weights.
+    """
+    width = lanes(parts)
+    head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
+    left, right, block, splits = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPLITS]
+    masked, narrow, most_rows = sizes[MASKED], sizes[NARROW], sizes[MOST_ROWS]
+    key_row, key_column = strides[KEY, 0], strides[KEY, 1]
+    value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
+    mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
+    rounded = (head_dim + width - 1) // width * width
+    value_rounded = (value_dim + width - 1) // width * width
+    copy_keys = narrow != WIDE or key_column != 1 or rounded != head_dim
+    copy_values = narrow != WIDE or value_column != 1 or value_rounded != value_dim
+    queries = _scratch(parts, most_rows * rounded)
+    scores = _scratch(parts, most_rows * block)
+    context = _scratch(parts, most_rows * value_rounded)
+    marks = _scratch(parts, block if masked != NO_MASK else 0)
+    key_rows = _scratch(parts, block * rounded if copy_keys else 0)
+    value_rows = _scratch(parts, block * value_rounded if copy_values else 0)
+    keys = in_place(key, key_rows)
+    values = in_place(value, value_rows)
+    if copy_keys:
+        keys = in_place(key_rows, key_rows)
+    if copy_values:
+        values = in_place(value_rows, value_rows)
+    lane_numbers, lane_tops = _scratch(parts, width), _scratch(parts, width)
+    for i in range(width):
+        lane_numbers[i] = i
+    ramp = load(lane_numbers, 0)
+    # A plain 0 would be a type of its own, and its callees compiled again for it.
+    origin = np.int64(0)
+    tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), np.zeros(most_rows)
+    zero = fill(parts, 0.0)
+    nothing = fill(parts, -np.inf)
+    factor = fill(parts, numbers[SCALE])
+    capped = numbers[SOFTCAP] > 0.0
+    cap = fill(parts, numbers[SOFTCAP])
+    cap_inverse = fill(parts, 1.0 / numbers[SOFTCAP] if capped else 0.0)
+
+    while True:
+        item = next_item(counter)
+        if item >= lengths.shape[1] * splits:
+            break
+        unit, split = item // splits, item % splits
+        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
+        n_rows = q_len * group
+        if n_rows == 0:
+            continue
+        first_head = unit * group
+        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
+        for row in range(n_rows):
+            head = first_head + row % group
+            at = places[QUERY, head] + row // group * strides[QUERY, 0]
+            _copy_row(query, at, strides[QUERY, 1], head_dim, queries, row * rounded, narrow)
+            for d in range(0, rounded, width):
+                store(queries, row * rounded + d, times(load(queries, row * rounded + d), factor))
+            for d in range(0, value_rounded, width):
+                store(context, row * value_rounded + d, zero)
+            tops[row], sums[row] = -np.inf, 0.0
+        begin = max(0, corner - left)
+        end = min(kv_len, corner + q_len - 1 + right + 1)
+        piece = (max(end - begin, 0) + splits - 1) // splits
+        begin += split * piece
+        end = min(end, begin + piece)
+
+        for start in range(begin, end, block):
+            count = min(block, end - start)
+            key_at, key_step = places[KEY, first_head] + start * key_row, key_row
+            if copy_keys:
+                for j in range(count):
+                    at = key_at + j * key_row
+                    _copy_row(key, at, key_column, head_dim, key_rows, j * rounded, narrow)
+                key_at, key_step = 0, rounded
+            if n_rows == 1:
+                for j in range(0, count, 4):
+                    # Keys beyond the last one repeat it; their scores are overwritten below.
+                    k0 = key_at + min(j + 0, count - 1) * key_step
+                    k1 = key_at + min(j + 1, count - 1) * key_step
+                    k2 = key_at + min(j + 2, count - 1) * key_step
+                    k3 = key_at + min(j + 3, count - 1) * key_step
+                    s0, s1, s2, s3 = zero, zero, zero, zero
+                    for d in range(0, rounded, width):
+                        q = load(queries, d)
+                        s0, s1 = fused(load(keys, k0 + d), q, s0), fused(load(keys, k1 + d), q, s1)
+                        s2, s3 = fused(load(keys, k2 + d), q, s2), fused(load(keys, k3 + d), q, s3)
+                    scores[j + 0], scores[j + 1] = total(s0), total(s1)
+                    scores[j + 2], scores[j + 3] = total(s2), total(s3)
+            else:
+                for first in range(0, n_rows, 4):
+                    # Rows beyond the last one repeat it, and write the same again.
+                    r0, r1 = first, min(first + 1, n_rows - 1)
+                    r2, r3 = min(first + 2, n_rows - 1), min(first + 3, n_rows - 1)
+                    q0, q1, q2, q3 = r0 * rounded, r1 * rounded, r2 * rounded, r3 * rounded
+                    for j in range(count):
+                        at = key_at + j * key_step
+                        s0, s1, s2, s3 = zero, zero, zero, zero
+                        for d in range(0, rounded, width):
+                            k = load(keys, at + d)
+                            s0 = fused(k, load(queries, q0 + d), s0)
+                            s1 = fused(k, load(queries, q1 + d), s1)
+                            s2 = fused(k, load(queries, q2 + d), s2)
+                            s3 = fused(k, load(queries, q3 + d), s3)
+                        scores[r0 * block + j], scores[r1 * block + j] = total(s0), total(s1)
+                        scores[r2 * block + j], scores[r3 * block + j] = total(s2), total(s3)
+
+            for row in range(n_rows):
+                position, head = row // group, first_head + row % group
+                distance = position + corner - start
+                slant = fill(parts, -slopes[head])
+                slanted = slopes[head] != 0.0
+                far = fill(parts, distance)
+                first_seen = fill(parts, max(-1, distance - left))
+                last_seen = fill(parts, min(count - 1, distance + right))
+                if masked != NO_MASK:
+                    at = places[MASK, head] + position * mask_row + start * mask_column
+                    if masked == KEEP_MASK:
+                        _copy_row(keep, at, mask_column, count, marks, origin, narrow)
+                    else:
+                        _copy_row(bias, at, mask_column, count, marks, origin, narrow)
+                highest = nothing
+                for j in range(0, count, width):
+                    at = added(fill(parts, j), ramp)
+                    s = load(scores, row * block + j)
+                    if capped:
+                        s = _softcapped(s, cap, cap_inverse, parts)
+                    if slanted:
+                        s = fused(slant, magnitude(less(far, at)), s)
+                    if masked != NO_MASK:
+                        m = load(marks, j)
+                        s = where_equal(m, nothing, nothing, added(s, m))
+                    s = where_above(first_seen, at, nothing, where_above(at, last_seen, nothing, s))
+                    store(scores, row * block + j, s)
+                    highest = larger(s, highest)
+                store(lane_tops, 0, highest)
+                top = tops[row]
+                for i in range(width):
+                    top = max(top, lane_tops[i])
+                shift = top if top > -np.inf else 0.0
+                fades[row] = np.exp(tops[row] - shift)
+                tops[row] = top
+                shifts, weights = fill(parts, shift), zero
+                for j in range(0, count, width):
+                    p = exponential(less(load(scores, row * block + j), shifts))
+                    store(scores, row * block + j, p)
+                    weights = added(p, weights)
+                sums[row] = sums[row] * fades[row] + total(weights)
+
+            value_at, value_step = places[VALUE, first_head] + start * value_row, value_row
+            if copy_values:
+                for j in range(count):
+                    at = value_at + j * value_row
+                    _copy_row(
+                        value, at, value_column, value_dim, value_rows, j * value_rounded, narrow
+                    )
+                value_at, value_step = 0, value_rounded
+            last = value_rounded - width
+            for d in range(0, value_rounded, 4 * width):
+                # Columns beyond the last vector repeat it, and write the same again.
+                d0, d1 = d, min(d + width, last)
+                d2, d3 = min(d + 2 * width, last), min(d + 3 * width, last)
+                if n_rows == 1:
+                    fade = fill(parts, fades[0])
+                    o0, o1 = times(load(context, d0), fade), times(load(context, d1), fade)
+                    o2, o3 = times(load(context, d2), fade), times(load(context, d3), fade)
+                    for j in range(count):
+                        at = value_at + j * value_step
+                        p = repeat(scores, j)
+                        o0 = fused(load(values, at + d0), p, o0)
+                        o1 = fused(load(values, at + d1), p, o1)
+                        o2 = fused(load(values, at + d2), p, o2)
+                        o3 = fused(load(values, at + d3), p, o3)
+                    store(context, d0, o0)
+                    store(context, d1, o1)
+                    store(context, d2, o2)
+                    store(context, d3, o3)
+                    continue
+                for first in range(0, n_rows, 4):
+                    r0, r1 = first, min(first + 1, n_rows - 1)
+                    r2, r3 = min(first + 2, n_rows - 1), min(first + 3, n_rows - 1)
+                    fade = fill(parts, fades[r0])
+                    o00 = times(load(context, r0 * value_rounded + d0), fade)
+                    o01 = times(load(context, r0 * value_rounded + d1), fade)
+                    o02 = times(load(context, r0 * value_rounded + d2), fade)
+                    o03 = times(load(context, r0 * value_rounded + d3), fade)
+                    fade = fill(parts, fades[r1])
+                    o10 = times(load(context, r1 * value_rounded + d0), fade)
+                    o11 = times(load(context, r1 * value_rounded + d1), fade)
+                    o12 = times(load(context, r1 * value_rounded + d2), fade)
+                    o13 = times(load(context, r1 * value_rounded + d3), fade)
+                    fade = fill(parts, fades[r2])
+                    o20 = times(load(context, r2 * value_rounded + d0), fade)
+                    o21 = times(load(context, r2 * value_rounded + d1), fade)
+                    o22 = times(load(context, r2 * value_rounded + d2), fade)
+                    o23 = times(load(context, r2 * value_rounded + d3), fade)
+                    fade = fill(parts, fades[r3])
+                    o30 = times(load(context, r3 * value_rounded + d0), fade)
+                    o31 = times(load(context, r3 * value_rounded + d1), fade)
+                    o32 = times(load(context, r3 * value_rounded + d2), fade)
+                    o33 = times(load(context, r3 * value_rounded + d3), fade)
+                    for j in range(count):
+                        at = value_at + j * value_step
+                        v0, v1 = load(values, at + d0), load(values, at + d1)
+                        v2, v3 = load(values, at + d2), load(values, at + d3)
+                        p = repeat(scores, r0 * block + j)
+                        o00, o01 = fused(v0, p, o00), fused(v1, p, o01)
+                        o02, o03 = fused(v2, p, o02), fused(v3, p, o03)
+                        p = repeat(scores, r1 * block + j)
+                        o10, o11 = fused(v0, p, o10), fused(v1, p, o11)
+                        o12, o13 = fused(v2, p, o12), fused(v3, p, o13)
+                        p = repeat(scores, r2 * block + j)
+                        o20, o21 = fused(v0, p, o20), fused(v1, p, o21)
+                        o22, o23 = fused(v2, p, o22), fused(v3, p, o23)
+                        p = repeat(scores, r3 * block + j)
+                        o30, o31 = fused(v0, p, o30), fused(v1, p, o31)
+                        o32, o33 = fused(v2, p, o32), fused(v3, p, o33)
+                    store(context, r0 * value_rounded + d0, o00)
+                    store(context, r0 * value_rounded + d1, o01)
+                    store(context, r0 * value_rounded + d2, o02)
+                    store(context, r0 * value_rounded + d3, o03)
+                    store(context, r1 * value_rounded + d0, o10)
+                    store(context, r1 * value_rounded + d1, o11)
+                    store(context, r1 * value_rounded + d2, o12)
+                    store(context, r1 * value_rounded + d3, o13)
+                    store(context, r2 * value_rounded + d0, o20)
+                    store(context, r2 * value_rounded + d1, o21)
+                    store(context, r2 * value_rounded + d2, o22)
+                    store(context, r2 * value_rounded + d3, o23)
+                    store(context, r3 * value_rounded + d0, o30)
+                    store(context, r3 * value_rounded + d1, o31)
+                    store(context, r3 * value_rounded + d2, o32)
+                    store(context, r3 * value_rounded + d3, o33)
+        for row in range(n_rows):
+            at = (item * most_rows + row) * (value_rounded + 2)
+            for d in range(0, value_rounded, width):
+                store(parts, at + d, load(context, row * value_rounded + d))
+            parts[at + value_rounded] = tops[row]
+            parts[at + value_rounded + 1] = sums[row]
+
+
+@_compiled
+def merge_parts(
+    query: Array,
+    key: Array,
+    value: Array,
+    keep: Array,
+    bias: Array,
+    parts: Array,
+    out: Array,
+    lse: Array,
+    places: Array,
+    lengths: Array,
+    strides: Array,
+    slopes: Array,
+    sinks: Array,
+    sizes: Array,
+    numbers: Array,
+) -> None:
+    """Merge what `attend_few` found in each piece of the keys into `out` and `lse`."""
+    width = lanes(parts)
+    head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
+    splits, most_rows, narrow = sizes[SPLITS], sizes[MOST_ROWS], sizes[NARROW]
+    value_rounded = (value_dim + width - 1) // width * width
+    size = value_rounded + 2
+    origin = np.int64(0)
+    context = _scratch(parts, value_rounded)
+    query_row = _scratch(parts, head_dim)
+    checked, finite = -1, True
+    for unit in range(lengths.shape[1]):
+        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
+        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
+        for row in range(q_len * group):
+            position, head = row // group, unit * group + row % group
+            first = (unit * splits * most_rows + row) * size
+            top = sinks[head]
+            for split in range(splits):
+                top = max(top, parts[first + split * most_rows * size + value_rounded])
+            shift = top if top > -np.inf else 0.0
+            weights = np.exp(sinks[head] - shift)
+            for d in range(value_rounded):
+                context[d] = 0.0
+            for split in range(splits):
+                at = first + split * most_rows * size
+                fade = np.exp(parts[at + value_rounded] - shift)
+                weights += fade * parts[at + value_rounded + 1]
+                for d in range(value_dim):
+                    context[d] += fade * parts[at + d]
+            trace = 0.0
+            share = 0.0 if weights == 0.0 else 1.0 / weights
+            for d in range(value_dim):
+                context[d] *= share
+                trace += 0.0 * context[d]
+            lse[places[LSE, head] + position] = top + np.log(weights)
+            if trace != 0.0 and checked != unit:
+                base = places[VALUE, head]
+                finite = _finite(value, base, strides, kv_len, value_dim, narrow, parts)
+                checked = unit
+            if trace != 0.0 and not finite:
+                at = places[QUERY, head] + position * strides[QUERY, 0]
+                _copy_row(query, at, strides[QUERY, 1], head_dim, query_row, origin, narrow)
+                _attend_row(
+                    query_row,
+                    origin,
+                    key,
+                    value,
+                    keep,
+                    bias,
+                    places,
+                    head,
+                    position,
+                    position + corner,
+                    kv_len,
+                    strides,
+                    slopes[head],
+                    sinks[head],
+                    sizes,
+                    numbers,
+                    context,
+                    origin,
+                )
+            to = places[OUT, head] + position * strides[OUT, 0]
+            _put_row(context, origin, value_dim, out, to, narrow)

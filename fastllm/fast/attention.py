@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastllm._attention_arguments import (
+    UNBOUNDED,
     Array,
+    AttentionArguments,
     AttentionSteps,
     check_attention,
     check_self_attention,
     check_softmax,
+    rounded,
 )
 from fastllm.reference import attention as reference
 
@@ -50,7 +53,7 @@ def softmax(x: ArrayLike, axis: int = -1) -> Array:
             # An exponential and its share of the memory traffic weigh about 16 multiplications.
             work=16 * rows.size,
         )
-    return np.moveaxis(weights, -1, axis).astype(dtype, copy=False)
+    return rounded(np.moveaxis(weights, -1, axis), dtype)
 
 
 @overload
@@ -66,7 +69,7 @@ def self_attention(
 ) -> Array | AttentionSteps:
     array, causal, return_steps, dtype = check_self_attention(x, causal, return_steps)
     if not return_steps:
-        return _attend(array, array, array, None, causal, 1.0).astype(dtype, copy=False)
+        return rounded(_attend(_self_arguments(array, causal))[0], dtype)
     length, dim = array.shape
     steps = AttentionSteps(
         scores=np.empty((length, length), array.dtype),
@@ -77,9 +80,10 @@ def self_attention(
         context=np.empty((length, dim), array.dtype),
     )
     _call(_kernels().attention_steps, _read_only(np.ascontiguousarray(array)), causal, *steps)
-    return AttentionSteps._make(step.astype(dtype, copy=False) for step in steps)
+    return AttentionSteps._make(rounded(step, dtype) for step in steps)
 
 
+@overload
 def scaled_dot_product_attention(
     query: ArrayLike,
     key: ArrayLike,
@@ -89,12 +93,83 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Array:
+    *,
+    causal_align: str = "top-left",
+    window: tuple[int, int] | None = None,
+    softcap: float = 0.0,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    kv_lens: ArrayLike | None = None,
+    cu_seqlens_q: ArrayLike | None = None,
+    cu_seqlens_k: ArrayLike | None = None,
+    return_lse: Literal[False] = False,
+    out: Array | None = None,
+) -> Array: ...
+@overload
+def scaled_dot_product_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    attn_mask: ArrayLike | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    causal_align: str = "top-left",
+    window: tuple[int, int] | None = None,
+    softcap: float = 0.0,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    kv_lens: ArrayLike | None = None,
+    cu_seqlens_q: ArrayLike | None = None,
+    cu_seqlens_k: ArrayLike | None = None,
+    return_lse: Literal[True],
+    out: Array | None = None,
+) -> tuple[Array, Array]: ...
+def scaled_dot_product_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    attn_mask: ArrayLike | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    causal_align: str = "top-left",
+    window: tuple[int, int] | None = None,
+    softcap: float = 0.0,
+    alibi_slopes: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    kv_lens: ArrayLike | None = None,
+    cu_seqlens_q: ArrayLike | None = None,
+    cu_seqlens_k: ArrayLike | None = None,
+    return_lse: bool = False,
+    out: Array | None = None,
+) -> Array | tuple[Array, Array]:
     arguments = check_attention(
-        query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+        query,
+        key,
+        value,
+        attn_mask,
+        dropout_p,
+        is_causal,
+        scale,
+        enable_gqa,
+        causal_align,
+        window,
+        softcap,
+        alibi_slopes,
+        sinks,
+        kv_lens,
+        cu_seqlens_q,
+        cu_seqlens_k,
+        return_lse,
+        out,
     )
-    out = _attend(*arguments[:-1])
-    return out.astype(arguments.out_dtype, copy=False)
+    result, lse = _attend(arguments)
+    return (result, lse) if arguments.return_lse else result
 
 
 for _name in __all__:
@@ -155,55 +230,212 @@ def _read_only(array: Array) -> Array:
     return view
 
 
-def _attend(
-    query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
-) -> Array:
-    """Lay out checked arrays, whose shapes `AttentionArguments` gives, and call the kernel."""
+def _self_arguments(x: Array, causal: bool) -> AttentionArguments:
+    return AttentionArguments(
+        query=x,
+        key=x,
+        value=x,
+        mask=None,
+        scale=1.0,
+        bottom_right=False,
+        left=UNBOUNDED,
+        right=0 if causal else UNBOUNDED,
+        softcap=0.0,
+        alibi_slopes=None,
+        sinks=None,
+        kv_lens=None,
+        cu_seqlens_q=None,
+        cu_seqlens_k=None,
+        return_lse=False,
+        out=None,
+        out_dtype=x.dtype,
+    )
+
+
+def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
+    """Lay out checked arrays, whose shapes `AttentionArguments` gives, and call the kernels."""
+    query, key, value, mask = arguments[:4]
+    if query.dtype == np.float16:
+        # Numba compiles nothing for float16: the kernels get the bits.
+        query, key, value = (array.view(np.uint16) for array in (query, key, value))
     *lead, q_len, head_dim = query.shape
     kv_len, value_dim = value.shape[-2:]
-    out = np.empty((*lead, q_len, value_dim), query.dtype)
-    if out.size == 0:
-        return out
+    heads, sum_dtype = math.prod(lead), arguments.sum_dtype
+    out = _writable_out(arguments, (*lead, q_len, value_dim))
+    lse = np.empty((*lead, q_len), sum_dtype)
+    if lse.size == 0:
+        return _returned(arguments, out), lse
     kernels = _kernels()
-    heads = lead[-1] if lead else 1
-    key_heads, value_heads = (a.shape[-3] if lead else 1 for a in (key, value))
+    narrow = _NARROW[arguments.out_dtype.name]
     layouts = [_layout(query), _layout(key), _layout(value)]
-    mask_kind = kernels.NO_MASK
     keep = bias = None
+    masked = kernels.NO_MASK
     if mask is not None:
-        layouts.append(_layout(mask))
+        layout = _layout(mask)
+        layouts.append(layout)
         if mask.dtype == np.bool_:
-            mask_kind, keep = kernels.KEEP_MASK, layouts[3].flat
+            masked, keep = kernels.KEEP_MASK, layout.flat
         else:
-            mask_kind, bias = kernels.BIAS_MASK, layouts[3].flat
-    places = np.zeros((4, math.prod(lead)), np.int64)
-    strides = np.zeros((4, 2), np.int64)
+            masked, bias = kernels.BIAS_MASK, layout.flat
+    places = np.zeros((6, heads), np.int64)
+    strides = np.zeros((5, 2), np.int64)
     for row, layout in enumerate(layouts):
         # Each head of a group finds the head that the group shares.
         places[row].reshape(layout.places.size, -1)[:] = layout.places[:, None]
         strides[row] = layout.row_stride, layout.column_stride
-    _run(
-        "attend",
-        (
-            *(layout.flat for layout in layouts[:3]),
-            _read_only(np.zeros(1, np.uint8)) if keep is None else keep,
-            _read_only(np.zeros(1, query.dtype)) if bias is None else bias,
-            out.reshape(-1),
-            places,
-            strides,
-            q_len,
-            kv_len,
+    flat_out, places[kernels.OUT], strides[kernels.OUT, 0] = _output_layout(out)
+    places[kernels.LSE] = np.arange(0, lse.size, q_len)
+    key_heads, value_heads = (a.shape[-3] if lead else 1 for a in (key, value))
+    group = math.gcd(*(lead[-1] // n for n in (key_heads, value_heads))) if lead else 1
+    slopes = _per_head(arguments.alibi_slopes, 0.0, heads)
+    sinks = _per_head(arguments.sinks, -np.inf, heads)
+    lengths = np.empty((2, heads // group), np.int64)
+    lengths[kernels.Q_LEN], lengths[kernels.KV_LEN] = q_len, kv_len
+    if arguments.kv_lens is not None:
+        lengths[kernels.KV_LEN].reshape(arguments.kv_lens.size, -1)[:] = arguments.kv_lens.reshape(
+            -1, 1
+        )
+    if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
+        # Every head of every sequence is a head of its own.
+        starts = np.zeros((6, arguments.cu_seqlens_q.size - 1, 1), np.int64)
+        q_starts, k_starts = (
+            cu[:-1, None] for cu in (arguments.cu_seqlens_q, arguments.cu_seqlens_k)
+        )
+        for row, first in ((kernels.QUERY, q_starts), (kernels.OUT, q_starts)):
+            starts[row] = first * strides[row, 0]
+        for row in (kernels.KEY, kernels.VALUE):
+            starts[row] = k_starts * strides[row, 0]
+        row_stride, column_stride = strides[kernels.MASK]
+        starts[kernels.MASK] = q_starts * row_stride + k_starts * column_stride
+        starts[kernels.LSE] = q_starts
+        places = (places[:, None] + starts).reshape(6, -1)
+        lengths = np.stack(
+            [
+                np.repeat(np.diff(cu), heads // group)
+                for cu in (arguments.cu_seqlens_q, arguments.cu_seqlens_k)
+            ]
+        )
+        slopes, sinks = (np.tile(x, starts.shape[1]) for x in (slopes, sinks))
+        q_len = int(lengths[0].max(initial=0))
+    units, most_rows = lengths.shape[1], q_len * group
+    work = math.prod(query.shape[:-1]) * _keys_per_query(arguments) * (head_dim + value_dim)
+    few = most_rows <= 16
+    splits = 1
+    if few:
+        # Enough pieces to share among the threads, none too small to be worth merging.
+        wanted = 4 * _thread_limit() if work > _SERIAL_WORK else 1
+        splits = max(1, min(-(-wanted // max(units, 1)), kv_len // 256))
+    sizes = np.array(
+        [
             head_dim,
             value_dim,
-            math.gcd(heads // key_heads, heads // value_heads),
-            scale,
-            causal,
-            mask_kind,
-        ),
-        items=math.prod(lead) * math.ceil(q_len / 16),
-        work=math.prod(lead) * q_len * kv_len * (head_dim + value_dim) // (2 if causal else 1),
+            group,
+            most_rows,
+            arguments.left,
+            arguments.right,
+            arguments.bottom_right,
+            masked,
+            narrow,
+            # The keys and values of a block stay in the nearest cache while it is gone through.
+            128 if max(head_dim, value_dim) <= 64 else 64,
+            splits,
+        ],
+        np.int64,
     )
-    return out
+    arrays = (
+        *(layout.flat for layout in layouts[:3]),
+        _NO_KEEP if keep is None else keep,
+        _NO_BIAS[sum_dtype.name] if bias is None else bias,
+    )
+    numbers = np.array([arguments.scale, arguments.softcap])
+    shapes = (places, lengths, strides)
+    flat_lse = lse.reshape(-1)
+    if few:
+        width = kernels.VECTOR_BYTES // sum_dtype.itemsize
+        part = -(-value_dim // width) * width + 2
+        parts = np.zeros(units * splits * most_rows * part, sum_dtype)
+        _run(
+            "attend_few",
+            (*arrays, parts, *shapes, slopes, sizes, numbers),
+            items=units * splits,
+            work=work,
+        )
+        _call(
+            kernels.merge_parts,
+            *(*arrays, parts, flat_out, flat_lse, *shapes, slopes, sinks, sizes, numbers),
+        )
+    else:
+        _run(
+            "attend",
+            (*arrays, flat_out, flat_lse, *shapes, slopes, sinks, sizes, numbers),
+            items=units * math.ceil(most_rows / 32),
+            work=work,
+        )
+    return _returned(arguments, out), lse
+
+
+# How arrays of 16 bits are stored, as the kernels number it.
+_NARROW = {"float32": 0, "float64": 0, "float16": 1, "uint16": 2, "bfloat16": 2}
+_NO_KEEP = np.zeros(1, np.uint8)
+_NO_KEEP.flags.writeable = False
+_NO_BIAS = {name: np.zeros(1, name) for name in ("float32", "float64")}
+for _array in _NO_BIAS.values():
+    _array.flags.writeable = False
+
+
+def _writable_out(arguments: AttentionArguments, shape: tuple[int, ...]) -> Array:
+    """Where the kernels write: `out` itself, unless they could not or would read it as well."""
+    stored = np.dtype(np.uint16) if arguments.query.itemsize == 2 else arguments.query.dtype
+    out = arguments.out
+    if out is not None and (out.ndim < 2 or out.strides[-1] == out.itemsize):
+        out = out.view(stored)
+        inputs = (*arguments[:3], arguments.mask)
+        if (
+            out.flags.aligned
+            and all(stride % out.itemsize == 0 and stride > 0 for stride in out.strides)
+            and not any(np.may_share_memory(out, x) for x in inputs if x is not None)
+        ):
+            return out
+    return np.empty(shape, stored)
+
+
+def _output_layout(out: Array) -> tuple[Array, Array, int]:
+    """As `_layout`, writable, for strides of at least 0."""
+    if out.flags.c_contiguous:
+        length, dim = out.shape[-2:]
+        return out.reshape(-1), np.arange(math.prod(out.shape[:-2])) * (length * dim), dim
+    strides = [stride // out.itemsize for stride in out.strides]
+    size = 1 + sum((n - 1) * stride for n, stride in zip(out.shape, strides, strict=True))
+    places = np.zeros((), np.int64)
+    for n, stride in zip(out.shape[:-2], strides[:-2], strict=True):
+        places = places[..., None] + np.arange(n) * stride
+    flat = np.lib.stride_tricks.as_strided(out, (size,), (out.itemsize,))
+    return flat, places.reshape(-1), strides[-2]
+
+
+def _returned(arguments: AttentionArguments, out: Array) -> Array:
+    result = out.view(arguments.out_dtype)
+    if arguments.out is None:
+        return result
+    if not np.may_share_memory(out, arguments.out):
+        arguments.out[...] = result
+    return arguments.out
+
+
+def _per_head(numbers: Array | None, default: float, heads: int) -> Array:
+    if numbers is None:
+        return np.full(heads, default)
+    return np.array(numbers, np.float64).reshape(-1)
+
+
+def _keys_per_query(arguments: AttentionArguments) -> int:
+    """About how many keys a query attends to."""
+    kv_len = int(arguments.key.shape[-2])
+    if arguments.cu_seqlens_k is not None:
+        kv_len //= max(1, arguments.cu_seqlens_k.size - 1)
+    if arguments.right == 0:
+        kv_len //= 2
+    return min(kv_len, arguments.left + arguments.right + 1)
 
 
 # --- Threads -------------------------------------------------------------------------------------

@@ -27,6 +27,16 @@ namespace avx2 {
 #pragma GCC pop_options
 #undef FASTLLM_LEVEL
 
+#define FASTLLM_LEVEL 2
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
+namespace avx512 {
+#include "merge_piece.h"
+#include "encode_pieces.h"
+}  // namespace avx512
+#pragma GCC pop_options
+#undef FASTLLM_LEVEL
+
 #endif
 
 // Ids as they come, in memory that is not cleared first.
@@ -68,7 +78,7 @@ struct Worker {
           whole(whole),
           drop(drop),
           level(level),
-          cache(vocabulary, whole, cache_bytes) {}
+          cache(vocabulary, whole, level > 0, cache_bytes) {}
 
     void begin() {
         out.size = 0;
@@ -80,7 +90,9 @@ struct Worker {
         if (text.empty()) return;
         out.make_room(text.size() + 4);
 #if FASTLLM_LEVELS == 3
-        if (level >= 1) {
+        if (level == 2) {
+            run<avx512::Job>(text, avx512::encode_pieces);
+        } else if (level == 1) {
             run<avx2::Job>(text, avx2::encode_pieces);
         } else
 #endif

@@ -19,9 +19,9 @@ constexpr size_t CHUNK_WORDS = 64;  // words of the bitmap, so 4 KB of text
 
 struct Batch {
     Key keys[BATCH];
-    uint32_t lines[BATCH];
+    const Line *lines[BATCH];
     uint64_t long_hashes[BATCH];
-    uint32_t places[BATCH + 1];  // of the pieces in the text, and where the last ends
+    const uint32_t *places;  // of the pieces in the text, and where the last ends
     size_t count = 0;
 };
 
@@ -116,38 +116,54 @@ static inline Key make_key(const uint8_t *p, size_t size) {
     return key;
 }
 
+static inline size_t hash_key(Key key) {
+#if FASTLLM_LEVEL >= 1
+    return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
+#else
+    return hash_by_multiplying(key);
+#endif
+}
+
 // Keys, hashes and prefetches of a batch.
-static inline void prepare(const Job &job, Batch &batch) {
+static inline void prepare(const Job &job, Batch &batch, const uint32_t *places, size_t count) {
     const uint8_t *text = reinterpret_cast<const uint8_t *>(job.text.data());
-    const size_t size = job.text.size(), count = batch.count;
-    if (size >= 16 && batch.places[count - 1] <= size - 16) {
-        for (size_t i = 0; i < count; i++) {
-            batch.keys[i] = make_key(text + batch.places[i], batch.places[i + 1] - batch.places[i]);
-        }
+    const size_t size = job.text.size();
+    batch.places = places;
+    batch.count = count;
+    uint32_t lengths[BATCH];
+    uint32_t longest = 0;
+    for (size_t i = 0; i < count; i++) {
+        lengths[i] = places[i + 1] - places[i];
+        longest = lengths[i] > longest ? lengths[i] : longest;
+    }
+    if (size >= 16 && places[count - 1] <= size - 16) {
+        for (size_t i = 0; i < count; i++) batch.keys[i] = make_key(text + places[i], lengths[i]);
     } else {
         for (size_t i = 0; i < count; i++) {  // near the end: read no byte behind it
-            const size_t place = batch.places[i], length = batch.places[i + 1] - place;
             uint8_t bytes[16] = {};
-            std::memcpy(bytes, text + place, length < 16 ? length : 16);
-            batch.keys[i] = make_key(bytes, length);
+            std::memcpy(bytes, text + places[i], lengths[i] < 16 ? lengths[i] : 16);
+            batch.keys[i] = make_key(bytes, lengths[i]);
         }
     }
+    const Line *lines = job.cache.lines.data();
+    const size_t mask = job.cache.line_mask;
     for (size_t i = 0; i < count; i++) {
-        batch.lines[i] = uint32_t(WordCache::hash(batch.keys[i]) & job.cache.line_mask);
-        __builtin_prefetch(&job.cache.lines[batch.lines[i]]);
-        const size_t length = batch.places[i + 1] - batch.places[i];
-        if (length > SHORT && length <= LONGEST_CACHED) {
-            const uint64_t h = hash_bytes(job.text.data() + batch.places[i], length);
-            batch.long_hashes[i] = h;
-            __builtin_prefetch(&job.cache.long_words[h & (job.cache.long_words.size() - 1)]);
-        }
+        batch.lines[i] = lines + (hash_key(batch.keys[i]) & mask);
+        __builtin_prefetch(batch.lines[i]);
+    }
+    if (longest <= SHORT) return;
+    for (size_t i = 0; i < count; i++) {
+        if (lengths[i] <= SHORT || lengths[i] > LONGEST_CACHED) continue;
+        const uint64_t h = hash_bytes(job.text.data() + places[i], lengths[i]);
+        batch.long_hashes[i] = h;
+        __builtin_prefetch(&job.cache.long_words[h & (job.cache.long_words.size() - 1)]);
     }
 }
 
 // The ids of a batch, from `out` on; returns where they end.
 static inline uint32_t *look_up(Job &job, const Batch &batch, uint32_t *out) {
     for (size_t i = 0; i < batch.count; i++) {
-        const Line &line = job.cache.lines[batch.lines[i]];
+        const Line &line = *batch.lines[i];
 #if FASTLLM_LEVEL >= 1
         const __m256i key =
             _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)&batch.keys[i]));
@@ -173,39 +189,64 @@ static inline uint32_t *look_up(Job &job, const Batch &batch, uint32_t *out) {
     return out;
 }
 
+// The places of the bits in a word of the bitmap, written behind each other; returns how many. May write 64.
+static inline size_t places_of(uint64_t bits, uint32_t base, uint32_t *places) {
+    const size_t count = size_t(__builtin_popcountll(bits));
+#if FASTLLM_LEVEL == 2
+    const __m512i all = _mm512_set_epi8(
+        63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39,
+        38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14,
+        13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i found = _mm512_maskz_compress_epi8(bits, all), first = _mm512_set1_epi32(int(base));
+    auto widen = [&](__m128i bytes, size_t at) {
+        _mm512_storeu_si512(places + at, _mm512_add_epi32(_mm512_cvtepu8_epi32(bytes), first));
+    };
+    widen(_mm512_castsi512_si128(found), 0);
+    if (count > 16) {
+        widen(_mm512_extracti32x4_epi32(found, 1), 16);
+        if (count > 32) {
+            widen(_mm512_extracti32x4_epi32(found, 2), 32);
+            widen(_mm512_extracti32x4_epi32(found, 3), 48);
+        }
+    }
+#else
+    // Eight at a time without asking how many are left: what is too many is overwritten.
+    for (size_t done = 0; done < count; done += 8) {
+        for (int i = 0; i < 8; i++) {
+            places[done + i] = base + uint32_t(__builtin_ctzll(bits | uint64_t(1) << 63));
+            bits &= bits - 1;
+        }
+    }
+#endif
+    return count;
+}
+
 // The ids of `job.text`, from `out` on; returns where they end. `starts` is the bitmap of its pieces.
 static uint32_t *encode_pieces(Job &job, const uint64_t *starts, uint32_t *out) {
     const size_t words = (job.text.size() + 63) / 64;
-    uint32_t places[CHUNK_WORDS * 64 + 1];
+    uint32_t places[CHUNK_WORDS * 64 + 65];
     Batch batches[2];
-    for (size_t word = 0; word < words && job.missing < 0; word += CHUNK_WORDS) {
+    for (size_t word = 0; word < words; word += CHUNK_WORDS) {
         const size_t end = word + CHUNK_WORDS < words ? word + CHUNK_WORDS : words;
         size_t count = 0;
         for (size_t w = word; w < end; w++) {
-            const uint32_t base = uint32_t(64 * w);
-            uint64_t bits = starts[w];
-            const size_t after = count + __builtin_popcountll(bits);
-            for (; bits; bits &= bits - 1) places[count++] = base + __builtin_ctzll(bits);
-            count = after;
+            count += places_of(starts[w], uint32_t(64 * w), places + count);
         }
-        if (count == 0) continue;
+        if (count == 0) continue;  // all of it inside one piece
         size_t next = end;
         while (next < words && starts[next] == 0) next++;
-        places[count] =
-            uint32_t(next < words ? 64 * next + __builtin_ctzll(starts[next]) : job.text.size());
+        places[count] = uint32_t(next < words ? 64 * next + size_t(__builtin_ctzll(starts[next]))
+                                              : job.text.size());
         job.cache.reserve(count);
         int turn = 0;
-        batches[0].count = batches[1].count = 0;
+        batches[1].count = 0;
         for (size_t i = 0; i < count; i += BATCH, turn ^= 1) {
-            Batch &batch = batches[turn];
-            batch.count = count - i < BATCH ? count - i : BATCH;
-            std::memcpy(batch.places, places + i, 4 * (batch.count + 1));
-            prepare(job, batch);
+            prepare(job, batches[turn], places + i, count - i < BATCH ? count - i : BATCH);
             out = look_up(job, batches[turn ^ 1], out);
-            batches[turn ^ 1].count = 0;
             if (job.missing >= 0) return out;
         }
         out = look_up(job, batches[turn ^ 1], out);
+        if (job.missing >= 0) return out;
     }
     return out;
 }

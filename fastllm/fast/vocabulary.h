@@ -18,6 +18,8 @@
 #include <string_view>
 #include <vector>
 
+#include "huge_pages.h"
+
 namespace fastllm {
 
 constexpr uint32_t NONE = 0xFFFFFFFF;
@@ -47,12 +49,12 @@ struct Pair {
 };
 
 struct Vocabulary {
-    std::vector<char> data;
+    Table<char> data;
     std::vector<uint32_t> offsets{0};  // token t is data[offsets[t]:offsets[t + 1]]
     std::vector<uint32_t> ids;
-    std::vector<uint32_t> token_slots;
-    std::vector<Pair> pair_slots;
-    std::vector<uint64_t> pair_bits;
+    Table<uint32_t> token_slots;
+    Table<Pair> pair_slots;
+    Table<uint64_t> pair_bits;
     size_t token_mask = 0, pair_mask = 0, bit_mask = 0;
     uint32_t byte_tokens[256];
 

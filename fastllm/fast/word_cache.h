@@ -24,6 +24,8 @@
 #include <new>
 #include <vector>
 
+#include "huge_pages.h"
+#include "levels.h"
 #include "vocabulary.h"
 
 namespace fastllm {
@@ -53,20 +55,36 @@ struct LongWord {
     bool used;
 };
 
+inline size_t hash_by_multiplying(Key key) {
+    uint64_t h = key.low * 0x9E3779B97F4A7C15u + key.high * 0xC2B2AE3D27D4EB4Fu;
+    h ^= h >> 32;
+    h *= 0x94D049BB133111EBu;
+    return size_t(h >> 24);
+}
+
+#if FASTLLM_LEVELS == 3
+__attribute__((target("sse4.2"))) inline size_t hash_by_crc(Key key) {
+    return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
+}
+#else
+inline size_t hash_by_crc(Key key) { return hash_by_multiplying(key); }
+#endif
+
 struct WordCache {
-    Line *lines = nullptr;
+    Table<Line> lines;
     size_t line_mask = 0, used = 0, first_lines = 0;
-    std::vector<LongWord> long_words;
+    Table<LongWord> long_words;
     size_t long_used = 0;
     std::vector<char> bytes;
     std::vector<uint32_t> ids;
     size_t cap;
     const Vocabulary *vocabulary;
     bool seeded;
+    bool crc;  // keys are hashed by the processor's CRC-32, from level 1 on
     size_t wipes = 0;
 
-    WordCache(const Vocabulary *vocabulary, bool seeded, size_t cap)
-        : cap(cap), vocabulary(vocabulary), seeded(seeded) {
+    WordCache(const Vocabulary *vocabulary, bool seeded, bool crc, size_t cap)
+        : cap(cap), vocabulary(vocabulary), seeded(seeded), crc(crc) {
         // Room for the tokens and as many words again, within half of the cap.
         first_lines = size_t(1) << 10;
         while (first_lines < 2 * vocabulary->ids.size() && 4 * first_lines * sizeof(Line) <= cap) {
@@ -76,18 +94,10 @@ struct WordCache {
     }
     WordCache(const WordCache &) = delete;
     WordCache &operator=(const WordCache &) = delete;
-    ~WordCache() { std::free(lines); }
 
     size_t bytes_held() const {
-        return (line_mask + 1) * sizeof(Line) + long_words.size() * sizeof(LongWord) + bytes.size() +
+        return lines.size() * sizeof(Line) + long_words.size() * sizeof(LongWord) + bytes.size() +
                4 * ids.size();
-    }
-
-    static Line *new_lines(size_t count) {
-        void *memory = std::aligned_alloc(64, count * sizeof(Line));
-        if (!memory) throw std::bad_alloc();
-        std::memset(memory, 0, count * sizeof(Line));
-        return static_cast<Line *>(memory);
     }
 
     static Key key_of(std::string_view word) {
@@ -97,18 +107,11 @@ struct WordCache {
         return key;
     }
 
-    // The levels hash alike, so that one may take over the cache of another.
-    static size_t hash(Key key) {
-        uint64_t h = key.low * 0x9E3779B97F4A7C15u + key.high * 0xC2B2AE3D27D4EB4Fu;
-        h ^= h >> 32;
-        h *= 0x94D049BB133111EBu;
-        return h >> 24;
-    }
+    size_t hash(Key key) const { return crc ? hash_by_crc(key) : hash_by_multiplying(key); }
 
     void wipe() {
-        Line *fresh = new_lines(first_lines);
-        std::free(lines);
-        lines = fresh;
+        Table<Line>().swap(lines);
+        lines.resize(first_lines);
         line_mask = first_lines - 1;
         used = long_used = 0;
         long_words.assign(1 << 8, LongWord{});
@@ -140,15 +143,14 @@ struct WordCache {
 
     void grow() {
         const size_t count = line_mask + 1;
-        Line *old = lines;
-        lines = new_lines(2 * count);
+        Table<Line> old(2 * count);
+        old.swap(lines);
         line_mask = 2 * count - 1;
         for (size_t i = 0; i < count; i++) {
             for (int side = 0; side < 2; side++) {
                 if (old[i].keys[side].high) place(old[i].keys[side], old[i].values[side]);
             }
         }
-        std::free(old);
     }
 
     // Put an entry in the first free place of its line or of those after it.
@@ -213,7 +215,7 @@ struct WordCache {
 
     void add_long(std::string_view word, uint64_t h, const uint32_t *word_ids, size_t count) {
         if (2 * (long_used + 1) > long_words.size()) {
-            std::vector<LongWord> old(2 * long_words.size());
+            Table<LongWord> old(2 * long_words.size());
             old.swap(long_words);
             for (const LongWord &held : old) {
                 if (!held.used) continue;

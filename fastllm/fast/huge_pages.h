@@ -1,0 +1,44 @@
+// Memory for large tables that are met in no order: in pages of 2 MB where the system gives them, since in pages
+// of 4 KB nearly each access would cost a walk through the page table as well (on a virtual machine, half of
+// the time of encoding).
+
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace fastllm {
+
+constexpr size_t HUGE_PAGE = size_t(2) << 20;
+
+template <typename T>
+struct HugePages {
+    using value_type = T;
+    HugePages() = default;
+    template <typename U>
+    HugePages(const HugePages<U> &) {}
+
+    T *allocate(size_t count) {
+        const size_t size = count * sizeof(T), unit = size < HUGE_PAGE ? 64 : HUGE_PAGE;
+        void *memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit);
+        if (!memory) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        if (unit == HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE);
+#endif
+        return static_cast<T *>(memory);
+    }
+    void deallocate(T *memory, size_t) { std::free(memory); }
+    bool operator==(const HugePages &) const { return true; }
+    bool operator!=(const HugePages &) const { return false; }
+};
+
+template <typename T>
+using Table = std::vector<T, HugePages<T>>;
+
+}  // namespace fastllm
