@@ -89,6 +89,32 @@ def test_attention_tiny(benchmark, backend):
     compare(benchmark, backend, "scaled_dot_product_attention", *arrays)
 
 
+# NumPy has none of these: the reference is what there is to compare with.
+OPTIONS = {
+    "window": {"window": (32, 0)},
+    "softcap": {"softcap": 30.0},
+    "linear biases": {"alibi_slopes": [0.5, 0.25]},
+    "sinks": {"sinks": [1.0, 0.0]},
+    "lengths": {"kv_lens": 100},
+    "packed": {"cu_seqlens_q": [0, 50, 128], "cu_seqlens_k": [0, 50, 128]},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("backend", ["reference", "fast"])
+def test_attention_option(benchmark, backend, option):
+    benchmark.group = f"scaled_dot_product_attention, 2 heads, 128 x 16, float32, {option}"
+    arrays = [vectors(2, 128, 16, seed=seed) for seed in range(3)]
+    compare(benchmark, backend, "scaled_dot_product_attention", *arrays, **OPTIONS[option])
+
+
+@pytest.mark.benchmark(group="scaled_dot_product_attention, one query, 4 heads, 1024 x 64, float32")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_attention_of_one_query(benchmark, backend):
+    arrays = [vectors(4, length, 64, seed=length) for length in (1, 1024, 1024)]
+    compare(benchmark, backend, "scaled_dot_product_attention", *arrays)
+
+
 FIRST_CALL = """
 import numpy as np
 from fastllm.fast.attention import scaled_dot_product_attention

@@ -1,8 +1,8 @@
 """Argument checks of the attention functions, shared by both backends.
 
 Both backends call these first, so both refuse the same arguments with the same exception and the
-same text. Nothing is computed here: arrays are only checked, brought to the dtype the sums run in,
-and broadcast as views, so that no memory is spent on repeated dimensions.
+same text. Nothing is computed here: arrays are only checked, and broadcast as views, so that no
+memory is spent on repeated dimensions. Numbers of 16 bits stay so; `widened` and `rounded` convert.
 """
 
 import math
@@ -65,14 +65,25 @@ class AttentionArguments(NamedTuple):
     With `lead` the leading dimensions of the result, the shapes are query (*lead, q_len, head_dim),
     key and value (*lead, kv_len, head_dim or value_dim), and mask (*lead, q_len, kv_len). With
     grouped heads the last of the leading dimensions of key and value is their own number of heads.
+    Bfloat16 is held as the bits, in uint16.
     """
 
     query: Array
     key: Array
     value: Array
     mask: Array | None
-    is_causal: bool
     scale: float
+    bottom_right: bool
+    left: int
+    right: int
+    softcap: float
+    alibi_slopes: Array | None
+    sinks: Array | None
+    kv_lens: Array | None
+    cu_seqlens_q: Array | None
+    cu_seqlens_k: Array | None
+    return_lse: bool
+    out: Array | None
     out_dtype: np.dtype[Any]
 
     @property
@@ -80,10 +91,20 @@ class AttentionArguments(NamedTuple):
         """Leading dimensions of the result, the last one the query heads."""
         return self.query.shape[:-2]
 
+    @property
+    def sum_dtype(self) -> np.dtype[Any]:
+        """What the sums run in: float32 or float64."""
+        return np.dtype(np.float64 if self.query.itemsize == 8 else np.float32)
+
+
+# A side of a window that does not end.
+UNBOUNDED = 2**40
+
 
 def check_softmax(x: ArrayLike, axis: int) -> SoftmaxArguments:
     """Check the arguments of `softmax`."""
     array, out_dtype = _real_array("x", x, 1, "(..., length, ...)")
+    array = widened(array)
     try:
         index = operator.index(axis)
     except TypeError:
@@ -99,6 +120,7 @@ def check_softmax(x: ArrayLike, axis: int) -> SoftmaxArguments:
 def check_self_attention(x: ArrayLike, causal: bool, return_steps: bool) -> SelfAttentionArguments:
     """Check the arguments of `self_attention`."""
     array, out_dtype = _real_array("x", x, 2, "(length, dim)")
+    array = widened(array)
     if array.ndim != 2:
         raise ValueError(f"x must have 2 dimensions (length, dim), got shape {array.shape}")
     return SelfAttentionArguments(
@@ -115,6 +137,16 @@ def check_attention(
     is_causal: bool,
     scale: float | None,
     enable_gqa: bool,
+    causal_align: str,
+    window: tuple[int, int] | None,
+    softcap: float,
+    alibi_slopes: ArrayLike | None,
+    sinks: ArrayLike | None,
+    kv_lens: ArrayLike | None,
+    cu_seqlens_q: ArrayLike | None,
+    cu_seqlens_k: ArrayLike | None,
+    return_lse: bool,
+    out: Array | None,
 ) -> AttentionArguments:
     """Check the arguments of `scaled_dot_product_attention`."""
     q, out_dtype = _real_array("query", query, 2, "(..., q_len, head_dim)")
@@ -137,9 +169,14 @@ def check_attention(
         )
     causal = _flag("is_causal", is_causal)
     grouped = _flag("enable_gqa", enable_gqa)
-    _refuse_dropout(dropout_p)
+    if dropout_p != 0.0 or isinstance(dropout_p, bool):
+        _refuse_dropout(dropout_p)
     factor = _scale(scale, q.shape[-1])
-    q, k, v = _broadcast_grouped(q, k, v) if grouped else _broadcast_heads(q, k, v)
+    if grouped:
+        q, k, v = _broadcast_grouped(q, k, v)
+    elif not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+        q, k, v = _broadcast_heads(q, k, v)
+    lead = q.shape[:-2]
     mask = None
     if attn_mask is not None:
         if causal:
@@ -147,31 +184,100 @@ def check_attention(
                 "attn_mask must be None when is_causal=True; "
                 "to use both, put the causal triangle into attn_mask"
             )
-        mask = _mask(attn_mask, (*q.shape[:-1], k.shape[-2]), q.dtype)
-    return AttentionArguments(q, k, v, mask, causal, factor, out_dtype)
+        dtype = np.dtype(np.float64 if q.itemsize == 8 else np.float32)
+        mask = _mask(attn_mask, (*q.shape[:-1], k.shape[-2]), dtype)
+    if causal_align not in ("top-left", "bottom-right"):
+        raise ValueError(f"causal_align must be 'top-left' or 'bottom-right', got {causal_align!r}")
+    left, right = (UNBOUNDED, UNBOUNDED) if window is None else _window(window)
+    if alibi_slopes is not None:
+        alibi_slopes = _per_head("alibi_slopes", alibi_slopes, lead)
+        if not np.isfinite(alibi_slopes).all():
+            raise ValueError("alibi_slopes must be finite")
+    if sinks is not None:
+        sinks = _per_head("sinks", sinks, lead)
+        if not (sinks < np.inf).all():
+            raise ValueError("sinks must be finite or -inf (no sink)")
+    if kv_lens is not None:
+        kv_lens = _kv_lens(kv_lens, lead[:-1], k.shape[-2])
+    if cu_seqlens_q is not None or cu_seqlens_k is not None:
+        if cu_seqlens_q is None or cu_seqlens_k is None or kv_lens is not None:
+            raise ValueError(
+                "cu_seqlens_q and cu_seqlens_k must be given together, and without kv_lens"
+            )
+        cu_seqlens_q = _cumulative("cu_seqlens_q", cu_seqlens_q, "query", q)
+        cu_seqlens_k = _cumulative("cu_seqlens_k", cu_seqlens_k, "key", k)
+        if cu_seqlens_q.shape != cu_seqlens_k.shape:
+            raise ValueError(
+                "cu_seqlens_q and cu_seqlens_k must have the same length, one more than there are "
+                f"sequences, got shapes {cu_seqlens_q.shape} and {cu_seqlens_k.shape}"
+            )
+    if out is not None:
+        _check_out(out, (*q.shape[:-1], v.shape[-1]), out_dtype)
+    return AttentionArguments(
+        query=q,
+        key=k,
+        value=v,
+        mask=mask,
+        scale=factor,
+        bottom_right=causal_align == "bottom-right",
+        left=left,
+        right=min(right, 0) if causal else right,
+        softcap=_softcap(softcap) if softcap != 0.0 else 0.0,
+        alibi_slopes=alibi_slopes,
+        sinks=sinks,
+        kv_lens=kv_lens,
+        cu_seqlens_q=cu_seqlens_q,
+        cu_seqlens_k=cu_seqlens_k,
+        return_lse=_flag("return_lse", return_lse),
+        out=out,
+        out_dtype=out_dtype,
+    )
+
+
+def widened(array: Array) -> Array:
+    """Numbers of 16 bits in float32, others as they are; uint16 holds the bits of bfloat16."""
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def rounded(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Numbers in the dtype they are to be returned in, ties to even; uint16 means bfloat16 bits."""
+    if dtype != np.uint16:
+        return array.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    ties_to_even = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
+    quiet = bits >> 16 | 0x40
+    return np.where(np.isnan(array), quiet, ties_to_even).astype(np.uint16).reshape(array.shape)
 
 
 def _real_array(
     name: str, value: ArrayLike, min_ndim: int, shape: str
 ) -> tuple[Array, np.dtype[Any]]:
-    """The array in the dtype its sums run in, and the dtype its results are given in."""
+    """The array as it is computed with, and the dtype its results are given in."""
     array = _as_array(name, value)
-    if array.dtype.kind in "iu":
-        dtype = np.dtype(np.float64)
-    elif array.dtype.kind == "f" and array.dtype.itemsize <= 8:
-        dtype = array.dtype.newbyteorder("=")
-    else:
+    out_dtype = dtype = array.dtype
+    if dtype.kind == "f" and dtype.itemsize <= 8:
+        if not dtype.isnative:
+            out_dtype = dtype.newbyteorder("=")
+            array = array.astype(out_dtype)
+    elif dtype.name == "bfloat16":
+        array = array.view(np.uint16)
+    elif dtype.kind in "iu" and dtype != np.uint16:
+        out_dtype = np.dtype(np.float64)
+        array = array.astype(out_dtype)
+    elif not (dtype == np.uint16 and dtype.isnative):
         raise TypeError(
-            f"{name} must hold float16, float32 or float64 numbers or integers, "
-            f"got dtype {array.dtype}"
+            f"{name} must hold bfloat16, float16, float32 or float64 numbers or integers, "
+            f"got dtype {dtype}"
         )
     if array.ndim < min_ndim:
         plural = "dimension" if min_ndim == 1 else "dimensions"
         raise ValueError(
             f"{name} must have at least {min_ndim} {plural} {shape}, got shape {array.shape}"
         )
-    # Sums over float16 would lose the small weights, so they run in float32.
-    return array.astype(np.promote_types(dtype, np.float32), copy=False), dtype
+    return array, out_dtype
 
 
 def _as_array(name: str, value: ArrayLike) -> Array:
@@ -268,7 +374,7 @@ def _repeat(array: Array, lead: tuple[int, ...]) -> Array:
 
 def _mask(attn_mask: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     mask = _as_array("attn_mask", attn_mask)
-    if mask.dtype.kind == "f":
+    if mask.dtype.kind == "f" or mask.dtype.name == "bfloat16":
         # A finite number beyond float32 becomes infinite there, which -1e300 is meant to be.
         with np.errstate(over="ignore"):
             mask = mask.astype(dtype, copy=False)
@@ -284,3 +390,89 @@ def _mask(attn_mask: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
         raise ValueError(
             f"attn_mask must broadcast to (..., q_len, kv_len) = {shape}, got shape {mask.shape}"
         ) from None
+
+
+def _integer(number: Any) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+
+
+def _window(window: tuple[int, int]) -> tuple[int, int]:
+    if (
+        not isinstance(window, (tuple, list))
+        or len(window) != 2
+        or not all(_integer(side) for side in window)
+    ):
+        raise TypeError(f"window must be a pair of integers (left, right), got {window!r}")
+    if min(window) < -1:
+        raise ValueError(
+            f"window must hold numbers of positions, or -1 for no bound, got {window!r}"
+        )
+    left, right = (UNBOUNDED if side == -1 else min(int(side), UNBOUNDED) for side in window)
+    return left, right
+
+
+def _softcap(softcap: float) -> float:
+    cap = _number("softcap", softcap)
+    if not 0.0 <= cap < math.inf:
+        raise ValueError(f"softcap must be positive, or 0 for none, got {softcap!r}")
+    return cap
+
+
+def _per_head(name: str, numbers: ArrayLike, lead: tuple[int, ...]) -> Array:
+    array = _as_array(name, numbers)
+    if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    try:
+        return np.broadcast_to(array.astype(np.float64), lead)
+    except ValueError:
+        raise ValueError(
+            f"{name} must broadcast to (..., heads) = {lead}, got shape {array.shape}"
+        ) from None
+
+
+def _kv_lens(kv_lens: ArrayLike, batch: tuple[int, ...], kv_len: int) -> Array:
+    array = _as_array("kv_lens", kv_lens)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"kv_lens must hold integers, got dtype {array.dtype}")
+    if array.size and not 0 <= array.min() <= array.max() <= kv_len:
+        raise ValueError(
+            f"kv_lens must be between 0 and kv_len = {kv_len}, got {array.min()} to {array.max()}"
+        )
+    try:
+        return np.broadcast_to(array.astype(np.int64), batch)
+    except ValueError:
+        raise ValueError(
+            "kv_lens must broadcast to the dimensions before the heads, "
+            f"{batch}, got shape {array.shape}"
+        ) from None
+
+
+def _cumulative(name: str, cu_seqlens: ArrayLike, of: str, packed: Array) -> Array:
+    array = _as_array(name, cu_seqlens)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}")
+    length = packed.shape[-2]
+    ends = array.astype(np.int64)
+    if (
+        ends.ndim != 1
+        or not ends.size
+        or ends[0] != 0
+        or ends[-1] != length
+        or ((ends[1:] < ends[:-1]).any())
+    ):
+        raise ValueError(
+            f"{name} must be where each sequence starts, in order: from 0 to {length}, "
+            f"the length of {of} {packed.shape}, got {array.tolist()}"
+        )
+    return ends
+
+
+def _check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have the dtype of the result, {dtype}, got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out must have the shape of the result, {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writable, got a read-only array")

@@ -349,20 +349,20 @@ def run(program, **variables):
 
 
 def test_attention_repeats_no_broadcast_or_grouped_array_in_memory():
-    query, key, value = heads(16, (1, 4), 16, 300, 8, 8, np.float32)
+    query, key, value = heads(16, (1, 4), 16, 1200, 8, 8, np.float32)
     arguments = (
         np.broadcast_to(query, (4, 4, 16, 8)),
-        *(np.broadcast_to(x[:, :2], (4, 2, 300, 8)) for x in (key, value)),
-        np.broadcast_to(np.True_, (4, 4, 16, 300)),
+        *(np.broadcast_to(x[:, :2], (4, 2, 1200, 8)) for x in (key, value)),
+        np.broadcast_to(np.True_, (4, 4, 16, 1200)),
     )
     fast.scaled_dot_product_attention(*arguments, enable_gqa=True)
     tracemalloc.start()
     fast.scaled_dot_product_attention(*arguments, enable_gqa=True)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # The result takes 8192 bytes; the mask would take 76800, keys and values as much each, and
-    # twice that with one copy for every query head.
-    assert peak < 60_000, peak
+    # The result takes 8192 bytes and scratch some 80000; the mask would take 307200, keys and
+    # values as much each, and twice that with one copy for every query head.
+    assert peak < 150_000, peak
 
 
 NO_SQUARE = """

@@ -42,7 +42,7 @@ REFUSED = {
     # scaled_dot_product_attention
     "query a vector": ("sdpa", (X[0], X, X), {}, ValueError, "query must have at least 2 dim"),
     "value a number": ("sdpa", (X, X, 1.0), {}, ValueError, "value must have at least 2 dim"),
-    "key not numbers": ("sdpa", (X, "key", X), {}, TypeError, "key must hold float16, float32"),
+    "key not numbers": ("sdpa", (X, "key", X), {}, TypeError, "key must hold bfloat16, float16"),
     "dtypes differ": (
         "sdpa", (X, X.astype("f4"), X), {}, TypeError,
         "the same dtype, got float64, float32 and float64",
@@ -115,6 +115,78 @@ REFUSED = {
     "scale True": ("sdpa", (X, X, X), {"scale": True}, TypeError, "scale must be a number"),
     "scale text": ("sdpa", (X, X, X), {"scale": "1"}, TypeError, "scale must be a number, got '1'"),
     "scale infinite": ("sdpa", (X, X, X), {"scale": np.inf}, ValueError, "scale must be finite"),
+    "causal_align": (
+        "sdpa", (X, X, X), {"causal_align": "right"}, ValueError,
+        "causal_align must be 'top-left' or 'bottom-right', got 'right'",
+    ),
+    "window a number": (
+        "sdpa", (X, X, X), {"window": 3}, TypeError, "window must be a pair of integers",
+    ),
+    "window of floats": ("sdpa", (X, X, X), {"window": (1.0, 2)}, TypeError, "got (1.0, 2)"),
+    "window below -1": ("sdpa", (X, X, X), {"window": (0, -2)}, ValueError, "or -1 for no bound"),
+    "softcap negative": ("sdpa", (X, X, X), {"softcap": -1.0}, ValueError, "softcap must be pos"),
+    "softcap NaN": ("sdpa", (X, X, X), {"softcap": np.nan}, ValueError, "softcap must be positive"),
+    "softcap text": ("sdpa", (X, X, X), {"softcap": "5"}, TypeError, "softcap must be a number"),
+    "slopes shape": (
+        "sdpa", (HEADS, HEADS, HEADS), {"alibi_slopes": [1.0, 2.0]}, ValueError,
+        "alibi_slopes must broadcast to (..., heads) = (4,), got shape (2,)",
+    ),
+    "slopes text": ("sdpa", (X, X, X), {"alibi_slopes": "steep"}, TypeError, "got dtype <U5"),
+    "slopes infinite": ("sdpa", (X, X, X), {"alibi_slopes": np.inf}, ValueError, "must be finite"),
+    "sinks shape": (
+        "sdpa", (HEADS, HEADS, HEADS), {"sinks": np.ones((3, 4))}, ValueError, "shape (3, 4)",
+    ),
+    "sinks NaN": ("sdpa", (X, X, X), {"sinks": np.nan}, ValueError, "sinks must be finite or -inf"),
+    "kv_lens floats": ("sdpa", (X, X, X), {"kv_lens": 1.0}, TypeError, "kv_lens must hold int"),
+    "kv_lens too long": (
+        "sdpa", (X, X, X), {"kv_lens": 3}, ValueError,
+        "kv_lens must be between 0 and kv_len = 2, got 3 to 3",
+    ),
+    "kv_lens negative": ("sdpa", (X, X, X), {"kv_lens": -1}, ValueError, "got -1 to -1"),
+    "kv_lens per head": (
+        "sdpa", (HEADS, HEADS, HEADS), {"kv_lens": [1, 1, 1, 1]}, ValueError,
+        "the dimensions before the heads, (), got shape (4,)",
+    ),
+    "one of cu_seqlens": (
+        "sdpa", (X, X, X), {"cu_seqlens_q": [0, 2]}, ValueError, "must be given together",
+    ),
+    "cu_seqlens and kv_lens": (
+        "sdpa", (X, X, X), {"cu_seqlens_q": [0, 2], "cu_seqlens_k": [0, 2], "kv_lens": 1},
+        ValueError, "without kv_lens",
+    ),
+    "cu_seqlens of unequal length": (
+        "sdpa", (X, X, X), {"cu_seqlens_q": [0, 2], "cu_seqlens_k": [0, 1, 2]}, ValueError,
+        "one more than there are sequences, got shapes (2,) and (3,)",
+    ),
+    "cu_seqlens too short": (
+        "sdpa", (X, X, X), {"cu_seqlens_q": [0, 1], "cu_seqlens_k": [0, 2]}, ValueError,
+        "from 0 to 2, the length of query (2, 3), got [0, 1]",
+    ),
+    "cu_seqlens downwards": (
+        "sdpa", (X, X, X), {"cu_seqlens_q": [0, 2, 1, 2], "cu_seqlens_k": [0, 2]}, ValueError,
+        "cu_seqlens_q must be where each sequence starts",
+    ),
+    "cu_seqlens empty": (
+        "sdpa", (X, X, X), {"cu_seqlens_q": np.zeros(0, int), "cu_seqlens_k": [0]}, ValueError,
+        "cu_seqlens_q must be",
+    ),
+    "cu_seqlens of floats": (
+        "sdpa", (X, X, X), {"cu_seqlens_q": [0.0, 2.0], "cu_seqlens_k": [0, 2]}, TypeError,
+        "cu_seqlens_q must hold integers, got dtype float64",
+    ),
+    "return_lse 1": ("sdpa", (X, X, X), {"return_lse": 1}, TypeError, "return_lse must be True"),
+    "out a list": ("sdpa", (X, X, X), {"out": [0.0]}, TypeError, "out must be an array, got list"),
+    "out dtype": (
+        "sdpa", (X, X, X), {"out": np.ones((2, 3), "f4")}, TypeError,
+        "out must have the dtype of the result, float64, got float32",
+    ),
+    "out shape": (
+        "sdpa", (X, X, X), {"out": np.ones((3, 2))}, ValueError,
+        "out must have the shape of the result, (2, 3), got (3, 2)",
+    ),
+    "out read-only": (
+        "sdpa", (X, X, X), {"out": np.broadcast_to(1.0, (2, 3))}, ValueError, "must be writable",
+    ),
     "enable_gqa None": (
         "sdpa", (X, X, X), {"enable_gqa": None}, TypeError, "enable_gqa must be True or False",
     ),
@@ -133,6 +205,13 @@ def test_attention_refuses_in_the_same_words(case):
         raised.append(str(caught.value))
     assert words in raised[0]
     assert raised[0] == raised[1]
+
+
+def test_attention_out_is_untouched_when_the_arguments_are_refused(attention_backend):
+    out = np.full((2, 3), 7.0)
+    with pytest.raises(TypeError):
+        attention_backend.scaled_dot_product_attention(X, X, X, window=3, out=out)
+    assert (out == 7.0).all()
 
 
 @pytest.mark.parametrize("name", reference.__all__)

@@ -3,18 +3,22 @@
 import numpy as np
 
 # (operation, dtype) -> (rtol, atol), for inputs of about unit size. The reference sums float32 in
-# double precision, so these are the errors of the compiled sums alone. float16 results differ by
-# one rounding: 2**-11 of the value.
+# double precision, so these are the errors of the compiled sums alone. Results in 16
+# bits differ by one rounding: 2**-11 of the value in float16, 2**-8 in bfloat16. uint16 holds the
+# bits of bfloat16.
 TOLERANCES = {
     ("softmax", "float64"): (1e-13, 1e-15),
     ("softmax", "float32"): (1e-6, 1e-7),
     ("softmax", "float16"): (1e-3, 1e-4),
+    ("softmax", "uint16"): (8e-3, 1e-4),
     ("self_attention", "float64"): (1e-12, 1e-13),
     ("self_attention", "float32"): (2e-5, 2e-6),
     ("self_attention", "float16"): (2e-3, 1e-3),
+    ("self_attention", "uint16"): (8e-3, 1e-3),
     ("scaled_dot_product_attention", "float64"): (1e-12, 1e-13),
     ("scaled_dot_product_attention", "float32"): (2e-6, 2e-6),
     ("scaled_dot_product_attention", "float16"): (2e-3, 1e-3),
+    ("scaled_dot_product_attention", "uint16"): (8e-3, 1e-3),
 }
 
 
@@ -23,10 +27,14 @@ def assert_agrees(operation, dtype, actual, expected):
 
     NaN agrees with NaN only, infinity with the same infinity only.
     """
-    rtol, atol = TOLERANCES[operation, str(np.dtype(dtype))]
     actual, expected = np.asarray(actual), np.asarray(expected)
+    if str(np.dtype(dtype)) == "bfloat16":
+        dtype, actual = np.uint16, actual.view(np.uint16)
+        expected = expected.astype(np.float32)
+    rtol, atol = TOLERANCES[operation, str(np.dtype(dtype))]
     assert actual.dtype == np.dtype(dtype), f"{operation}: dtype {actual.dtype}, not {dtype}"
     assert actual.shape == expected.shape, f"{operation}: shape {actual.shape}, {expected.shape}"
+    actual, expected = (_numbers(array) for array in (actual, expected))
     np.testing.assert_allclose(
         actual.astype(np.float64),
         expected.astype(np.float64),
@@ -35,3 +43,9 @@ def assert_agrees(operation, dtype, actual, expected):
         equal_nan=True,
         err_msg=operation,
     )
+
+
+def _numbers(array):
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array

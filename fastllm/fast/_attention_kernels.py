@@ -1027,7 +1027,8 @@ SCALE, SOFTCAP = 0, 1
 def _scratch(model: Array, size: int) -> Array:
     """Zeros of the dtype of `model`, aligned so that no vector straddles two cache lines."""
     array = np.zeros(size + lanes(model), model.dtype)
-    return array[misfit(array) :]
+    first = misfit(array)
+    return array[first : first + size]
 
 
 @_part_of_a_kernel
