@@ -6,6 +6,9 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsIndex
 
+import numpy as np
+import numpy.typing as npt
+
 TIE_BREAKS = ("lowest-ids", "huggingface", "first-seen")
 MISSING_BYTES = ("raise", "drop")
 MAX_ID = 2**31 - 1
@@ -221,3 +224,21 @@ def check_ids(ids: object) -> list[int]:
         if not isinstance(number, SupportsIndex):
             raise TypeError(f"ids must hold ints, not {number!r}")
     return [operator.index(number) for number in numbers]
+
+
+def room_for_ids(out: object, count: int) -> npt.NDArray[np.uint32]:
+    """An array of `count` ids: a new one, or the front of `out`."""
+    if out is None:
+        return np.empty(count, np.uint32)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array, not {type(out).__name__}")
+    if out.dtype != np.uint32 or out.ndim != 1 or not out.flags.c_contiguous:
+        raise ValueError(
+            "out must be a contiguous array of uint32 with one dimension, "
+            f"not of {out.dtype} with shape {out.shape}"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable")
+    if out.size < count:
+        raise ValueError(f"out has room for {out.size} ids, but the texts have {count}")
+    return out[:count]

@@ -181,3 +181,43 @@ def test_merging_a_pair(bpe_backend):
         bpe_backend.merge([1], (1, 2, 3), 4)
     with pytest.raises(TypeError, match="ids must hold ints"):
         bpe_backend.merge(["a"], (1, 2), 4)
+
+
+def test_batches_write_into_an_array_of_ones_own(bpe_backend):
+    encoder = bpe_backend.BytePairEncoder(BYTES | {b"ab": 256})
+    room = np.zeros(10, np.uint32)
+    ids, offsets = encoder.encode_batch_to_numpy(["ab", "", "ba"], out=room)
+    assert np.shares_memory(ids, room)
+    assert (ids.tolist(), offsets.tolist()) == ([256, 98, 97], [0, 1, 1, 3])
+    assert room[3:].tolist() == [0] * 7
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        ([0, 0, 0], TypeError, "out must be an array, not list"),
+        (np.zeros(2, np.uint32), ValueError, "out has room for 2 ids, but the texts have 3"),
+        (np.zeros(9, np.int64), ValueError, "contiguous array of uint32 .*, not of int64"),
+        (np.zeros((3, 3), np.uint32), ValueError, "with shape \\(3, 3\\)"),
+        (np.zeros(9, np.uint32)[::2], ValueError, "contiguous"),
+        (np.frombuffer(bytes(40), np.uint32), ValueError, "out must be writeable"),
+    ],
+)
+def test_batches_name_what_is_wrong_with_the_array(bpe_backend, out, error, message):
+    encoder = bpe_backend.BytePairEncoder(BYTES)
+    with pytest.raises(error, match=message):
+        encoder.encode_batch_to_numpy(["ab", "c"], out=out)
+
+
+def test_batches_are_counted(bpe_backend):
+    encoder = bpe_backend.BytePairEncoder(BYTES | {b"ab": 256})
+    assert encoder.count_batch(["ab", "", "abc é"]) == [1, 0, 5]
+    assert encoder.count_batch([]) == []
+
+
+def test_batches_raise_at_a_missing_byte(bpe_backend):
+    encoder = bpe_backend.BytePairEncoder({b"a": 0})
+    for call in (encoder.encode_batch, encoder.encode_batch_to_numpy, encoder.count_batch):
+        with pytest.raises(ValueError, match="no token for byte 0x62"):
+            call(["a", "ab", "a"])
+    assert encoder.encode("aa") == [0, 0]

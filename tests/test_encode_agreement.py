@@ -164,3 +164,16 @@ def test_encoding_from_many_threads_at_once(published):
 )
 def test_merging_backends_agree(ids, pair):
     assert fast.merge(ids, pair, 9) == reference.merge(ids, pair, 9)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_encoding_batches_on_threads_keeps_every_text_apart(published, threads):
+    """Long documents that are cut, short and empty ones in between."""
+    rival, (encoder, _) = published
+    text = english()
+    texts = [text[:600_000], "", "a", text[:50], "x" * 70_000, text[600_000:], "é" * 1000, ""]
+    expected = [rival.encode_ordinary(one) for one in texts]
+    assert encoder.encode_batch(texts, threads=threads) == expected
+    ids, offsets = encoder.encode_batch_to_numpy(texts, threads=threads)
+    assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == expected
+    assert encoder.count_batch(texts, threads=threads) == [len(one) for one in expected]

@@ -8,13 +8,16 @@ each piece starts; `Worker.encode` (encode_pieces.h, with word_cache.h and merge
 ids; what is here turns ids into a list or an array.
 
 A worker holds what one thread needs: a cache of words, which stays warm between calls, and buffers. An encoder
-keeps the workers that are not in use; a call takes one and puts it back, so calls from any number of threads never
-share one. The interpreter is released for texts of at least RELEASE bytes.
+keeps the workers that are not in use; a call takes one, or a batch one for each of its threads (encode_batch.h), and
+puts it back, so that calls from any number of threads never share one. The interpreter is released for texts of
+at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth a thread.
 
 Texts are cut into segments of about SEGMENT bytes where no piece can reach across, so that what a worker holds
 does not grow with the text: after a newline that follows something other than white space and comes before an ASCII
 letter or digit, every pattern starts a piece. A stretch without such a place is one segment.
 """
+
+import os
 
 import numpy as np
 
@@ -22,7 +25,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
@@ -72,6 +75,16 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         void encode(string_view) except +
         void merge(string_view) except +
 
+cdef extern from "encode_batch.h" namespace "fastllm" nogil:
+    ctypedef void (*FindPieces)(Family, string_view, uint64_t*, vector[size_t]&) noexcept nogil
+    void encode_text(NativeWorker&, Family, FindPieces, string_view) except +
+
+    cdef cppclass BatchJob:
+        vector[int64_t] offsets
+        void add(string_view, bint shared) except +
+        void run(vector[NativeWorker*]&, Family, FindPieces) except +
+        void copy_to(uint32_t*)
+
 cdef extern from "id_lists.h" namespace "fastllm":
     list list_of_ids(PyObject** table, const uint32_t* ids, size_t count)
 
@@ -79,9 +92,9 @@ cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
 
 cdef enum:
-    SEGMENT = 1 << 20
     RELEASE = 1 << 13
     CACHE_BYTES = 64 << 20
+    WORTH_THREADS = 1 << 17
 
 
 cdef class Worker:
@@ -93,37 +106,6 @@ cdef class Worker:
 
     def __dealloc__(self):
         del self.native
-
-
-cdef inline bint is_ascii_word(unsigned char byte) noexcept nogil:
-    return b"0" <= byte <= b"9" or b"a" <= byte | 0x20 <= b"z"
-
-
-cdef inline bint is_safe_cut(string_view text, size_t i) noexcept nogil:
-    """Whether every pattern starts a piece at `i`: behind an ASCII non-blank and a newline, at an ASCII word."""
-    return text[i - 1] == b"\n" and 0x21 <= text[i - 2] <= 0x7E and is_ascii_word(text[i])
-
-
-cdef size_t segment_end(string_view text, size_t start) noexcept nogil:
-    """Where the segment that starts at `start` ends: the first safe cut from SEGMENT bytes on, or the text's end."""
-    cdef size_t i = start + SEGMENT
-    while i < text.size() and not is_safe_cut(text, i):
-        i += 1
-    return i if i < text.size() else text.size()
-
-
-cdef int encode_utf8(NativeWorker* worker, Family family, string_view text) except -1 nogil:
-    """Append the ids of valid UTF-8 `text` to the worker's `out`."""
-    cdef size_t start = 0, end
-    cdef string_view segment
-    while start < text.size() and worker.missing < 0:
-        end = segment_end(text, start)
-        segment = text.substr(start, end - start)
-        worker.starts.resize((segment.size() + 63) // 64)
-        find_pieces(family, segment, worker.starts.data(), worker.doubtful)
-        worker.encode(segment)
-        start = end
-    return 0
 
 
 cdef class Encoder:
@@ -208,10 +190,10 @@ cdef class Encoder:
             size = len(encoded)
         cdef string_view view = string_view(data, size)
         if size < RELEASE:
-            encode_utf8(worker.native, self.family, view)
+            encode_text(worker.native[0], self.family, find_pieces, view)
         else:
             with nogil:
-                encode_utf8(worker.native, self.family, view)
+                encode_text(worker.native[0], self.family, find_pieces, view)
         return worker
 
     cdef int _run_expressions(self, Worker worker, text) except -1:
@@ -242,6 +224,104 @@ cdef class Encoder:
         copy_into(ids, &worker.native.out)
         self._put_back(worker)
         return ids
+
+    cdef int _run_batch(self, BatchJob* job, list texts, threads, list workers) except -1:
+        """Encode all texts, on threads where that pays; the workers used are put into `workers`."""
+        cdef vector[NativeWorker*] natives
+        cdef Worker worker
+        cdef Py_ssize_t size
+        cdef size_t total = 0
+        cdef const char* data
+        cdef bytes encoded
+        cdef list kept = []  # what the views of the job point into
+        cdef bint shared
+        most = threads or cores()
+        shared = most > 1 and sum(map(len, texts)) >= WORTH_THREADS
+        for text in texts:
+            if isinstance(text, str) and text.isascii():
+                data = PyUnicode_AsUTF8AndSize(text, &size)
+            else:
+                encoded = utf8(text, self.pattern)
+                kept.append(encoded)
+                data = encoded
+                size = len(encoded)
+            job.add(string_view(data, size), shared)
+            total += size
+        for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
+            worker = self._take_worker()
+            workers.append(worker)
+            natives.push_back(worker.native)
+        with nogil:
+            job.run(natives, self.family, find_pieces)
+        return 0
+
+    def _encode_flat(self, list texts, threads, out):
+        """All ids in one array, new or at the front of `out`, and the offsets of the texts."""
+        cdef BatchJob job
+        cdef list workers = []
+        cdef Worker worker
+        cdef Py_buffer view
+        cdef Py_ssize_t total
+        if self.family == REGEX:
+            return self._encode_flat_serially(texts, out)
+        self._run_batch(&job, texts, threads, workers)
+        self._put_all_back(workers)
+        total = job.offsets.back()
+        ids = arguments.room_for_ids(out, total)
+        PyObject_GetBuffer(ids, &view, PyBUF_SIMPLE)
+        with nogil:
+            job.copy_to(<uint32_t*>view.buf)
+        PyBuffer_Release(&view)
+        offsets = np.empty(job.offsets.size(), np.int64)
+        PyObject_GetBuffer(offsets, &view, PyBUF_SIMPLE)
+        memcpy(view.buf, job.offsets.data(), 8 * job.offsets.size())
+        PyBuffer_Release(&view)
+        return ids, offsets
+
+    def _encode_flat_serially(self, list texts, out):
+        batch = [self.encode_to_numpy(text) for text in texts]
+        offsets = np.zeros(len(batch) + 1, np.int64)
+        np.cumsum([ids.size for ids in batch], out=offsets[1:])
+        ids = arguments.room_for_ids(out, offsets[len(batch)])
+        np.concatenate([np.empty(0, np.uint32), *batch], out=ids)
+        return ids, offsets
+
+    cdef int _put_all_back(self, list workers) except -1:
+        cdef Worker worker
+        cdef int missing = -1
+        for worker in workers:
+            self.workers.append(worker)
+            missing = max(missing, worker.native.missing)
+        if missing >= 0:
+            raise arguments.missing_byte_error(missing)
+        return 0
+
+    def _encode_lists(self, list texts, threads):
+        """The ids of each text as a list."""
+        cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
+        cdef Py_buffer view
+        cdef Py_ssize_t i
+        cdef const uint32_t* data
+        cdef const int64_t* places
+        if self.family == REGEX or len(texts) == 1:
+            return [self.encode(text) for text in texts]
+        ids, offsets = self._encode_flat(texts, threads, None)
+        PyObject_GetBuffer(ids, &view, PyBUF_SIMPLE)
+        cdef int64_t[::1] ends = offsets
+        data = <const uint32_t*>view.buf
+        lists = [list_of_ids(table, data + ends[i], ends[i + 1] - ends[i]) for i in range(len(texts))]
+        PyBuffer_Release(&view)
+        return lists
+
+    def count_batch(self, texts, threads=None):
+        cdef BatchJob job
+        cdef list workers = []
+        batch = arguments.check_batch(texts, threads)
+        if self.family == REGEX:
+            return [self.count(text) for text in batch]
+        self._run_batch(&job, batch, threads, workers)
+        self._put_all_back(workers)
+        return [job.offsets[i + 1] - job.offsets[i] for i in range(len(batch))]
 
     def encode_piece(self, bytes piece):
         cdef Worker worker = self._take_worker()
@@ -291,6 +371,11 @@ cdef class Encoder:
         """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
         cdef Worker worker
         return [(worker.native.cache.bytes_held(), worker.native.cache.wipes) for worker in self.workers]
+
+
+def cores():
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 cdef int copy_into(array, Ids* out) except -1:

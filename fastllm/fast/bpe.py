@@ -3,10 +3,7 @@
 This file checks arguments and calls `_split`, `_bpe` and `_train`; the loops are there.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +21,6 @@ __all__ = ["BytePairEncoder", "decode", "encode", "merge", "split", "train"]
 
 Ids = list[int]
 Merge = tuple[bytes, bytes]
-Result = TypeVar("Result")
-
-# Below this many characters in a batch, starting threads costs more than they save.
-WORTH_THREADS = 1 << 17
 
 
 def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
@@ -136,30 +129,15 @@ class BytePairEncoder(_bpe.Encoder):
         )
 
     def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
-        return self._map(self.encode, texts, threads)
+        return self._encode_lists(arguments.check_batch(texts, threads), threads)
 
     def encode_batch_to_numpy(
-        self, texts: Iterable[str], threads: int | None = None
+        self,
+        texts: Iterable[str],
+        threads: int | None = None,
+        out: npt.NDArray[np.uint32] | None = None,
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        batch = self._map(self.encode_to_numpy, texts, threads)
-        offsets = np.zeros(len(batch) + 1, dtype=np.int64)
-        np.cumsum([ids.size for ids in batch], out=offsets[1:])
-        return np.concatenate([np.empty(0, np.uint32), *batch]), offsets
-
-    def _map(
-        self, encode: Callable[[str], Result], texts: Iterable[str], threads: int | None
-    ) -> list[Result]:
-        """The result of each text, in order; long batches are cut into runs that threads share."""
-        batch = arguments.check_batch(texts, threads)
-        workers = min(threads or os.cpu_count() or 1, len(batch))
-        if workers < 2 or sum(map(len, batch)) < WORTH_THREADS:
-            return list(map(encode, batch))
-        size = -(-len(batch) // (4 * workers))
-        runs = [batch[i : i + size] for i in range(0, len(batch), size)]
-        with ThreadPoolExecutor(workers) as pool:
-            return [
-                ids for run in pool.map(lambda run: list(map(encode, run)), runs) for ids in run
-            ]
+        return self._encode_flat(arguments.check_batch(texts, threads), threads, out)
 
 
 def _attach_docstrings() -> None:

@@ -410,12 +410,20 @@ class BytePairEncoder:
         return [self.encode(text) for text in arguments.check_batch(texts, threads)]
 
     def encode_batch_to_numpy(
-        self, texts: Iterable[str], threads: int | None = None
+        self,
+        texts: Iterable[str],
+        threads: int | None = None,
+        out: npt.NDArray[np.uint32] | None = None,
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        """All ids in one array; those of text i are ``ids[offsets[i]:offsets[i + 1]]``."""
+        """All ids in one array; those of text i are ``ids[offsets[i]:offsets[i + 1]]``.
+
+        With `out`, an array of uint32, the ids are written at its front, not into a new array.
+        """
         batch = self.encode_batch(texts, threads)
         offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)
-        return np.array([i for ids in batch for i in ids], dtype=np.uint32), offsets
+        ids = arguments.room_for_ids(out, int(offsets[-1]))
+        ids[:] = [i for ids_of_text in batch for i in ids_of_text]
+        return ids, offsets
 
     def encode_piece(self, piece: bytes) -> Ids:
         """The ids of the bytes of one piece, which is not split."""
@@ -427,6 +435,10 @@ class BytePairEncoder:
     def count(self, text: str) -> int:
         """How many ids `text` has."""
         return len(self.encode(text))
+
+    def count_batch(self, texts: Iterable[str], threads: int | None = None) -> list[int]:
+        """How many ids each text has."""
+        return [self.count(text) for text in arguments.check_batch(texts, threads)]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that `ids` stand for."""
