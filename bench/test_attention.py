@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tolerances import assert_agrees
 
+from fastllm import KVCache
 from fastllm.fast import attention as fast
 from fastllm.reference import attention as reference
 
@@ -113,6 +114,26 @@ def test_attention_option(benchmark, backend, option):
 def test_attention_of_one_query(benchmark, backend):
     arrays = [vectors(4, length, 64, seed=length) for length in (1, 1024, 1024)]
     compare(benchmark, backend, "scaled_dot_product_attention", *arrays)
+
+
+@pytest.mark.benchmark(group="32 steps of decoding, 4 heads, head_dim 64, float32")
+@pytest.mark.parametrize("how", ["KVCache", "whole sequence at every step"])
+def test_cache(benchmark, how):
+    arrays = [vectors(1, 4, 32, 64, seed=seed) for seed in range(3)]
+
+    def cached():
+        cache = KVCache(1, 4, 64)
+        steps = [cache.attend(*(x[:, :, i : i + 1] for x in arrays)) for i in range(32)]
+        return np.concatenate(steps, 2)
+
+    def whole():
+        attend = fast.scaled_dot_product_attention
+        steps = [attend(*(x[:, :, : i + 1] for x in arrays), is_causal=True) for i in range(32)]
+        return np.concatenate([step[:, :, -1:] for step in steps], 2)
+
+    expected = whole()
+    result = benchmark.pedantic(cached if how == "KVCache" else whole, rounds=11, warmup_rounds=1)
+    assert_agrees("scaled_dot_product_attention", "float32", result, expected)
 
 
 FIRST_CALL = """

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastllm import _backend, reference
 from fastllm._backend import backends
+from fastllm.kv_cache import KVCache
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
 from fastllm.tokenizers.published import get_encoding
@@ -40,6 +41,7 @@ __all__ = [
     "BPETokenizer",
     "BytePairEncoder",
     "CharTokenizer",
+    "KVCache",
     "WordTokenizer",
     "__version__",
     "backends",

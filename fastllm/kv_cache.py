@@ -1,0 +1,324 @@
+"""A cache of keys and values, for attending to one position after the other."""
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastllm import _backend
+
+Array = NDArray[Any]
+
+
+class KVCache:
+    """Keys and values of the positions so far, so that new positions attend to them.
+
+    Attention of the last positions of a sequence needs the keys and values of all earlier ones,
+    which do not change. The cache keeps them: each step gives what causal attention over the whole
+    sequence gives for the new positions, and computes those alone.
+
+    Parameters
+    ----------
+    batch : int
+        How many sequences there are; they may have different lengths.
+    heads : int
+        Heads of keys and values. Queries may have a multiple of them: grouped heads.
+    head_dim : int
+        Size of a key.
+    value_dim : int, optional
+        Size of a value, by default `head_dim`.
+    dtype : dtype, default float32
+        Of keys, values and queries; uint16 holds the bits of bfloat16.
+    capacity : int, default 256
+        Positions to allocate beforehand. The cache doubles when it is full.
+    window : int, optional
+        How many positions a query sees, its own included. The cache then keeps no more than twice
+        as many, whatever the length, and `capacity` is not used.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is not an integer, or less than 1.
+
+    Examples
+    --------
+    Equal keys weigh the same, so that each step gives the mean of the values so far:
+
+    >>> cache = KVCache(batch=1, heads=1, head_dim=1)
+    >>> for number in (2.0, 4.0, 9.0):
+    ...     value = np.full((1, 1, 1, 1), number, np.float32)
+    ...     print(cache.attend(np.ones_like(value), np.ones_like(value), value).item())
+    2.0
+    3.0
+    5.0
+    >>> cache.lengths.tolist()
+    [3]
+    """
+
+    _attention = _backend.attention
+
+    def __init__(
+        self,
+        batch: int,
+        heads: int,
+        head_dim: int,
+        value_dim: int | None = None,
+        *,
+        dtype: DTypeLike = np.float32,
+        capacity: int = 256,
+        window: int | None = None,
+    ) -> None:
+        self._batch = _positive("batch", batch)
+        self._heads = _positive("heads", heads)
+        self._head_dim = _positive("head_dim", head_dim)
+        self._value_dim = self._head_dim if value_dim is None else _positive("value_dim", value_dim)
+        self._window = None if window is None else _positive("window", window)
+        self._dtype = np.dtype(dtype)
+        slots = _positive("capacity", capacity) if self._window is None else 2 * self._window
+        self._keys, self._values = self._allocate(slots)
+        self._lengths = np.zeros(self._batch, np.int64)
+        # How many of the positions of each sequence are in the arrays: all, without a window.
+        self._kept = np.zeros(self._batch, np.int64)
+
+    @property
+    def lengths(self) -> Array:
+        """How many positions each sequence has had, shape (batch,)."""
+        return self._lengths.copy()
+
+    @property
+    def capacity(self) -> int:
+        """How many positions the memory that is allocated now can hold."""
+        return int(self._keys.shape[2])
+
+    @property
+    def nbytes(self) -> int:
+        """The size of that memory in bytes."""
+        return int(self._keys.nbytes + self._values.nbytes)
+
+    def reset(self) -> None:
+        """Forget all positions; the memory is kept."""
+        self._lengths[:] = 0
+        self._kept[:] = 0
+
+    def append(self, key: ArrayLike, value: ArrayLike, *, lengths: ArrayLike | None = None) -> None:
+        """Add new positions without attending.
+
+        Parameters
+        ----------
+        key : array_like, shape (batch, heads, new, head_dim)
+            Keys of the next positions of each sequence.
+        value : array_like, shape (batch, heads, new, value_dim)
+            Their values.
+        lengths : array_like of int, shape (batch,), optional
+            How many of the new positions each sequence really has, by default all; the rest is
+            padding at the end and not stored.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a dtype or shape is not that of the cache, or `lengths` is out of range.
+        """
+        keys, values, counts = self._checked(key, value, lengths)
+        for start in range(0, keys.shape[2], self._step()):
+            piece = slice(start, start + self._step())
+            self._store(keys[:, :, piece], values[:, :, piece], _part(counts, start, self._step()))
+
+    def attend(
+        self,
+        query: ArrayLike,
+        key: ArrayLike,
+        value: ArrayLike,
+        *,
+        lengths: ArrayLike | None = None,
+        scale: float | None = None,
+        softcap: float = 0.0,
+        alibi_slopes: ArrayLike | None = None,
+        sinks: ArrayLike | None = None,
+    ) -> Array:
+        """Add new positions, and attend with the query of each to all positions up to itself.
+
+        Parameters
+        ----------
+        query : array_like, shape (batch, query_heads, new, head_dim)
+            Queries of the new positions; query_heads is a multiple of the heads of the cache.
+        key, value, lengths
+            As for `append`.
+        scale, softcap, alibi_slopes, sinks
+            As for `scaled_dot_product_attention`.
+
+        Returns
+        -------
+        ndarray, shape (batch, query_heads, new, value_dim)
+            What causal attention over the whole sequences gives for the new positions, in the dtype
+            of the cache; 0 for padding.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a dtype or shape is not that of the cache, or an option is out of range.
+
+        Examples
+        --------
+        Two sequences at once, of which the second has one position only. A window of 1 sees but
+        the position itself:
+
+        >>> cache = KVCache(batch=2, heads=1, head_dim=1, window=1)
+        >>> new = np.arange(4, dtype=np.float32).reshape(2, 1, 2, 1)
+        >>> cache.attend(new, new, new, lengths=[2, 1]).ravel().tolist()
+        [0.0, 1.0, 2.0, 0.0]
+        """
+        keys, values, counts = self._checked(key, value, lengths)
+        queries = np.asarray(query)
+        self._check_query(queries, keys.shape[2])
+        out = np.zeros((*queries.shape[:-1], self._value_dim), self._dtype)
+        options = {
+            "scale": scale,
+            "softcap": softcap,
+            "alibi_slopes": alibi_slopes,
+            "sinks": sinks,
+        }
+        # What attention would refuse is refused before anything is stored.
+        self._attend_piece(
+            queries[:, :, :0], np.zeros(self._batch, np.int64), out[:, :, :0], options
+        )
+        for start in range(0, keys.shape[2], self._step()):
+            piece = slice(start, start + self._step())
+            new = _part(counts, start, self._step())
+            self._store(keys[:, :, piece], values[:, :, piece], new)
+            self._attend_piece(queries[:, :, piece], new, out[:, :, piece], options)
+        return out
+
+    def _attend_piece(
+        self, queries: Array, new: Array, out: Array, options: dict[str, Any]
+    ) -> None:
+        """Attend with the last positions that were stored."""
+        if not (new == queries.shape[2]).all():
+            # The corner that positions are counted from differs: one sequence after the other.
+            for i, count in enumerate(new.tolist()):
+                one = slice(i, i + 1)
+                self._attend_sequences(one, queries[one, :, :count], out[one, :, :count], options)
+            return
+        self._attend_sequences(slice(None), queries, out, options)
+
+    def _attend_sequences(
+        self, which: slice, queries: Array, out: Array, options: dict[str, Any]
+    ) -> None:
+        kept = self._kept[which]
+        seen = slice(0, int(kept.max(initial=0)))
+        out[...] = self._attention.scaled_dot_product_attention(
+            queries,
+            self._keys[which, :, seen],
+            self._values[which, :, seen],
+            is_causal=True,
+            enable_gqa=True,
+            causal_align="bottom-right",
+            window=None if self._window is None else (self._window - 1, 0),
+            kv_lens=kept,
+            **options,
+        )
+
+    def _step(self) -> int:
+        # With a window, as many at a time as fit behind the positions that they still see.
+        return 2**62 if self._window is None else self._window + 1
+
+    def _allocate(self, slots: int) -> tuple[Array, Array]:
+        shape = self._batch, self._heads, slots
+        return (
+            np.empty((*shape, self._head_dim), self._dtype),
+            np.empty((*shape, self._value_dim), self._dtype),
+        )
+
+    def _store(self, keys: Array, values: Array, new: Array) -> None:
+        """Write positions behind those that are kept, making room first."""
+        if int((self._kept + new).max()) > self.capacity:
+            self._make_room(new)
+        for i, (kept, count) in enumerate(zip(self._kept.tolist(), new.tolist(), strict=True)):
+            self._keys[i, :, kept : kept + count] = keys[i, :, :count]
+            self._values[i, :, kept : kept + count] = values[i, :, :count]
+        self._kept += new
+        self._lengths += new
+
+    def _make_room(self, new: Array) -> None:
+        old_keys, old_values = self._keys, self._values
+        if self._window is None:
+            needed = int((self._kept + new).max())
+            self._keys, self._values = self._allocate(max(needed, 2 * self.capacity))
+        for i, kept in enumerate(self._kept.tolist()):
+            # The next position sees one less than the window of those before it.
+            still = kept if self._window is None else min(kept, self._window - 1)
+            self._keys[i, :, :still] = old_keys[i, :, kept - still : kept]
+            self._values[i, :, :still] = old_values[i, :, kept - still : kept]
+            self._kept[i] = still
+
+    def _checked(
+        self, key: ArrayLike, value: ArrayLike, lengths: ArrayLike | None
+    ) -> tuple[Array, Array, Array]:
+        keys, values = np.asarray(key), np.asarray(value)
+        for name, array, dim in (
+            ("key", keys, self._head_dim),
+            ("value", values, self._value_dim),
+        ):
+            self._check_dtype(name, array)
+            if array.ndim != 4 or array.shape != (self._batch, self._heads, array.shape[2], dim):
+                raise ValueError(
+                    f"{name} must have shape (batch, heads, new, {name}_dim) = "
+                    f"({self._batch}, {self._heads}, new, {dim}), got {array.shape}"
+                )
+        new = keys.shape[2]
+        if values.shape[2] != new:
+            raise ValueError(
+                "key and value must have as many new positions, "
+                f"got key {keys.shape} and value {values.shape}"
+            )
+        if lengths is None:
+            return keys, values, np.full(self._batch, new, np.int64)
+        counts = np.asarray(lengths)
+        if counts.dtype.kind not in "iu":
+            raise TypeError(f"lengths must hold integers, got dtype {counts.dtype}")
+        if counts.shape != (self._batch,):
+            raise ValueError(
+                f"lengths must have shape (batch,) = ({self._batch},), got {counts.shape}"
+            )
+        if not 0 <= counts.min() <= counts.max() <= new:
+            raise ValueError(
+                f"lengths must be between 0 and the {new} new positions, "
+                f"got {counts.min()} to {counts.max()}"
+            )
+        return keys, values, counts.astype(np.int64)
+
+    def _check_query(self, query: Array, new: int) -> None:
+        self._check_dtype("query", query)
+        if (
+            query.ndim != 4
+            or query.shape[0] != self._batch
+            or query.shape[1] % self._heads
+            or query.shape[2:] != (new, self._head_dim)
+        ):
+            raise ValueError(
+                "query must have shape (batch, query_heads, new, head_dim) = "
+                f"({self._batch}, a multiple of {self._heads}, {new}, {self._head_dim}), "
+                f"got {query.shape}"
+            )
+
+    def _check_dtype(self, name: str, array: Array) -> None:
+        if array.dtype != self._dtype:
+            raise TypeError(
+                f"{name} must have the dtype of the cache, {self._dtype}, got {array.dtype}"
+            )
+
+
+def _part(counts: Array, start: int, step: int) -> Array:
+    """How many of the positions from `start` on, at most `step`, each sequence has."""
+    part: Array = np.clip(counts - start, 0, step)
+    return part
+
+
+def _positive(name: str, number: int) -> int:
+    try:
+        size = operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {number!r}") from None
+    if size < 1:
+        raise ValueError(f"{name} must be at least 1, got {number!r}")
+    return size
