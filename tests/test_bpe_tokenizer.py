@@ -478,3 +478,15 @@ def test_bpe_encodes_after_fork():
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
     assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+
+def test_bpe_batches_count_and_fill_an_array_with_special_tokens_too(bpe_tokenizer):
+    tok = bpe_tokenizer.train("abab", 258, special_tokens=["<s>"])
+    texts = ["ab<s>a", "", "<s>"]
+    room = np.zeros(9, np.uint32)
+    ids, offsets = tok.encode_batch_to_numpy(texts, out=room, allowed_special="all")
+    assert np.shares_memory(ids, room)
+    expected = [tok.encode(text, allowed_special="all") for text in texts]
+    assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == expected
+    assert tok.count_batch(texts, allowed_special="all") == [3, 0, 1]
+    assert tok.count_batch(["ab", ""]) == [1, 0]

@@ -94,8 +94,9 @@ class BPETokenizer(BPEVocabulary):
         """
         whole = self._whole_tokens(text, allowed_special, disallowed_special)
         if whole is None:
-            return list(self._encoder.encode(text))
-        ids: Ids = []
+            ids: Ids = self._encoder.encode(text)
+            return ids
+        ids = []
         for stretch, token in self._cut(text, whole):
             ids += self._encoder.encode(stretch)
             if token is not None:
@@ -165,6 +166,7 @@ class BPETokenizer(BPEVocabulary):
         texts: Iterable[str],
         *,
         threads: int | None = None,
+        out: npt.NDArray[np.uint32] | None = None,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
@@ -174,6 +176,8 @@ class BPETokenizer(BPEVocabulary):
         ----------
         texts, threads, allowed_special, disallowed_special
             As for `encode_batch`.
+        out : array of uint32, optional
+            Where the ids are written, at the front, instead of into a new array.
 
         Returns
         -------
@@ -191,9 +195,14 @@ class BPETokenizer(BPEVocabulary):
         cuts = self._cut_batch(texts, allowed_special, disallowed_special)
         if cuts is None:
             flat: tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
-            flat = self._encoder.encode_batch_to_numpy(texts, threads)
+            flat = self._encoder.encode_batch_to_numpy(texts, threads, out)
             return flat
-        return self._encode_cuts(cuts, threads)
+        ids, offsets = self._encode_cuts(cuts, threads)
+        if out is not None:
+            room = arguments.room_for_ids(out, ids.size)
+            room[:] = ids
+            ids = room
+        return ids, offsets
 
     def count(
         self,
@@ -210,6 +219,29 @@ class BPETokenizer(BPEVocabulary):
             self._encoder.count(stretch) + (token is not None)
             for stretch, token in self._cut(text, whole)
         )
+
+    def count_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        threads: int | None = None,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> list[int]:
+        """How many ids each text has; otherwise as `encode_batch`.
+
+        Examples
+        --------
+        >>> BPETokenizer.train("", 256).count_batch(["a", "", "bc"])
+        [1, 0, 2]
+        """
+        texts = arguments.check_batch(texts, threads)
+        cuts = self._cut_batch(texts, allowed_special, disallowed_special)
+        if cuts is None:
+            counts: list[int] = self._encoder.count_batch(texts, threads)
+            return counts
+        _, offsets = self._encode_cuts(cuts, threads)
+        return np.diff(offsets).tolist()
 
     def split(self, text: str) -> list[str]:
         """The pieces of `text`, which merges never cross; special tokens in it are ordinary text.
