@@ -1,6 +1,7 @@
 """Texts that trip tokenizers, each with the trap it holds, and a generator of more."""
 
 import random
+from collections.abc import Iterator
 
 TRAPS = {
     "empty": "",
@@ -85,3 +86,25 @@ def english() -> str:
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+# What means one thing or another by its neighbours, so that the end of a block must not part them.
+# fmt: off
+_NEIGHBOURLY = [
+    "'s", "it's on", "I'LL go", "we've", "''s's", "'\u017f", "x'\u017fy", "'lx", "IT'SHE", "a'sÉ",
+    "1234567", "1\u0663\u0664\u0665\u06662", "½½½½", " 12", "a1b22c",
+    " a", "  a", "   ", "  \n", " \n  b", "\n\n  \n x", "\r\n\r\n", "\t\ta", "\n  ", "!\n\n/\n/a",
+    "\u3000a", "\u3000\u3000a", " \u3000", "\u2028 b", "\xa0\xa0c", "\x85\u1680!", "\n\u3000\n",
+    "!", "!a", "?!b", " !?", "!\n\n b", "! \n", "'a", "€a", " €", "/\n//", "\x1c\x1d a",
+    "Ab", "aB", "ABc", "中Ab", "中AB ", "a中B", "A\u0301b", "!\u0301a", "\u0301\u0301 ", "ªB", "𝐀𝐚",
+]
+# fmt: on
+
+
+def edge_texts() -> Iterator[str]:
+    """Short stretches that matter, each across the ends of the first and of the second 64 bytes."""
+    for filler in ["x", " ", "1", "\n", "!", "A", "'", "/", "é", "中", "\u3000", "\u0301"]:
+        for snippet in _NEIGHBOURLY:
+            for place in [*range(58, 66), *range(123, 130)]:
+                fillers, rest = divmod(place, len(filler.encode()))
+                yield "." * rest + filler * fillers + snippet

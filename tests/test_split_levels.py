@@ -1,0 +1,146 @@
+"""Every instruction-set level of the scanners, and the scalar one, cut where the reference does.
+
+The list of levels is shorter on a processor without AVX-512 or AVX2, and under FASTLLM_SIMD.
+"""
+
+import itertools
+
+import pytest
+from texts import TRAPS, edge_texts, mixed_texts
+
+from fastllm.fast import _split
+from fastllm.reference import bpe as reference
+from fastllm.tokenizers.patterns import NAMED, class_ranges
+
+LEVELS = ("scalar", *_split.LEVELS[: _split.level_number() + 1])
+CLASSES = ("Lu", "Lt", "Ll", "Lm", "Lo", "M", "N", "White_Space", "P", "S")
+
+
+def check(pattern, texts):
+    """Each text, at each level, has the pieces of the reference."""
+    for text in texts:
+        pieces = reference.split(text, pattern)
+        # The pieces, joined, are the text as normalized.
+        encoded = "".join(pieces).encode()
+        for level in LEVELS:
+            assert _split.split_utf8(encoded, pattern, level) == pieces, (level, text)
+
+
+def class_edges():
+    """The characters at both ends of each range of each class, and those just outside."""
+    edges = set(range(128))
+    for name in CLASSES:
+        for first, last in class_ranges(name):
+            edges |= {first - 1, first, last, last + 1}
+    return [chr(c) for c in sorted(edges) if 0 <= c < 0x110000 and not 0xD800 <= c <= 0xDFFF]
+
+
+def test_levels_are_named_from_the_least_on():
+    assert _split.LEVELS == ("baseline", "avx2", "avx512")
+    assert _split.level_name() == _split.LEVELS[_split.level_number()]
+
+
+def test_levels_refuse_a_pattern_without_a_scanner():
+    with pytest.raises(ValueError, match="no scanner"):
+        _split.split_utf8(b"a", "no such pattern", "baseline")
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_traps(pattern):
+    check(pattern, TRAPS.values())
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_mixed_texts(pattern):
+    check(pattern, mixed_texts(4000, seed=11))
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_long_mixed_texts(pattern):
+    check(pattern, mixed_texts(500, seed=12, longest=400))
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_across_the_edges_of_blocks(pattern):
+    check(pattern, edge_texts())
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_at_every_length_around_a_block(pattern):
+    """Texts that end in, at and after the last byte of a block, each kind of character last."""
+    check(
+        pattern,
+        (
+            start * count + last
+            for start in ["x", " ", "\n", "!", "1", "\u3000"]
+            for count in [*range(20, 23), *range(41, 44), *range(60, 67), *range(124, 131)]
+            for last in [
+                "",
+                " ",
+                "\n",
+                "  \n ",
+                "'s",
+                "'",
+                "1",
+                "é",
+                "\u3000",
+                "\u2028",
+                "\u0301",
+                "🎉",
+            ]
+        ),
+    )
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "o200k", "deepseek-v3"])
+def test_levels_agree_on_every_scalar_value(pattern):
+    """All of Unicode before a letter; the other patterns ask for the same classes as these."""
+    scalars = (chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
+    check(pattern, ["".join(f"{c}a" for c in scalars)])
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_lone_characters(pattern):
+    check(pattern, class_edges())
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_characters_in_context(pattern):
+    """Behind and before letters of each case, blanks, newlines, quotes, digits, punctuation."""
+    around = ["a", "A", " ", "\n", "'", "1", "!", "'s", "\u3000", "\u0301", ""]
+    for before, after in itertools.product(around, ["a", "B", " ", "\n", "'s", "1"]):
+        check(pattern, [";".join(f"{before}{c}{after}" for c in class_edges()[::4])])
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_characters_across_the_edge_of_a_block(pattern):
+    check(
+        pattern,
+        (
+            "".join(f"{'x' * (63 - len(after))}"[:at] + c + after for at in (61, 62, 63))
+            for c in class_edges()
+            for after in ("a", " b")
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "'s",
+        "1",
+        "٣",
+        " ",
+        " \n",
+        "\u3000",
+        "\u2028\n",
+        "!\u0301",
+        "\u0301",
+        "A中",
+        "/\n",
+        "x\u0301'll",
+    ],
+)
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_runs_of_many_blocks(pattern, unit):
+    check(pattern, [lead + unit * 700 + end for lead in ["", "x", "!"] for end in ["", "a"]])
