@@ -241,7 +241,7 @@ class BPETokenizer(BPEVocabulary):
             counts: list[int] = self._encoder.count_batch(texts, threads)
             return counts
         _, offsets = self._encode_cuts(cuts, threads)
-        return np.diff(offsets).tolist()
+        return [int(count) for count in np.diff(offsets)]
 
     def split(self, text: str) -> list[str]:
         """The pieces of `text`, which merges never cross; special tokens in it are ordinary text.
