@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +45,7 @@ class Commands(TyperGroup):
     """The group of commands: whatever goes wrong in one becomes a line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _unwinding():
             warnings.simplefilter("default")
             warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
             try:
@@ -62,6 +63,23 @@ class Commands(TyperGroup):
                 _say(_in_one_line(error))
                 _close_stdout()
                 raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does, past the code that removes temporary files."""
+
+    def unwind(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(line: str) -> None:
@@ -132,11 +150,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _unwind(*_: object) -> None:
-    """End as `sys.exit` does, through the `finally` that removes temporary files."""
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 @app.callback()
 def root(
     version: Annotated[
@@ -147,8 +160,6 @@ def root(
         # A terminal that cannot show a character shows its code; it does not stop the work.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with suppress(ValueError):  # not the main thread: someone else's process and signals
-        signal.signal(signal.SIGTERM, _unwind)
 
 
 def _console(stderr: bool = False) -> Console:

@@ -37,11 +37,13 @@ def show_attention(
     if not tokens:
         console.print(Text("The sentence has no tokens."))
         return
-    table = weights_table(tokens, steps.weights)
-    if console.measure(table).minimum <= console.width:
-        console.print(table)
-    else:
-        _show_strongest(console, tokens, steps.weights)
+    # Every column takes four characters or more; only what may fit is worth measuring.
+    if 4 * len(tokens) <= console.width:
+        table = weights_table(tokens, steps.weights)
+        if console.measure(table).minimum <= console.width:
+            console.print(table)
+            return
+    _show_strongest(console, tokens, steps.weights)
 
 
 def _tokens(sentence: str, tokenizer: fastllm.BPETokenizer | None) -> list[str]:
