@@ -100,20 +100,40 @@ struct KeyMasks {
 };
 static constexpr KeyMasks key_masks{};
 
-static inline Key make_key(const uint8_t *p, size_t size) {
+// The key of the piece at `p`, of which 16 bytes are readable; `row` is 16 times its length, 16 at most.
+static inline Key make_key(const uint8_t *p, uint32_t row) {
     Key key;
-    const size_t n = size < 16 ? size : 16;
 #if defined(__SSE2__)
     const __m128i bytes = _mm_loadu_si128((const __m128i *)p);
-    const __m128i kept = _mm_and_si128(bytes, _mm_load_si128((const __m128i *)key_masks.keep[n]));
+    const __m128i kept = _mm_and_si128(bytes, _mm_load_si128((const __m128i *)(key_masks.keep[0] + row)));
     _mm_store_si128((__m128i *)&key,
-                    _mm_or_si128(kept, _mm_load_si128((const __m128i *)key_masks.length[n])));
+                    _mm_or_si128(kept, _mm_load_si128((const __m128i *)(key_masks.length[0] + row))));
 #else
     uint8_t bytes[16];
-    for (int i = 0; i < 16; i++) bytes[i] = (p[i] & key_masks.keep[n][i]) | key_masks.length[n][i];
+    for (int i = 0; i < 16; i++) bytes[i] = (p[i] & key_masks.keep[0][row + i]) | key_masks.length[0][row + i];
     std::memcpy(&key, bytes, 16);
 #endif
     return key;
+}
+
+// One bit for each length of a batch that is more than SHORT.
+static inline uint64_t long_ones(const uint32_t *lengths) {
+    uint64_t mask = 0;
+#if FASTLLM_LEVEL == 2
+    for (int i = 0; i < 64; i += 16) {
+        const __m512i v = _mm512_loadu_si512(lengths + i);
+        mask |= uint64_t(_mm512_cmpgt_epu32_mask(v, _mm512_set1_epi32(int(SHORT)))) << i;
+    }
+#elif FASTLLM_LEVEL == 1
+    for (int i = 0; i < 64; i += 8) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(lengths + i));
+        const __m256i more = _mm256_cmpgt_epi32(v, _mm256_set1_epi32(int(SHORT)));
+        mask |= uint64_t(uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(more)))) << i;
+    }
+#else
+    for (int i = 0; i < 64; i++) mask |= uint64_t(lengths[i] > SHORT) << i;
+#endif
+    return mask;
 }
 
 static inline size_t hash_key(Key key) {
@@ -130,19 +150,17 @@ static inline void prepare(const Job &job, Batch &batch, const uint32_t *places,
     const size_t size = job.text.size();
     batch.places = places;
     batch.count = count;
-    uint32_t lengths[BATCH];
-    uint32_t longest = 0;
-    for (size_t i = 0; i < count; i++) {
-        lengths[i] = places[i + 1] - places[i];
-        longest = lengths[i] > longest ? lengths[i] : longest;
-    }
+    alignas(64) uint32_t lengths[BATCH], rows[BATCH];
+    for (size_t i = 0; i < count; i++) lengths[i] = places[i + 1] - places[i];
+    for (size_t i = count; i < BATCH; i++) lengths[i] = 0;
+    for (size_t i = 0; i < BATCH; i++) rows[i] = (lengths[i] < 16 ? lengths[i] : 16) * 16;
     if (size >= 16 && places[count - 1] <= size - 16) {
-        for (size_t i = 0; i < count; i++) batch.keys[i] = make_key(text + places[i], lengths[i]);
+        for (size_t i = 0; i < count; i++) batch.keys[i] = make_key(text + places[i], rows[i]);
     } else {
         for (size_t i = 0; i < count; i++) {  // near the end: read no byte behind it
             uint8_t bytes[16] = {};
             std::memcpy(bytes, text + places[i], lengths[i] < 16 ? lengths[i] : 16);
-            batch.keys[i] = make_key(bytes, lengths[i]);
+            batch.keys[i] = make_key(bytes, rows[i]);
         }
     }
     const Line *lines = job.cache.lines.data();
@@ -151,9 +169,9 @@ static inline void prepare(const Job &job, Batch &batch, const uint32_t *places,
         batch.lines[i] = lines + (hash_key(batch.keys[i]) & mask);
         __builtin_prefetch(batch.lines[i]);
     }
-    if (longest <= SHORT) return;
-    for (size_t i = 0; i < count; i++) {
-        if (lengths[i] <= SHORT || lengths[i] > LONGEST_CACHED) continue;
+    for (uint64_t more = long_ones(lengths); more; more &= more - 1) {
+        const int i = __builtin_ctzll(more);
+        if (lengths[i] > LONGEST_CACHED) continue;
         const uint64_t h = hash_bytes(job.text.data() + places[i], lengths[i]);
         batch.long_hashes[i] = h;
         __builtin_prefetch(&job.cache.long_words[h & (job.cache.long_words.size() - 1)]);
@@ -170,7 +188,8 @@ static inline uint32_t *look_up(Job &job, const Batch &batch, uint32_t *out) {
         const __m256i equal = _mm256_cmpeq_epi64(key, _mm256_load_si256((const __m256i *)line.keys));
         const int halves = _mm256_movemask_pd(_mm256_castsi256_pd(equal));
         const int hit = halves & halves >> 1 & 5;
-        const Value &value = line.values[hit >> 2];
+        // The second value is 16 bytes behind the first, and `hit` is 4 for the second key.
+        const Value &value = *(const Value *)((const char *)line.values + (hit & 4) * 4);
 #else
         const Key key = batch.keys[i];
         const int first = (key.low == line.keys[0].low) & (key.high == line.keys[0].high);
