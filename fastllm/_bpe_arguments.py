@@ -125,8 +125,14 @@ def warn_early_end(learned: int, wanted: int, least: int) -> None:
         )
 
 
-def check_vocabulary(vocabulary: object) -> dict[bytes, int]:
+class CheckedVocabulary(dict[bytes, int]):
+    """A vocabulary that has been checked, so that checking it again costs nothing."""
+
+
+def check_vocabulary(vocabulary: object) -> CheckedVocabulary:
     """A dict from token bytes to id, ids distinct and from 0 to 2**31 - 1."""
+    if isinstance(vocabulary, CheckedVocabulary):
+        return vocabulary
     if not isinstance(vocabulary, Mapping):
         raise TypeError(
             f"vocabulary must be a mapping from bytes to id, not {type(vocabulary).__name__}"
@@ -139,13 +145,14 @@ def check_vocabulary(vocabulary: object) -> dict[bytes, int]:
         # Asking first whether it is a plain int makes this twenty times faster.
         if type(number) is not int or not 0 <= number <= MAX_ID:
             check_id(number, f"the id of {token!r}")
-    taken: dict[int, bytes] = {}
-    for token, number in vocabulary.items():
-        if taken.setdefault(number, token) is not token:
-            raise ValueError(
-                f"vocabulary gives id {number} to both {taken[number]!r} and {token!r}"
-            )
-    return dict(vocabulary)
+    if len(set(vocabulary.values())) < len(vocabulary):
+        taken: dict[int, bytes] = {}
+        for token, number in vocabulary.items():
+            if taken.setdefault(number, token) is not token:
+                raise ValueError(
+                    f"vocabulary gives id {number} to both {taken[number]!r} and {token!r}"
+                )
+    return CheckedVocabulary(vocabulary)
 
 
 def check_id(number: object, name: str) -> int:

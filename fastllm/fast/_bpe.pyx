@@ -18,6 +18,7 @@ letter or digit, every pattern starts a piece. A stretch without such a place is
 """
 
 import os
+from operator import itemgetter
 
 import numpy as np
 
@@ -114,33 +115,35 @@ cdef class Encoder:
     cdef Family family
     cdef bint whole, drop
     cdef object pattern
-    cdef dict bytes_of_id
+    cdef tuple given  # vocabulary and special tokens
+    cdef dict bytes_of_id  # made by the first decoding
     cdef list workers
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
     cdef size_t cache_bytes
 
-    def __init__(self, dict vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
+    def __init__(self, vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
         cdef bytes token
+        cdef int64_t number, highest = -1
         self.pattern = pattern
         self.family = family_of(pattern.name)
         self.whole = merges is None or ignore_merges
         self.drop = drop
         self.cache_bytes = CACHE_BYTES
-        self.bytes_of_id = {number: token for token, number in vocabulary.items()}
+        self.given = (vocabulary, special_tokens)
+        self.bytes_of_id = None
         self.workers = []
-        cdef list numbers = sorted(self.bytes_of_id)
-        for number in numbers:
-            token = self.bytes_of_id[number]
+        items = vocabulary.items()
+        if not are_in_order(vocabulary):
+            items = sorted(items, key=itemgetter(1))
+        for token, number in items:
             self.vocabulary.add_token(string_view(<const char*>token, len(token)), number)
+            highest = number
         self.vocabulary.index_tokens()
         if merges is None:
             self.vocabulary.pairs_of_ranks()
         else:
             self._set_merges(merges)
-        for name, number in special_tokens.items():
-            self.bytes_of_id[number] = name.encode()
-        highest = max(numbers, default=0)
-        self.ints = list(range(highest + 1)) if highest < 4 * len(numbers) + 1024 else []
+        self.ints = list(range(highest + 1)) if highest < 4 * len(vocabulary) + 1024 else []
 
     def _set_merges(self, list merges):
         cdef vector[Pair] pairs
@@ -352,6 +355,8 @@ cdef class Encoder:
         return PyBytes_FromStringAndSize(view.data(), view.size())
 
     def decode_bytes(self, ids):
+        if self.bytes_of_id is None:
+            self._invert()
         cdef dict bytes_of_id = self.bytes_of_id
         if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
             ids = ids.tolist()
@@ -362,6 +367,14 @@ cdef class Encoder:
         except KeyError as error:
             raise arguments.unknown_id_error(error.args[0]) from None
 
+    cdef int _invert(self) except -1:
+        vocabulary, special_tokens = self.given
+        bytes_of_id = {number: token for token, number in vocabulary.items()}
+        for name, number in special_tokens.items():
+            bytes_of_id[number] = name.encode()
+        self.bytes_of_id = bytes_of_id
+        return 0
+
     def _set_cache_bytes(self, size_t cache_bytes):
         """Limit each worker's cache; for tests."""
         self.cache_bytes = cache_bytes
@@ -371,6 +384,16 @@ cdef class Encoder:
         """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
         cdef Worker worker
         return [(worker.native.cache.bytes_held(), worker.native.cache.wipes) for worker in self.workers]
+
+
+cdef bint are_in_order(vocabulary):
+    """Whether the ids rise, as they do in nearly every file."""
+    cdef int64_t number, last = -1
+    for number in vocabulary.values():
+        if number <= last:
+            return False
+        last = number
+    return True
 
 
 def cores():

@@ -23,6 +23,7 @@
 namespace fastllm {
 
 constexpr uint32_t NONE = 0xFFFFFFFF;
+constexpr uint64_t FREE = ~uint64_t(0);
 
 // Up to seven bytes as a number that no other bytes of the same length give; without a call of memcpy.
 inline uint64_t few_bytes(const char *data, size_t size) {
@@ -62,7 +63,7 @@ struct Vocabulary {
     Table<char> data;
     std::vector<uint32_t> offsets{0};  // token t is data[offsets[t]:offsets[t + 1]]
     std::vector<uint32_t> ids;
-    Table<uint32_t> token_slots;
+    Table<uint64_t> token_slots;  // upper half of the hash | token, or FREE
     Table<Pair> pair_slots;
     Table<uint64_t> pair_bits;
     size_t token_mask = 0, pair_mask = 0, bit_mask = 0;
@@ -78,22 +79,28 @@ struct Vocabulary {
         ids.push_back(id);
     }
 
-    // The token that `bytes` are, or NONE.
-    uint32_t find_token(std::string_view bytes) const {
-        size_t slot = hash_bytes(bytes.data(), bytes.size()) & token_mask;
-        for (;; slot = (slot + 1) & token_mask) {
-            const uint32_t t = token_slots[slot];
-            if (t == NONE || token(t) == bytes) return t;
+    static uint64_t slot_of(uint64_t h, uint32_t t) { return (h >> 32 << 32) | t; }
+
+    // The token that `bytes`, whose hash is `h`, are, or NONE.
+    uint32_t find_token(std::string_view bytes, uint64_t h) const {
+        for (size_t slot = h & token_mask;; slot = (slot + 1) & token_mask) {
+            const uint64_t held = token_slots[slot];
+            if (held == FREE) return NONE;
+            if (held >> 32 == h >> 32 && token(uint32_t(held)) == bytes) return uint32_t(held);
         }
+    }
+    uint32_t find_token(std::string_view bytes) const {
+        return find_token(bytes, hash_bytes(bytes.data(), bytes.size()));
     }
 
     void index_tokens() {
-        token_slots.assign(table_size(ids.size()), NONE);
+        token_slots.assign(table_size(ids.size()), FREE);
         token_mask = token_slots.size() - 1;
         for (uint32_t t = 0; t < ids.size(); t++) {
-            size_t slot = hash_bytes(token(t).data(), token(t).size()) & token_mask;
-            while (token_slots[slot] != NONE) slot = (slot + 1) & token_mask;
-            token_slots[slot] = t;
+            const uint64_t h = hash_bytes(token(t).data(), token(t).size());
+            size_t slot = h & token_mask;
+            while (token_slots[slot] != FREE) slot = (slot + 1) & token_mask;
+            token_slots[slot] = slot_of(h, t);
         }
         for (int byte = 0; byte < 256; byte++) {
             const char character = char(byte);
@@ -134,22 +141,47 @@ struct Vocabulary {
         pair_bits.assign(pair_slots.size() / 16 + 64, 0);  // some eight bits a pair
         bit_mask = 63;
         while (64 * pair_bits.size() > 2 * bit_mask + 1) bit_mask = 2 * bit_mask + 1;
-        for (const Pair &p : pairs) {
+        for (size_t i = 0; i < pairs.size(); i++) {
+            const Pair &p = pairs[i];
+            if (i + 16 < pairs.size()) {
+                __builtin_prefetch(&pair_slots[pair_hash(pairs[i + 16].left, pairs[i + 16].right) & pair_mask]);
+            }
             const uint64_t h = pair_hash(p.left, p.right), bit = h >> 20 & bit_mask;
             pair_slots[pair_slot(p.left, p.right, h)] = p;
             pair_bits[bit >> 6] |= uint64_t(1) << (bit & 63);
         }
     }
 
+    // Every split of every token whose halves are tokens. Both halves are looked for some thousand splits at a time,
+    // so that the slots of all are on their way before the first is read.
     void pairs_of_ranks() {
+        struct Half {
+            uint64_t hash;
+            std::string_view bytes;
+            uint32_t token, left;
+        };
         std::vector<Pair> pairs;
-        for (uint32_t t = 0; t < ids.size(); t++) {
-            const std::string_view bytes = token(t);
-            for (size_t cut = 1; cut < bytes.size(); cut++) {
-                const uint32_t left = find_token(bytes.substr(0, cut));
-                if (left == NONE) continue;
-                const uint32_t right = find_token(bytes.substr(cut));
-                if (right != NONE) pairs.push_back({left, right, t, t});
+        std::vector<Half> lefts, rights;
+        pairs.reserve(3 * ids.size());
+        auto look_for = [&](std::vector<Half> &halves, std::string_view bytes, uint32_t t, uint32_t left) {
+            const uint64_t h = hash_bytes(bytes.data(), bytes.size());
+            __builtin_prefetch(&token_slots[h & token_mask]);
+            halves.push_back({h, bytes, t, left});
+        };
+        for (uint32_t t = 0; t < ids.size();) {
+            lefts.clear();
+            rights.clear();
+            for (; t < ids.size() && lefts.size() < 1024; t++) {
+                const std::string_view bytes = token(t);
+                for (size_t cut = 1; cut < bytes.size(); cut++) look_for(lefts, bytes.substr(0, cut), t, NONE);
+            }
+            for (const Half &half : lefts) {
+                const uint32_t left = find_token(half.bytes, half.hash);
+                if (left != NONE) look_for(rights, token(half.token).substr(half.bytes.size()), half.token, left);
+            }
+            for (const Half &half : rights) {
+                const uint32_t right = find_token(half.bytes, half.hash);
+                if (right != NONE) pairs.push_back({half.left, right, half.token, half.token});
             }
         }
         set_pairs(pairs);

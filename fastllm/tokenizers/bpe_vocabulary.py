@@ -61,7 +61,8 @@ class BPEVocabulary(Tokenizer):
         """No two tokens with one id, unless they are the same text."""
         for text in self._special_tokens.keys() & self._added_tokens.keys():
             raise ValueError(f"{text!r} is both a special token and an added token")
-        taken = {number: token for token, number in self._ranks.items()}
+        wanted = set(self._id_of.values())
+        taken = {number: token for token, number in self._ranks.items() if number in wanted}
         for text, number in self._id_of.items():
             token = text.encode()
             if taken.setdefault(number, token) != token:
