@@ -30,6 +30,8 @@ if importlib.util.find_spec("torch") is None:
     collect_ignore += ["test_integration_torch.py", "test_integration_transformers_attention.py"]
 elif importlib.util.find_spec("transformers") is None:
     collect_ignore += ["test_integration_transformers_attention.py"]
+if importlib.util.find_spec("transformers") is None:
+    collect_ignore += ["test_transformers_integration.py"]
 
 
 @pytest.fixture(params=BACKENDS)

@@ -401,7 +401,7 @@ def test_line_ends_and_quotation_marks_of_a_pattern_may_be_spelled_otherwise():
         step.replace(r"\r", "\r").replace(r"\n", "\n").replace(r"\"", '"') for step in steps
     )
     assert spelled != steps
-    assert open_vocabularies._named(SplitPattern(spelled)) == NAMED["deepseek-v3"]
+    assert open_vocabularies.recognized(SplitPattern(spelled)) == NAMED["deepseek-v3"]
 
 
 def synthetic_ranks(count):

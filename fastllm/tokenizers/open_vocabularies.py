@@ -156,15 +156,15 @@ def _read(name: str, path: StrPath) -> Vocabulary:
             return read_tekken(file.read())
     found = formats.read(path, ignore_post_processor=True)
     if isinstance(found.pattern, SplitPattern):
-        found.pattern = _named(found.pattern)
+        found.pattern = recognized(found.pattern)
     return found
 
 
-def _named(pattern: SplitPattern) -> SplitPattern:
+def recognized(pattern: SplitPattern) -> SplitPattern:
     r"""The named pattern that `pattern` is but for spelling, or else itself.
 
     >>> step = NAMED["llama3"].steps[0].replace(r"\r", "\r")
-    >>> _named(SplitPattern((step,))).name
+    >>> recognized(SplitPattern((step,))).name
     'llama3'
     """
     for named in NAMED.values():
