@@ -22,6 +22,7 @@ places than they share, and a function per family reads like its expression.
 import os
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
@@ -489,29 +490,47 @@ def level_name():
     return LEVELS[level]
 
 
+def split_text(str text, name, level_name=None):
+    """The pieces of `text`, without surrogates, by the named pattern `name`.
+
+    `level_name` names one of LEVELS, or "scalar" for the scalar scanner.
+    """
+    cdef Py_ssize_t size
+    cdef const char* data
+    if not text.isascii():
+        return split_utf8(text.encode(), name, level_name)
+    data = PyUnicode_AsUTF8AndSize(text, &size)
+    return pieces_of(text, string_view(data, size), name, level_name)
+
+
 def split_utf8(bytes text, name, level_name=None):
-    """The pieces of UTF-8 `text` by the named pattern `name`; by the scalar scanner at the level "scalar"."""
+    """The same for UTF-8."""
+    pieces = pieces_of(text, string_view(<const char*>text, len(text)), name, level_name)
+    return [piece.decode() for piece in pieces]
+
+
+cdef list pieces_of(text, string_view view, name, level_name):
+    """Slices of `text`, whose bytes are `view`, from each start of a piece to the next."""
     cdef Family family = family_of(name)
     if family == REGEX:
         raise ValueError(f"{name!r} has no scanner")
-    cdef string_view view = string_view(<const char*>text, len(text))
     cdef vector[uint64_t] starts
     cdef vector[size_t] doubtful
-    cdef Py_ssize_t start = 0, end
+    cdef Py_ssize_t start = 0, end, size = view.size()
     cdef Scan scan = Scan(family, 0)
-    pieces = []
+    cdef list pieces = []
     if level_name == "scalar":
-        while start < len(text):
+        while start < size:
             end = next_end(&scan, view, start)
-            pieces.append(text[start:end].decode())
+            pieces.append(text[start:end])
             start = end
         return pieces
-    starts.resize((len(text) + 63) // 64)
+    starts.resize((size + 63) // 64)
     find_pieces_at_level(
         family, level if level_name is None else LEVELS.index(level_name), view, starts.data(), doubtful, next_end
     )
-    for end in range(1, len(text) + 1):
-        if end == len(text) or starts[end >> 6] >> (end & 63) & 1:
-            pieces.append(text[start:end].decode())
+    for end in range(1, size + 1):
+        if end == size or starts[end >> 6] >> (end & 63) & 1:
+            pieces.append(text[start:end])
             start = end
     return pieces

@@ -28,7 +28,7 @@ def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
     text = rules.normalize(arguments.check_text(text))
     if rules.name is None:
         return _bpe.split_by_expressions(text, rules.expressions)
-    return _split.split_utf8(text.encode(), rules.name)
+    return _split.split_text(text, rules.name)
 
 
 def merge(ids: Sequence[int], pair: tuple[int, int], new_id: int) -> Ids:
