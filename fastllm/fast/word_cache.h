@@ -35,6 +35,7 @@ struct alignas(16) Key {
 };
 
 constexpr size_t SHORT = 15;                // bytes of a piece that a key holds
+constexpr size_t LONG_IN_CHUNK = 257;       // at most so many pieces of more bytes start in 4 KB
 constexpr uint64_t LENGTH = uint64_t(1) << 56;  // one, in the last byte of a key
 constexpr uint64_t MANY = uint64_t(0x80) << 56;  // more ids than a value holds
 
@@ -128,18 +129,24 @@ struct WordCache {
         }
     }
 
-    // Make room for `words` new pieces; line numbers are void afterwards.
+    // Make room for the `words` pieces of a chunk, should all be new; line numbers are void afterwards.
     void reserve(size_t words) {
-        if (bytes_held() + 32 * words > cap) {
+        const bool doubles = 2 * (long_used + LONG_IN_CHUNK) > long_words.size();
+        const size_t more = doubles ? long_words.size() * sizeof(LongWord) : 0;
+        if (bytes_held() + more + 32 * words > cap) {
             wipe();
         } else if (used + words > line_mask + 1) {
-            if (bytes_held() + (line_mask + 1) * sizeof(Line) <= cap) {
+            if (bytes_held() + more + (line_mask + 1) * sizeof(Line) <= cap) {
                 grow();
-            } else if (used + words > (line_mask + 1) * 7 / 4) {
+            } else if (used + words > most_used()) {
                 wipe();
             }
         }
+        while (used + words > most_used()) grow();  // the first lines may be fewer than a chunk asks for
     }
+
+    // Seven places of eight: a look-up ends at a free one.
+    size_t most_used() const { return (line_mask + 1) * 7 / 4; }
 
     void grow() {
         const size_t count = line_mask + 1;
