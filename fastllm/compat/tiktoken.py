@@ -238,7 +238,10 @@ class Encoding:
         else:
             disallowed = disallowed_special
         if disallowed:
-            found = finder(frozenset(disallowed))
+            tokens = frozenset(disallowed)
+            if "" in tokens:  # every text holds it
+                raise ValueError(_disallowed_message(""))
+            found = finder(tokens)
             match = found.search(text) if found else None
             if match:
                 raise ValueError(_disallowed_message(match[0]))
@@ -246,7 +249,9 @@ class Encoding:
             raise TypeError(
                 f'allowed_special must be "all" or a set of str, not {type(allowed).__name__}'
             )
-        return self._special_set & allowed if allowed else NOTHING
+        if allowed is self._special_set or not allowed:
+            return self._special_set if allowed else NOTHING
+        return self._special_set & allowed
 
     def _encode(self, text: str, allowed: frozenset[str]) -> Ids:
         if self._matches is None:
