@@ -43,16 +43,29 @@ is visited, plus one exponential. Scratch per thread: (head_dim + value_dim + bl
 
 What was tried
 --------------
-On 2 cores of a Xeon with AVX-512 (Sapphire Rapids), Numba 0.68, float32, one thread, medians of at
-least 7 calls:
+On 2 virtual cores of a Xeon with AVX-512 (Sapphire Rapids), Numba 0.68, float32, one thread. Other
+work ran on the machine, and the cores seem to be threads of one: the best of many calls is given,
+for variants that took turns in one process.
 
-- 12 heads, 1024 x 64: 27.9 ms, 115 GFLOP/s; causal 15.5 ms, 104 GFLOP/s of useful work.
-- 12 heads, 128 x 64: 0.80 ms at first; 0.56 ms after looking for NaN in vectors and scaling in the
-  dtype of the arrays. Queries, results and masks are transposed in registers since then.
+- Scores and values, 1024 x 64: 142 GFLOP/s, of 200 to 220 that nothing but multiplications reach.
+  Rows at once 8, 12, 14: 142, 134, 136; at head_dim 128: 144, 144, 135. Block of 16, 32, 64, 128,
+  256 keys: 134, 138, 142, 141, 141; at head_dim 128: 135, 140, 146, 144, 145.
+- The same written out in Python with a vector type: as fast, and its first call took 1.5 seconds
+  longer, most of it type inference. Literal arguments cost as much: each is a type of its own, and
+  every function called with one is compiled again.
+- 12 heads, 128 x 64: 0.80 ms at first; 0.56 after looking for NaN in vectors and scaling in the
+  dtype of the arrays; 0.48 after transposing in registers; 0.45 (causal 0.33) after keeping what
+  depends on shapes and strides only. The same took a call of 4 x 64 from 60 to 32 microseconds.
+- Scratch that starts in the middle of a cache line: every other load straddled two lines.
+- Decoding with 32 heads, 8192 x 128: 13.5 GB/s, what the memory gives (13.4 to 14.5 for a plain sum).
+  Half rows of values at a time: 7 GB/s. Widening bfloat16 into scratch first: 6.4 GB/s against the
+  8.0 of four query heads that share it; now widened in registers.
 - Numba's parallel loops, instead of threads that share a counter: not used, because two of Numba's
   three threading layers end the process under concurrent calls or after a fork.
 - e**x by `math.exp`: Numba calls the C library once per element. The polynomial costs 12 vector
   instructions for all lanes.
+- 16 bits are multiplied as float32. Matrix instructions (AMX), which PyTorch uses for bfloat16 on
+  this processor, are not used: PyTorch is twice as fast at 1024 x 64 there.
 """
 
 # Numba's decorators and code builders carry no types.
@@ -1045,6 +1058,13 @@ def _copy_row(
 
 
 @_part_of_a_kernel
+def _gather_row(source: Array, at: int, column: int, count: int, target: Array, to: int) -> None:
+    """Copy `count` numbers, `column` apart, next to each other."""
+    for i in range(count):
+        target[to + i] = source[at + i * column]
+
+
+@_part_of_a_kernel
 def _put_row(source: Array, at: int, count: int, target: Array, to: int, narrow: int) -> None:
     """Round `count` adjacent numbers to what `target` holds."""
     width = lanes(source)
@@ -1450,14 +1470,15 @@ def attend_few(
     mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
     rounded = (head_dim + width - 1) // width * width
     value_rounded = (value_dim + width - 1) // width * width
-    copy_keys = narrow != WIDE or key_column != 1 or rounded != head_dim
-    copy_values = narrow != WIDE or value_column != 1 or value_rounded != value_dim
+    copy_keys = key_column != 1 or rounded != head_dim
+    copy_values = value_column != 1 or value_rounded != value_dim
     queries = _scratch(parts, most_rows * rounded)
     scores = _scratch(parts, most_rows * block)
     context = _scratch(parts, most_rows * value_rounded)
     marks = _scratch(parts, block if masked != NO_MASK else 0)
-    key_rows = _scratch(parts, block * rounded if copy_keys else 0)
-    value_rows = _scratch(parts, block * value_rounded if copy_values else 0)
+    # As they are stored: they are widened where they are used.
+    key_rows = _scratch(key, block * rounded if copy_keys else 0)
+    value_rows = _scratch(value, block * value_rounded if copy_values else 0)
     keys = in_place(key, key_rows)
     values = in_place(value, value_rows)
     if copy_keys:
@@ -1510,7 +1531,7 @@ def attend_few(
             if copy_keys:
                 for j in range(count):
                     at = key_at + j * key_row
-                    _copy_row(key, at, key_column, head_dim, key_rows, j * rounded, narrow)
+                    _gather_row(key, at, key_column, head_dim, key_rows, j * rounded)
                 key_at, key_step = 0, rounded
             if n_rows == 1:
                 for j in range(0, count, 4):
@@ -1522,8 +1543,14 @@ def attend_few(
                     s0, s1, s2, s3 = zero, zero, zero, zero
                     for d in range(0, rounded, width):
                         q = load(queries, d)
-                        s0, s1 = fused(load(keys, k0 + d), q, s0), fused(load(keys, k1 + d), q, s1)
-                        s2, s3 = fused(load(keys, k2 + d), q, s2), fused(load(keys, k3 + d), q, s3)
+                        s0, s1 = (
+                            fused(widened(keys, k0 + d, narrow, parts), q, s0),
+                            fused(widened(keys, k1 + d, narrow, parts), q, s1),
+                        )
+                        s2, s3 = (
+                            fused(widened(keys, k2 + d, narrow, parts), q, s2),
+                            fused(widened(keys, k3 + d, narrow, parts), q, s3),
+                        )
                     scores[j + 0], scores[j + 1] = total(s0), total(s1)
                     scores[j + 2], scores[j + 3] = total(s2), total(s3)
             else:
@@ -1536,7 +1563,7 @@ def attend_few(
                         at = key_at + j * key_step
                         s0, s1, s2, s3 = zero, zero, zero, zero
                         for d in range(0, rounded, width):
-                            k = load(keys, at + d)
+                            k = widened(keys, at + d, narrow, parts)
                             s0 = fused(k, load(queries, q0 + d), s0)
                             s1 = fused(k, load(queries, q1 + d), s1)
                             s2 = fused(k, load(queries, q2 + d), s2)
@@ -1590,86 +1617,74 @@ def attend_few(
             if copy_values:
                 for j in range(count):
                     at = value_at + j * value_row
-                    _copy_row(
-                        value, at, value_column, value_dim, value_rows, j * value_rounded, narrow
-                    )
+                    _gather_row(value, at, value_column, value_dim, value_rows, j * value_rounded)
                 value_at, value_step = 0, value_rounded
             last = value_rounded - width
-            for d in range(0, value_rounded, 4 * width):
+            for d in range(0, value_rounded, 8 * width):
                 # Columns beyond the last vector repeat it, and write the same again.
-                d0, d1 = d, min(d + width, last)
-                d2, d3 = min(d + 2 * width, last), min(d + 3 * width, last)
-                if n_rows == 1:
-                    fade = fill(parts, fades[0])
-                    o0, o1 = times(load(context, d0), fade), times(load(context, d1), fade)
-                    o2, o3 = times(load(context, d2), fade), times(load(context, d3), fade)
+                d0 = d
+                d1 = min(d + 1 * width, last)
+                d2 = min(d + 2 * width, last)
+                d3 = min(d + 3 * width, last)
+                d4 = min(d + 4 * width, last)
+                d5 = min(d + 5 * width, last)
+                d6 = min(d + 6 * width, last)
+                d7 = min(d + 7 * width, last)
+                for first in range(0, n_rows, 2):
+                    second = min(first + 1, n_rows - 1)
+                    fade_a, fade_b = fill(parts, fades[first]), fill(parts, fades[second])
+                    a, b = first * value_rounded, second * value_rounded
+                    a0 = times(load(context, a + d0), fade_a)
+                    b0 = times(load(context, b + d0), fade_b)
+                    a1 = times(load(context, a + d1), fade_a)
+                    b1 = times(load(context, b + d1), fade_b)
+                    a2 = times(load(context, a + d2), fade_a)
+                    b2 = times(load(context, b + d2), fade_b)
+                    a3 = times(load(context, a + d3), fade_a)
+                    b3 = times(load(context, b + d3), fade_b)
+                    a4 = times(load(context, a + d4), fade_a)
+                    b4 = times(load(context, b + d4), fade_b)
+                    a5 = times(load(context, a + d5), fade_a)
+                    b5 = times(load(context, b + d5), fade_b)
+                    a6 = times(load(context, a + d6), fade_a)
+                    b6 = times(load(context, b + d6), fade_b)
+                    a7 = times(load(context, a + d7), fade_a)
+                    b7 = times(load(context, b + d7), fade_b)
                     for j in range(count):
                         at = value_at + j * value_step
-                        p = repeat(scores, j)
-                        o0 = fused(load(values, at + d0), p, o0)
-                        o1 = fused(load(values, at + d1), p, o1)
-                        o2 = fused(load(values, at + d2), p, o2)
-                        o3 = fused(load(values, at + d3), p, o3)
-                    store(context, d0, o0)
-                    store(context, d1, o1)
-                    store(context, d2, o2)
-                    store(context, d3, o3)
-                    continue
-                for first in range(0, n_rows, 4):
-                    r0, r1 = first, min(first + 1, n_rows - 1)
-                    r2, r3 = min(first + 2, n_rows - 1), min(first + 3, n_rows - 1)
-                    fade = fill(parts, fades[r0])
-                    o00 = times(load(context, r0 * value_rounded + d0), fade)
-                    o01 = times(load(context, r0 * value_rounded + d1), fade)
-                    o02 = times(load(context, r0 * value_rounded + d2), fade)
-                    o03 = times(load(context, r0 * value_rounded + d3), fade)
-                    fade = fill(parts, fades[r1])
-                    o10 = times(load(context, r1 * value_rounded + d0), fade)
-                    o11 = times(load(context, r1 * value_rounded + d1), fade)
-                    o12 = times(load(context, r1 * value_rounded + d2), fade)
-                    o13 = times(load(context, r1 * value_rounded + d3), fade)
-                    fade = fill(parts, fades[r2])
-                    o20 = times(load(context, r2 * value_rounded + d0), fade)
-                    o21 = times(load(context, r2 * value_rounded + d1), fade)
-                    o22 = times(load(context, r2 * value_rounded + d2), fade)
-                    o23 = times(load(context, r2 * value_rounded + d3), fade)
-                    fade = fill(parts, fades[r3])
-                    o30 = times(load(context, r3 * value_rounded + d0), fade)
-                    o31 = times(load(context, r3 * value_rounded + d1), fade)
-                    o32 = times(load(context, r3 * value_rounded + d2), fade)
-                    o33 = times(load(context, r3 * value_rounded + d3), fade)
-                    for j in range(count):
-                        at = value_at + j * value_step
-                        v0, v1 = load(values, at + d0), load(values, at + d1)
-                        v2, v3 = load(values, at + d2), load(values, at + d3)
-                        p = repeat(scores, r0 * block + j)
-                        o00, o01 = fused(v0, p, o00), fused(v1, p, o01)
-                        o02, o03 = fused(v2, p, o02), fused(v3, p, o03)
-                        p = repeat(scores, r1 * block + j)
-                        o10, o11 = fused(v0, p, o10), fused(v1, p, o11)
-                        o12, o13 = fused(v2, p, o12), fused(v3, p, o13)
-                        p = repeat(scores, r2 * block + j)
-                        o20, o21 = fused(v0, p, o20), fused(v1, p, o21)
-                        o22, o23 = fused(v2, p, o22), fused(v3, p, o23)
-                        p = repeat(scores, r3 * block + j)
-                        o30, o31 = fused(v0, p, o30), fused(v1, p, o31)
-                        o32, o33 = fused(v2, p, o32), fused(v3, p, o33)
-                    store(context, r0 * value_rounded + d0, o00)
-                    store(context, r0 * value_rounded + d1, o01)
-                    store(context, r0 * value_rounded + d2, o02)
-                    store(context, r0 * value_rounded + d3, o03)
-                    store(context, r1 * value_rounded + d0, o10)
-                    store(context, r1 * value_rounded + d1, o11)
-                    store(context, r1 * value_rounded + d2, o12)
-                    store(context, r1 * value_rounded + d3, o13)
-                    store(context, r2 * value_rounded + d0, o20)
-                    store(context, r2 * value_rounded + d1, o21)
-                    store(context, r2 * value_rounded + d2, o22)
-                    store(context, r2 * value_rounded + d3, o23)
-                    store(context, r3 * value_rounded + d0, o30)
-                    store(context, r3 * value_rounded + d1, o31)
-                    store(context, r3 * value_rounded + d2, o32)
-                    store(context, r3 * value_rounded + d3, o33)
+                        p, q = repeat(scores, first * block + j), repeat(scores, second * block + j)
+                        v = widened(values, at + d0, narrow, parts)
+                        a0, b0 = fused(v, p, a0), fused(v, q, b0)
+                        v = widened(values, at + d1, narrow, parts)
+                        a1, b1 = fused(v, p, a1), fused(v, q, b1)
+                        v = widened(values, at + d2, narrow, parts)
+                        a2, b2 = fused(v, p, a2), fused(v, q, b2)
+                        v = widened(values, at + d3, narrow, parts)
+                        a3, b3 = fused(v, p, a3), fused(v, q, b3)
+                        v = widened(values, at + d4, narrow, parts)
+                        a4, b4 = fused(v, p, a4), fused(v, q, b4)
+                        v = widened(values, at + d5, narrow, parts)
+                        a5, b5 = fused(v, p, a5), fused(v, q, b5)
+                        v = widened(values, at + d6, narrow, parts)
+                        a6, b6 = fused(v, p, a6), fused(v, q, b6)
+                        v = widened(values, at + d7, narrow, parts)
+                        a7, b7 = fused(v, p, a7), fused(v, q, b7)
+                    store(context, a + d0, a0)
+                    store(context, b + d0, b0)
+                    store(context, a + d1, a1)
+                    store(context, b + d1, b1)
+                    store(context, a + d2, a2)
+                    store(context, b + d2, b2)
+                    store(context, a + d3, a3)
+                    store(context, b + d3, b3)
+                    store(context, a + d4, a4)
+                    store(context, b + d4, b4)
+                    store(context, a + d5, a5)
+                    store(context, b + d5, b5)
+                    store(context, a + d6, a6)
+                    store(context, b + d6, b6)
+                    store(context, a + d7, a7)
+                    store(context, b + d7, b7)
         for row in range(n_rows):
             at = (item * most_rows + row) * (value_rounded + 2)
             for d in range(0, value_rounded, width):

@@ -4,6 +4,7 @@ Here arguments are checked and laid out; the arithmetic is in `_attention_kernel
 imported by the first call, because importing Numba takes longer than importing NumPy.
 """
 
+import functools
 import importlib
 import importlib.util
 import math
@@ -176,45 +177,45 @@ for _name in __all__:
     globals()[_name].__doc__ = getattr(reference, _name).__doc__
 
 
-class _Layout(NamedTuple):
-    """Where the elements of an array (*lead, length, dim) lie in memory.
-
-    With the heads counted over all leading dimensions, element (head, row, column) is
-    ``flat[places[head] + row * row_stride + column * column_stride]``. Repeated dimensions have
-    stride 0, so what was broadcast is never copied, and the kernels see one type of array only.
-    """
-
-    flat: Array
-    places: Array
-    row_stride: int
-    column_stride: int
+# With the heads counted over all leading dimensions, element (head, row, column) of an array is
+# ``flat[places[head] + row * row_stride + column * column_stride]``. Repeated dimensions have
+# stride 0, so what was broadcast is never copied, and the kernels see one type of array only.
 
 
-def _layout(array: Array) -> _Layout:
-    if array.dtype == np.bool_:
-        array = array.view(np.uint8)
+def _with_usual_strides(array: Array) -> Array:
+    """The array itself, if its strides are whole numbers of elements, or a copy."""
+    if array.flags.c_contiguous and array.flags.aligned and array.size:
+        return array
+    if not array.size:
+        return np.zeros(array.shape, array.dtype)
+    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+        return _compact(array)
+    return array
+
+
+def _flat(array: Array) -> Array:
+    """All the memory that an array spans, from its lowest address on, to be read only."""
+    if array.flags.c_contiguous:
+        return _read_only(array.reshape(-1) if array.size else np.zeros(1, array.dtype))
     itemsize = array.itemsize
-    if array.flags.c_contiguous and array.flags.aligned:
-        # The usual case, without the arithmetic.
-        length, dim = array.shape[-2:]
-        places = np.arange(math.prod(array.shape[:-2]), dtype=np.int64) * (length * dim)
-        flat = array.reshape(-1) if array.size else np.zeros(1, array.dtype)
-        return _Layout(_read_only(flat), places, dim, 1)
-    if not array.flags.aligned or any(stride % itemsize for stride in array.strides):
-        array = _compact(array)
-    *_, row_stride, column_stride = strides = [stride // itemsize for stride in array.strides]
+    strides = [stride // itemsize for stride in array.strides]
     reaches = [(n - 1) * stride for n, stride in zip(array.shape, strides, strict=True)]
     # The lowest address is not the first element where a stride is negative.
-    lowest = sum(reach for reach in reaches if reach < 0)
-    highest = sum(reach for reach in reaches if reach > 0)
     first = array[tuple(slice(-1, None) if reach < 0 else slice(1) for reach in reaches)]
-    flat = np.lib.stride_tricks.as_strided(
-        first.reshape(-1)[:1], (highest - lowest + 1,), (itemsize,), writeable=False
+    size = sum(abs(reach) for reach in reaches) + 1
+    return np.lib.stride_tricks.as_strided(
+        first.reshape(-1)[:1], (size,), (itemsize,), writeable=False
     )
-    places = np.full((), -lowest, np.int64)
-    for n, stride in zip(array.shape[:-2], strides[:-2], strict=True):
+
+
+def _places(shape: tuple[int, ...], byte_strides: tuple[int, ...], itemsize: int) -> Array:
+    """Where each head of an array begins in its `_flat`."""
+    strides = [stride // itemsize for stride in byte_strides]
+    lowest = sum(min(0, (n - 1) * stride) for n, stride in zip(shape, strides, strict=True))
+    places = np.full((), -lowest if 0 not in shape else 0, np.int64)
+    for n, stride in zip(shape[:-2], strides[:-2], strict=True):
         places = places[..., None] + np.arange(n, dtype=np.int64) * stride
-    return _Layout(flat, places.reshape(-1), row_stride, column_stride)
+    return places.reshape(-1)
 
 
 def _compact(array: Array) -> Array:
@@ -255,130 +256,209 @@ def _self_arguments(x: Array, causal: bool) -> AttentionArguments:
 def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     """Lay out checked arrays, whose shapes `AttentionArguments` gives, and call the kernels."""
     query, key, value, mask = arguments[:4]
-    if query.dtype == np.float16:
-        # Numba compiles nothing for float16: the kernels get the bits.
-        query, key, value = (array.view(np.uint16) for array in (query, key, value))
-    *lead, q_len, head_dim = query.shape
-    kv_len, value_dim = value.shape[-2:]
-    heads, sum_dtype = math.prod(lead), arguments.sum_dtype
+    *lead, q_len, _ = query.shape
+    value_dim = value.shape[-1]
+    sum_dtype = _FLOAT64 if query.itemsize == 8 else _FLOAT32
     out = _writable_out(arguments, (*lead, q_len, value_dim))
     lse = np.empty((*lead, q_len), sum_dtype)
     if lse.size == 0:
         return _returned(arguments, out), lse
-    kernels = _kernels()
-    narrow = _NARROW[arguments.out_dtype.name]
-    layouts = [_layout(query), _layout(key), _layout(value)]
-    keep = bias = None
-    masked = kernels.NO_MASK
+    narrow = 0
+    if query.itemsize == 2:
+        narrow = _FLOAT16_BITS if query.dtype == np.float16 else _BFLOAT16_BITS
+        # Numba compiles nothing for float16: the kernels get the bits.
+        query, key, value = (array.view(np.uint16) for array in (query, key, value))
+    keep, bias = _NO_KEEP, _NO_BIAS[sum_dtype]
+    inputs = [_with_usual_strides(array) for array in (query, key, value)]
+    masked = 0
     if mask is not None:
-        layout = _layout(mask)
-        layouts.append(layout)
-        if mask.dtype == np.bool_:
-            masked, keep = kernels.KEEP_MASK, layout.flat
-        else:
-            masked, bias = kernels.BIAS_MASK, layout.flat
-    places = np.zeros((6, heads), np.int64)
-    strides = np.zeros((5, 2), np.int64)
-    for row, layout in enumerate(layouts):
-        # Each head of a group finds the head that the group shares.
-        places[row].reshape(layout.places.size, -1)[:] = layout.places[:, None]
-        strides[row] = layout.row_stride, layout.column_stride
-    flat_out, places[kernels.OUT], strides[kernels.OUT, 0] = _output_layout(out)
-    places[kernels.LSE] = np.arange(0, lse.size, q_len)
-    key_heads, value_heads = (a.shape[-3] if lead else 1 for a in (key, value))
-    group = math.gcd(*(lead[-1] // n for n in (key_heads, value_heads))) if lead else 1
-    slopes = _per_head(arguments.alibi_slopes, 0.0, heads)
-    sinks = _per_head(arguments.sinks, -np.inf, heads)
-    lengths = np.empty((2, heads // group), np.int64)
-    lengths[kernels.Q_LEN], lengths[kernels.KV_LEN] = q_len, kv_len
-    if arguments.kv_lens is not None:
-        lengths[kernels.KV_LEN].reshape(arguments.kv_lens.size, -1)[:] = arguments.kv_lens.reshape(
-            -1, 1
-        )
-    if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
-        # Every head of every sequence is a head of its own.
-        starts = np.zeros((6, arguments.cu_seqlens_q.size - 1, 1), np.int64)
-        q_starts, k_starts = (
-            cu[:-1, None] for cu in (arguments.cu_seqlens_q, arguments.cu_seqlens_k)
-        )
-        for row, first in ((kernels.QUERY, q_starts), (kernels.OUT, q_starts)):
-            starts[row] = first * strides[row, 0]
-        for row in (kernels.KEY, kernels.VALUE):
-            starts[row] = k_starts * strides[row, 0]
-        row_stride, column_stride = strides[kernels.MASK]
-        starts[kernels.MASK] = q_starts * row_stride + k_starts * column_stride
-        starts[kernels.LSE] = q_starts
-        places = (places[:, None] + starts).reshape(6, -1)
-        lengths = np.stack(
-            [
-                np.repeat(np.diff(cu), heads // group)
-                for cu in (arguments.cu_seqlens_q, arguments.cu_seqlens_k)
-            ]
-        )
-        slopes, sinks = (np.tile(x, starts.shape[1]) for x in (slopes, sinks))
-        q_len = int(lengths[0].max(initial=0))
-    units, most_rows = lengths.shape[1], q_len * group
-    work = math.prod(query.shape[:-1]) * _keys_per_query(arguments) * (head_dim + value_dim)
-    few = most_rows <= 16
-    splits = 1
-    if few:
-        # Enough pieces to share among the threads, none too small to be worth merging.
-        wanted = 4 * _thread_limit() if work > _SERIAL_WORK else 1
-        splits = max(1, min(-(-wanted // max(units, 1)), kv_len // 256))
-    sizes = np.array(
-        [
-            head_dim,
-            value_dim,
-            group,
-            most_rows,
-            arguments.left,
-            arguments.right,
-            arguments.bottom_right,
-            masked,
-            narrow,
-            # The keys and values of a block stay in the nearest cache while it is gone through.
-            128 if max(head_dim, value_dim) <= 64 else 64,
-            splits,
-        ],
-        np.int64,
+        masked = 1 if mask.dtype == np.bool_ else 2
+        inputs.append(_with_usual_strides(mask.view(np.uint8) if mask.dtype == np.bool_ else mask))
+    flats = [_flat(array) for array in inputs]
+    if masked == 1:
+        keep = flats.pop()
+    elif masked == 2:
+        bias = flats.pop()
+    plan = _plan(
+        tuple((array.shape, array.strides) for array in inputs),
+        (out.shape, out.strides),
+        (query.itemsize, masked, narrow),
+        (arguments.left, arguments.right, arguments.bottom_right),
+        (arguments.scale, arguments.softcap),
+        _thread_limit(),
     )
-    arrays = (
-        *(layout.flat for layout in layouts[:3]),
-        _NO_KEEP if keep is None else keep,
-        _NO_BIAS[sum_dtype.name] if bias is None else bias,
-    )
-    numbers = np.array([arguments.scale, arguments.softcap])
-    shapes = (places, lengths, strides)
+    if (
+        arguments.kv_lens is not None
+        or arguments.cu_seqlens_q is not None
+        or arguments.alibi_slopes is not None
+        or arguments.sinks is not None
+    ):
+        plan = _of_sequences(plan, arguments)
+    arrays = (*flats, keep, bias)
     flat_lse = lse.reshape(-1)
-    if few:
-        width = kernels.VECTOR_BYTES // sum_dtype.itemsize
-        part = -(-value_dim // width) * width + 2
-        parts = np.zeros(units * splits * most_rows * part, sum_dtype)
-        _run(
-            "attend_few",
-            (*arrays, parts, *shapes, slopes, sizes, numbers),
-            items=units * splits,
-            work=work,
-        )
-        _call(
-            kernels.merge_parts,
-            *(*arrays, parts, flat_out, flat_lse, *shapes, slopes, sinks, sizes, numbers),
-        )
+    flat_out = _flat_output(out)
+    if plan.few:
+        parts = np.zeros(plan.part_size, sum_dtype)
+        _run("attend_few", (*arrays, parts, *plan.few_tables), items=plan.items, work=plan.work)
+        _call(_kernels().merge_parts, *arrays, parts, flat_out, flat_lse, *plan.tables)
     else:
         _run(
-            "attend",
-            (*arrays, flat_out, flat_lse, *shapes, slopes, sinks, sizes, numbers),
-            items=units * math.ceil(most_rows / 32),
-            work=work,
+            "attend", (*arrays, flat_out, flat_lse, *plan.tables), items=plan.items, work=plan.work
         )
     return _returned(arguments, out), lse
 
 
+class _Plan(NamedTuple):
+    """What the kernels need to know besides the arrays; see their constants."""
+
+    places: Array
+    lengths: Array
+    strides: Array
+    slopes: Array
+    sinks: Array
+    sizes: Array
+    numbers: Array
+    work: int
+    items: int
+    part_size: int
+    few: bool
+
+    @property
+    def tables(self) -> tuple[Array, ...]:
+        return self[:7]
+
+    @property
+    def few_tables(self) -> tuple[Array, ...]:
+        return (*self[:4], *self[5:7])
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(
+    inputs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...],
+    output: tuple[tuple[int, ...], tuple[int, ...]],
+    kinds: tuple[int, int, int],
+    bounds: tuple[int, int, bool],
+    numbers: tuple[float, float],
+    threads: int,
+) -> _Plan:
+    """The plan for arrays of these (shapes, strides), kept since a model repeats its shapes."""
+    itemsize, masked, narrow = kinds
+    (*lead, q_len, head_dim), (_, value_shape) = inputs[0][0], (inputs[1][0], inputs[2][0])
+    kv_len, value_dim = value_shape[-2:]
+    heads = math.prod(lead)
+    places = np.zeros((6, heads), np.int64)
+    strides = np.zeros((5, 2), np.int64)
+    sum_size = max(itemsize, 4)
+    itemsizes = (itemsize, itemsize, itemsize, 1 if masked == 1 else sum_size)
+    for row, ((shape, byte_strides), size) in enumerate(zip(inputs, itemsizes, strict=False)):
+        found = _places(shape, byte_strides, size)
+        # Each head of a group finds the head that the group shares.
+        places[row].reshape(found.size, -1)[:] = found[:, None]
+        strides[row] = [stride // size for stride in byte_strides[-2:]]
+    kernels = _kernels()
+    places[kernels.OUT] = _places(*output, itemsize)
+    strides[kernels.OUT, 0] = output[1][-2] // itemsize
+    places[kernels.LSE] = np.arange(heads) * q_len
+    group = math.gcd(*(lead[-1] // inputs[row][0][-3] for row in (1, 2))) if lead else 1
+    lengths = np.empty((2, heads // group), np.int64)
+    lengths[0], lengths[1] = q_len, kv_len
+    sizes = np.zeros(11, np.int64)
+    sizes[:7] = head_dim, value_dim, group, q_len * group, *bounds
+    sizes[kernels.MASKED], sizes[kernels.NARROW] = masked, narrow
+    left, right, _ = bounds
+    per_query = min(kv_len // 2 if right == 0 else kv_len, left + right + 1)
+    return _sized(
+        _Plan(
+            places,
+            lengths,
+            strides,
+            slopes=np.zeros(heads),
+            sinks=np.full(heads, -np.inf),
+            sizes=sizes,
+            numbers=np.array(numbers),
+            work=heads * q_len * per_query * (head_dim + value_dim),
+            items=0,
+            part_size=0,
+            few=False,
+        ),
+        kv_len,
+        sum_size,
+        threads,
+    )
+
+
+def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
+    """Choose the kernel, its block of keys, and into how many pieces it splits them."""
+    kernels = _kernels()
+    sizes, units = plan.sizes.copy(), plan.lengths.shape[1]
+    rows = int(sizes[kernels.MOST_ROWS])
+    few, splits = rows <= _FEW_ROWS, 1
+    if few and plan.work > _SERIAL_WORK:
+        # Enough pieces to share among the threads, none too small to be worth merging.
+        splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
+    # Keys and values of a block stay in the nearest cache while it is gone through.
+    sizes[kernels.BLOCK], sizes[kernels.SPLITS] = _FEW_BLOCK if few else _BLOCK, splits
+    lanes = kernels.VECTOR_BYTES // sum_size
+    part = -(-int(sizes[kernels.VALUE_DIM]) // lanes) * lanes + 2
+    return plan._replace(
+        sizes=sizes,
+        items=units * (splits if few else -(-rows // (2 * lanes))),
+        part_size=units * splits * rows * part,
+        few=few,
+    )
+
+
+def _of_sequences(plan: _Plan, arguments: AttentionArguments) -> _Plan:
+    """The plan with what a call says of its heads and sequences, by values and not by shapes."""
+    heads = plan.places.shape[1]
+    if arguments.alibi_slopes is not None:
+        plan = plan._replace(slopes=np.array(arguments.alibi_slopes, np.float64).reshape(-1))
+    if arguments.sinks is not None:
+        plan = plan._replace(sinks=np.array(arguments.sinks, np.float64).reshape(-1))
+    if arguments.kv_lens is not None:
+        lengths = plan.lengths.copy()
+        lengths[1].reshape(arguments.kv_lens.size, -1)[:] = arguments.kv_lens.reshape(-1, 1)
+        return plan._replace(lengths=lengths)
+    if arguments.cu_seqlens_q is None or arguments.cu_seqlens_k is None:
+        return plan
+    # Every head of every sequence is a head of its own.
+    kernels = _kernels()
+    group = int(plan.sizes[kernels.GROUP])
+    both = (arguments.cu_seqlens_q, arguments.cu_seqlens_k)
+    q_starts, k_starts = (cu[:-1, None] for cu in both)
+    starts = np.zeros((6, len(q_starts), 1), np.int64)
+    rows = plan.strides[:, 0]
+    starts[kernels.QUERY] = q_starts * rows[kernels.QUERY]
+    starts[kernels.KEY] = k_starts * rows[kernels.KEY]
+    starts[kernels.VALUE] = k_starts * rows[kernels.VALUE]
+    starts[kernels.MASK] = q_starts * rows[kernels.MASK]
+    starts[kernels.MASK] += k_starts * plan.strides[kernels.MASK, 1]
+    starts[kernels.OUT] = q_starts * rows[kernels.OUT]
+    starts[kernels.LSE] = q_starts
+    lengths = np.stack([np.repeat(np.diff(cu), heads // group) for cu in both])
+    sizes = plan.sizes.copy()
+    sizes[kernels.MOST_ROWS] = int(lengths[0].max(initial=0)) * group
+    plan = plan._replace(
+        places=(plan.places[:, None] + starts).reshape(6, -1),
+        lengths=lengths,
+        slopes=np.tile(plan.slopes, len(q_starts)),
+        sinks=np.tile(plan.sinks, len(q_starts)),
+        sizes=sizes,
+        work=plan.work // max(1, len(q_starts)),
+    )
+    longest = int(lengths[1].max(initial=0))
+    return _sized(plan, longest, arguments.sum_dtype.itemsize, _thread_limit())
+
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # How arrays of 16 bits are stored, as the kernels number it.
-_NARROW = {"float32": 0, "float64": 0, "float16": 1, "uint16": 2, "bfloat16": 2}
+_FLOAT16_BITS, _BFLOAT16_BITS = 1, 2
+# Up to so many rows, queries times the heads of a group, they are few.
+_FEW_ROWS = 16
+_BLOCK, _FEW_BLOCK = 64, 128
 _NO_KEEP = np.zeros(1, np.uint8)
 _NO_KEEP.flags.writeable = False
-_NO_BIAS = {name: np.zeros(1, name) for name in ("float32", "float64")}
+_NO_BIAS = {dtype: np.zeros(1, dtype) for dtype in (_FLOAT32, _FLOAT64)}
 for _array in _NO_BIAS.values():
     _array.flags.writeable = False
 
@@ -399,18 +479,13 @@ def _writable_out(arguments: AttentionArguments, shape: tuple[int, ...]) -> Arra
     return np.empty(shape, stored)
 
 
-def _output_layout(out: Array) -> tuple[Array, Array, int]:
-    """As `_layout`, writable, for strides of at least 0."""
+def _flat_output(out: Array) -> Array:
+    """The memory that an array with strides of at least 0 spans, to be written to."""
     if out.flags.c_contiguous:
-        length, dim = out.shape[-2:]
-        return out.reshape(-1), np.arange(math.prod(out.shape[:-2])) * (length * dim), dim
+        return out.reshape(-1)
     strides = [stride // out.itemsize for stride in out.strides]
     size = 1 + sum((n - 1) * stride for n, stride in zip(out.shape, strides, strict=True))
-    places = np.zeros((), np.int64)
-    for n, stride in zip(out.shape[:-2], strides[:-2], strict=True):
-        places = places[..., None] + np.arange(n) * stride
-    flat = np.lib.stride_tricks.as_strided(out, (size,), (out.itemsize,))
-    return flat, places.reshape(-1), strides[-2]
+    return np.lib.stride_tricks.as_strided(out, (size,), (out.itemsize,))
 
 
 def _returned(arguments: AttentionArguments, out: Array) -> Array:
@@ -420,22 +495,6 @@ def _returned(arguments: AttentionArguments, out: Array) -> Array:
     if not np.may_share_memory(out, arguments.out):
         arguments.out[...] = result
     return arguments.out
-
-
-def _per_head(numbers: Array | None, default: float, heads: int) -> Array:
-    if numbers is None:
-        return np.full(heads, default)
-    return np.array(numbers, np.float64).reshape(-1)
-
-
-def _keys_per_query(arguments: AttentionArguments) -> int:
-    """About how many keys a query attends to."""
-    kv_len = int(arguments.key.shape[-2])
-    if arguments.cu_seqlens_k is not None:
-        kv_len //= max(1, arguments.cu_seqlens_k.size - 1)
-    if arguments.right == 0:
-        kv_len //= 2
-    return min(kv_len, arguments.left + arguments.right + 1)
 
 
 # --- Threads -------------------------------------------------------------------------------------
