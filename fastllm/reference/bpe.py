@@ -114,8 +114,12 @@ def merge(ids: Sequence[int], pair: Pair, new_id: int) -> Ids:
     >>> merge([7, 7, 7, 1], (7, 7), 9)
     [9, 7, 1]
     """
-    ids = arguments.check_ids(ids)
-    first, second = arguments.check_pair(pair)
+    return _merge(arguments.check_ids(ids), arguments.check_pair(pair), new_id)
+
+
+def _merge(ids: Ids, pair: Pair, new_id: int) -> Ids:
+    """`merge` without its checks, which training has no need of."""
+    first, second = pair
     merged: Ids = []
     i = 0
     while i < len(ids):
@@ -215,7 +219,7 @@ def train(
         if not counts:
             break
         left, right = best_pair(counts, tie_break)
-        words = [(merge(ids, (left, right), len(token_bytes)), count) for ids, count in words]
+        words = [(_merge(ids, (left, right), len(token_bytes)), count) for ids, count in words]
         merges.append((token_bytes[left], token_bytes[right]))
         token_bytes.append(token_bytes[left] + token_bytes[right])
         if progress is not None:
