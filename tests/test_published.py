@@ -20,6 +20,7 @@ import fastllm
 from fastllm import get_encoding
 from fastllm.tokenizers import open_vocabularies, published, published_files
 from fastllm.tokenizers.byte_level import to_characters
+from fastllm.tokenizers.formats import read_tiktoken
 from fastllm.tokenizers.open_vocabularies import OpenVocabulary
 from fastllm.tokenizers.patterns import NAMED, SplitPattern, split_pattern
 from fastllm.tokenizers.published_files import PublishedFile
@@ -90,6 +91,34 @@ def test_every_encoding_of_tiktoken_is_there_in_its_order():
 def test_get_encoding_is_public():
     assert fastllm.get_encoding is published.get_encoding
     assert "get_encoding" in fastllm.__all__
+
+
+# Reading ranks
+
+
+@pytest.mark.parametrize(
+    "data", [b"YQ== 0\nYg== 1\n", b"YQ== 0\nYg== 1", b"YQ== 0\r\nYg== 1\r\n", b"YQ== 0\n\nYg== 1\n"]
+)
+def test_ranks_are_read_whatever_ends_their_lines(data):
+    assert read_tiktoken(data) == {b"a": 0, b"b": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"YQ== 0\nYg==\n1 Yw== 2\n", "line 2 is not a token in base64, a space and a rank"),
+        (b"YQ== 0\nYg==\t1\n", "line 2 is not a token"),
+        (b"YQ== 0 Yg== 1\n", "line 1 is not a token"),
+        (b"YQ== 0 \n", "line 1 is not a token"),
+        (b"YQ== 1_0\n", "line 1 is not a token"),
+        (b"YQ 0\n", "line 1 is not base64"),
+        (b"YQ== 0\nYg== 0\n", "line 2 has the rank 0 of line 1 again"),
+        (b"YQ== 0\nYQ== 1\n", "line 2 has the token b'a' of line 1 again"),
+    ],
+)
+def test_a_wrong_line_of_ranks_is_found(data, message):
+    with pytest.raises(ValueError, match=message):
+        read_tiktoken(data)
 
 
 # Looking for files

@@ -1,0 +1,40 @@
+"""What tiktoken's rules make of a regular expression, and of pieces that are not to be split."""
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+from fastllm.tokenizers.patterns import NAMED, SplitPattern, compile_pattern, pattern_of_steps
+from fastllm.tokenizers.shared_ids import SharedIdsTokenizer
+
+Ids = list[int]
+
+
+def rules_of(pat_str: str) -> SplitPattern:
+    """The rules by which a regular expression splits: named ones are compiled."""
+    if not isinstance(pat_str, str):
+        raise TypeError(f"pat_str must be a str, not {type(pat_str).__name__}")
+    compile_pattern(pat_str)
+    for named in NAMED.values():
+        if named.steps == (pat_str,):
+            return replace(named, normalization=None)  # bare text asks for none
+    return pattern_of_steps((pat_str,))
+
+
+class PieceTokenizer(SharedIdsTokenizer):
+    """A tokenizer that also takes pieces as they are."""
+
+    def encode_piece(self, piece: bytes) -> Ids:
+        """The ids of one piece: one if it is a token, or else what merging makes of it."""
+        return list(self._encoder.encode_piece(piece)) if piece else []
+
+    def merge_piece(self, piece: bytes) -> Ids:
+        """What merging makes of one piece, be it a token or not."""
+        if len(piece) > 1 and piece in self._ranks and not self._encoder.last_merge(piece):
+            return list(self._merging_only.encode_piece(piece))
+        return self.encode_piece(piece)
+
+    @functools.cached_property
+    def _merging_only(self) -> Any:
+        """An encoder that does not look for whole pieces; some vocabularies have unmade tokens."""
+        return self._bpe.BytePairEncoder(self._ranks, merges=self.merges, pattern=self._pattern)
