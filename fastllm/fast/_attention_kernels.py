@@ -56,10 +56,9 @@ for variants that took turns in one process.
 - 12 heads, 128 x 64: 0.80 ms at first; 0.56 after looking for NaN in vectors and scaling in the
   dtype of the arrays; 0.48 after transposing in registers; 0.45 (causal 0.33) after keeping what
   depends on shapes and strides only. The same took a call of 4 x 64 from 60 to 32 microseconds.
-- Scratch that starts in the middle of a cache line: every other load straddled two lines.
-- Decoding with 32 heads, 8192 x 128: 13.5 GB/s, what the memory gives (13.4 to 14.5 for a plain sum).
-  Half rows of values at a time: 7 GB/s. Widening bfloat16 into scratch first: 6.4 GB/s against the
-  8.0 of four query heads that share it; now widened in registers.
+- Decoding with 32 heads, 8192 x 128: 13.5 GB/s, what the memory gives (13.4 to 14.5 for a plain
+  sum). Half rows of values at a time: 7 GB/s. Widening bfloat16 into scratch first: 6.4 GB/s,
+  and 8.0 for four query heads that share it; now it is widened in registers.
 - Numba's parallel loops, instead of threads that share a counter: not used, because two of Numba's
   three threading layers end the process under concurrent calls or after a fork.
 - e**x by `math.exp`: Numba calls the C library once per element. The polynomial costs 12 vector
