@@ -18,7 +18,19 @@ from pathlib import Path
 from typing import Any
 
 Json = Mapping[str, Any]
-_PACKAGES = ("fastllm-kernels", "numpy", "numba", "cython", "tiktoken", "tokenizers", "torch")
+_PACKAGES = (
+    "fastllm-kernels",
+    "numpy",
+    "numba",
+    "cython",
+    "tiktoken",
+    "tokenizers",
+    "gigatoken",
+    "snaptokens",
+    "fastokens",
+    "quicktok-v1",
+    "torch",
+)
 
 
 def versions() -> dict[str, str]:
@@ -113,22 +125,35 @@ def _machine(info: Json, when: str) -> str:
 
 
 def rival_tables(results: Json) -> dict[str, str]:
-    """One table for each task of the rivals, a row for each input, a column for each rival."""
+    """One table for each task of the rivals; one for each group of rows, if they have groups."""
     tables: dict[str, str] = {}
     for name, task in results["tasks"].items():
-        header = ["what", *task["contenders"]]
-        rows = []
+        groups: dict[str | None, list[Json]] = {}
         for row in task["rows"]:
-            ours = row["times"].get("fastllm")
-            rows.append([row["what"], *(_rival_cell(row, c, ours) for c in task["contenders"])])
-        tables[f"rivals-{name}"] = markdown_table(header, rows)
+            groups.setdefault(row.get("group"), []).append(row)
+        parts = []
+        for group, rows in groups.items():
+            parts += [*([f"{group}:"] if group else []), _rival_table(task["contenders"], rows)]
+        tables[f"rivals-{name}"] = "\n\n".join(parts)
     return tables
+
+
+def _rival_table(contenders: Sequence[str], rows: Sequence[Json]) -> str:
+    """A row for each input, a column for each rival that takes part in any of them."""
+    present = [name for name in contenders if any(name in row["times"] for row in rows)]
+    cells = []
+    for row in rows:
+        ours = row["times"].get("fastllm")
+        cells.append([row["what"], *(_rival_cell(row, name, ours) for name in present)])
+    return markdown_table(["what", *present], cells)
 
 
 def _rival_cell(row: Json, contender: str, ours: Json | None) -> str:
     times = row["times"].get(contender)
     if times is None:
         return "-"
+    if row.get("unit") == "bytes":
+        return f"{times['median'] / 1e6:,.0f} MB"
     cell = with_spread(times["median"], times["iqr"])
     if row.get("bytes"):
         cell = f"{row['bytes'] / times['median'] / 1e6:,.3g} MB/s ± {_percent(times)} %"

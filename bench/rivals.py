@@ -1,72 +1,40 @@
-"""fastllm against tiktoken, tokenizers and PyTorch, each where it is installed.
+"""fastllm against other tokenizers and PyTorch, each where it is installed.
 
-``python -m bench.rivals [--json rivals.json] [--quick] [TASK ...]``
+``python -m bench.rivals [--json rivals.json] [--quick] [--text FILE] [TASK ...]``
 
 Outputs are compared first: a contender that gives other ids, merges or vectors stops the run. Then
 all contenders take turns (A B C, C B A, A B C, ...), so that a busy minute of the machine hits all
-of them; the figures are medians. *Warm* is a tokenizer that has seen the text before. *Cold* is a
-new one: building it is not timed, its first call is. Attention runs in a process for each
-contender, and a first call is that of a new process, imports and compiling included. Fast and slow
-cases are all shown, and texts are never repeated to fill a size. Encoding and decoding are on one
-thread unless the row says two; training takes as many as each trainer likes. Nothing else should
-run meanwhile: with both cores busy, whatever waits for a second thread waits for long.
+of them; the figures are medians. Encoding is described in `bench.encoding_rivals`. Attention runs
+in a process for each contender, and a first call is that of a new process, imports and compiling
+included. Fast and slow cases are all shown, and texts are never repeated to fill a size. Decoding
+is on one thread; training takes as many as each trainer likes. Nothing else should run meanwhile:
+with both cores busy, whatever waits for a second thread waits for long.
 """
 
 import argparse
-import base64
 import contextlib
 import functools
-import gc
-import gzip
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastllm
-from bench import corpora
+from bench import corpora, encoding_rivals
 from bench.report import cores, rival_tables, versions
+from bench.turns import row, take_turns
 
-Call = Callable[[], Any]
 INSTALLED = {
     name: importlib.util.find_spec(name) is not None for name in ("tiktoken", "tokenizers", "torch")
 }
-
-
-def take_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
-    """The times of each call, in rounds that go forwards and backwards in turn."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds):
-        for name in list(calls) if number % 2 == 0 else reversed(calls):
-            gc.collect()
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def summary(times: Sequence[float]) -> dict[str, float]:
-    """Median and interquartile range."""
-    if len(times) < 2:
-        return {"median": times[0], "iqr": 0.0, "rounds": 1}
-    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
-    return {"median": statistics.median(times), "iqr": high - low, "rounds": len(times)}
-
-
-def row(what: str, times: Mapping[str, Sequence[float]], size: int | None = None) -> dict[str, Any]:
-    """A row of a task: the times of each contender, and how many bytes they worked on."""
-    measured = {name: summary(seconds) for name, seconds in times.items()}
-    return {"what": what, "bytes": size, "times": measured}
 
 
 def must_agree(task: str, results: Mapping[str, Any], agree: Callable[[Any, Any], bool]) -> None:
@@ -79,114 +47,30 @@ def must_agree(task: str, results: Mapping[str, Any], agree: Callable[[Any, Any]
 # --- Encoding
 
 
-def cl100k_ranks() -> dict[bytes, int]:
-    """The ranks of cl100k, from the package bpe-openai."""
-    packed = resources.files("bpe_openai").joinpath("data/cl100k_base.tiktoken.gz").read_bytes()
-    pairs = (line.split() for line in gzip.decompress(packed).splitlines() if line)
-    return {base64.b64decode(token): int(rank) for token, rank in pairs}
-
-
-class Encoders:
-    """A new encoder of each contender for the same vocabulary, as functions from text to list."""
-
-    def __init__(self, ranks: dict[bytes, int]) -> None:
-        self.ranks = ranks
-        self.ours = fastllm.BPETokenizer(ranks, pattern="cl100k")
-        self.folder = tempfile.TemporaryDirectory(prefix="fastllm-rivals-")
-        self.path = str(Path(self.folder.name) / "tokenizer.json")
-        self.ours.save(self.path)
-
-    def fastllm(self) -> Any:
-        return fastllm.BPETokenizer(self.ranks, pattern="cl100k")
-
-    def tiktoken(self) -> Any:
-        import tiktoken
-
-        # tiktoken's own spelling: without its possessive quantifiers it is slower.
-        pattern = (
-            r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+|"""
-            r""" ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
-        )
-        return tiktoken.Encoding(
-            "cl100k", pat_str=pattern, mergeable_ranks=self.ranks, special_tokens={}
-        )
-
-    def tokenizers(self) -> Any:
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_file(self.path)
-
-    def contenders(self) -> dict[str, Any]:
-        """A new encoder of everyone who is installed."""
-        rivals = [name for name in ("tiktoken", "tokenizers") if INSTALLED[name]]
-        return {name: getattr(self, name)() for name in ("fastllm", *rivals)}
-
-
-def encode_all(name: str, encoder: Any, documents: Sequence[str]) -> list[list[int]]:
-    """Document by document, each as a list of ids."""
-    if name == "tokenizers":
-        return [encoder.encode(text, add_special_tokens=False).ids for text in documents]
-    return [encoder.encode_ordinary(text) for text in documents]
-
-
-def encode_batch(name: str, encoder: Any, documents: Sequence[str]) -> list[list[int]]:
-    """All documents in one call, on two threads."""
-    if name == "tokenizers":
-        found = encoder.encode_batch(documents, add_special_tokens=False)
-        return [encoding.ids for encoding in found]
-    if name == "tiktoken":
-        return encoder.encode_ordinary_batch(documents, num_threads=2)
-    return encoder.encode_batch(documents, threads=2)
-
-
-def encoding_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Cold, warm and in a batch, on each corpus."""
-    encoders = Encoders(cl100k_ranks())
-    for name in corpora.NAMES:
-        text = corpora.corpus(name, size)
-        documents = corpora.documents(text)
-        data = len(text.encode())
-        what = f"{name}, {data / 1e6:.1f} MB, cl100k"
-        warm = encoders.contenders()
-        results = {who: encode_all(who, encoder, documents) for who, encoder in warm.items()}
-        must_agree(what, results, lambda ours, theirs: ours == theirs)
-        yield row(f"{what}, warm", turns_of(encode_all, warm, documents, rounds), data)
-        yield row(f"{what}, cold", cold_turns(encoders, documents, max(3, rounds // 3)), data)
-        batches = {who: encode_batch(who, encoder, documents) for who, encoder in warm.items()}
-        must_agree(what, batches, lambda ours, theirs: ours == theirs)
-        yield row(
-            f"{what}, batch on two threads", turns_of(encode_batch, warm, documents, rounds), data
-        )
-
-
-def turns_of(
-    function: Callable[..., Any], encoders: Mapping[str, Any], documents: Sequence[str], rounds: int
-) -> dict[str, list[float]]:
-    """`take_turns` with one function and the encoder of each contender."""
-    calls = {
-        name: functools.partial(function, name, encoder, documents)
-        for name, encoder in encoders.items()
-    }
-    return take_turns(calls, rounds)
-
-
-def cold_turns(encoders: Encoders, documents: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """The first call of new encoders."""
-    times: dict[str, list[float]] = {}
-    for number in range(rounds):
-        fresh = encoders.contenders()
-        order = fresh if number % 2 == 0 else dict(reversed(fresh.items()))
-        for name, seconds in turns_of(encode_all, order, documents, 1).items():
-            times.setdefault(name, []).extend(seconds)
-    return times
+def encoding_rows(size: int, rounds: int, **options: Any) -> list[dict[str, Any]]:
+    """See `bench.encoding_rivals`; these texts are four times as long as those of other tasks."""
+    return encoding_rivals.grouped(encoding_rivals.encoding_rows(4 * size, rounds, **options))
 
 
 # --- Decoding
 
 
+def decoders() -> dict[str, Any]:
+    """The tokenizers that decode cl100k."""
+    with tempfile.TemporaryDirectory(prefix="fastllm-rivals-") as folder:
+        files = encoding_rivals.Files("cl100k", folder)
+        files.write()
+        found = {"fastllm": encoding_rivals.fastllm_tokenizer(files)}
+        if INSTALLED["tiktoken"]:
+            found["tiktoken"] = encoding_rivals.tiktoken_encoding(files)
+        if INSTALLED["tokenizers"]:
+            found["tokenizers"] = encoding_rivals.huggingface_tokenizer(files)
+        return found
+
+
 def decoding_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """A list of ids back to text, in one call."""
-    encoders = Encoders(cl100k_ranks()).contenders()
+    encoders = decoders()
     for name in corpora.NAMES:
         text = corpora.corpus(name, size)
         ids = encoders["fastllm"].encode_ordinary(text)
@@ -329,7 +213,7 @@ def first_calls(names: Sequence[str]) -> dict[str, list[float]]:
 
 
 TASKS = {
-    "encode": (encoding_rows, ("fastllm", "tiktoken", "tokenizers")),
+    "encode": (encoding_rows, encoding_rivals.installed()),
     "decode": (decoding_rows, ("fastllm", "tiktoken", "tokenizers")),
     "train": (training_rows, ("fastllm", "tokenizers")),
     "attention": (attention_rows, ("fastllm", "torch")),
@@ -341,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.rivals", description=__doc__)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--json", type=Path, help="where to save the figures")
+    parser.add_argument("--text", type=Path, help="encode this UTF-8 file instead of the corpora")
     parser.add_argument("--quick", action="store_true", help="small inputs: does it work at all?")
     given = parser.parse_args(arguments)
     if unknown := set(given.tasks) - set(TASKS):
@@ -352,8 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in given.tasks or TASKS:
         measure, names = TASKS[name]
         contenders = [who for who in names if INSTALLED.get(who, True)]
+        options = {"quick": given.quick, "file": given.text} if name == "encode" else {}
         print(f"\n{name}, backends {fastllm.backends()}", flush=True)
-        task = {"contenders": contenders, "rows": list(measure(size, rounds))}
+        task = {"contenders": contenders, "rows": list(measure(size, rounds, **options))}
         results["tasks"][name] = task
         print(rival_tables({"tasks": {name: task}})[f"rivals-{name}"], flush=True)
     if given.json:
