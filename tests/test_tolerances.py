@@ -8,12 +8,19 @@ EXPECTED = np.random.default_rng(0).standard_normal((4, 3))
 OPERATION = "scaled_dot_product_attention"
 
 
+def as_dtype(values, dtype):
+    """`values` as `dtype`; uint16 means the bits of bfloat16, the upper half of float32's."""
+    if dtype == "uint16":
+        return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(dtype)
+
+
 @pytest.mark.parametrize(("operation", "dtype"), TOLERANCES)
 def test_comparer_accepts_half_the_tolerance(operation, dtype):
     rtol, atol = TOLERANCES[operation, dtype]
     # At 0 float16 and float32 can represent the difference itself.
-    assert_agrees(operation, dtype, np.full(3, atol / 2, dtype), np.zeros(3, dtype))
-    assert_agrees(operation, dtype, EXPECTED.astype(dtype), EXPECTED.astype(dtype))
+    assert_agrees(operation, dtype, as_dtype(np.full(3, atol / 2), dtype), np.zeros(3, dtype))
+    assert_agrees(operation, dtype, as_dtype(EXPECTED, dtype), as_dtype(EXPECTED, dtype))
     assert_agrees(operation, "float64", EXPECTED * (1 + 1e-14), EXPECTED)
     assert rtol < 1e-2
 
@@ -21,10 +28,10 @@ def test_comparer_accepts_half_the_tolerance(operation, dtype):
 @pytest.mark.parametrize(("operation", "dtype"), TOLERANCES)
 def test_comparer_rejects_twice_the_tolerance(operation, dtype):
     rtol, atol = TOLERANCES[operation, dtype]
-    wrong = EXPECTED.astype(dtype)
-    wrong[2, 1] += 2 * (atol + rtol * abs(wrong[2, 1])) + np.finfo(dtype).eps
+    wrong = EXPECTED.copy()
+    wrong[2, 1] += 2 * (atol + rtol * abs(wrong[2, 1])) + 1e-15
     with pytest.raises(AssertionError):
-        assert_agrees(operation, dtype, wrong, EXPECTED.astype(dtype))
+        assert_agrees(operation, dtype, as_dtype(wrong, dtype), as_dtype(EXPECTED, dtype))
 
 
 def _with(value):

@@ -23,7 +23,7 @@ from operator import itemgetter
 import numpy as np
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -86,6 +86,12 @@ cdef extern from "encode_batch.h" namespace "fastllm" nogil:
         void run(vector[NativeWorker*]&, Family, FindPieces) except +
         void copy_to(uint32_t*)
 
+cdef extern from "decoder.h" namespace "fastllm" nogil:
+    cdef cppclass Decoder:
+        void add(string_view, uint64_t id, uint64_t dense) except +
+        size_t size_of(const int64_t*, size_t count, Py_ssize_t& unknown)
+        void write(const int64_t*, size_t count, char*, size_t size)
+
 cdef extern from "id_lists.h" namespace "fastllm":
     list list_of_ids(PyObject** table, const uint32_t* ids, size_t count)
 
@@ -116,7 +122,8 @@ cdef class Encoder:
     cdef bint whole, drop
     cdef object pattern
     cdef tuple given  # vocabulary and special tokens
-    cdef dict bytes_of_id  # made by the first decoding
+    cdef Decoder decoder  # made by the first decoding
+    cdef bint decodes
     cdef list workers
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
     cdef size_t cache_bytes
@@ -130,7 +137,7 @@ cdef class Encoder:
         self.drop = drop
         self.cache_bytes = CACHE_BYTES
         self.given = (vocabulary, special_tokens)
-        self.bytes_of_id = None
+        self.decodes = False
         self.workers = []
         items = vocabulary.items()
         if not are_in_order(vocabulary):
@@ -355,24 +362,37 @@ cdef class Encoder:
         return PyBytes_FromStringAndSize(view.data(), view.size())
 
     def decode_bytes(self, ids):
-        if self.bytes_of_id is None:
-            self._invert()
-        cdef dict bytes_of_id = self.bytes_of_id
+        cdef vector[int64_t] numbers
+        cdef Py_buffer view
+        cdef Py_ssize_t unknown = -1, size
+        if not self.decodes:
+            self._make_decoder()
         if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
-            ids = ids.tolist()
-        elif type(ids) is not list or not all_ints(ids):
+            numbers.resize(ids.size)
+            PyObject_GetBuffer(np.ascontiguousarray(ids, np.int64), &view, PyBUF_SIMPLE)
+            memcpy(numbers.data(), view.buf, 8 * numbers.size())
+            PyBuffer_Release(&view)
+        elif type(ids) is not list or not read_ints(ids, numbers):
             ids = arguments.check_ids(ids)
-        try:
-            return b"".join([bytes_of_id[number] for number in ids])
-        except KeyError as error:
-            raise arguments.unknown_id_error(error.args[0]) from None
+            if not read_ints(ids, numbers):
+                raise arguments.unknown_id_error(max(ids, key=abs))  # beyond 64 bits
+        size = self.decoder.size_of(numbers.data(), numbers.size(), unknown)
+        if unknown >= 0:
+            raise arguments.unknown_id_error(ids[unknown])
+        decoded = PyBytes_FromStringAndSize(NULL, size)
+        self.decoder.write(numbers.data(), numbers.size(), PyBytes_AS_STRING(decoded), size)
+        return decoded
 
-    cdef int _invert(self) except -1:
+    cdef int _make_decoder(self) except -1:
         vocabulary, special_tokens = self.given
-        bytes_of_id = {number: token for token, number in vocabulary.items()}
+        cdef bytes token
+        cdef uint64_t dense = 4 * (len(vocabulary) + len(special_tokens)) + 1024
+        for token, number in vocabulary.items():
+            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
         for name, number in special_tokens.items():
-            bytes_of_id[number] = name.encode()
-        self.bytes_of_id = bytes_of_id
+            token = name.encode()
+            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
+        self.decodes = True
         return 0
 
     def _set_cache_bytes(self, size_t cache_bytes):
@@ -420,10 +440,18 @@ cdef bytes utf8(text, pattern):
     return pattern.normalize(arguments.check_text(text)).encode()
 
 
-cdef bint all_ints(list numbers):
-    for number in numbers:
-        if not isinstance(number, int):
-            return False
+cdef bint read_ints(list ids, vector[int64_t]& numbers) except -1:
+    """Put `ids` into `numbers`; False if not all are ints of 64 bits."""
+    cdef size_t i
+    numbers.resize(len(ids))
+    try:
+        for i in range(numbers.size()):
+            number = ids[i]
+            if not isinstance(number, int):
+                return False
+            numbers[i] = number
+    except OverflowError:
+        return False
     return True
 
 
