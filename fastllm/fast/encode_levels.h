@@ -78,7 +78,9 @@ struct Worker {
           whole(whole),
           drop(drop),
           level(level),
-          cache(vocabulary, whole, level > 0, cache_bytes) {}
+          cache(vocabulary, whole, level > 0, cache_bytes) {
+        out.make_room(64);  // never null: memcpy must not see null, even for no bytes
+    }
 
     void begin() {
         out.size = 0;

@@ -76,7 +76,7 @@ inline void find_pieces(Family family, int level, std::string_view text, uint64_
                         std::vector<size_t> &doubtful, NextEnd next_end) {
     const size_t words = (text.size() + 63) / 64;
     if (family == DEEPSEEK_V3) {
-        std::memset(starts, 0, words * 8);
+        std::fill_n(starts, words, uint64_t(0));  // not memset: null for an empty text
         Scan scan{family, 0};
         for (size_t i = 0; i < text.size(); i = size_t(next_end(&scan, text, ptrdiff_t(i)))) {
             starts[i >> 6] |= uint64_t(1) << (i & 63);
