@@ -232,6 +232,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first-round", type=int, default=0)
     arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)  # should a sanitizer end the run
     counts: Counter[str] = Counter()
     end = time.monotonic() + arguments.seconds
     number = arguments.first_round
@@ -240,7 +241,7 @@ def main():
         found = difference(setting)
         if found:
             text, what = found
-            print(f"seed {arguments.seed}, round {number}: {setting}\n{what}\n{text!a}")
+            print(f"round {number}: {setting}\n{what}\n{text!a}")
             if len(setting.ranks) < 400:
                 print(f"{setting.ranks}\n{setting.options()}")
             return 1
@@ -252,7 +253,7 @@ def main():
         counts[f"vocabulary {setting.kind}"] += size
         counts["caches emptied"] += sum(wipes - 1 for _, wipes in setting.encoder._cache_state())
         number += 1
-    print(f"seed {arguments.seed}, {number - arguments.first_round} rounds, levels {LEVELS}")
+    print(f"{number - arguments.first_round} rounds, levels {LEVELS}")
     for name, count in sorted(counts.items()):
         print(f"{count:12,}  {name}")
     return 0
