@@ -22,7 +22,7 @@ from fastllm.tokenizers import open_vocabularies, published, published_files
 from fastllm.tokenizers.byte_level import to_characters
 from fastllm.tokenizers.formats import read_tiktoken
 from fastllm.tokenizers.open_vocabularies import OpenVocabulary
-from fastllm.tokenizers.patterns import NAMED, SplitPattern, split_pattern
+from fastllm.tokenizers.patterns import NAMED, pattern_of_steps, split_pattern
 from fastllm.tokenizers.published_files import PublishedFile
 
 BYTES = {bytes([byte]): byte for byte in range(256)}
@@ -430,7 +430,7 @@ def test_line_ends_and_quotation_marks_of_a_pattern_may_be_spelled_otherwise():
         step.replace(r"\r", "\r").replace(r"\n", "\n").replace(r"\"", '"') for step in steps
     )
     assert spelled != steps
-    assert open_vocabularies.recognized(SplitPattern(spelled)) == NAMED["deepseek-v3"]
+    assert pattern_of_steps(spelled) == NAMED["deepseek-v3"]
 
 
 def synthetic_ranks(count):

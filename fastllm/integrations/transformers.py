@@ -13,8 +13,6 @@ from fastllm.integrations.post_processor import PostProcessor, Span, Template
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.byte_level import to_bytes
 from fastllm.tokenizers.huggingface import read_tokenizer_json
-from fastllm.tokenizers.open_vocabularies import recognized
-from fastllm.tokenizers.patterns import SplitPattern
 
 __all__ = ["fast_tokenizer"]
 
@@ -153,8 +151,6 @@ def _byte_level_bpe(content: dict[str, Any]) -> BPETokenizer:
     content = content | {"truncation": None, "padding": None}
     found = read_tokenizer_json(content, ignore_post_processor=True)
     found.take_out_special_tokens()
-    if isinstance(found.pattern, SplitPattern):
-        found.pattern = recognized(found.pattern)
     return BPETokenizer(**vars(found), missing_bytes="drop")
 
 

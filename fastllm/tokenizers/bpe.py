@@ -267,13 +267,18 @@ class BPETokenizer(BPEVocabulary):
         """The tokens to take whole in `text`; None if it holds none of them."""
         if type(text) is not str:
             text = arguments.check_text(text)
-        may = check_allowed(allowed, "allowed_special", self._special_set)
-        rest = self._special_set - may
-        forbidden = finder(check_allowed(disallowed, "disallowed_special", rest))
+        if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
+            may, forbidden = NOTHING, self._special_finder
+        else:
+            may = check_allowed(allowed, "allowed_special", self._special_set)
+            rest = self._special_set - may
+            forbidden = finder(check_allowed(disallowed, "disallowed_special", rest))
         if forbidden is not None:
             found = forbidden.search(text)
             if found is not None:
                 raise_disallowed(found[0])
+        if not may and not self._added_set:
+            return None
         whole = self._added_set | (may & self._special_set)
         find = finder(whole)
         if find is None:

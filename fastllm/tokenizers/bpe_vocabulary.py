@@ -10,6 +10,7 @@ from fastllm import _bpe_arguments as arguments
 from fastllm.tokenizers import formats
 from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
+from fastllm.tokenizers.special_tokens import finder
 from fastllm.tokenizers.text_files import ERRORS, check_paths, read_chunks
 from fastllm.tokenizers.vocabulary import Merge
 
@@ -55,6 +56,7 @@ class BPEVocabulary(Tokenizer):
         )
         self._whole_ids = frozenset(self._id_of.values())
         self._special_set = frozenset(self._special_tokens)
+        self._special_finder = finder(self._special_set)
         self._added_set = frozenset(self._added_tokens)
 
     def _check_collisions(self) -> None:

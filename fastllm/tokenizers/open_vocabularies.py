@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fastllm.tokenizers import formats
 from fastllm.tokenizers.bpe import BPETokenizer
-from fastllm.tokenizers.patterns import NAMED, SplitPattern, split_pattern
+from fastllm.tokenizers.patterns import SplitPattern, split_pattern
 from fastllm.tokenizers.tekken import read_tekken
 from fastllm.tokenizers.vocabulary import Vocabulary
 
@@ -155,29 +155,7 @@ def _read(name: str, path: StrPath) -> Vocabulary:
         with open(path, "rb") as file:
             return read_tekken(file.read())
     found = formats.read(path, ignore_post_processor=True)
-    if isinstance(found.pattern, SplitPattern):
-        found.pattern = recognized(found.pattern)
     return found
-
-
-def recognized(pattern: SplitPattern) -> SplitPattern:
-    r"""The named pattern that `pattern` is but for spelling, or else itself.
-
-    >>> step = NAMED["llama3"].steps[0].replace(r"\r", "\r")
-    >>> recognized(SplitPattern((step,))).name
-    'llama3'
-    """
-    for named in NAMED.values():
-        if pattern.normalization == named.normalization and (
-            [_plain(step) for step in pattern.steps] == [_plain(step) for step in named.steps]
-        ):
-            return named
-    return pattern
-
-
-def _plain(step: str) -> str:
-    """A step in one spelling of line ends and quotation marks: files have one or the other."""
-    return step.replace("\r", r"\r").replace("\n", r"\n").replace(r"\"", '"')
 
 
 def _check_shape(name: str, shape: OpenVocabulary, found: Vocabulary) -> None:

@@ -172,11 +172,18 @@ def pattern_of_steps(
     >>> pattern_of_steps((r"\\p{N}", NAMED["gpt2"].steps[0])).name
     'smollm2'
     """
-    steps = tuple(NAMED[_SPELLINGS[s]].steps[0] if s in _SPELLINGS else s for s in steps)
+    plain = tuple(map(_plain, steps))
     for pattern in NAMED.values():
-        if (pattern.steps, pattern.normalization) == (steps, normalization):
+        if (tuple(map(_plain, pattern.steps)), pattern.normalization) == (plain, normalization):
             return pattern
     return SplitPattern(steps, None, normalization)
+
+
+def _plain(step: str) -> str:
+    """A step in the one spelling of those that mean the same."""
+    if step in _SPELLINGS:
+        step = NAMED[_SPELLINGS[step]].steps[0]
+    return step.replace("\r", r"\r").replace("\n", r"\n").replace(r"\"", '"')
 
 
 @lru_cache(maxsize=128)
