@@ -479,12 +479,15 @@ from fastllm.reference.attention import scaled_dot_product_attention
 assert kernels.VECTOR_BYTES == {BYTES}
 generator = np.random.default_rng(0)
 q, k, v = (generator.standard_normal((2, n, 9), np.float32) for n in (21, 30, 30))
-for causal in (False, True):
-    difference = (
-        attention.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        - scaled_dot_product_attention(q, k, v, is_causal=causal)
-    )
-    assert abs(difference).max() < 2e-6
+options = {"softcap": 2.0, "sinks": [0.5, 0.1], "attn_mask": generator.random((1, 30)) < 0.8}
+for few in (False, True):
+    for option in ({}, {"is_causal": True}, options):
+        arrays = q[:, :3] if few else q, k, v
+        difference = (
+            attention.scaled_dot_product_attention(*arrays, **option)
+            - scaled_dot_product_attention(*arrays, **option)
+        )
+        assert abs(difference).max() < 2e-6
 assert np.allclose(attention.softmax(q).sum(-1), 1.0)
 """
 

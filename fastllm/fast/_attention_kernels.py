@@ -832,14 +832,16 @@ def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) 
         )
         for i in range(ROWS_AT_ONCE)
     ]
-    first = [
-        tuple(builder.fmul(builder.load(pair[half], align=4), fade[half]) for half in range(2))
-        for pair in places
-    ]
-    sums = _summed(builder, vector, rows, starts, step, depth, columns, first)
+    # Sums of a block start at 0 and join the others at its end: rounding errors grow less.
+    zero = _constant(vector, 0.0)
+    sums = _summed(
+        builder, vector, rows, starts, step, depth, columns, [(zero, zero)] * ROWS_AT_ONCE
+    )
     for pair, sums_of_row in zip(places, sums, strict=True):
-        for place, value in zip(pair, sums_of_row, strict=True):
-            builder.store(value, place, align=4)
+        for half in range(2):
+            before = builder.load(pair[half], align=4)
+            after = _fused(builder, before, fade[half], sums_of_row[half])
+            builder.store(after, pair[half], align=4)
     return context.get_dummy_value()
 
 
@@ -1369,13 +1371,14 @@ def attend(
             fade_a = exponential(less(best_a, shift_a))
             fade_b = exponential(less(best_b, shift_b))
             best_a, best_b = new_a, new_b
-            sum_a, sum_b = times(sum_a, fade_a), times(sum_b, fade_b)
+            block_a, block_b = zero, zero
             for j in range(count):
                 pa = exponential(less(load(scores, j * tile), shift_a))
                 pb = exponential(less(load(scores, j * tile + width), shift_b))
                 store(scores, j * tile, pa)
                 store(scores, j * tile + width, pb)
-                sum_a, sum_b = added(pa, sum_a), added(pb, sum_b)
+                block_a, block_b = added(pa, block_a), added(pb, block_b)
+            sum_a, sum_b = fused(sum_a, fade_a, block_a), fused(sum_b, fade_b, block_b)
 
             store(fades, 0, fade_a)
             store(fades, width, fade_b)
@@ -1633,22 +1636,22 @@ def attend_few(
                     second = min(first + 1, n_rows - 1)
                     fade_a, fade_b = fill(parts, fades[first]), fill(parts, fades[second])
                     a, b = first * value_rounded, second * value_rounded
-                    a0 = times(load(context, a + d0), fade_a)
-                    b0 = times(load(context, b + d0), fade_b)
-                    a1 = times(load(context, a + d1), fade_a)
-                    b1 = times(load(context, b + d1), fade_b)
-                    a2 = times(load(context, a + d2), fade_a)
-                    b2 = times(load(context, b + d2), fade_b)
-                    a3 = times(load(context, a + d3), fade_a)
-                    b3 = times(load(context, b + d3), fade_b)
-                    a4 = times(load(context, a + d4), fade_a)
-                    b4 = times(load(context, b + d4), fade_b)
-                    a5 = times(load(context, a + d5), fade_a)
-                    b5 = times(load(context, b + d5), fade_b)
-                    a6 = times(load(context, a + d6), fade_a)
-                    b6 = times(load(context, b + d6), fade_b)
-                    a7 = times(load(context, a + d7), fade_a)
-                    b7 = times(load(context, b + d7), fade_b)
+                    a0 = zero
+                    b0 = zero
+                    a1 = zero
+                    b1 = zero
+                    a2 = zero
+                    b2 = zero
+                    a3 = zero
+                    b3 = zero
+                    a4 = zero
+                    b4 = zero
+                    a5 = zero
+                    b5 = zero
+                    a6 = zero
+                    b6 = zero
+                    a7 = zero
+                    b7 = zero
                     for j in range(count):
                         at = value_at + j * value_step
                         p, q = repeat(scores, first * block + j), repeat(scores, second * block + j)
@@ -1668,22 +1671,38 @@ def attend_few(
                         a6, b6 = fused(v, p, a6), fused(v, q, b6)
                         v = widened(values, at + d7, narrow, parts)
                         a7, b7 = fused(v, p, a7), fused(v, q, b7)
-                    store(context, a + d0, a0)
-                    store(context, b + d0, b0)
-                    store(context, a + d1, a1)
-                    store(context, b + d1, b1)
-                    store(context, a + d2, a2)
-                    store(context, b + d2, b2)
-                    store(context, a + d3, a3)
-                    store(context, b + d3, b3)
-                    store(context, a + d4, a4)
-                    store(context, b + d4, b4)
-                    store(context, a + d5, a5)
-                    store(context, b + d5, b5)
-                    store(context, a + d6, a6)
-                    store(context, b + d6, b6)
-                    store(context, a + d7, a7)
-                    store(context, b + d7, b7)
+                    o0a = fused(load(context, a + d0), fade_a, a0)
+                    o0b = fused(load(context, b + d0), fade_b, b0)
+                    o1a = fused(load(context, a + d1), fade_a, a1)
+                    o1b = fused(load(context, b + d1), fade_b, b1)
+                    o2a = fused(load(context, a + d2), fade_a, a2)
+                    o2b = fused(load(context, b + d2), fade_b, b2)
+                    o3a = fused(load(context, a + d3), fade_a, a3)
+                    o3b = fused(load(context, b + d3), fade_b, b3)
+                    o4a = fused(load(context, a + d4), fade_a, a4)
+                    o4b = fused(load(context, b + d4), fade_b, b4)
+                    o5a = fused(load(context, a + d5), fade_a, a5)
+                    o5b = fused(load(context, b + d5), fade_b, b5)
+                    o6a = fused(load(context, a + d6), fade_a, a6)
+                    o6b = fused(load(context, b + d6), fade_b, b6)
+                    o7a = fused(load(context, a + d7), fade_a, a7)
+                    o7b = fused(load(context, b + d7), fade_b, b7)
+                    store(context, a + d0, o0a)
+                    store(context, b + d0, o0b)
+                    store(context, a + d1, o1a)
+                    store(context, b + d1, o1b)
+                    store(context, a + d2, o2a)
+                    store(context, b + d2, o2b)
+                    store(context, a + d3, o3a)
+                    store(context, b + d3, o3b)
+                    store(context, a + d4, o4a)
+                    store(context, b + d4, o4b)
+                    store(context, a + d5, o5a)
+                    store(context, b + d5, o5b)
+                    store(context, a + d6, o6a)
+                    store(context, b + d6, o6b)
+                    store(context, a + d7, o7a)
+                    store(context, b + d7, o7b)
         for row in range(n_rows):
             at = (item * most_rows + row) * (value_rounded + 2)
             for d in range(0, value_rounded, width):
