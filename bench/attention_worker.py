@@ -1,10 +1,12 @@
 """One contender of the attention rivals, in a process of its own.
 
 Thread pools of two libraries in one process get in each other's way (their idle threads spin), so
-`bench.rivals` starts one of these for each contender and lets them take turns. A request is a line
-of JSON on standard input, the answer a line of JSON on standard output: the time of every call.
+`bench.attention_rivals` starts one of these for each contender and lets them take turns. A request
+is a line of JSON on standard input, the answer a line of JSON on standard output: the time of every
+call.
 """
 
+import functools
 import json
 import sys
 import time
@@ -12,33 +14,70 @@ import time
 import numpy as np
 
 
-def fastllm_call(arrays, causal, threads):
+@functools.lru_cache(maxsize=1)
+def inputs(query, key, dtype):
+    """Query, key and value of these shapes; those of bfloat16 as bits."""
+    generator = np.random.default_rng(0)
+    arrays = [generator.standard_normal(shape, np.float32) for shape in (query, key, key)]
+    if dtype == "bfloat16":
+        return [(array.view(np.uint32) >> 16).astype(np.uint16) for array in arrays]
+    return arrays
+
+
+def fastllm_call(arrays, request):
     """Attention by fastllm, arrays in and an array out."""
     import numba
 
     import fastllm
 
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    return lambda: fastllm.scaled_dot_product_attention(*arrays, is_causal=causal)
+    numba.set_num_threads(min(request["threads"], numba.config.NUMBA_NUM_THREADS))
+    options = {"window": request["window"]} if request.get("window") else {}
+    return lambda: fastllm.scaled_dot_product_attention(
+        *arrays, is_causal=request["causal"], enable_gqa=True, **options
+    )
 
 
-def torch_call(arrays, causal, threads):
+def torch_call(arrays, request):
     """Attention by PyTorch, tensors that share the arrays' memory in and out."""
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(request["threads"])
     tensors = [torch.from_numpy(array) for array in arrays]
+    if request["dtype"] == "bfloat16":
+        tensors = [tensor.view(torch.bfloat16) for tensor in tensors]
+    grouped = tensors[0].shape[1] != tensors[1].shape[1]
     attention = torch.nn.functional.scaled_dot_product_attention
-    return lambda: attention(*tensors, is_causal=causal).numpy()
+
+    def call():
+        result = attention(*tensors, is_causal=request["causal"], enable_gqa=grouped)
+        return (result.view(torch.uint16) if result.dtype == torch.bfloat16 else result).numpy()
+
+    return call
 
 
-CALLS = {"fastllm": fastllm_call, "torch": torch_call}
+def numpy_call(arrays, request):
+    """Attention as one writes it with NumPy, whole score matrices and grouped heads repeated."""
+    query, key, value = arrays
+
+    def call():
+        group = query.shape[1] // key.shape[1]
+        k, v = (np.repeat(x, group, 1) if group > 1 else x for x in (key, value))
+        scores = query @ k.swapaxes(-1, -2) * np.float32(query.shape[-1] ** -0.5)
+        if request["causal"]:
+            scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, np.float32(-np.inf))
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        return weights @ v / weights.sum(-1, keepdims=True)
+
+    return call
+
+
+CALLS = {"fastllm": fastllm_call, "torch": torch_call, "numpy": numpy_call}
 
 
 def answer(contender, request):
     """Time as many calls as asked for, after as many to warm up; save the result if asked to."""
-    arrays = np.random.default_rng(0).standard_normal((3, *request["shape"]), np.float32)
-    call = CALLS[contender](arrays, request["causal"], request["threads"])
+    arrays = inputs(tuple(request["query"]), tuple(request["key"]), request["dtype"])
+    call = CALLS[contender](arrays, request)
     for _ in range(request["warm_up"]):
         call()
     times = []

@@ -12,23 +12,18 @@ with both cores busy, whatever waits for a second thread waits for long.
 """
 
 import argparse
-import contextlib
 import functools
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import fastllm
-from bench import corpora, encoding_rivals
+from bench import attention_rivals, corpora, encoding_rivals
 from bench.report import cores, rival_tables, versions
 from bench.turns import row, take_turns
 
@@ -125,98 +120,18 @@ def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
 
 # --- Attention
 
-SHAPES = ((4, 128, 64), (4, 512, 64), (4, 1024, 64), (2, 1024, 128))
-
 
 def attention_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Scaled dot-product attention, full and causal, on one thread and on two; first calls."""
-    with contextlib.ExitStack() as stack:
-        names = ["fastllm", *(["torch"] if INSTALLED["torch"] else [])]
-        workers = {name: stack.enter_context(AttentionWorker(name)) for name in names}
-        for heads, length, dim in SHAPES:
-            for causal in (False, True):
-                for threads in sorted({1, min(2, cores())}):
-                    shape = (1, heads, length, dim)
-                    kind = "causal" if causal else "full"
-                    plural = "s" * (threads > 1)
-                    what = f"{heads} heads x {length} x {dim}, {kind}, {threads} thread{plural}"
-                    settings = {"shape": shape, "causal": causal, "threads": threads}
-                    results = {name: each.result(settings) for name, each in workers.items()}
-                    must_agree(what, results, _close)
-                    yield row(what, attention_turns(workers, settings, rounds))
-    yield row("4 heads x 512 x 64, first call of a process with its imports", first_calls(names))
-
-
-class AttentionWorker:
-    """A process that does one contender's attention; see `bench.attention_worker`."""
-
-    def __init__(self, name: str, cache: str | None = None) -> None:
-        environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.attention_worker", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def __enter__(self) -> "AttentionWorker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-    def times(self, settings: Mapping[str, Any], warm_up: int, calls: int, **more: Any) -> Any:
-        """The times of some calls."""
-        request = {**settings, "warm_up": warm_up, "calls": calls, **more}
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def result(self, settings: Mapping[str, Any]) -> Any:
-        """What the contender computes."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = f"{folder}/result.npy"
-            self.times(settings, 0, 1, save=path)
-            return np.load(path)
-
-
-def attention_turns(
-    workers: Mapping[str, AttentionWorker], settings: Mapping[str, Any], rounds: int
-) -> dict[str, list[float]]:
-    """`take_turns` for workers: ten calls at each turn, after two to wake the threads up."""
-    times: dict[str, list[float]] = {name: [] for name in workers}
-    for number in range(rounds):
-        for name in list(workers) if number % 2 == 0 else reversed(workers):
-            time.sleep(0.05)  # until the other's threads have stopped spinning
-            times[name] += workers[name].times(settings, 2, 10)
-    return times
-
-
-def _close(ours: Any, theirs: Any) -> bool:
-    return bool(np.max(np.abs(ours - theirs)) <= 4e-6)
-
-
-def first_calls(names: Sequence[str]) -> dict[str, list[float]]:
-    """The first call in a new process with nothing compiled; its imports are timed as well."""
-    settings = {"shape": (1, 4, 512, 64), "causal": False, "threads": 1}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(3):
-        for name in names:
-            with tempfile.TemporaryDirectory() as empty, AttentionWorker(name, empty) as worker:
-                start = time.perf_counter()
-                worker.times(settings, 0, 1)
-                times[name].append(time.perf_counter() - start)
-    return times
+    """See `bench.attention_rivals`: prompts and single queries, on one thread and on two."""
+    for what, times in attention_rivals.measured(rounds, quick=size < 1_000_000):
+        yield row(what, times)
 
 
 TASKS = {
     "encode": (encoding_rows, encoding_rivals.installed()),
     "decode": (decoding_rows, ("fastllm", "tiktoken", "tokenizers")),
     "train": (training_rows, ("fastllm", "tokenizers")),
-    "attention": (attention_rows, ("fastllm", "torch")),
+    "attention": (attention_rows, attention_rivals.NAMES),
 }
 
 
