@@ -1,1 +1,1 @@
-"""Speed side by side: `pytest bench`, `python -m bench.rivals`, `python -m bench.report`."""
+"""Speed side by side: `pytest bench` and `python -m bench.rivals`, then `report` and `plot`."""
