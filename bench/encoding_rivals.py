@@ -9,7 +9,7 @@ What is measured:
 - *flat*, *threads*: all documents in one call, into one array; on one thread, and on two.
 - *cold*: a new process, a new tokenizer, one tiny call ("a b") that lets everyone finish what they
   put off, then the first pass. Only that pass is timed.
-- *calls*: one short text at a time, each of thousands once in a round.
+- *calls*: one short text at a time: 2,000 different ones, and one of them 2,000 times.
 - *megabytes*: one letter, spaces, newlines, random letters; one call each, a character less at each
   turn.
 - *memory*: how much a process grew from before its tokenizer was made until after the cold pass,
@@ -498,23 +498,24 @@ def cold_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> It
 
 
 def call_rows(files: Files, text: Text, rounds: int) -> list[Row]:
-    """Short calls, lists."""
+    """Short calls, lists: many different texts, and one of them as often."""
     encoders = _encoders(files, installed())
     joined = "".join(text.documents)
     rng = random.Random(corpora.SEED)
     rows = []
     for length in (11, 90, 900):
         starts = [rng.randrange(max(1, len(joined) - length)) for _ in range(2000)]
-        texts = [joined[start : start + length] for start in starts]
-        what = f"{files.vocabulary}, {text.name}, {length} characters"
-        kept = {}
-        expected = expected_ids(files, encoders, texts)
-        works = {name: work_of(each, "lists", texts) for name, each in encoders.items()}
-        for name in exact(works, expected, what):
-            kept[name] = functools.partial(_call_each, encoders[name].lists, texts)
-        times = take_turns(kept, rounds)
-        each = {name: [seconds / len(texts) for seconds in all_] for name, all_ in times.items()}
-        rows.append(_row("One call, list", what, each))
+        different = [joined[start : start + length] for start in starts]
+        for kind, texts in (("2,000 texts", different), ("one text", different[:1] * 2000)):
+            what = f"{files.vocabulary}, {length} characters, {kind}"
+            works = {name: work_of(each, "lists", texts) for name, each in encoders.items()}
+            kept = {
+                name: functools.partial(_call_each, encoders[name].lists, texts)
+                for name in exact(works, expected_ids(files, encoders, texts), what)
+            }
+            times = take_turns(kept, rounds)
+            calls = {name: [spent / len(texts) for spent in each] for name, each in times.items()}
+            rows.append(_row("One call, list", what, calls))
     return rows
 
 
