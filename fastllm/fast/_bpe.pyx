@@ -369,9 +369,10 @@ cdef class Encoder:
             self._make_decoder()
         if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
             numbers.resize(ids.size)
-            PyObject_GetBuffer(np.ascontiguousarray(ids, np.int64), &view, PyBUF_SIMPLE)
-            memcpy(numbers.data(), view.buf, 8 * numbers.size())
-            PyBuffer_Release(&view)
+            if ids.size:  # an empty vector has no memory to copy to
+                PyObject_GetBuffer(np.ascontiguousarray(ids, np.int64), &view, PyBUF_SIMPLE)
+                memcpy(numbers.data(), view.buf, 8 * numbers.size())
+                PyBuffer_Release(&view)
         elif type(ids) is not list or not read_ints(ids, numbers):
             ids = arguments.check_ids(ids)
             if not read_ints(ids, numbers):

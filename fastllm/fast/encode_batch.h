@@ -14,6 +14,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "characters.h"
@@ -112,7 +113,11 @@ struct BatchJob {
             }
         };
         std::vector<std::thread> threads;
-        for (size_t i = 1; i < workers.size(); i++) threads.emplace_back(work, workers[i]);
+        try {
+            for (size_t i = 1; i < workers.size(); i++) threads.emplace_back(work, workers[i]);
+        } catch (const std::system_error &) {
+            // The system has no more threads to give: those there are do the work.
+        }
         work(workers[0]);
         for (std::thread &thread : threads) thread.join();
         if (failure) std::rethrow_exception(failure);
