@@ -18,6 +18,7 @@ BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
 collect_ignore = []
 if "fast" not in BACKENDS:
     collect_ignore += [
+        "fuzz_encode.py",
         "test_backend_choice.py",
         "test_encode_agreement.py",
         "test_encode_levels.py",

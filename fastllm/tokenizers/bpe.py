@@ -105,7 +105,10 @@ class BPETokenizer(BPEVocabulary):
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""
-        return self.encode(text, disallowed_special=NOTHING)
+        if self._added_set:
+            return self.encode(text, disallowed_special=NOTHING)
+        ids: Ids = self._encoder.encode(text)
+        return ids
 
     def encode_to_numpy(
         self,
