@@ -20,7 +20,7 @@ SDPA = "scaled_dot_product_attention"
 
 # Interpreted kernels (NUMBA_DISABLE_JIT=1) are a thousand times slower.
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
-EXAMPLES = settings(max_examples=40 if COMPILED else 25)
+EXAMPLES = settings(max_examples=60 if COMPILED else 25)
 
 # Around the edges of vectors, of tiles of queries, and of blocks of keys.
 SHORT = [0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33]

@@ -3,6 +3,7 @@
 import itertools
 import os
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -421,7 +422,6 @@ def test_attention_takes_the_bits_of_bfloat16(attention_backend, q_len, head_dim
 
 
 def test_attention_takes_bfloat16_of_ml_dtypes(attention_backend):
-    ml_dtypes = pytest.importorskip("ml_dtypes")
     arrays = [x.astype(ml_dtypes.bfloat16) for x in heads(11, (2,), 20, 30, 8, 8)]
     bits = [x.view(np.uint16) for x in arrays]
     attend = attention_backend.scaled_dot_product_attention

