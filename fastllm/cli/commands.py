@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 import fastllm
 from fastllm.cli import files
+from fastllm.cli.check_book import check_book
 from fastllm.cli.files import STREAM, UsageError
 from fastllm.tokenizers.atomic_write import replacing
 
@@ -388,6 +389,9 @@ def attend(
         sentence = sys.stdin.buffer.read().decode()
     tok = None if tokenizer is None else _load(tokenizer, pattern)
     show_attention(_console(), sentence.rstrip("\n"), tok, causal=causal)
+
+
+app.command()(check_book)
 
 
 @app.command()

@@ -1,0 +1,465 @@
+"""What the book prints in chapters 2 and 3, computed again on each backend.
+
+The facts are in ``facts.json``, by section, floating-point numbers to more digits than the four
+that the book prints. Some need material that does not come with fastllm: the vocabulary of GPT-2,
+or the story that the book takes its examples from.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastllm.book.attention import (
+    CausalAttention,
+    MultiHeadAttention,
+    MultiHeadAttentionWrapper,
+    SelfAttention_v1,
+    SelfAttention_v2,
+)
+from fastllm.book.bpe import BPETokenizerSimple
+from fastllm.book.data_loading import DataLoader, GPTDatasetV1
+from fastllm.book.layers import Dropout, Embedding, Module
+from fastllm.book.random_numbers import manual_seed
+from fastllm.book.tokenizers import SimpleTokenizerV1, SimpleTokenizerV2, split_words
+from fastllm.tokenizers import published
+from fastllm.tokenizers.bpe import BPETokenizer
+
+Array = npt.NDArray[Any]
+Computed = dict[str, Any]
+
+VOCABULARY = "the vocabulary of GPT-2"
+STORY = "the-verdict.txt"
+TOLERANCE = 1e-6  # PyTorch's own float32 numbers differ by as much from one processor to another
+
+INPUTS = np.array(
+    [
+        [0.43, 0.15, 0.89],  # Your
+        [0.55, 0.87, 0.66],  # journey
+        [0.57, 0.85, 0.64],  # starts
+        [0.22, 0.58, 0.33],  # with
+        [0.77, 0.25, 0.10],  # one
+        [0.05, 0.80, 0.55],  # step
+    ]
+)
+BATCH = np.stack([INPUTS, INPUTS])
+JOURNEY = 1
+
+# The first sentence of the story: Edith Wharton, "The Verdict", 1908.
+OPENING = (
+    "I HAD always thought Jack Gisburn rather a cheap genius--though a good fellow enough--so it "
+    "was no great surprise to me to hear that, in the height of his glory, he had dropped his "
+    "painting, married a rich widow, and established himself in a villa on the Riviera."
+)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A pair of modules: byte-pair encoding, and attention.
+
+    Attributes
+    ----------
+    name : str
+    bpe, attention : module
+        Those of `fastllm.reference` or of `fastllm.fast`.
+    """
+
+    name: str
+    bpe: Any
+    attention: Any
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a section is computed from.
+
+    Attributes
+    ----------
+    backend : Backend
+    gpt2 : BPETokenizer, optional
+        On that backend; None if there is no vocabulary.
+    story : str, optional
+    """
+
+    backend: Backend
+    gpt2: BPETokenizer | None = None
+    story: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fact, and what was computed.
+
+    Attributes
+    ----------
+    section, what : str
+        Where in the book, and what it is.
+    printed : object
+        What the book prints: a number, a text, or lists of them.
+    computed : mapping from str to object
+        The same from each backend, by its name; empty if something is missing.
+    missing : str
+        What would be needed to compute it.
+    """
+
+    section: str
+    what: str
+    printed: Any
+    computed: Mapping[str, Any]
+    missing: str = ""
+
+    @property
+    def agreeing(self) -> list[str]:
+        """The backends that gave what the book prints."""
+        return [name for name, value in self.computed.items() if same(value, self.printed)]
+
+
+def same(value: Any, printed: Any) -> bool:
+    """Whether a result is what the book prints: numbers within `TOLERANCE`, all else exactly.
+
+    >>> same([[0.5000001]], [[0.5]]), same([0.5001], [0.5]), same([1, 2], [1, 2, 3])
+    (True, False, False)
+    """
+    found, expected = np.asarray(value), np.asarray(printed)
+    if found.shape != expected.shape:
+        return False
+    if expected.dtype.kind == "f" and found.dtype.kind in "fiu":
+        return bool(np.allclose(found, expected, rtol=0, atol=TOLERANCE))
+    return bool((found == expected).all())
+
+
+@cache
+def facts() -> dict[str, Computed]:
+    """What the book prints, by section and name."""
+    file = resources.files("fastllm.book") / "facts.json"
+    found: dict[str, Computed] = json.loads(file.read_text("utf-8"))
+    return found
+
+
+def check(
+    backends: Sequence[Backend], story: str | None = None, vocabulary: bool = True
+) -> Iterator[Row]:
+    """Compute every fact on every backend.
+
+    Parameters
+    ----------
+    backends : sequence of Backend
+    story : str, optional
+        The text of ``the-verdict.txt``; without it, what needs it is missing.
+    vocabulary : bool, default True
+        Whether to look for the vocabulary of GPT-2, as `fastllm.get_encoding` does.
+
+    Yields
+    ------
+    Row
+        In the order of the book.
+    """
+    ranks = _gpt2_ranks() if vocabulary else None
+    materials = [
+        Material(backend, None if ranks is None else _gpt2_on(backend, ranks), story)
+        for backend in backends
+    ]
+    at_hand = {VOCABULARY: ranks is not None, STORY: story is not None}
+    for section, (needs, compute) in SECTIONS.items():
+        missing = " and ".join(need for need in needs if not at_hand[need])
+        computed = {} if missing else {each.backend.name: compute(each) for each in materials}
+        for what, printed in facts()[section].items():
+            values = {name: values[what] for name, values in computed.items()}
+            yield Row(section.partition(" ")[0], what, printed, values, missing)
+
+
+def _gpt2_ranks() -> dict[bytes, int] | None:
+    try:
+        return published.read_ranks("gpt2")
+    except FileNotFoundError:
+        return None
+
+
+def _gpt2_on(backend: Backend, ranks: dict[bytes, int]) -> BPETokenizer:
+    """GPT-2's tokenizer on a backend."""
+    kind = _with(BPETokenizer, _bpe=backend.bpe)
+    encoding = published.ENCODINGS["gpt2"]
+    tokenizer: BPETokenizer = kind(
+        ranks, pattern=encoding.pattern, special_tokens=encoding.special_tokens
+    )
+    return tokenizer
+
+
+def _with(kind: type[Any], **attributes: Any) -> type[Any]:
+    """A class with other attributes: another backend."""
+    return type(kind.__name__, (kind,), attributes)
+
+
+def _on(module: Module, backend: Backend) -> Any:
+    """A module whose attention, and that of its heads, is a backend's."""
+    for part in (module, *module.children()):
+        if hasattr(part, "_attention"):
+            part._attention = backend.attention
+    return module
+
+
+# Chapter 2
+
+
+def _words(material: Material) -> Computed:
+    return {"words of a sentence": split_words("Hello, world. Is this-- a test?")}
+
+
+def _words_of_story(material: Material) -> Computed:
+    story = material.story or ""
+    words = split_words(story)
+    return {
+        "characters of the story": len(story),
+        "words of the story": len(words),
+        "its first words": words[:30],
+    }
+
+
+def _known_words(material: Material) -> Computed:
+    words = sorted(set(split_words(material.story or "")))
+    tokenizer = SimpleTokenizerV1({word: number for number, word in enumerate(words)})
+    ids = tokenizer.encode(
+        '"It\'s the last he painted, you know,"\n    Mrs. Gisburn said with pardonable pride.'
+    )
+    return {
+        "size of the vocabulary": len(words),
+        "ids of SimpleTokenizerV1": ids,
+        "decoded": tokenizer.decode(ids),
+    }
+
+
+def _unknown_words(material: Material) -> Computed:
+    words = [*sorted(set(split_words(material.story or ""))), "<|endoftext|>", "<|unk|>"]
+    tokenizer = SimpleTokenizerV2({word: number for number, word in enumerate(words)})
+    ids = tokenizer.encode(
+        "Hello, do you like tea? <|endoftext|> In the sunlit terraces of the palace."
+    )
+    return {
+        "size of the vocabulary": len(words),
+        "ids of SimpleTokenizerV2": ids,
+        "decoded": tokenizer.decode(ids),
+    }
+
+
+def _gpt2(material: Material) -> Computed:
+    assert material.gpt2 is not None
+    ids = material.gpt2.encode(
+        "Hello, do you like tea? <|endoftext|> In the sunlit terraces of someunknownPlace.",
+        allowed_special={"<|endoftext|>"},
+    )
+    return {
+        "ids of GPT-2": ids,
+        "decoded": material.gpt2.decode(ids),
+        'ids of "Akwirw ier"': material.gpt2.encode("Akwirw ier"),
+    }
+
+
+def _classic(material: Material) -> Computed:
+    bpe = material.backend.bpe
+    text = "aaabdaaabac"
+    number_of = {bytes([byte]): byte for byte in range(256)}
+    ids = list(text.encode())
+    merges = []
+    for left, right in bpe.train(text, 259, tie_break="first-seen"):
+        pair, number = (number_of[left], number_of[right]), len(number_of)
+        merges.append((pair, number))
+        number_of[left + right] = number
+        ids = bpe.merge(ids, pair, number)
+    return {
+        'merges of "aaabdaaabac"': [[*pair, number] for pair, number in merges],
+        'ids of "aaabdaaabac"': ids,
+    }
+
+
+def _simple_bpe(material: Material) -> Computed:
+    tokenizer = _with(BPETokenizerSimple, _bpe=material.backend.bpe)(mode="book")
+    tokenizer.train(material.story, vocab_size=1000, allowed_special={"<|endoftext|>"})
+    ids = tokenizer.encode("Jack embraced beauty through art and life.")
+    return {
+        "merges of BPETokenizerSimple": len(tokenizer.bpe_merges),
+        "ids of BPETokenizerSimple": ids,
+        "decoded": tokenizer.decode(ids),
+    }
+
+
+def _windows(material: Material) -> Computed:
+    assert material.gpt2 is not None
+    ones = iter(DataLoader(GPTDatasetV1(OPENING, material.gpt2, max_length=4, stride=1)))
+    first, second, *rest = ones
+    eight = DataLoader(GPTDatasetV1(OPENING, material.gpt2, max_length=4, stride=4), batch_size=8)
+    inputs, targets = next(iter(eight))
+    return {
+        "input of one window": rest[48][0][0],
+        "target of one window": rest[48][1][0],
+        "first batch of one": first,
+        "second batch of one": second,
+        "inputs of a batch of eight": inputs,
+        "targets of a batch of eight": targets,
+    }
+
+
+def _tokens_of_story(material: Material) -> Computed:
+    assert material.gpt2 is not None
+    return {"GPT-2 ids of the story": material.gpt2.count(material.story or "")}
+
+
+def _embedding(material: Material) -> Computed:
+    manual_seed(123)
+    embedding = Embedding(6, 3)
+    return {
+        "Embedding(6, 3), seed 123": embedding.weight,
+        "vector of id 3": embedding([3]),
+        "vectors of ids 2, 3, 5, 1": embedding([2, 3, 5, 1]),
+    }
+
+
+# Chapter 3
+
+
+def _one_word(material: Material) -> Computed:
+    attention = material.backend.attention
+    scores = attention.self_attention(INPUTS, return_steps=True).scores[JOURNEY]
+    weights = attention.softmax(scores)
+    return {
+        'scores of "journey"': scores,
+        "weights by the sum": scores / scores.sum(),
+        "weights by softmax": weights,
+        'context vector of "journey"': weights @ INPUTS,
+    }
+
+
+def _all_words(material: Material) -> Computed:
+    steps = material.backend.attention.self_attention(INPUTS, return_steps=True)
+    return {
+        "all scores": steps.scores,
+        "all weights": steps.weights,
+        "all context vectors": steps.context,
+    }
+
+
+def _weights_by_hand(material: Material) -> Computed:
+    manual_seed(123)
+    module = SelfAttention_v1(3, 2)
+    query, keys = INPUTS[JOURNEY] @ module.W_query, INPUTS @ module.W_key
+    scores = query @ keys.T
+    weights = material.backend.attention.softmax(scores / keys.shape[-1] ** 0.5)
+    return {
+        "W_query, seed 123": module.W_query,
+        "W_key": module.W_key,
+        "W_value": module.W_value,
+        'query of "journey"': query,
+        'scores of "journey"': scores,
+        'weights of "journey"': weights,
+        'context vector of "journey"': weights @ (INPUTS @ module.W_value),
+    }
+
+
+def _self_attention(material: Material) -> Computed:
+    manual_seed(123)
+    first = _on(SelfAttention_v1(3, 2), material.backend)
+    manual_seed(789)
+    second = _on(SelfAttention_v2(3, 2), material.backend)
+    return {
+        "SelfAttention_v1, seed 123": first(INPUTS),
+        **_projections(second, ", seed 789"),
+        "SelfAttention_v2, seed 789": second(INPUTS),
+    }
+
+
+def _causal_weights(material: Material) -> Array:
+    """The causal weights of section 3.5.1: with unit vectors for values, the result is weights."""
+    manual_seed(789)
+    module = SelfAttention_v2(3, 2)
+    weights: Array = material.backend.attention.scaled_dot_product_attention(
+        module.W_query(INPUTS), module.W_key(INPUTS), np.eye(len(INPUTS)), is_causal=True
+    )
+    return weights
+
+
+def _masking(material: Material) -> Computed:
+    manual_seed(789)
+    module = SelfAttention_v2(3, 2)
+    scores = module.W_query(INPUTS) @ module.W_key(INPUTS).T
+    return {
+        "all scores": scores,
+        "all weights": material.backend.attention.softmax(scores / 2**0.5),
+        "causal weights": _causal_weights(material),
+    }
+
+
+def _dropout(material: Material) -> Computed:
+    weights = _causal_weights(material)
+    dropout = Dropout(0.5)
+    manual_seed(123)
+    ones = dropout(np.ones((6, 6)))
+    manual_seed(123)
+    return {
+        "dropout of ones, seed 123": ones,
+        "dropped causal weights": dropout(weights),
+    }
+
+
+def _causal_attention(material: Material) -> Computed:
+    manual_seed(123)
+    module = _on(CausalAttention(3, 2, 6, 0.0), material.backend)
+    return {**_projections(module, ", seed 123"), "CausalAttention": module(BATCH)[0]}
+
+
+def _stacked_heads(material: Material) -> Computed:
+    manual_seed(123)
+    module = _on(MultiHeadAttentionWrapper(3, 2, 6, 0.0, num_heads=2), material.backend)
+    names = zip(("first", "second"), module.heads, strict=True)
+    matrices = {
+        f"{name} of the {place} head": getattr(head, name).weight
+        for place, head in names
+        for name in ("W_query", "W_key", "W_value")
+    }
+    return {**matrices, "MultiHeadAttentionWrapper": module(BATCH)[0]}
+
+
+def _split_heads(material: Material) -> Computed:
+    manual_seed(123)
+    module = _on(MultiHeadAttention(3, 2, 6, 0.0, num_heads=2), material.backend)
+    return {
+        **_projections(module, ", seed 123"),
+        "out_proj, weights": module.out_proj.weight,
+        "out_proj, bias": module.out_proj.bias,
+        "MultiHeadAttention": module(BATCH)[0],
+    }
+
+
+def _projections(module: Any, seed: str) -> Computed:
+    return {
+        f"W_query{seed}": module.W_query.weight,
+        "W_key": module.W_key.weight,
+        "W_value": module.W_value.weight,
+    }
+
+
+# What each section needs, and what computes it.
+SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Material], Computed]]] = {
+    "2.2 words": ((), _words),
+    "2.2 story": ((STORY,), _words_of_story),
+    "2.3": ((STORY,), _known_words),
+    "2.4": ((STORY,), _unknown_words),
+    "2.5": ((VOCABULARY,), _gpt2),
+    "2.5 bonus": ((), _classic),
+    "2.5 bonus, story": ((STORY,), _simple_bpe),
+    "2.6": ((VOCABULARY,), _windows),
+    "2.6 story": ((VOCABULARY, STORY), _tokens_of_story),
+    "2.7": ((), _embedding),
+    "3.3.1": ((), _one_word),
+    "3.3.2": ((), _all_words),
+    "3.4.1": ((), _weights_by_hand),
+    "3.4.2": ((), _self_attention),
+    "3.5.1": ((), _masking),
+    "3.5.2": ((), _dropout),
+    "3.5.3": ((), _causal_attention),
+    "3.6.1": ((), _stacked_heads),
+    "3.6.2": ((), _split_heads),
+}

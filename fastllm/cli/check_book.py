@@ -1,0 +1,165 @@
+"""The command that computes again what the book prints, and the table that it shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fastllm import demo
+from fastllm.book import check
+from fastllm.reference import attention as reference_attention
+from fastllm.reference import bpe as reference_bpe
+
+FIRST = 2  # numbers of an array
+LONGEST = 17  # characters that show how a fact begins
+
+WHERE_TO_GET = {
+    check.STORY: "--story names the file, which section 2.2 of the book says where to get",
+    check.VOCABULARY: (
+        "put encoder.json and vocab.bpe, or r50k_base.tiktoken, into a folder that "
+        "FASTLLM_VOCAB_DIR names, or let fastllm download it: pip install 'fastllm-kernels[vocab]'"
+    ),
+}
+
+
+def check_book(
+    story: Annotated[
+        Path | None,
+        typer.Option(help="the-verdict.txt, the story that chapter 2 of the book works on."),
+    ] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Show all numbers, not how each fact begins.")
+    ] = False,
+) -> None:
+    """Compute again, on both backends, what the book prints in its chapters 2 and 3.
+
+    The book is "Build a Large Language Model (From Scratch)" by Sebastian Raschka.
+    """
+    text = None if story is None else story.read_text("utf-8")
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
+    backends, missing = find_backends()
+    with console.status("computing (the first time, kernels are compiled) ..."):
+        rows = list(check.check(backends, text))
+    if numbers:
+        show_numbers(console, rows)
+    else:
+        show_table(console, rows)
+    if missing:
+        console.print(Text(f"The reference alone was checked: {missing}."))
+    if not show_verdict(console, rows, [backend.name for backend in backends]):
+        raise typer.Exit(1)
+
+
+def find_backends() -> tuple[list[check.Backend], str]:
+    """The backends there are, and why there is not more than one."""
+    backends = [check.Backend("reference", reference_bpe, reference_attention)]
+    bpe, attention = demo.fast_backend("bpe"), demo.fast_backend("attention")
+    if bpe.module is not None and attention.module is not None:
+        backends.append(check.Backend("fast", bpe.module, attention.module))
+    return backends, bpe.missing or attention.missing
+
+
+def show_table(console: Console, rows: Sequence[check.Row]) -> None:
+    """Print one line for each fact, with the beginning of what it says."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for title in ("", "what", "the book", "ours", "agrees"):
+        table.add_column(title, overflow="fold")
+    section = ""
+    for row in rows:
+        ours = {beginning(value) for value in row.computed.values()}
+        table.add_row(
+            Text(row.section if row.section != section else "", style="bold"),
+            Text.assemble(row.what, (shape(row.printed), "dim")),
+            Text(beginning(row.printed)),
+            Text("\n".join(sorted(ours)) or "-"),
+            _agreement(row),
+        )
+        section = row.section
+    console.print(table)
+
+
+def show_numbers(console: Console, rows: Sequence[check.Row]) -> None:
+    """Print all that each fact says, and what was computed where it does not look the same."""
+    for row in rows:
+        title = Text.assemble((row.section, "bold"), f" {row.what}", (shape(row.printed), "dim"))
+        console.print(Text.assemble(title, ": ", _agreement(row)))
+        printed = whole(row.printed)
+        console.print(Text(printed), soft_wrap=True)
+        for name, value in row.computed.items():
+            if whole(value) != printed:
+                console.print(Text(f"{name}:\n{whole(value)}"), soft_wrap=True)
+
+
+def _agreement(row: check.Row) -> Text:
+    if row.missing:
+        return Text("not checked", style="dim")
+    if len(row.agreeing) == len(row.computed):
+        return Text("both" if len(row.computed) == 2 else "yes", style="green")
+    return Text(f"NO ({' and '.join(row.agreeing) or 'none'} only)", style="bold red")
+
+
+def show_verdict(console: Console, rows: Sequence[check.Row], names: Sequence[str]) -> bool:
+    """Print what it comes to; whether nothing disagreed."""
+    checked = [row for row in rows if not row.missing]
+    wrong = [row for row in checked if len(row.agreeing) < len(row.computed)]
+    for need, where in WHERE_TO_GET.items():
+        count = sum(need in row.missing for row in rows)
+        if count:
+            console.print(Text(f"{count} not checked for want of {need}: {where}."))
+    if wrong:
+        found = ", ".join(f"{row.section} {row.what}" for row in wrong)
+        console.print(Text(f"DIFFERENT FROM THE BOOK: {found}.", style="bold red"))
+        return False
+    backends = "both backends" if len(names) == 2 else f"the {names[0]}"
+    found = f"{len(checked)} of {len(rows)} facts reproduced on {backends}."
+    console.print(Text(found, style="green"))
+    return True
+
+
+def shape(value: Any) -> str:
+    """The shape of an array, to be put behind its name.
+
+    >>> shape([[1, 2, 3], [4, 5, 6]]), shape(7)
+    (' 2x3', '')
+    """
+    lengths = np.shape(value)
+    return "" if not lengths else " " + "x".join(map(str, lengths))
+
+
+def whole(value: Any) -> str:
+    """All of a fact, as the book prints it: numbers to four digits, one line for each row.
+
+    >>> print(whole([[0.5, -1.0], [0.25, 2.0]]))
+     0.5000 -1.0000
+     0.2500  2.0000
+    """
+    words, array = _words(value), np.asarray(value)
+    width = max(map(len, words))
+    length = array.shape[-1] if array.ndim else 1
+    rows = [words[start : start + length] for start in range(0, len(words), length)]
+    return "\n".join(" ".join(word.rjust(width) for word in row) for row in rows)
+
+
+def beginning(value: Any) -> str:
+    """What a fact begins with.
+
+    >>> beginning([[0.5, -1.0], [0.25, 2.0]]), beginning(7)
+    ('0.5000 -1.0000 …', '7')
+    """
+    words = _words(value)
+    text = " ".join(words[:FIRST])
+    if len(text) > LONGEST - 2:
+        return f"{text[: LONGEST - 2]} …"
+    return text if len(words) <= FIRST else f"{text} …"
+
+
+def _words(value: Any) -> list[str]:
+    """Each number or text of an array."""
+    items = np.asarray(value).reshape(-1).tolist()
+    return [f"{item:.4f}" if isinstance(item, float) else str(item) for item in items]
