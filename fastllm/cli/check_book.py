@@ -101,7 +101,8 @@ def _agreement(row: check.Row) -> Text:
         return Text("not checked", style="dim")
     if len(row.agreeing) == len(row.computed):
         return Text("both" if len(row.computed) == 2 else "yes", style="green")
-    return Text(f"NO ({' and '.join(row.agreeing) or 'none'} only)", style="bold red")
+    others = [name for name in row.computed if name not in row.agreeing]
+    return Text(f"NO: {', '.join(others)}", style="bold red")
 
 
 def show_verdict(console: Console, rows: Sequence[check.Row], names: Sequence[str]) -> bool:
