@@ -192,3 +192,55 @@ def test_multi_head_attention_wrapper_is_that_of_torch():
     close(ours(x), torch.cat([head(torch.tensor(x)) for head in heads], -1))
     assert same_state()
     close(ours.eval()(x), torch.cat([head.eval()(torch.tensor(x)) for head in heads], -1))
+
+
+class _TorchBlock(torch.nn.Module):
+    """Attention and a feed-forward network, each added to what goes into it."""
+
+    def __init__(self, size, heads, dropout):
+        super().__init__()
+        self.attention = _TorchAttention(size, size, dropout, heads, last=True)
+        self.forth = torch.nn.Sequential(
+            torch.nn.Linear(size, 4 * size),
+            torch.nn.GELU(approximate="tanh"),
+            torch.nn.Linear(4 * size, size),
+        )
+        self.norms = torch.nn.LayerNorm(size), torch.nn.LayerNorm(size)
+        self.dropout = torch.nn.Dropout(dropout)
+
+    def forward(self, x):
+        x = x + self.dropout(self.attention(self.norms[0](x)))
+        return x + self.dropout(self.forth(self.norms[1](x)))
+
+
+class _TorchGPT(torch.nn.Module):
+    def __init__(self, vocab, length, size, heads, layers, dropout):
+        super().__init__()
+        self.tokens, self.places = torch.nn.Embedding(vocab, size), torch.nn.Embedding(length, size)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.blocks = torch.nn.Sequential(
+            *(_TorchBlock(size, heads, dropout) for _ in range(layers))
+        )
+        self.norm = torch.nn.LayerNorm(size)
+        self.head = torch.nn.Linear(size, vocab, bias=False)
+
+    def forward(self, ids):
+        x = self.dropout(self.tokens(ids) + self.places(torch.arange(ids.shape[1])))
+        return self.head(self.norm(self.blocks(x)))
+
+
+def test_gpt_model_is_that_of_torch():
+    seed_both(123)
+    shape = {"vocab_size": 60, "context_length": 9, "emb_dim": 12, "n_heads": 3, "n_layers": 2}
+    ours = book.GPTModel({**shape, "drop_rate": 0.2, "qkv_bias": False})
+    theirs = _TorchGPT(*shape.values(), 0.2)
+    ids = np.array([[5, 3, 59, 0], [1, 1, 2, 2]])
+    for _ in range(2):  # in training, and not
+        close(ours(ids), theirs(torch.tensor(ids)), 1e-5)
+        assert same_state()
+        ours.eval()
+        theirs.eval()
+    longer = torch.tensor(ids)
+    for _ in range(8):
+        longer = torch.cat([longer, theirs(longer[:, -9:])[:, -1].argmax(-1, keepdim=True)], 1)
+    assert book.generate_text_simple(ours, ids, 8, 9).tolist() == longer.tolist()

@@ -35,15 +35,15 @@ def test_every_fact_is_reproduced(backend):
     rows = list(check.check([backend]))
     assert len(rows) == sum(map(len, check.facts().values()))
     for row in rows:
-        assert row.missing in ("", check.STORY), row
+        assert row.missing in ("", check.STORY, check.MODEL), row
         assert row.missing or row.agreeing == [backend.name], row
 
 
 def test_what_a_section_computes_is_what_it_has_facts_for():
     material = check.Material(check.Backend("reference", reference_bpe, reference_attention))
-    for section, (needs, compute) in check.SECTIONS.items():
-        if not needs:
-            assert set(compute(material)) == set(check.facts()[section])
+    for name, section in check.SECTIONS.items():
+        if not section.needs:
+            assert set(section.compute(material)) == set(check.facts()[name])
 
 
 def test_facts_are_the_printed_ones_to_more_digits():
@@ -56,7 +56,8 @@ def test_command_reproduces_all_that_needs_no_story():
     code, text, _ = run()
     assert code == 0
     assert "13 not checked for want of the-verdict.txt" in text
-    assert "56 of 69 facts reproduced on" in text
+    assert "5 not checked for want of an untrained GPT-2: --gpt makes two" in text
+    assert "58 of 76 facts reproduced on" in text
 
 
 def test_command_shows_all_numbers():
@@ -101,7 +102,7 @@ def test_command_notices_a_story_that_is_another(tmp_path):
     code, text, _ = run("--story", str(story))
     assert code == 1
     assert "DIFFERENT FROM THE BOOK: 2.2 characters of the story" in text
-    assert "not checked" not in text
+    assert "for want of the-verdict.txt" not in text
 
 
 def test_command_without_the_compiled_backend(monkeypatch):
@@ -119,7 +120,7 @@ def test_command_without_the_vocabulary(monkeypatch):
     monkeypatch.setattr("fastllm.tokenizers.published.read_ranks", missing)
     code, text, _ = run()
     assert code == 0
-    assert "10 not checked for want of the vocabulary of GPT-2: put encoder.json" in text
+    assert "12 not checked for want of the vocabulary of GPT-2: put encoder.json" in text
 
 
 def test_command_says_which_story_is_not_there(tmp_path):
@@ -133,3 +134,12 @@ def test_command_keeps_within_the_terminal(columns):
     code, _, result = run(COLUMNS=columns)
     assert code == 0
     assert max(map(len, result.stdout.splitlines())) <= int(columns)
+
+
+def test_command_makes_the_untrained_model_of_the_right_shape(monkeypatch):
+    small = {**check.GPT_CONFIG_124M, "emb_dim": 2, "n_heads": 1, "n_layers": 1}
+    monkeypatch.setattr(check, "GPT_CONFIG_124M", small)  # says other words than the book's
+    code, text, _ = run("--gpt")
+    assert code == 1
+    assert "DIFFERENT FROM THE BOOK: 4.7 ids after" in text
+    assert "untrained" not in text

@@ -25,6 +25,10 @@ WHERE_TO_GET = {
         "put encoder.json and vocab.bpe, or r50k_base.tiktoken, into a folder that "
         "FASTLLM_VOCAB_DIR names, or let fastllm download it: pip install 'fastllm-kernels[vocab]'"
     ),
+    check.MODEL: (
+        "--gpt makes two, each of 163 million random weights; that takes 1.5 GB of memory and "
+        "half a minute or less"
+    ),
 }
 
 
@@ -33,6 +37,10 @@ def check_book(
         Path | None,
         typer.Option(help="the-verdict.txt, the story that chapter 2 of the book works on."),
     ] = None,
+    gpt: Annotated[
+        bool,
+        typer.Option("--gpt", help="Make the untrained GPT-2 of chapters 4 and 5 as well."),
+    ] = False,
     numbers: Annotated[
         bool, typer.Option("--numbers", help="Show all numbers, not how each fact begins.")
     ] = False,
@@ -45,7 +53,7 @@ def check_book(
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
     backends, missing = find_backends()
     with console.status("computing (the first time, kernels are compiled) ..."):
-        rows = list(check.check(backends, text))
+        rows = list(check.check(backends, text, model=gpt))
     if numbers:
         show_numbers(console, rows)
     else:
