@@ -190,15 +190,19 @@ def _strategy(
 ) -> Strategy:
     encode = getattr(tokenizer, "encode_ordinary", tokenizer.encode)
     ids = list(encode(passage))
-    lost = _loss(passage, tokenizer.decode(ids), unknown)
+    lost = loss(passage, tokenizer.decode(ids), unknown)
     return Strategy(name, tokens, ids, tokenizer.vocab_size, unknown, lost)
 
 
-def _loss(passage: str, decoded: str, unknown: int) -> str:
-    """What decoding did not give back, in words."""
+def loss(passage: str, decoded: str, unknown: int, noun: str = "word") -> str:
+    """What decoding did not give back, in words; `noun` is what unknown tokens are.
+
+    >>> loss("so  it goes", "so <|unk|> goes", 1)
+    '1 unknown word and 1 blank'
+    """
     if decoded == passage:
         return "nothing"
-    losses = [f"{unknown} unknown word{'s' * (unknown > 1)}"] if unknown else []
+    losses = [f"{unknown} unknown {noun}{'s' * (unknown > 1)}"] if unknown else []
     blanks = Counter(filter(str.isspace, passage)) - Counter(filter(str.isspace, decoded))
     if blanks:
         losses.append(f"{blanks.total()} blank{'s' * (blanks.total() > 1)}")
@@ -425,9 +429,10 @@ def timed(function: Callable[[], Any], runs: int = 1) -> tuple[Any, float]:
 
 
 def compare_backends(
-    text: str, training: Training, bpe: Backend, attention: Backend
+    text: str, training: Training, bpe: Backend, attention: Backend, length: int | None = None
 ) -> Iterator[Comparison]:
-    """The closing table, row by row."""
+    """The closing table, row by row; `length` is that of the last row's sequences."""
+    length = LENGTH if length is None else length
     data = text.encode()
     size = f"{len(data):,} bytes"
     yield _compare(
@@ -465,10 +470,10 @@ def compare_backends(
         lambda m: lambda: m.self_attention(vectors),
     )
     random = np.random.default_rng(0)
-    query, key, value = random.standard_normal((3, HEADS, LENGTH, HEAD_DIM)).astype(np.float32)
+    query, key, value = random.standard_normal((3, HEADS, length, HEAD_DIM)).astype(np.float32)
     yield _compare(
         "scaled dot-product attention",
-        f"{HEADS} heads x {LENGTH} x {HEAD_DIM}, float32",
+        f"{HEADS} heads x {length} x {HEAD_DIM}, float32",
         close,
         reference_attention,
         attention,

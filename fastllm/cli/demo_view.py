@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fastllm import demo
-from fastllm.cli.tables import MISSING, seconds, shown_token, shown_tokens, times, weights_table
+from fastllm.cli.tables import MISSING, shown_token, shown_tokens, weights_table
+from fastllm.explain.showing import seconds, times
 
 
 def show_demo(console: Console, source: demo.Source) -> bool:

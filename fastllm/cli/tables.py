@@ -37,28 +37,6 @@ def shown_tokens(tokens: Sequence[str]) -> Text:
     return Text.assemble(*pieces[:-1])
 
 
-def seconds(time: float) -> str:
-    """A time in a unit that suits it.
-
-    >>> seconds(2.5), seconds(0.0123), seconds(4.5e-6)
-    ('2.50 s', '12.3 ms', '4.5 µs')
-    """
-    if time >= 1:
-        return f"{time:.2f} s"
-    if time >= 1e-3:
-        return f"{time * 1e3:.3g} ms"
-    return f"{time * 1e6:.3g} µs"
-
-
-def times(ratio: float) -> str:
-    """A ratio, to two digits or to the unit.
-
-    >>> times(0.523), times(7.77), times(1234.5)
-    ('0.52x', '7.8x', '1,234x')
-    """
-    return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
-
-
 def _shortened(token: str, longest: int = 12) -> str:
     return token if len(token) <= longest else f"{token[: longest - 1]}…"
 

@@ -1,0 +1,54 @@
+"""See it: every step from text to context vectors, as data, as text, in a notebook, on a page.
+
+Each function here follows one thing that this library does, with the reference backend, and returns
+a trace: a dataclass that holds every number in between. A trace has three faces. ``print`` it, let
+a notebook show it, or write it to one HTML file with ``to_html(path)``; some can ``plot()`` as well
+(extra ``explain``).
+
+==================  ==============================================================================
+`tokenization`      what words, characters and byte pairs make of a text, and what decoding loses
+`bpe`               the merges that make the tokens of a word, and their tree
+`training`          the rounds in which a vocabulary is learned, and where a tie rule decided
+`attention`         scores, softmax, weights, context: the arithmetic of each cell
+`heads`             a heat map, and who looks at whom, for any attention weights
+`agreement`         reference against fast on this machine
+`journey`           all of it for one sentence; what ``fastllm explain`` shows
+==================  ==============================================================================
+
+There is a guide at the head of each module, for readers with Python and school algebra:
+`fastllm.explain.strategies` on the three ways to cut a text, `fastllm.explain.merging` on putting
+merges to work, `fastllm.explain.rounds` on training and ties, `fastllm.explain.attending` on
+attention by hand, `fastllm.explain.speed` on how the fast versions differ and why their results may
+not. ``help(fastllm.explain.attending)`` shows one.
+
+>>> from fastllm import explain
+>>> explain.journey().attention.weights[0, 1].round(4).tolist()
+[0.1385, 0.2379, 0.2333, 0.124, 0.1082, 0.1581]
+"""
+
+from fastllm.explain import story
+from fastllm.explain.attending import Attention, attention
+from fastllm.explain.head_view import Heads, heads
+from fastllm.explain.merging import Merging, bpe
+from fastllm.explain.rounds import Training, training
+from fastllm.explain.sentence import Journey, journey
+from fastllm.explain.speed import Agreement, agreement
+from fastllm.explain.strategies import Tokenization, tokenization
+
+__all__ = [
+    "Agreement",
+    "Attention",
+    "Heads",
+    "Journey",
+    "Merging",
+    "Tokenization",
+    "Training",
+    "agreement",
+    "attention",
+    "bpe",
+    "heads",
+    "journey",
+    "story",
+    "tokenization",
+    "training",
+]

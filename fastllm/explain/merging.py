@@ -1,0 +1,326 @@
+"""How merges make the tokens of a word: each merge in order, and the tree that grows from them.
+
+Encoding a word with byte pairs is a game with one rule. Begin with its bytes. Look at all pairs of
+neighbours, find the one that was learned first, which has the lowest rank, and join it; of several
+places the leftmost. Stop when no pair of neighbours was ever learned.
+
+>>> from fastllm import explain
+>>> tokenizer = explain.story.story_bpe()
+>>> print(explain.bpe(tokenizer, " journey"))
+·journey: 1 token after 7 merges
+  step  merge        rank   id  parts
+     0                          ·|j|o|u|r|n|e|y
+     1  o + u         260  260  ·|j|ou|r|n|e|y
+     2  n + e         261  261  ·|j|ou|r|ne|y
+     3  ou + r        262  262  ·|j|our|ne|y
+     4  · + j         274  274  ·j|our|ne|y
+     5  ne + y        276  276  ·j|our|ney
+     6  our + ney     277  277  ·j|ourney
+     7  ·j + ourney   279  279  ·journey
+<BLANKLINE>
+·journey (279)
+├─ ·j (274)
+│  ├─ · (32)
+│  └─ j (106)
+└─ ourney (277)
+   ├─ our (262)
+   │  ├─ ou (260)
+   │  │  ├─ o (111)
+   │  │  └─ u (117)
+   │  └─ r (114)
+   └─ ney (276)
+      ├─ ne (261)
+      │  ├─ n (110)
+      │  └─ e (101)
+      └─ y (121)
+
+A rank says when a pair was learned. This vocabulary is one of ranks, as in tiktoken's files: the id
+of the new token is the rank of its merge. Files of Hugging Face list merges, and the rank is the
+place in that list.
+
+The blank belongs to the word: text is cut into pieces first, and a word takes the blank before it
+along (`fastllm.split`). Merges never cross from one piece into the next.
+
+A word that training never saw is put together as far as its pairs are known, and never fails:
+
+>>> [node.data for node in explain.bpe(tokenizer, " journal").pieces[0].tokens]
+[b' j', b'our', b'n', b'al']
+
+**Why the order matters.** The rule is not "take the longest token from the left". Let (b, c)
+be learned before (a, b), and see what becomes of "abc":
+
+>>> from fastllm import BPETokenizer
+>>> ranks = {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4}
+>>> trace = explain.bpe(BPETokenizer(ranks, pattern="gpt2"), "abc")
+>>> [node.data for node in trace.pieces[0].tokens]
+[b'a', b'bc']
+
+Some teaching code goes once through a word from left to right and joins whatever it can. That gives
+other tokens, and more of them. A vocabulary fits only the rule that it was learned with.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fastllm import _bpe_arguments as arguments
+from fastllm.explain.faces import Line, Section, Steps, Trace, in_turn
+from fastllm.explain.showing import counted, readable
+from fastllm.reference import bpe as reference
+from fastllm.tokenizers.bpe import BPETokenizer
+
+CANDIDATES = 6  # pairs of a step that are kept, the best first
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair of neighbours that could be merged.
+
+    Attributes
+    ----------
+    place : int
+        How many parts stand before it.
+    left, right : bytes
+    rank : int
+        The lower, the earlier it was learned.
+    """
+
+    place: int
+    left: bytes
+    right: bytes
+    rank: int
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One merge.
+
+    Attributes
+    ----------
+    made : Candidate
+        The pair that was merged.
+    id : int
+        The id of the token that came of it.
+    candidates : tuple of Candidate
+        The pairs there were to choose from, best first, no more than `CANDIDATES`.
+    choices : int
+        How many there were.
+    """
+
+    made: Candidate
+    id: int
+    candidates: tuple[Candidate, ...]
+    choices: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """A token as the tree of the merges that made it; a byte has no children."""
+
+    data: bytes
+    id: int
+    children: tuple["Node", ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of text on its way from bytes to tokens.
+
+    Attributes
+    ----------
+    data : bytes
+    parts : tuple of bytes
+        What merging begins with: its bytes, those aside that the vocabulary lacks.
+    merges : tuple of Merge
+    tokens : tuple of Node
+        What it ends with.
+    whole : bool
+        Whether the piece was taken whole because it is a token, although merging does not make it.
+    """
+
+    data: bytes
+    parts: tuple[bytes, ...]
+    merges: tuple[Merge, ...]
+    tokens: tuple[Node, ...]
+    whole: bool = False
+
+    @property
+    def ids(self) -> list[int]:
+        """The id of each token."""
+        return [node.id for node in self.tokens]
+
+    def states(self) -> Iterator[list[bytes]]:
+        """The parts before the first merge, and after each."""
+        parts = list(self.parts)
+        yield list(parts)
+        for merge in self.merges:
+            place = merge.made.place
+            parts[place : place + 2] = [parts[place] + parts[place + 1]]
+            yield list(parts)
+
+
+@dataclass(frozen=True, repr=False)
+class Merging(Trace):
+    """How the tokens of a text came about, piece by piece.
+
+    Attributes
+    ----------
+    text : str
+    pieces : tuple of Piece
+        In the order of the text.
+    """
+
+    text: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def ids(self) -> list[int]:
+        """The id of each token of the text."""
+        return [number for piece in self.pieces for number in piece.ids]
+
+    def distinct(self) -> list[Piece]:
+        """The pieces, each only once."""
+        return list({piece.data: piece for piece in self.pieces}.values())
+
+    def lines(self) -> list[Line]:
+        steps = Steps()
+        for piece in self.distinct():
+            if steps.lines:
+                steps.add()
+            _piece_lines(steps, piece)
+        return steps.lines
+
+    def sections(self) -> list[Section]:
+        from fastllm.explain import merge_views
+
+        return [merge_views.replay(self)]
+
+
+def _piece_lines(steps: Steps, piece: Piece) -> None:
+    ending = (
+        "a token, taken whole"
+        if piece.whole
+        else f"{counted(len(piece.tokens), 'token')} after {counted(len(piece.merges), 'merge')}"
+    )
+    steps.add((readable(piece.data), "title"), f": {ending}")
+    states = [list(map(readable, state)) for state in piece.states()]
+    rows: list[list[tuple[str, str] | str]] = [["0", "", "", "", "|".join(states[0])]]
+    for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=True), 1):
+        pair = f"{readable(merge.made.left)} + {readable(merge.made.right)}"
+        made = (pair, "strong")
+        rows.append([str(number), made, str(merge.made.rank), str(merge.id), "|".join(state)])
+    at = len(steps.lines)
+    steps.table(("step", "merge", "rank", "id", "parts"), rows)
+    steps.lines[at:] = [[("  ", ""), *line] for line in steps.lines[at:]]
+    steps.add()
+    for i, node in enumerate(piece.tokens):
+        steps.add(*in_turn([readable(node.data)], [i]), (f" ({node.id})", "quiet"))
+        for branch, child in _branches(node):
+            steps.add((branch, "quiet"), readable(child.data), (f" ({child.id})", "quiet"))
+
+
+def _branches(node: Node, indent: str = "") -> Iterator[tuple[str, Node]]:
+    """Everything below a node, with the lines of a tree before it."""
+    for i, child in enumerate(node.children):
+        last = i == len(node.children) - 1
+        yield indent + ("└─ " if last else "├─ "), child
+        yield from _branches(child, indent + ("   " if last else "│  "))
+
+
+def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
+    """Each merge that leads from the bytes of a word to its tokens.
+
+    Parameters
+    ----------
+    tokenizer : BPETokenizer
+    word : str
+        A word, or any text: it is cut into pieces as always. A special token in it is ordinary
+        text; lone surrogates become U+FFFD.
+
+    Returns
+    -------
+    Merging
+
+    Raises
+    ------
+    TypeError
+        If `tokenizer` is not a `BPETokenizer`, or `word` is not a string.
+    ValueError
+        If the vocabulary lacks a byte and the tokenizer does not drop such bytes.
+
+    Notes
+    -----
+    The rank is the place in the list of merges, or, for a vocabulary of ranks, the id of the token
+    that comes of the merge.
+
+    Examples
+    --------
+    In "aaa" the pair (a, a) stands twice. The leftmost is merged, which ends the other:
+
+    >>> tokenizer = BPETokenizer.train("aaabdaaabac", 257)
+    >>> [piece.ids for piece in bpe(tokenizer, "aaa").pieces]
+    [[256, 97]]
+    """
+    if not isinstance(tokenizer, BPETokenizer):
+        raise TypeError(f"tokenizer must be a BPETokenizer, not {type(tokenizer).__name__}")
+    text = arguments.check_text(word, "word")
+    settings = tokenizer._settings()
+    ids = settings["ranks"]
+    encoder = reference.BytePairEncoder(
+        ids,
+        merges=settings["merges"],
+        pattern=tokenizer.split_pattern,
+        ignore_merges=settings["ignore_merges"],
+        missing_bytes=settings["missing_bytes"],
+    )
+    traced: dict[bytes, Piece] = {}
+    pieces = []
+    for piece, token in _pieces(tokenizer, word):
+        data = piece.encode()
+        if token is not None:
+            pieces.append(Piece(data, (data,), (), (Node(data, token),), whole=True))
+            continue
+        if data not in traced:
+            traced[data] = _follow(data, encoder, ids)
+        pieces.append(traced[data])
+    return Merging(text, tuple(pieces))
+
+
+def _pieces(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | None]]:
+    """The pieces of a text; an added token, which is taken whole, with its id."""
+    whole = tokenizer._whole_tokens(text, frozenset(), frozenset())
+    for stretch, token in [(text, None)] if whole is None else tokenizer._cut(text, whole):
+        for piece in reference.split(stretch, tokenizer.split_pattern):
+            yield piece, None
+        if token is not None:
+            yield token, tokenizer.added_tokens[token]
+
+
+def _follow(data: bytes, encoder: reference.BytePairEncoder, ids: dict[bytes, int]) -> Piece:
+    """Merge one piece by the plain rule: look at all pairs, take the best, look again."""
+    may_be_whole = encoder._whole_pieces and data in ids
+    if may_be_whole and any(data[i : i + 1] not in ids for i in range(len(data))):
+        return Piece(data, (data,), (), (Node(data, ids[data]),), whole=True)
+    start = encoder._single_bytes(data)
+    nodes = [Node(part, ids[part]) for part in start]
+    ranks = [encoder._rank(a.data, b.data) for a, b in pairwise(nodes)]
+    merges = []
+    while any(rank is not None for rank in ranks):
+        choices = [(rank, place) for place, rank in enumerate(ranks) if rank is not None]
+        best = tuple(
+            Candidate(place, nodes[place].data, nodes[place + 1].data, rank)
+            for rank, place in heapq.nsmallest(CANDIDATES, choices)
+        )
+        place = best[0].place
+        pair = nodes[place], nodes[place + 1]
+        joined = pair[0].data + pair[1].data
+        nodes[place : place + 2] = [Node(joined, ids[joined], pair)]
+        del ranks[place]
+        for i in (place - 1, place):
+            if 0 <= i < len(ranks):
+                ranks[i] = encoder._rank(nodes[i].data, nodes[i + 1].data)
+        merges.append(Merge(best[0], ids[joined], best, len(choices)))
+    if may_be_whole and len(nodes) > 1:
+        return Piece(data, tuple(start), (), (Node(data, ids[data]),), whole=True)
+    return Piece(data, tuple(start), tuple(merges), tuple(nodes))

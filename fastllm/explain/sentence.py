@@ -1,0 +1,219 @@
+"""One sentence all the way: text, tokens, merges, vectors, scores, weights, context vectors."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import fastllm
+from fastllm import _bpe_arguments as arguments
+from fastllm import demo
+from fastllm.explain.attending import Attention, attention
+from fastllm.explain.faces import Line, Section, Steps, Trace
+from fastllm.explain.merging import Merging, bpe
+from fastllm.explain.rounds import Training, training
+from fastllm.explain.showing import counted, decimal, visible
+from fastllm.explain.speed import Agreement, agreement
+from fastllm.explain.story import (
+    SENTENCE,
+    STORY,
+    VOCAB_SIZE,
+    story_bpe,
+    story_tokenizers,
+    vector,
+)
+from fastllm.explain.strategies import Tokenization, tokenization
+from fastllm.tokenizers.bpe import BPETokenizer
+
+MOST_TOKENS = 200  # in attention, which has a number for every pair of them
+MOST_CHARACTERS = 4000
+
+# Where each strategy can lose something: a word nobody knows, two blanks, a line end, an emoji.
+CONTRAST = "Your odyssey  starts\nwith one café 🙂"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Journey(Trace):
+    """A sentence on its way to context vectors.
+
+    Attributes
+    ----------
+    text : str
+    tokenization : Tokenization
+        By words, characters and byte pairs.
+    contrast : Tokenization
+        A text on which the strategies differ, in the same vocabularies.
+    merging : Merging
+        How its byte-pair tokens came about.
+    training : Training
+        How a vocabulary is learned, from `fastllm.explain.story.STORY`.
+    own_tokenizer : bool
+        Whether the byte pairs are those of a tokenizer that the caller gave.
+    attention : Attention
+        Between its tokens, no more than the first `MOST_TOKENS`.
+    left_out : int
+        How many tokens are too many for that.
+    checks : tuple of (str, bool, str)
+        What the fast backend was asked as well, whether it agrees, and how far.
+    agreement : Agreement or None
+        Reference against fast on this machine, if it was asked for.
+    """
+
+    text: str
+    tokenization: Tokenization
+    contrast: Tokenization
+    merging: Merging
+    training: Training
+    own_tokenizer: bool
+    attention: Attention
+    left_out: int
+    checks: tuple[tuple[str, bool, str], ...]
+    agreement: Agreement | None
+
+    def lines(self) -> list[Line]:
+        steps = Steps()
+        parts: list[tuple[str, Trace]] = [
+            ("1  Three strategies", self.tokenization),
+            ("2  The merges that made the tokens", self.merging),
+            ("3  Attention between the tokens", self.attention),
+        ]
+        if self.agreement is not None:
+            parts.append(("4  Reference against fast", self.agreement))
+        for title, trace in parts:
+            steps.title(title)
+            steps.add()
+            steps.lines.extend(trace.lines())
+            if trace is self.attention and trace.tokens:
+                self._why(steps)
+        if self.left_out:
+            steps.add()
+            steps.add((_left_out(self.left_out), "quiet"))
+        steps.add()
+        for what, holds, how in self.checks:
+            steps.add(f"{what} on the fast backend: ", (how, "good" if holds else "wrong"))
+        return steps.lines
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """The weight to explain first: that of the worked example, if it is there."""
+        words = [token.strip() for token in self.attention.tokens]
+        query = demo.WORDS[demo.QUERY]
+        place = words.index(query) if query in words else len(words) // 2
+        return place, place
+
+    def _why(self, steps: Steps) -> None:
+        """One weight, from the vectors on."""
+        query, key = self.cell
+        name = visible(self.attention.tokens[query])
+        steps.title(f"why {name} weighs {decimal(self.attention.weights[0, query, key])} on itself")
+        arithmetic = self.attention.weight_arithmetic(query, key)
+        for line in [self.attention.score_arithmetic(query, key), *arithmetic.splitlines()]:
+            steps.add("  " + line)
+
+    def sections(self) -> list[Section]:
+        from fastllm.explain import journey_page
+
+        return journey_page.sections(self)
+
+    def to_html(self, path: str | os.PathLike[str], title: str = "") -> None:
+        """Write the journey as one self-contained file; otherwise as every trace."""
+        from fastllm.explain import journey_page, page
+
+        page.write(path, self.sections(), title or visible(self.text), journey_page.lead(self))
+
+
+def _left_out(number: int) -> str:
+    return (
+        f"Attention is shown between the first {MOST_TOKENS} tokens; "
+        f"{counted(number, 'token')} after them left out."
+    )
+
+
+def journey(
+    text: str = SENTENCE,
+    tokenizer: BPETokenizer | None = None,
+    *,
+    causal: bool = False,
+    speed: bool = False,
+    progress: Callable[[str], object] | None = None,
+) -> Journey:
+    """Follow one text from characters to context vectors.
+
+    Parameters
+    ----------
+    text : str
+        By default the sentence of the worked example, whose numbers are known.
+    tokenizer : BPETokenizer, optional
+        Whose byte pairs; by default those learned from `fastllm.explain.story.STORY`.
+    causal : bool
+        Whether each token sees only itself and earlier ones.
+    speed : bool
+        Whether to time both backends as well, which takes some seconds.
+    progress : callable, optional
+        Called with the name of each part that is done.
+
+    Returns
+    -------
+    Journey
+
+    Raises
+    ------
+    TypeError
+        If `text` is not a string, or `tokenizer` not a `BPETokenizer`.
+    ValueError
+        If `text` has more than 4,000 characters, which no page can show; if the tokenizer's
+        vocabulary lacks a byte of it.
+
+    Examples
+    --------
+    >>> found = journey()
+    >>> found.attention.tokens
+    ('Your', ' journey', ' starts', ' with', ' one', ' step')
+    >>> round(float(found.attention.weights[0, 1, 1]), 4)
+    0.2379
+    """
+    text = arguments.check_text(text)
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(
+            f"text must have at most {MOST_CHARACTERS:,} characters to be shown step by step, "
+            f"not {len(text):,}"
+        )
+    chosen = story_bpe() if tokenizer is None else tokenizer
+    merging = bpe(chosen, text)
+    tokenizers = {**story_tokenizers(), "byte pairs": chosen}
+    parts = chosen.decode_tokens_bytes(merging.ids)
+    shown = parts[:MOST_TOKENS]
+    vectors = np.array([vector(part) for part in shown]).reshape(-1, 3)
+    labels = [part.decode(errors="backslashreplace") for part in shown]
+    attended = attention(vectors, tokens=labels, causal=causal)
+    return Journey(
+        text=text,
+        tokenization=tokenization(text, tokenizers),
+        contrast=tokenization(CONTRAST, tokenizers),
+        merging=merging,
+        training=training(STORY, VOCAB_SIZE),
+        own_tokenizer=tokenizer is not None,
+        attention=attended,
+        left_out=len(parts) - len(shown),
+        checks=tuple(_checks(chosen, text, merging, attended)),
+        agreement=agreement(progress=progress) if speed else None,
+    )
+
+
+def _checks(
+    tokenizer: BPETokenizer, text: str, merging: Merging, attended: Attention
+) -> list[tuple[str, bool, str]]:
+    """The same calls on the fast backend, compared with what the reference gave."""
+    checks = []
+    if fastllm.backends()["bpe"] == "fast":
+        ids = demo.exact(merging.ids, tokenizer.encode_ordinary(text))
+        checks.append(("the ids", ids.holds, ids.how))
+    fast = demo.fast_backend("attention")
+    if fast.module is not None and attended.tokens:
+        steps = fast.module.self_attention(attended.q[0], causal=attended.causal, return_steps=True)
+        weights = demo.close(attended.weights[0], steps.weights)
+        context = demo.close(attended.context[0], steps.context)
+        checks.append(("the weights", weights.holds, weights.how))
+        checks.append(("the context vectors", context.holds, context.how))
+    return checks

@@ -1,0 +1,319 @@
+r"""Tokenization in three strategies: what each makes of one text, and what it loses.
+
+A model computes with numbers, so text has to become numbers first: cut it into tokens, give each
+kind of token a number, its id. How to cut is a choice. Here are three answers, each with a
+vocabulary learned from the same few lines, `fastllm.explain.story.STORY`.
+
+>>> from fastllm import explain
+>>> print(explain.tokenization("Your path  starts: 🙂"))
+Your path  starts: 🙂
+20 characters, 23 bytes
+<BLANKLINE>
+words: 5 tokens of a vocabulary of 50, 2 unknown
+  Your|path|starts|:|🙂
+  10 49 36 2 49
+  decodes to: Your <|unk|> starts: <|unk|>
+  lost: 2 unknown words and 1 blank
+<BLANKLINE>
+characters: 20 tokens of a vocabulary of 35, 1 unknown
+  Y|o|u|r|·|p|a|t|h|·|·|s|t|a|r|t|s|:|·|🙂
+  11 25 30 27 1 26 12 29 18 1 1 28 29 12 27 29 28 4 1 34
+  decodes to: Your path  starts: <|unk|>
+  lost: 1 unknown character
+<BLANKLINE>
+byte pairs: 13 tokens of a vocabulary of 288
+  Your|·|p|a|th|·|·starts|:|·|\xf0|\x9f|\x99|\x82
+  283 32 112 97 257 32 273 58 32 240 159 153 130
+  lost: nothing
+
+**Words** read well, but every spelling needs an id of its own: a word that the lines did not hold
+becomes ``<|unk|>``, and it is gone. So is one of the two blanks: decoding puts one between words,
+takes it away before a colon, and can only guess where else there were more or fewer:
+
+>>> words, characters, pairs = explain.tokenization("Your path  starts: 🙂").strategies
+>>> words.decoded
+'Your <|unk|> starts: <|unk|>'
+
+**Characters** need a tiny vocabulary and keep every blank, but a text becomes long, and a character
+that was never seen is as lost as a word:
+
+>>> len(characters.tokens), characters.vocab_size, characters.unknown
+(20, 35, 1)
+
+**Byte pairs** begin with the 256 bytes, so nothing can be unknown, and then join what often stands
+together. Common words end up as one token, rare ones as several, an emoji as its four bytes:
+
+>>> [token.data for token in pairs.tokens][:4]
+[b'Your', b' ', b'p', b'a']
+>>> [token.data for token in pairs.tokens][-4:]
+[b'\xf0', b'\x9f', b'\x99', b'\x82']
+>>> pairs.decoded == "Your path  starts: 🙂"
+True
+
+The four last tokens are parts of one character; ``group`` says so. Alone none of them is text:
+
+>>> [token.group for token in pairs.tokens][-4:]
+[9, 9, 9, 9]
+
+The more bytes a token has on average, the shorter the sequence that a model has to work on:
+
+>>> [round(strategy.bytes_per_token, 2) for strategy in (words, characters, pairs)]
+[3.8, 1.15, 1.77]
+
+How the pairs were chosen is told in `fastllm.explain.rounds`, how they are put to work on a word in
+`fastllm.explain.merging`.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from fastllm import _bpe_arguments as arguments
+from fastllm import demo
+from fastllm.explain.faces import Line, Section, Steps, Trace, in_turn
+from fastllm.explain.graphemes import groups
+from fastllm.explain.showing import counted, readable, visible
+from fastllm.explain.story import story_tokenizers
+from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, Tokenizer
+from fastllm.tokenizers.bpe import BPETokenizer
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token where it stands in a text.
+
+    Attributes
+    ----------
+    id : int
+    data : bytes
+        What stands in the text, also for an unknown token.
+    unknown : bool
+        Whether the vocabulary has no such token, so that the id is that of ``<|unk|>``.
+    group : int
+        The number of the run it belongs to: tokens that are parts of one character are one run.
+    """
+
+    id: int
+    data: bytes
+    unknown: bool
+    group: int
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How one tokenizer takes a text apart, and what it makes of the ids.
+
+    Attributes
+    ----------
+    name : str
+    tokens : tuple of Token
+    vocab_size : int
+    decoded : str
+        What decoding the ids gives.
+    lost : str
+        What is not in it, in words; ``"nothing"`` if it is the text.
+    changes : tuple of (str, str)
+        Stretches of the text and what decoding has in their place, in order; equal where nothing
+        is lost.
+    """
+
+    name: str
+    tokens: tuple[Token, ...]
+    vocab_size: int
+    decoded: str
+    lost: str
+    changes: tuple[tuple[str, str], ...]
+
+    @property
+    def ids(self) -> list[int]:
+        """The id of each token."""
+        return [token.id for token in self.tokens]
+
+    @property
+    def unknown(self) -> int:
+        """How many tokens the vocabulary does not have."""
+        return sum(token.unknown for token in self.tokens)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """The mean length of a token; 0 where there is none."""
+        return sum(len(token.data) for token in self.tokens) / max(1, len(self.tokens))
+
+
+@dataclass(frozen=True, repr=False)
+class Tokenization(Trace):
+    """One text in several strategies.
+
+    Attributes
+    ----------
+    text : str
+    strategies : tuple of Strategy
+    """
+
+    text: str
+    strategies: tuple[Strategy, ...]
+
+    def lines(self) -> list[Line]:
+        steps = Steps()
+        size = f"{counted(len(self.text), 'character')}, {counted(len(self.text.encode()), 'byte')}"
+        steps.add((visible(self.text).replace("·", " "), "strong"))
+        steps.add((size, "quiet"))
+        for strategy in self.strategies:
+            unknown = f", {strategy.unknown} unknown" if strategy.unknown else ""
+            steps.add()
+            steps.add(
+                (strategy.name, "title"),
+                f": {counted(len(strategy.tokens), 'token')} of a vocabulary of "
+                f"{strategy.vocab_size:,}{unknown}",
+            )
+            _strip(steps, strategy)
+            steps.add("  ", (" ".join(map(str, strategy.ids)), "quiet"))
+            if strategy.lost != "nothing":
+                steps.add("  decodes to: ", visible(strategy.decoded).replace("·", " "))
+            steps.add(
+                "  lost: ", (strategy.lost, "good" if strategy.lost == "nothing" else "wrong")
+            )
+        return steps.lines
+
+    def sections(self) -> list[Section]:
+        from fastllm.explain import strips
+
+        return [strips.strategies(self)]
+
+
+def _strip(steps: Steps, strategy: Strategy) -> None:
+    spans = list(
+        in_turn(
+            [readable(token.data) for token in strategy.tokens],
+            [token.group for token in strategy.tokens],
+        )
+    )
+    for i, token in enumerate(strategy.tokens):
+        if token.unknown:
+            spans[2 * i] = spans[2 * i][0], "wrong"
+    steps.add("  ", *spans)
+
+
+def tokenization(
+    text: str, tokenizers: Mapping[str, Tokenizer] | Sequence[Tokenizer] | None = None
+) -> Tokenization:
+    """What several tokenizers make of one text, side by side.
+
+    Parameters
+    ----------
+    text : str
+        Lone surrogates become U+FFFD.
+    tokenizers : mapping from name to tokenizer, or sequence of tokenizers, optional
+        `fastllm.WordTokenizer`, `fastllm.CharTokenizer` or `fastllm.BPETokenizer`; by default one
+        of each, with the vocabulary of `fastllm.explain.story.STORY`.
+
+    Returns
+    -------
+    Tokenization
+
+    Raises
+    ------
+    TypeError
+        If `text` is not a string, or something in `tokenizers` is not a tokenizer.
+    KeyError
+        If a token is not in a vocabulary that has no ``<|unk|>``.
+
+    Examples
+    --------
+    >>> from fastllm import BPETokenizer
+    >>> tokenizer = BPETokenizer.train("aaabdaaabac", 259, tie_break="first-seen")
+    >>> print(tokenization("aaab", [tokenizer]))
+    aaab
+    4 characters, 4 bytes
+    <BLANKLINE>
+    byte pairs (gpt2): 1 token of a vocabulary of 259
+      aaab
+      258
+      lost: nothing
+    """
+    text = arguments.check_text(text)
+    if tokenizers is None:
+        tokenizers = story_tokenizers()
+    if not isinstance(tokenizers, Mapping):
+        tokenizers = _named(tokenizers)
+    return Tokenization(
+        text, tuple(_strategy(name, tokenizer, text) for name, tokenizer in tokenizers.items())
+    )
+
+
+def _named(tokenizers: Any) -> dict[str, Tokenizer]:
+    """A name for each tokenizer of a sequence, numbered where two would have the same."""
+    if isinstance(tokenizers, (str, bytes, Tokenizer)) or not isinstance(tokenizers, Sequence):
+        raise TypeError(
+            "tokenizers must be a mapping from name to tokenizer or a sequence of tokenizers, "
+            f"not {type(tokenizers).__name__}"
+        )
+    named: dict[str, Tokenizer] = {}
+    for tokenizer in tokenizers:
+        name = _kind(tokenizer)
+        alike = sum(other == name or other.startswith(f"{name} #") for other in named)
+        named[f"{name} #{alike + 1}" if alike else name] = tokenizer
+    return named
+
+
+def _kind(tokenizer: object) -> str:
+    if isinstance(tokenizer, BPETokenizer):
+        return f"byte pairs ({visible(str(tokenizer.split_pattern.name or 'own pattern'))})"
+    if isinstance(tokenizer, StringTokenizer):
+        return {"word": "words", "char": "characters"}.get(tokenizer._kind, tokenizer._kind)
+    raise TypeError(
+        "tokenizers must hold WordTokenizer, CharTokenizer or BPETokenizer, "
+        f"not {type(tokenizer).__name__}"
+    )
+
+
+def _strategy(name: str, tokenizer: Any, text: str) -> Strategy:
+    _kind(tokenizer)
+    if isinstance(tokenizer, BPETokenizer):
+        ids = tokenizer.encode_ordinary(text)
+        parts = tokenizer.decode_tokens_bytes(ids)
+        unknown = [False] * len(ids)
+    else:
+        ids = tokenizer.encode(text)
+        pieces = tokenizer.tokenize(text)
+        parts = [piece.encode() for piece in pieces]
+        unknown = [piece not in tokenizer._vocab for piece in pieces]
+    decoded = tokenizer.decode(ids)
+    # Words stand apart although nothing between them is a token.
+    apart = not isinstance(tokenizer, BPETokenizer) and b"".join(parts) != text.encode()
+    numbers = range(len(parts)) if apart else groups(parts)
+    tokens = tuple(map(Token, ids, parts, unknown, numbers))
+    return Strategy(
+        name=name,
+        tokens=tokens,
+        vocab_size=tokenizer.vocab_size,
+        decoded=decoded,
+        lost=demo.loss(text, decoded, sum(unknown), _noun(tokenizer)),
+        changes=tuple(_differences(text, decoded) if apart else _unknown_stretches(tokens)),
+    )
+
+
+def _noun(tokenizer: Any) -> str:
+    return "character" if getattr(tokenizer, "_kind", "") == "char" else "word"
+
+
+def _unknown_stretches(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    """Stretches of known and of unknown tokens, which come back as ``<|unk|>``."""
+    for unknown, run in groupby(tokens, key=lambda token: token.unknown):
+        stretch = list(run)
+        text = b"".join(token.data for token in stretch).decode(errors="replace")
+        yield text, UNKNOWN * len(stretch) if unknown else text
+
+
+def _differences(text: str, decoded: str) -> list[tuple[str, str]]:
+    """Stretches of `text` with what stands for them in `decoded`.
+
+    >>> _differences("so  it goes", "so <|unk|> goes")
+    [('so ', 'so '), (' it', '<|unk|>'), (' goes', ' goes')]
+    """
+    before, after = (re.findall(rf"{re.escape(UNKNOWN)}|\w+|\W", t) for t in (text, decoded))
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    return [("".join(before[a:b]), "".join(after[c:d])) for _, a, b, c, d in matcher.get_opcodes()]
