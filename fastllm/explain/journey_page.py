@@ -1,0 +1,96 @@
+"""The page of one sentence: its lead, its sections in order, and what ties them together."""
+
+from fastllm import demo
+from fastllm.explain import attention_views, merge_views, speed_view, strips
+from fastllm.explain.faces import Section
+from fastllm.explain.page import escape, tag
+from fastllm.explain.sentence import MOST_TOKENS, Journey
+from fastllm.explain.showing import counted, visible
+from fastllm.explain.story import STORY
+
+
+def lead(trace: Journey) -> str:
+    """What stands above everything: the text, and what is to come."""
+    weights = counted(trace.attention.weights.size, "weight")
+    tokens = counted(len(trace.merging.ids), "token")
+    return tag(
+        "header",
+        tag("p", "From text to context vectors, every number shown", class_="eyebrow")
+        + tag("h1", tag("bdi", escape(visible(trace.text).replace("·", " "))))
+        + tag(
+            "p",
+            f"{counted(len(trace.text), 'character')} become {tokens}, the tokens become vectors, "
+            f"and {weights} later each vector has taken in what stands around it. Follow it from "
+            "top to bottom; everything that can be pointed at, or reached with Tab and the arrow "
+            "keys, tells where it is from.",
+            class_="lead",
+        ),
+    )
+
+
+def sections(trace: Journey) -> list[Section]:
+    """The six views."""
+    pairs = trace.tokenization.strategies[-1]
+    pieces = [piece.data for piece in trace.merging.distinct()]
+    opened = max(range(len(pieces)), key=lambda i: len(pieces[i]), default=0)
+    found = [
+        strips.tokens_section(pairs),
+        strips.strategies(trace.tokenization, trace.contrast),
+        merge_views.replay(trace.merging, start=opened),
+        merge_views.training(trace.training, _training_note(trace)),
+    ]
+    if trace.attention.tokens:
+        found += attention_views.attention(trace.attention, _vectors_note(trace), trace.cell)
+    if trace.agreement is not None:
+        found.append(speed_view.agreement(trace.agreement, _checks_note(trace)))
+    elif trace.checks:
+        html = _checks_note(trace) + tag(
+            "p", "How much faster it is on this machine was not measured for this page."
+        )
+        found.append(Section("speed", "Reference against fast", html))
+    return found
+
+
+def _training_note(trace: Journey) -> str:
+    whose = (
+        "What your tokenizer was trained on is not in its file, so this is the same algorithm on a "
+        "text short enough to count by hand"
+        if trace.own_tokenizer
+        else "The vocabulary of this page was learned from these few lines"
+    )
+    story = tag("blockquote", escape(STORY).replace("\n", "<br>"))
+    return tag("details", tag("summary", f"{whose}.") + story)
+
+
+def _vectors_note(trace: Journey) -> str:
+    known = {token.strip() for token in trace.attention.tokens} & set(demo.WORDS)
+    if len(known) == len(set(trace.attention.tokens)):
+        origin = (
+            "The vectors are those of a well-known worked example, three numbers for each word."
+        )
+    else:
+        origin = (
+            "The vectors are three arbitrary numbers for each kind of token, the same wherever it "
+            "stands. In a model they are learned; here they serve to show what is done with them."
+        )
+    if trace.left_out:
+        origin += (
+            f" Attention is shown between the first {MOST_TOKENS} tokens; "
+            f"{counted(trace.left_out, 'token')} after them left out."
+        )
+    return tag("p", origin, class_="note")
+
+
+def _checks_note(trace: Journey) -> str:
+    items = [
+        tag(
+            "li",
+            f"{'✓' if holds else '✗'} {escape(what)}: {escape(how)}",
+            class_="good" if holds else "wrong",
+        )
+        for what, holds, how in trace.checks
+    ]
+    if not items:
+        return ""
+    asked = "The fast version was asked for this very text as well, and compared:"
+    return tag("p", asked) + tag("ul", items, class_="checks")

@@ -1,0 +1,138 @@
+"""Merges and training as HTML: tables for notebooks, and what the page's script replays."""
+
+from typing import Any
+
+from fastllm import _bpe_arguments as arguments
+from fastllm.explain.faces import Section
+from fastllm.explain.merging import Merging, Node, Piece
+from fastllm.explain.page import escape, table, tag
+from fastllm.explain.rounds import TIE_RULES, Training, decided_by
+from fastllm.explain.showing import counted, readable
+from fastllm.explain.strips import token_text
+
+MOST_PIECES = 200
+MOST_WORDS = 60
+
+
+def _shown(data: bytes) -> str:
+    return tag("bdi", escape(readable(data)))
+
+
+def replay(trace: Merging, note: str = "", start: int = 0) -> Section:
+    """Every merge of every piece; `start` is the piece to begin with."""
+    pieces = trace.distinct()
+    html = (
+        tag(
+            "p",
+            "Each piece begins as single bytes. Of all pairs of neighbours the one with the lowest "
+            "rank is joined, the leftmost if it stands there twice, until no pair has a rank. The "
+            "rank is when the pair was learned: low is early.",
+        )
+        + note
+        + tag("div", "", class_="widget")
+    )
+    data = {"start": start, "pieces": [_piece_data(piece) for piece in pieces[:MOST_PIECES]]}
+    still = "".join(map(_piece_table, pieces[:MOST_PIECES]))
+    if len(pieces) > MOST_PIECES:
+        more = counted(len(pieces) - MOST_PIECES, "piece")
+        html += tag("p", f"… and {more} more.", class_="quiet")
+    return Section("merges", "The merges behind each token", html, data, still)
+
+
+def _piece_data(piece: Piece) -> dict[str, Any]:
+    return {
+        "text": readable(piece.data),
+        "whole": piece.whole,
+        "parts": [readable(part) for part in piece.parts],
+        "bytes": [part.hex().upper() for part in piece.parts],
+        "tokens": [[readable(node.data), node.id] for node in piece.tokens],
+        "merges": [
+            {
+                "at": merge.made.place,
+                "made": readable(merge.made.left + merge.made.right),
+                "id": merge.id,
+                "choices": merge.choices,
+                "pairs": [
+                    [readable(pair.left), readable(pair.right), pair.rank, pair.place]
+                    for pair in merge.candidates
+                ],
+            }
+            for merge in piece.merges
+        ],
+    }
+
+
+def _piece_table(piece: Piece) -> str:
+    states = [" | ".join(map(_shown, state)) for state in piece.states()]
+    rows = [["0", "", "", "", states[0]]]
+    for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=True), 1):
+        pair = f"{_shown(merge.made.left)} + {_shown(merge.made.right)}"
+        rows.append([str(number), tag("b", pair), str(merge.made.rank), str(merge.id), state])
+    ending = "a token, taken whole" if piece.whole else counted(len(piece.tokens), "token")
+    return tag("h3", f"{_shown(piece.data)}: {ending}") + (
+        table(("step", "merge", "rank", "id", "parts"), rows)
+        + tag("ul", map(_branch, piece.tokens), class_="tree")
+    )
+
+
+def _branch(node: Node) -> str:
+    below = tag("ul", map(_branch, node.children)) if node.children else ""
+    text = tag("bdi", token_text(node.data))
+    return tag("li", f"{text} {tag('small', str(node.id))}{below}")
+
+
+def training(trace: Training, note: str = "") -> Section:
+    """Every round of training."""
+    html = (
+        tag(
+            "p",
+            "Ranks come from training. Count how often each pair of neighbours stands in a text, "
+            "join the most frequent one everywhere, give it the next id, and count again. Where "
+            "several pairs are as frequent, a rule decides: "
+            f"here {escape(TIE_RULES[trace.tie_break])}.",
+        )
+        + note
+        + tag("div", "", class_="widget")
+    )
+    rows = [
+        [
+            str(number),
+            tag("b", f"{_shown(found.winner.left)} + {_shown(found.winner.right)}"),
+            f"{found.winner.count:,}",
+            str(found.id),
+            f"{found.tokens:,}",
+            decided_by(found),
+        ]
+        for number, found in enumerate(trace.rounds, 1)
+    ]
+    still = table(("round", "merge", "count", "id", "tokens", "decided by"), rows)
+    if trace.early_end:
+        html += tag("p", escape(trace.early_end), class_="quiet")
+    return Section("training", "Where the merges come from", html, _training_data(trace), still)
+
+
+def _training_data(trace: Training) -> dict[str, Any]:
+    order = arguments.byte_order(trace.tie_break)
+    words = trace.words[:MOST_WORDS]
+    return {
+        "start": trace.start_tokens,
+        "rule": TIE_RULES[trace.tie_break],
+        "bytes": [readable(order[i : i + 1]) for i in range(256)],
+        "words": [[[order.index(byte) for byte in word.data], word.count] for word in words],
+        "more": max(0, len(trace.words) - MOST_WORDS),
+        "rounds": [
+            {
+                "joins": found.winner.ids,
+                "made": readable(found.winner.left + found.winner.right),
+                "id": found.id,
+                "tokens": found.tokens,
+                "tied": found.tied,
+                "kinds": found.pairs,
+                "pairs": [
+                    [readable(pair.left), readable(pair.right), pair.count]
+                    for pair in found.leading
+                ],
+            }
+            for found in trace.rounds
+        ],
+    }
