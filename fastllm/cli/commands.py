@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 import fastllm
 from fastllm.cli import files
 from fastllm.cli.check_book import check_book
+from fastllm.cli.explain_command import explain
 from fastllm.cli.files import STREAM, UsageError
 from fastllm.tokenizers.atomic_write import replacing
 
@@ -392,6 +393,7 @@ def attend(
 
 
 app.command()(check_book)
+app.command()(explain)
 
 
 @app.command()
