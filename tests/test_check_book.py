@@ -35,7 +35,7 @@ def test_every_fact_is_reproduced(backend):
     rows = list(check.check([backend]))
     assert len(rows) == sum(map(len, check.facts().values()))
     for row in rows:
-        assert row.missing in ("", check.STORY, check.MODEL), row
+        assert check.VOCABULARY not in row.missing, row
         assert row.missing or row.agreeing == [backend.name], row
 
 
@@ -55,9 +55,9 @@ def test_facts_are_the_printed_ones_to_more_digits():
 def test_command_reproduces_all_that_needs_no_story():
     code, text, _ = run()
     assert code == 0
-    assert "13 not checked for want of the-verdict.txt" in text
-    assert "5 not checked for want of an untrained GPT-2: --gpt makes two" in text
-    assert "58 of 76 facts reproduced on" in text
+    assert "15 not checked for want of the-verdict.txt" in text
+    assert "7 not checked for want of an untrained GPT-2: --gpt makes two" in text
+    assert "58 of 78 facts reproduced on" in text
 
 
 def test_command_shows_all_numbers():
@@ -120,7 +120,7 @@ def test_command_without_the_vocabulary(monkeypatch):
     monkeypatch.setattr("fastllm.tokenizers.published.read_ranks", missing)
     code, text, _ = run()
     assert code == 0
-    assert "12 not checked for want of the vocabulary of GPT-2: put encoder.json" in text
+    assert "14 not checked for want of the vocabulary of GPT-2: put encoder.json" in text
 
 
 def test_command_says_which_story_is_not_there(tmp_path):
@@ -136,10 +136,17 @@ def test_command_keeps_within_the_terminal(columns):
     assert max(map(len, result.stdout.splitlines())) <= int(columns)
 
 
-def test_command_makes_the_untrained_model_of_the_right_shape(monkeypatch):
+def test_command_makes_the_untrained_model_of_the_right_shape(monkeypatch, tmp_path):
     small = {**check.GPT_CONFIG_124M, "emb_dim": 2, "n_heads": 1, "n_layers": 1}
     monkeypatch.setattr(check, "GPT_CONFIG_124M", small)  # says other words than the book's
-    code, text, _ = run("--gpt")
+    story = tmp_path / "the-verdict.txt"
+    story.write_text(
+        '"It\'s the last he painted, you know," Mrs. Gisburn said with pardonable pride. '
+        "Jack embraced beauty through art and life." + check.OPENING * 50
+    )
+    code, text, _ = run("--gpt", "--story", str(story))
     assert code == 1
-    assert "DIFFERENT FROM THE BOOK: 4.7 ids after" in text
+    different = text.partition("DIFFERENT FROM THE BOOK: ")[2]
+    assert "4.7 ids after" in different
+    assert "5.1 perplexity" in different
     assert "untrained" not in text

@@ -40,8 +40,8 @@ class BPETokenizerSimple:
         How `encode` merges. ``"exact"``: the pair that was learned first, wherever it stands, then
         the next, as training did and as GPT-2 does. ``"book"``: pass over the word from left to
         right and merge every pair that was ever learned, whichever comes first; repeat. The book
-        does the latter with what it has trained itself; the ids differ, and there are more of
-        them.
+        does the latter with what it has trained itself. The ids differ, and there are more of
+        them: 7,414 for the story of chapter 2, with 1,000 tokens learned from it, against 6,850.
 
     Attributes
     ----------
