@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -392,3 +394,44 @@ def test_fast_attention_stores_compiled_code(tmp_path):
     assert finished.returncode == 0, finished.stderr
     compiled = not importlib.import_module("numba").config.DISABLE_JIT
     assert bool(list(tmp_path.rglob("*.nbc"))) == compiled
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package, to be changed."""
+    folder = tmp_path / "fastllm"
+    source = pathlib.Path(importlib.import_module("fastllm").__file__).parent
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+SHOW = """
+import sys
+sys.path.insert(0, {path!r})
+from fastllm.fast.attention import softmax
+print(softmax([0.0, -0.25])[0])
+"""
+
+
+def test_fast_attention_sees_changes_in_any_file_of_the_kernels(package, tmp_path):
+    program = SHOW.format(path=str(tmp_path))
+    before = run(program, NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_DISABLE_JIT="0")
+    vectors = package / "fast" / "_vectors.py"
+    text = vectors.read_text("utf-8")
+    assert "_LOG2_E = 1.44" in text
+    vectors.write_text(text.replace("_LOG2_E = 1.44", "_LOG2_E = 0.44"), "utf-8")
+    after = run(program, NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_DISABLE_JIT="0")
+    assert before.returncode == after.returncode == 0, before.stderr + after.stderr
+    assert float(before.stdout) == pytest.approx(0.5621765, rel=1e-6)
+    assert float(after.stdout) < 0.53
+
+
+def test_fast_attention_compiles_again_what_is_damaged_on_disk(tmp_path):
+    for ending in ("nbc", "nbi"):
+        finished = run(CALL, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0")
+        assert finished.returncode == 0, finished.stderr
+        files = list(tmp_path.rglob(f"*.{ending}"))
+        assert files
+        for file in files:
+            file.write_bytes(file.read_bytes()[:100])
+    assert run(CALL, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0").returncode == 0

@@ -5,7 +5,7 @@ import numpy as np
 # (operation, dtype) -> (rtol, atol), for inputs of about unit size. The reference sums float32 in
 # double precision, so these are the errors of the compiled sums alone. Results in 16
 # bits differ by one rounding: 2**-11 of the value in float16, 2**-8 in bfloat16. uint16 holds the
-# bits of bfloat16.
+# bits of bfloat16; a matrix unit rounds weights to bfloat16 as well: 2**-9 of the largest values.
 TOLERANCES = {
     ("softmax", "float64"): (1e-13, 1e-15),
     ("softmax", "float32"): (1e-6, 1e-7),
@@ -18,7 +18,7 @@ TOLERANCES = {
     ("scaled_dot_product_attention", "float64"): (1e-12, 1e-13),
     ("scaled_dot_product_attention", "float32"): (2e-6, 2e-6),
     ("scaled_dot_product_attention", "float16"): (2e-3, 1e-3),
-    ("scaled_dot_product_attention", "uint16"): (8e-3, 1e-3),
+    ("scaled_dot_product_attention", "uint16"): (8e-3, 6e-3),
 }
 
 

@@ -25,6 +25,7 @@ from fastllm._attention_arguments import (
     check_softmax,
     rounded,
 )
+from fastllm.fast import _attention_tables as tables
 from fastllm.reference import attention as reference
 
 if importlib.util.find_spec("numba") is None:
@@ -265,7 +266,7 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
         return _returned(arguments, out), lse
     narrow = 0
     if query.itemsize == 2:
-        narrow = _FLOAT16_BITS if query.dtype == np.float16 else _BFLOAT16_BITS
+        narrow = tables.FLOAT16 if query.dtype == np.float16 else tables.BFLOAT16
         # Numba compiles nothing for float16: the kernels get the bits.
         query, key, value = (array.view(np.uint16) for array in (query, key, value))
     keep, bias = _NO_KEEP, _NO_BIAS[sum_dtype]
@@ -297,14 +298,17 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     arrays = (*flats, keep, bias)
     flat_lse = lse.reshape(-1)
     flat_out = _flat_output(out)
-    if plan.few:
+    if plan.kernel == "attend_few":
         parts = np.zeros(plan.part_size, sum_dtype)
-        _run("attend_few", (*arrays, parts, *plan.few_tables), items=plan.items, work=plan.work)
-        _call(_kernels().merge_parts, *arrays, parts, flat_out, flat_lse, *plan.tables)
+        given = (*arrays, parts, *plan.few_tables)
+        counter = _run(plan.kernel, given, items=plan.items, work=plan.work)
+        _call(_kernels().merge_parts, parts, flat_out, flat_lse, *plan.merge_tables, counter)
     else:
-        _run(
-            "attend", (*arrays, flat_out, flat_lse, *plan.tables), items=plan.items, work=plan.work
-        )
+        given = (*arrays, flat_out, flat_lse, *plan.tables)
+        counter = _run(plan.kernel, given, items=plan.items, work=plan.work)
+    if counter[tables.STRANGE]:
+        given = (*arrays, flat_out, flat_lse, *plan.tables)
+        _call(_kernels().attend_strange_rows, *given)
     return _returned(arguments, out), lse
 
 
@@ -321,7 +325,7 @@ class _Plan(NamedTuple):
     work: int
     items: int
     part_size: int
-    few: bool
+    kernel: str
 
     @property
     def tables(self) -> tuple[Array, ...]:
@@ -330,6 +334,10 @@ class _Plan(NamedTuple):
     @property
     def few_tables(self) -> tuple[Array, ...]:
         return (*self[:4], *self[5:7])
+
+    @property
+    def merge_tables(self) -> tuple[Array, ...]:
+        return (*self[:3], *self[4:6])
 
 
 @functools.lru_cache(maxsize=64)
@@ -355,16 +363,15 @@ def _plan(
         # Each head of a group finds the head that the group shares.
         places[row].reshape(found.size, -1)[:] = found[:, None]
         strides[row] = [stride // size for stride in byte_strides[-2:]]
-    kernels = _kernels()
-    places[kernels.OUT] = _places(*output, itemsize)
-    strides[kernels.OUT, 0] = output[1][-2] // itemsize
-    places[kernels.LSE] = np.arange(heads) * q_len
+    places[tables.OUT] = _places(*output, itemsize)
+    strides[tables.OUT, 0] = output[1][-2] // itemsize
+    places[tables.LSE] = np.arange(heads) * q_len
     group = math.gcd(*(lead[-1] // inputs[row][0][-3] for row in (1, 2))) if lead else 1
     lengths = np.empty((2, heads // group), np.int64)
     lengths[0], lengths[1] = q_len, kv_len
-    sizes = np.zeros(11, np.int64)
+    sizes = np.zeros(12, np.int64)
     sizes[:7] = head_dim, value_dim, group, q_len * group, *bounds
-    sizes[kernels.MASKED], sizes[kernels.NARROW] = masked, narrow
+    sizes[tables.MASKED], sizes[tables.NARROW] = masked, narrow
     left, right, _ = bounds
     per_query = min(kv_len // 2 if right == 0 else kv_len, left + right + 1)
     return _sized(
@@ -379,7 +386,7 @@ def _plan(
             work=heads * q_len * per_query * (head_dim + value_dim),
             items=0,
             part_size=0,
-            few=False,
+            kernel="",
         ),
         kv_len,
         sum_size,
@@ -391,20 +398,30 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     """Choose the kernel, its block of keys, and into how many pieces it splits them."""
     kernels = _kernels()
     sizes, units = plan.sizes.copy(), plan.lengths.shape[1]
-    rows = int(sizes[kernels.MOST_ROWS])
-    few, splits = rows <= _FEW_ROWS, 1
-    if few and plan.work > _SERIAL_WORK:
-        # Enough pieces to share among the threads, none too small to be worth merging.
-        splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
-    # Keys and values of a block stay in the nearest cache while it is gone through.
-    sizes[kernels.BLOCK], sizes[kernels.SPLITS] = _FEW_BLOCK if few else _BLOCK, splits
+    rows = int(sizes[tables.MOST_ROWS])
     lanes = kernels.VECTOR_BYTES // sum_size
-    part = -(-int(sizes[kernels.VALUE_DIM]) // lanes) * lanes + 2
+    splits, span = 1, 1
+    spans: tuple[int, ...]
+    if rows <= _FEW_ROWS:
+        kernel, block = "attend_few", _FEW_BLOCK
+        if plan.work > _SERIAL_WORK:
+            # Enough pieces to share among the threads, none too small to be worth merging.
+            splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
+    elif sizes[tables.NARROW] == tables.BFLOAT16 and kernels.matrices_usable():
+        kernel, block, spans = "attend_by_matrices", _MATRIX_BLOCK, _MATRIX_SPANS
+    else:
+        kernel, block, spans = "attend", _BLOCK, tuple(n * lanes for n in _SPANS)
+    if kernel != "attend_few":
+        # Rows that share each block while it is near, but few enough that every thread has some.
+        items = 4 * threads if plan.work > _SERIAL_WORK else 1
+        span = next((n for n in spans if units * -(-rows // n) >= items), spans[-1])
+    sizes[tables.BLOCK], sizes[tables.SPLITS], sizes[tables.SPAN] = block, splits, span
+    part = -(-int(sizes[tables.VALUE_DIM]) // lanes) * lanes + 2
     return plan._replace(
         sizes=sizes,
-        items=units * (splits if few else -(-rows // (2 * lanes))),
+        items=units * (splits if kernel == "attend_few" else -(-rows // span)),
         part_size=units * splits * rows * part,
-        few=few,
+        kernel=kernel,
     )
 
 
@@ -422,22 +439,21 @@ def _of_sequences(plan: _Plan, arguments: AttentionArguments) -> _Plan:
     if arguments.cu_seqlens_q is None or arguments.cu_seqlens_k is None:
         return plan
     # Every head of every sequence is a head of its own.
-    kernels = _kernels()
-    group = int(plan.sizes[kernels.GROUP])
+    group = int(plan.sizes[tables.GROUP])
     both = (arguments.cu_seqlens_q, arguments.cu_seqlens_k)
     q_starts, k_starts = (cu[:-1, None] for cu in both)
     starts = np.zeros((6, len(q_starts), 1), np.int64)
     rows = plan.strides[:, 0]
-    starts[kernels.QUERY] = q_starts * rows[kernels.QUERY]
-    starts[kernels.KEY] = k_starts * rows[kernels.KEY]
-    starts[kernels.VALUE] = k_starts * rows[kernels.VALUE]
-    starts[kernels.MASK] = q_starts * rows[kernels.MASK]
-    starts[kernels.MASK] += k_starts * plan.strides[kernels.MASK, 1]
-    starts[kernels.OUT] = q_starts * rows[kernels.OUT]
-    starts[kernels.LSE] = q_starts
+    starts[tables.QUERY] = q_starts * rows[tables.QUERY]
+    starts[tables.KEY] = k_starts * rows[tables.KEY]
+    starts[tables.VALUE] = k_starts * rows[tables.VALUE]
+    starts[tables.MASK] = q_starts * rows[tables.MASK]
+    starts[tables.MASK] += k_starts * plan.strides[tables.MASK, 1]
+    starts[tables.OUT] = q_starts * rows[tables.OUT]
+    starts[tables.LSE] = q_starts
     lengths = np.stack([np.repeat(np.diff(cu), heads // group) for cu in both])
     sizes = plan.sizes.copy()
-    sizes[kernels.MOST_ROWS] = int(lengths[0].max(initial=0)) * group
+    sizes[tables.MOST_ROWS] = int(lengths[0].max(initial=0)) * group
     plan = plan._replace(
         places=(plan.places[:, None] + starts).reshape(6, -1),
         lengths=lengths,
@@ -451,11 +467,12 @@ def _of_sequences(plan: _Plan, arguments: AttentionArguments) -> _Plan:
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-# How arrays of 16 bits are stored, as the kernels number it.
-_FLOAT16_BITS, _BFLOAT16_BITS = 1, 2
 # Up to so many rows, queries times the heads of a group, they are few.
 _FEW_ROWS = 16
-_BLOCK, _FEW_BLOCK = 64, 128
+# Keys at a time: they and their values stay in the nearest cache while they are gone through.
+_BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 128, 128
+# Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
+_SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
 _NO_KEEP = np.zeros(1, np.uint8)
 _NO_KEEP.flags.writeable = False
 _NO_BIAS = {dtype: np.zeros(1, dtype) for dtype in (_FLOAT32, _FLOAT64)}
@@ -534,11 +551,11 @@ def _thread_limit() -> int:
     return int(numba.get_num_threads())
 
 
-def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> None:
-    """Run a kernel on as many threads as the work is worth; they share one counter of items."""
+def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> Array:
+    """Run a kernel on as many threads as the work is worth; return the counter they share."""
     global _pool
     kernel = getattr(_kernels(), name)
-    counter = np.zeros(1, np.int64)
+    counter = np.zeros(2, np.int64)
     helpers: list[Future[None]] = []
     threads = min(_thread_limit(), items) if work > _SERIAL_WORK else 1
     if threads > 1:
@@ -554,13 +571,9 @@ def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> Non
         # One that has not started would find nothing left to do.
         if not helper.cancel():
             helper.result()
+    return counter
 
 
 def _call(kernel: Any, *arguments: Any) -> None:
     with np.errstate(all="ignore"):
-        try:
-            kernel(*arguments)
-        except OSError:
-            # Raised before the kernel ran: it was compiled but could not be stored on disk, which
-            # is full or read-only by now. The compiled code is there for the second call.
-            kernel(*arguments)
+        kernel(*arguments)

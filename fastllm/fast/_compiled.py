@@ -1,0 +1,70 @@
+"""How kernels are compiled, and how compiled code is kept on disk.
+
+Numba stores what it compiled, and looks at one file to see whether that is still right: the one
+that the function is in. Kernels are made of parts in several files, and of vectors as wide as the
+processor's: here the stamp that is compared covers all of these.
+"""
+
+# Numba's decorators carry no types.
+# mypy: disable-error-code="misc, no-untyped-call"
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache
+
+from fastllm.fast._vectors import VECTOR_BYTES
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+
+
+@functools.cache
+def source_stamp() -> tuple[str, int]:
+    """What compiled code depends on, besides what Numba itself compares."""
+    sources = sorted(Path(__file__).parent.glob("_*.py"))
+    if not sources:
+        raise FileNotFoundError(f"no sources beside {__file__}")
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest(), VECTOR_BYTES
+
+
+class _KernelCache(FunctionCache):
+    """Numba's own, with that stamp; a file that cannot be read or written is as good as none."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = source_stamp()
+
+    def load_overload(self, *arguments: Any) -> Any:
+        try:
+            return super().load_overload(*arguments)
+        except Exception:
+            # Cut short, damaged, or of another version: what reading raises depends on where.
+            return None
+
+    def save_overload(self, *arguments: Any) -> None:
+        # The folder is full, or was made read-only.
+        with contextlib.suppress(OSError, EOFError):
+            super().save_overload(*arguments)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Decorate a kernel: what Python calls."""
+    kernel: Any = njit(**_OPTIONS)(function)
+    # Numba may keep caches elsewhere by now, there may be no sources, or no folder that can be
+    # written: then every process compiles anew.
+    with contextlib.suppress(AttributeError, OSError, RuntimeError):
+        kernel._cache = _KernelCache(function)
+    return kernel
+
+
+def part_of_a_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate what kernels call; it is stored on disk within them."""
+    return njit(**_OPTIONS)(function)

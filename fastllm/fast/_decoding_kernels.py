@@ -1,0 +1,380 @@
+"""Attention of few queries, as in decoding: pieces of the keys, and what puts them together."""
+
+# Numba's decorators and code builders carry no types.
+# mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
+
+import numpy as np
+
+from fastllm.fast._attention_parts import (
+    Array,
+    copy_row,
+    gather_row,
+    in_place,
+    next_item,
+    put_row,
+    scratch,
+    softcapped,
+)
+from fastllm.fast._attention_tables import (
+    BLOCK,
+    BOTTOM_RIGHT,
+    GROUP,
+    HEAD_DIM,
+    KEEP_MASK,
+    KEY,
+    KV_LEN,
+    LEFT,
+    LSE,
+    MASK,
+    MASKED,
+    MOST_ROWS,
+    NARROW,
+    NO_MASK,
+    OUT,
+    Q_LEN,
+    QUERY,
+    RIGHT,
+    SCALE,
+    SOFTCAP,
+    SPLITS,
+    STRANGE,
+    VALUE,
+    VALUE_DIM,
+)
+from fastllm.fast._compiled import compiled
+from fastllm.fast._narrow import widened
+from fastllm.fast._vectors import (
+    added,
+    exponential,
+    fill,
+    fused,
+    lanes,
+    larger,
+    less,
+    load,
+    magnitude,
+    repeat,
+    store,
+    times,
+    total,
+    where_above,
+    where_equal,
+)
+
+
+@compiled
+def attend_few(
+    query: Array,
+    key: Array,
+    value: Array,
+    keep: Array,
+    bias: Array,
+    parts: Array,
+    places: Array,
+    lengths: Array,
+    strides: Array,
+    slopes: Array,
+    sizes: Array,
+    numbers: Array,
+    counter: Array,
+) -> None:
+    """Attend over pieces of the keys of every unit, into `parts`.
+
+    Lanes run along head_dim and along keys. Each part holds, for every row of its unit, the sums
+    over its keys (value_dim, rounded up to whole vectors), the largest score, the sum of weights.
+    """
+    width = lanes(parts)
+    head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
+    left, right, block, splits = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPLITS]
+    masked, narrow, most_rows = sizes[MASKED], sizes[NARROW], sizes[MOST_ROWS]
+    key_row, key_column = strides[KEY, 0], strides[KEY, 1]
+    value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
+    mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
+    rounded = (head_dim + width - 1) // width * width
+    value_rounded = (value_dim + width - 1) // width * width
+    copy_keys = key_column != 1 or rounded != head_dim
+    copy_values = value_column != 1 or value_rounded != value_dim
+    queries = scratch(parts, most_rows * rounded)
+    scores = scratch(parts, most_rows * block)
+    context = scratch(parts, most_rows * value_rounded)
+    marks = scratch(parts, block if masked != NO_MASK else 0)
+    # As they are stored: they are widened where they are used.
+    key_rows = scratch(key, block * rounded if copy_keys else 0)
+    value_rows = scratch(value, block * value_rounded if copy_values else 0)
+    keys = in_place(key, key_rows)
+    values = in_place(value, value_rows)
+    if copy_keys:
+        keys = in_place(key_rows, key_rows)
+    if copy_values:
+        values = in_place(value_rows, value_rows)
+    lane_numbers, lane_tops = scratch(parts, width), scratch(parts, width)
+    for i in range(width):
+        lane_numbers[i] = i
+    ramp = load(lane_numbers, 0)
+    # A plain 0 would be a type of its own, and its callees compiled again for it.
+    origin = np.int64(0)
+    tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), np.zeros(most_rows)
+    zero = fill(parts, 0.0)
+    nothing = fill(parts, -np.inf)
+    factor = fill(parts, numbers[SCALE])
+    capped = numbers[SOFTCAP] > 0.0
+    cap = fill(parts, numbers[SOFTCAP])
+    cap_inverse = fill(parts, 1.0 / numbers[SOFTCAP] if capped else 0.0)
+
+    while True:
+        item = next_item(counter)
+        if item >= lengths.shape[1] * splits:
+            break
+        unit, split = item // splits, item % splits
+        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
+        n_rows = q_len * group
+        if n_rows == 0:
+            continue
+        first_head = unit * group
+        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
+        for row in range(n_rows):
+            head = first_head + row % group
+            at = places[QUERY, head] + row // group * strides[QUERY, 0]
+            copy_row(query, at, strides[QUERY, 1], head_dim, queries, row * rounded, narrow)
+            for d in range(0, rounded, width):
+                store(queries, row * rounded + d, times(load(queries, row * rounded + d), factor))
+            for d in range(0, value_rounded, width):
+                store(context, row * value_rounded + d, zero)
+            tops[row], sums[row] = -np.inf, 0.0
+        begin = max(0, corner - left)
+        end = min(kv_len, corner + q_len - 1 + right + 1)
+        piece = (max(end - begin, 0) + splits - 1) // splits
+        begin += split * piece
+        end = min(end, begin + piece)
+
+        for start in range(begin, end, block):
+            count = min(block, end - start)
+            key_at, key_step = places[KEY, first_head] + start * key_row, key_row
+            if copy_keys:
+                for j in range(count):
+                    at = key_at + j * key_row
+                    gather_row(key, at, key_column, head_dim, key_rows, j * rounded)
+                key_at, key_step = 0, rounded
+            if n_rows == 1:
+                for j in range(0, count, 4):
+                    # Keys beyond the last one repeat it; their scores are overwritten below.
+                    k0 = key_at + min(j + 0, count - 1) * key_step
+                    k1 = key_at + min(j + 1, count - 1) * key_step
+                    k2 = key_at + min(j + 2, count - 1) * key_step
+                    k3 = key_at + min(j + 3, count - 1) * key_step
+                    s0, s1, s2, s3 = zero, zero, zero, zero
+                    for d in range(0, rounded, width):
+                        q = load(queries, d)
+                        s0, s1 = (
+                            fused(widened(keys, k0 + d, narrow, parts), q, s0),
+                            fused(widened(keys, k1 + d, narrow, parts), q, s1),
+                        )
+                        s2, s3 = (
+                            fused(widened(keys, k2 + d, narrow, parts), q, s2),
+                            fused(widened(keys, k3 + d, narrow, parts), q, s3),
+                        )
+                    scores[j + 0], scores[j + 1] = total(s0), total(s1)
+                    scores[j + 2], scores[j + 3] = total(s2), total(s3)
+            else:
+                for first in range(0, n_rows, 4):
+                    # Rows beyond the last one repeat it, and write the same again.
+                    r0, r1 = first, min(first + 1, n_rows - 1)
+                    r2, r3 = min(first + 2, n_rows - 1), min(first + 3, n_rows - 1)
+                    q0, q1, q2, q3 = r0 * rounded, r1 * rounded, r2 * rounded, r3 * rounded
+                    for j in range(count):
+                        at = key_at + j * key_step
+                        s0, s1, s2, s3 = zero, zero, zero, zero
+                        for d in range(0, rounded, width):
+                            k = widened(keys, at + d, narrow, parts)
+                            s0 = fused(k, load(queries, q0 + d), s0)
+                            s1 = fused(k, load(queries, q1 + d), s1)
+                            s2 = fused(k, load(queries, q2 + d), s2)
+                            s3 = fused(k, load(queries, q3 + d), s3)
+                        scores[r0 * block + j], scores[r1 * block + j] = total(s0), total(s1)
+                        scores[r2 * block + j], scores[r3 * block + j] = total(s2), total(s3)
+
+            for row in range(n_rows):
+                position, head = row // group, first_head + row % group
+                distance = position + corner - start
+                slant = fill(parts, -slopes[head])
+                slanted = slopes[head] != 0.0
+                far = fill(parts, distance)
+                first_seen = fill(parts, max(-1, distance - left))
+                last_seen = fill(parts, min(count - 1, distance + right))
+                if masked != NO_MASK:
+                    at = places[MASK, head] + position * mask_row + start * mask_column
+                    if masked == KEEP_MASK:
+                        copy_row(keep, at, mask_column, count, marks, origin, narrow)
+                    else:
+                        copy_row(bias, at, mask_column, count, marks, origin, narrow)
+                highest = nothing
+                for j in range(0, count, width):
+                    at = added(fill(parts, j), ramp)
+                    s = load(scores, row * block + j)
+                    if capped:
+                        s = softcapped(s, cap, cap_inverse, parts)
+                    if slanted:
+                        s = fused(slant, magnitude(less(far, at)), s)
+                    if masked != NO_MASK:
+                        m = load(marks, j)
+                        s = where_equal(m, nothing, nothing, added(s, m))
+                    s = where_above(first_seen, at, nothing, where_above(at, last_seen, nothing, s))
+                    store(scores, row * block + j, s)
+                    highest = larger(s, highest)
+                store(lane_tops, 0, highest)
+                top = tops[row]
+                for i in range(width):
+                    top = max(top, lane_tops[i])
+                shift = top if top > -np.inf else 0.0
+                fades[row] = np.exp(tops[row] - shift)
+                tops[row] = top
+                shifts, weights = fill(parts, shift), zero
+                for j in range(0, count, width):
+                    p = exponential(less(load(scores, row * block + j), shifts))
+                    store(scores, row * block + j, p)
+                    weights = added(p, weights)
+                sums[row] = sums[row] * fades[row] + total(weights)
+
+            value_at, value_step = places[VALUE, first_head] + start * value_row, value_row
+            if copy_values:
+                for j in range(count):
+                    at = value_at + j * value_row
+                    gather_row(value, at, value_column, value_dim, value_rows, j * value_rounded)
+                value_at, value_step = 0, value_rounded
+            last = value_rounded - width
+            for d in range(0, value_rounded, 8 * width):
+                # Columns beyond the last vector repeat it, and write the same again.
+                d0 = d
+                d1 = min(d + 1 * width, last)
+                d2 = min(d + 2 * width, last)
+                d3 = min(d + 3 * width, last)
+                d4 = min(d + 4 * width, last)
+                d5 = min(d + 5 * width, last)
+                d6 = min(d + 6 * width, last)
+                d7 = min(d + 7 * width, last)
+                for first in range(0, n_rows, 2):
+                    second = min(first + 1, n_rows - 1)
+                    fade_a, fade_b = fill(parts, fades[first]), fill(parts, fades[second])
+                    a, b = first * value_rounded, second * value_rounded
+                    a0 = zero
+                    b0 = zero
+                    a1 = zero
+                    b1 = zero
+                    a2 = zero
+                    b2 = zero
+                    a3 = zero
+                    b3 = zero
+                    a4 = zero
+                    b4 = zero
+                    a5 = zero
+                    b5 = zero
+                    a6 = zero
+                    b6 = zero
+                    a7 = zero
+                    b7 = zero
+                    for j in range(count):
+                        at = value_at + j * value_step
+                        p, q = repeat(scores, first * block + j), repeat(scores, second * block + j)
+                        v = widened(values, at + d0, narrow, parts)
+                        a0, b0 = fused(v, p, a0), fused(v, q, b0)
+                        v = widened(values, at + d1, narrow, parts)
+                        a1, b1 = fused(v, p, a1), fused(v, q, b1)
+                        v = widened(values, at + d2, narrow, parts)
+                        a2, b2 = fused(v, p, a2), fused(v, q, b2)
+                        v = widened(values, at + d3, narrow, parts)
+                        a3, b3 = fused(v, p, a3), fused(v, q, b3)
+                        v = widened(values, at + d4, narrow, parts)
+                        a4, b4 = fused(v, p, a4), fused(v, q, b4)
+                        v = widened(values, at + d5, narrow, parts)
+                        a5, b5 = fused(v, p, a5), fused(v, q, b5)
+                        v = widened(values, at + d6, narrow, parts)
+                        a6, b6 = fused(v, p, a6), fused(v, q, b6)
+                        v = widened(values, at + d7, narrow, parts)
+                        a7, b7 = fused(v, p, a7), fused(v, q, b7)
+                    o0a = fused(load(context, a + d0), fade_a, a0)
+                    o0b = fused(load(context, b + d0), fade_b, b0)
+                    o1a = fused(load(context, a + d1), fade_a, a1)
+                    o1b = fused(load(context, b + d1), fade_b, b1)
+                    o2a = fused(load(context, a + d2), fade_a, a2)
+                    o2b = fused(load(context, b + d2), fade_b, b2)
+                    o3a = fused(load(context, a + d3), fade_a, a3)
+                    o3b = fused(load(context, b + d3), fade_b, b3)
+                    o4a = fused(load(context, a + d4), fade_a, a4)
+                    o4b = fused(load(context, b + d4), fade_b, b4)
+                    o5a = fused(load(context, a + d5), fade_a, a5)
+                    o5b = fused(load(context, b + d5), fade_b, b5)
+                    o6a = fused(load(context, a + d6), fade_a, a6)
+                    o6b = fused(load(context, b + d6), fade_b, b6)
+                    o7a = fused(load(context, a + d7), fade_a, a7)
+                    o7b = fused(load(context, b + d7), fade_b, b7)
+                    store(context, a + d0, o0a)
+                    store(context, b + d0, o0b)
+                    store(context, a + d1, o1a)
+                    store(context, b + d1, o1b)
+                    store(context, a + d2, o2a)
+                    store(context, b + d2, o2b)
+                    store(context, a + d3, o3a)
+                    store(context, b + d3, o3b)
+                    store(context, a + d4, o4a)
+                    store(context, b + d4, o4b)
+                    store(context, a + d5, o5a)
+                    store(context, b + d5, o5b)
+                    store(context, a + d6, o6a)
+                    store(context, b + d6, o6b)
+                    store(context, a + d7, o7a)
+                    store(context, b + d7, o7b)
+        for row in range(n_rows):
+            at = (item * most_rows + row) * (value_rounded + 2)
+            for d in range(0, value_rounded, width):
+                store(parts, at + d, load(context, row * value_rounded + d))
+            parts[at + value_rounded] = tops[row]
+            parts[at + value_rounded + 1] = sums[row]
+
+
+@compiled
+def merge_parts(
+    parts: Array,
+    out: Array,
+    lse: Array,
+    places: Array,
+    lengths: Array,
+    strides: Array,
+    sinks: Array,
+    sizes: Array,
+    counter: Array,
+) -> None:
+    """Merge what `attend_few` found in each piece of the keys into `out` and `lse`."""
+    width = lanes(parts)
+    value_dim, group, splits = sizes[VALUE_DIM], sizes[GROUP], sizes[SPLITS]
+    most_rows, narrow = sizes[MOST_ROWS], sizes[NARROW]
+    value_rounded = (value_dim + width - 1) // width * width
+    size = value_rounded + 2
+    origin = np.int64(0)
+    context = scratch(parts, value_rounded)
+    for unit in range(lengths.shape[1]):
+        for row in range(lengths[Q_LEN, unit] * group):
+            position, head = row // group, unit * group + row % group
+            first = (unit * splits * most_rows + row) * size
+            top = sinks[head]
+            for split in range(splits):
+                top = max(top, parts[first + split * most_rows * size + value_rounded])
+            shift = top if top > -np.inf else 0.0
+            weights = np.exp(sinks[head] - shift)
+            for d in range(value_rounded):
+                context[d] = 0.0
+            for split in range(splits):
+                at = first + split * most_rows * size
+                fade = np.exp(parts[at + value_rounded] - shift)
+                weights += fade * parts[at + value_rounded + 1]
+                for d in range(value_dim):
+                    context[d] += fade * parts[at + d]
+            trace = 0.0
+            share = 0.0 if weights == 0.0 else 1.0 / weights
+            for d in range(value_dim):
+                context[d] *= share
+                trace += 0.0 * context[d]
+            if trace != 0.0:
+                counter[STRANGE] = 1
+            lse[places[LSE, head] + position] = top + np.log(weights)
+            to = places[OUT, head] + position * strides[OUT, 0]
+            put_row(context, origin, value_dim, out, to, narrow)

@@ -1,0 +1,174 @@
+"""Rows that came out as NaN or infinite: computed again, leaving out what weighs nothing.
+
+The other kernels multiply weight 0 by whatever the value is, which is NaN if the value is NaN or
+infinite. That is rare, and this kernel, compiled when it is first needed, is slow.
+"""
+
+# Numba's decorators carry no types.
+# mypy: disable-error-code="misc, untyped-decorator"
+
+import numpy as np
+
+from fastllm.fast._attention_parts import copy_row, put_row, scratch
+from fastllm.fast._attention_tables import (
+    BIAS_MASK,
+    BOTTOM_RIGHT,
+    GROUP,
+    HEAD_DIM,
+    KEEP_MASK,
+    KEY,
+    KV_LEN,
+    LEFT,
+    MASK,
+    MASKED,
+    NARROW,
+    OUT,
+    Q_LEN,
+    QUERY,
+    RIGHT,
+    SCALE,
+    SOFTCAP,
+    VALUE,
+    VALUE_DIM,
+)
+from fastllm.fast._attention_tiles import Array
+from fastllm.fast._compiled import compiled, part_of_a_kernel
+from fastllm.fast._narrow import element
+from fastllm.fast._vectors import lanes
+
+
+@part_of_a_kernel
+def all_finite(
+    array: Array,
+    base: int,
+    row: int,
+    column: int,
+    count: int,
+    dim: int,
+    narrow: int,
+    model: Array,
+) -> bool:
+    """Whether `count` rows of `dim` numbers hold neither NaN nor infinity."""
+    for j in range(count):
+        for d in range(dim):
+            number = element(array, base + j * row + d * column, narrow, model)
+            if not abs(number) < np.inf:
+                return False
+    return True
+
+
+@part_of_a_kernel
+def attend_row(
+    query: Array,
+    query_at: int,
+    key: Array,
+    value: Array,
+    keep: Array,
+    bias: Array,
+    places: Array,
+    head: int,
+    position: int,
+    diagonal: int,
+    kv_len: int,
+    strides: Array,
+    slope: float,
+    sink: float,
+    sizes: Array,
+    numbers: Array,
+    context: Array,
+    at: int,
+) -> None:
+    """Attend with one query, slowly, leaving out the values whose score is -inf."""
+    narrow, softcap = sizes[NARROW], numbers[SOFTCAP]
+    top, weights = sink, 0.0
+    for d in range(sizes[VALUE_DIM]):
+        context[at + d] = 0.0
+    # The first pass finds the largest score, the second adds up.
+    for final in range(2):
+        shift = top if top > -np.inf else 0.0
+        for j in range(max(0, diagonal - sizes[LEFT]), min(kv_len, diagonal + sizes[RIGHT] + 1)):
+            score = 0.0
+            for d in range(sizes[HEAD_DIM]):
+                place = places[KEY, head] + j * strides[KEY, 0] + d * strides[KEY, 1]
+                score += query[query_at + d] * element(key, place, narrow, context)
+            score *= numbers[SCALE]
+            if softcap > 0.0:
+                score = softcap * np.tanh(score / softcap)
+            score -= slope * abs(diagonal - j)
+            place = places[MASK, head] + position * strides[MASK, 0] + j * strides[MASK, 1]
+            if sizes[MASKED] == KEEP_MASK and keep[place] == 0:
+                continue
+            if sizes[MASKED] == BIAS_MASK:
+                score = score + bias[place] if bias[place] != -np.inf else -np.inf
+            if score == -np.inf:
+                continue
+            if final == 0:
+                top = score if score > top else top
+                continue
+            weight = np.exp(score - shift)
+            weights += weight
+            for d in range(sizes[VALUE_DIM]):
+                place = places[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
+                context[at + d] += weight * element(value, place, narrow, context)
+    weights += np.exp(sink - (top if top > -np.inf else 0.0))
+    for d in range(sizes[VALUE_DIM]):
+        context[at + d] *= 0.0 if weights == 0.0 else 1.0 / weights
+
+
+@compiled
+def attend_strange_rows(
+    query: Array,
+    key: Array,
+    value: Array,
+    keep: Array,
+    bias: Array,
+    out: Array,
+    lse: Array,
+    places: Array,
+    lengths: Array,
+    strides: Array,
+    slopes: Array,
+    sinks: Array,
+    sizes: Array,
+    numbers: Array,
+) -> None:
+    """Attend again wherever `out` holds NaN or infinity and so do the values."""
+    head_dim, dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
+    narrow = sizes[NARROW]
+    origin, one = np.int64(0), np.int64(1)
+    row, result = scratch(lse, head_dim + lanes(lse)), scratch(lse, dim + lanes(lse))
+    for unit in range(lengths.shape[1]):
+        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
+        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
+        first_value = places[VALUE, unit * group]
+        value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
+        if all_finite(value, first_value, value_row, value_column, kv_len, dim, narrow, lse):
+            continue
+        for head in range(unit * group, (unit + 1) * group):
+            for position in range(q_len):
+                to = places[OUT, head] + position * strides[OUT, 0]
+                if all_finite(out, to, origin, one, one, dim, narrow, lse):
+                    continue
+                at = places[QUERY, head] + position * strides[QUERY, 0]
+                copy_row(query, at, strides[QUERY, 1], head_dim, row, origin, narrow)
+                attend_row(
+                    row,
+                    origin,
+                    key,
+                    value,
+                    keep,
+                    bias,
+                    places,
+                    head,
+                    position,
+                    position + corner,
+                    kv_len,
+                    strides,
+                    slopes[head],
+                    sinks[head],
+                    sizes,
+                    numbers,
+                    result,
+                    origin,
+                )
+                put_row(result, origin, dim, out, to, narrow)
