@@ -50,9 +50,13 @@ class _KernelCache(FunctionCache):
             return None
 
     def save_overload(self, *arguments: Any) -> None:
-        # The folder is full, or was made read-only.
-        with contextlib.suppress(OSError, EOFError):
+        try:
             super().save_overload(*arguments)
+        except Exception:
+            # A damaged index, which the next process then finds empty; or a folder that is full, or
+            # was made read-only.
+            with contextlib.suppress(OSError):
+                self.flush()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
