@@ -255,8 +255,18 @@ def check_ids(ids: object) -> list[int]:
 
 def room_for_ids(out: object, count: int) -> npt.NDArray[np.uint32]:
     """An array of `count` ids: a new one, or the front of `out`."""
-    if out is None:
+    checked = check_out(out)
+    if checked is None:
         return np.empty(count, np.uint32)
+    if checked.size < count:
+        raise ValueError(f"out has room for {checked.size} ids, but the texts have {count}")
+    return checked[:count]
+
+
+def check_out(out: object) -> npt.NDArray[np.uint32] | None:
+    """`out`, if ids may be written to it."""
+    if out is None:
+        return None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}")
     if out.dtype != np.uint32 or out.ndim != 1 or not out.flags.c_contiguous:
@@ -266,6 +276,4 @@ def room_for_ids(out: object, count: int) -> npt.NDArray[np.uint32]:
         )
     if not out.flags.writeable:
         raise ValueError("out must be writeable")
-    if out.size < count:
-        raise ValueError(f"out has room for {out.size} ids, but the texts have {count}")
-    return out[:count]
+    return out

@@ -185,11 +185,22 @@ def test_merging_a_pair(bpe_backend):
 
 def test_batches_write_into_an_array_of_ones_own(bpe_backend):
     encoder = bpe_backend.BytePairEncoder(BYTES | {b"ab": 256})
-    room = np.zeros(10, np.uint32)
-    ids, offsets = encoder.encode_batch_to_numpy(["ab", "", "ba"], out=room)
-    assert np.shares_memory(ids, room)
-    assert (ids.tolist(), offsets.tolist()) == ([256, 98, 97], [0, 1, 1, 3])
-    assert room[3:].tolist() == [0] * 7
+    texts, expected = ["ab", "", "ba"], ([256, 98, 97], [0, 1, 1, 3])
+    for size in (3, 4, 20, 40):  # where it is too small to work in, the ids are copied into it
+        memory = np.full(60, 7, np.uint32)
+        room = memory[10 : 10 + size]
+        ids, offsets = encoder.encode_batch_to_numpy(texts, out=room)
+        assert np.shares_memory(ids, room)
+        assert (ids.tolist(), offsets.tolist()) == expected
+        assert set(memory[:10]) == set(memory[10 + size :]) == {7}
+
+
+def test_a_batch_that_does_not_fit_leaves_the_array_next_to_out_alone(bpe_backend):
+    encoder = bpe_backend.BytePairEncoder(BYTES)
+    memory = np.full(4000, 7, np.uint32)
+    with pytest.raises(ValueError, match="out has room for 1000 ids, but the texts have 2000"):
+        encoder.encode_batch_to_numpy(["a" * 500] * 4, out=memory[:1000])
+    assert set(memory[1000:]) == {7}
 
 
 @pytest.mark.parametrize(

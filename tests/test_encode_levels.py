@@ -19,7 +19,7 @@ import tiktoken
 from texts import TRAPS, edge_texts, english, mixed_texts
 from vocabularies import published_ranks
 
-from fastllm.fast import _split
+from fastllm.fast import _bpe, _split
 from fastllm.fast import bpe as fast
 from fastllm.reference import bpe as reference
 from fastllm.tokenizers.patterns import NAMED
@@ -206,6 +206,12 @@ def test_level_is_what_the_environment_asks_for(level):
         assert printed == level
     else:
         assert error.startswith(f"ImportError: FASTLLM_SIMD={level}, but this build")
+
+
+def test_vocabulary_that_the_tables_cannot_number_is_refused():
+    many = dict.fromkeys(range(1 << 21))
+    with pytest.raises(ValueError, match="vocabulary has 2,097,152 entries; .* takes 2,097,151 at"):
+        _bpe.Encoder(many, None, NAMED["gpt2"], False, False, {})
 
 
 def test_level_without_a_name_is_refused():

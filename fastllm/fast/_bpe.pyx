@@ -22,11 +22,12 @@ from operator import itemgetter
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memcpy
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
@@ -43,6 +44,8 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         uint32_t priority
         uint32_t result
 
+    const uint32_t MOST_TOKENS, MOST_MERGES
+
     cdef cppclass Vocabulary:
         vector[uint32_t] ids
         string_view token(uint32_t)
@@ -50,14 +53,18 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         uint32_t find_token(string_view)
         void index_tokens() except +
         void pairs_of_ranks() except +
-        void set_pairs(vector[Pair]&) except +
+        void set_pairs(vector[Pair]&, bint listed) except +
 
     cdef cppclass Ids:
         uint32_t* data
         size_t size
+        bint borrowed
+        void borrow(uint32_t*, size_t room)
+        uint32_t* give()
 
     cdef cppclass LongPiece:
         vector[uint32_t] parts
+        Pair last
 
     cdef cppclass WordCache:
         size_t bytes_held()
@@ -71,7 +78,6 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         vector[size_t] doubtful
         Ids out
         int missing
-        Pair last
         void begin()
         void encode(string_view) except +
         void merge(string_view) except +
@@ -115,6 +121,25 @@ cdef class Worker:
         del self.native
 
 
+cdef class IdMemory:
+    """Ids that an encoding has left, as the memory of an array."""
+    cdef uint32_t* data
+    cdef Py_ssize_t count
+
+    @staticmethod
+    cdef IdMemory of(Ids* ids):
+        cdef IdMemory memory = IdMemory()
+        memory.count = ids.size
+        memory.data = ids.give()
+        return memory
+
+    def __dealloc__(self):
+        free(self.data)
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, 4 * self.count, False, flags)
+
+
 cdef class Encoder:
     """The compiled half of `BytePairEncoder`: arguments are checked before they come here."""
     cdef Vocabulary vocabulary
@@ -131,6 +156,11 @@ cdef class Encoder:
     def __init__(self, vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
         cdef bytes token
         cdef int64_t number, highest = -1
+        for name, size, most in (
+            ("vocabulary", len(vocabulary), MOST_TOKENS), ("merges", len(merges or ()), MOST_MERGES)
+        ):
+            if size > most:
+                raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
         self.pattern = pattern
         self.family = family_of(pattern.name)
         self.whole = merges is None or ignore_merges
@@ -158,7 +188,7 @@ cdef class Encoder:
         cdef bytes left, right
         for rank, (left, right) in enumerate(merges):
             pairs.push_back(Pair(self._find(left), self._find(right), rank, self._find(left + right)))
-        self.vocabulary.set_pairs(pairs)
+        self.vocabulary.set_pairs(pairs, True)
 
     cdef uint32_t _find(self, bytes token):
         return self.vocabulary.find_token(string_view(<const char*>token, len(token)))
@@ -235,8 +265,10 @@ cdef class Encoder:
         self._put_back(worker)
         return ids
 
-    cdef int _run_batch(self, BatchJob* job, list texts, threads, list workers) except -1:
-        """Encode all texts, on threads where that pays; the workers used are put into `workers`."""
+    cdef int _run_batch(self, BatchJob* job, list texts, threads, list workers, uint32_t* out, size_t room) except -1:
+        """Encode all texts, on threads where that pays; the workers used are put into `workers`.
+
+        One worker alone uses the memory at `out`, as long as it suffices."""
         cdef vector[NativeWorker*] natives
         cdef Worker worker
         cdef Py_ssize_t size
@@ -261,6 +293,8 @@ cdef class Encoder:
             worker = self._take_worker()
             workers.append(worker)
             natives.push_back(worker.native)
+        if out and natives.size() == 1:
+            natives[0].out.borrow(out, room)
         with nogil:
             job.run(natives, self.family, find_pieces)
         return 0
@@ -271,22 +305,38 @@ cdef class Encoder:
         cdef list workers = []
         cdef Worker worker
         cdef Py_buffer view
-        cdef Py_ssize_t total
+        cdef Ids* ids
+        cdef size_t total
         if self.family == REGEX:
             return self._encode_flat_serially(texts, out)
-        self._run_batch(&job, texts, threads, workers)
-        self._put_all_back(workers)
+        if arguments.check_out(out) is None:
+            self._run_batch(&job, texts, threads, workers, NULL, 0)
+        else:
+            PyObject_GetBuffer(out, &view, PyBUF_SIMPLE)
+            try:
+                self._run_batch(&job, texts, threads, workers, <uint32_t*>view.buf, view.len // 4)
+            finally:
+                PyBuffer_Release(&view)
         total = job.offsets.back()
-        ids = arguments.room_for_ids(out, total)
-        PyObject_GetBuffer(ids, &view, PyBUF_SIMPLE)
-        with nogil:
-            job.copy_to(<uint32_t*>view.buf)
-        PyBuffer_Release(&view)
+        worker = workers[0]
+        ids = &worker.native.out
+        if out is None and len(workers) == 1 and total:
+            array = np.frombuffer(IdMemory.of(ids), np.uint32)
+        else:
+            array = arguments.room_for_ids(out, total)
+            PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+            if len(workers) > 1:
+                with nogil:
+                    job.copy_to(<uint32_t*>view.buf)
+            elif not ids.borrowed:
+                memcpy(view.buf, ids.data, 4 * total)
+            PyBuffer_Release(&view)
+        self._put_all_back(workers)
         offsets = np.empty(job.offsets.size(), np.int64)
         PyObject_GetBuffer(offsets, &view, PyBUF_SIMPLE)
         memcpy(view.buf, job.offsets.data(), 8 * job.offsets.size())
         PyBuffer_Release(&view)
-        return ids, offsets
+        return array, offsets
 
     def _encode_flat_serially(self, list texts, out):
         batch = [self.encode_to_numpy(text) for text in texts]
@@ -329,7 +379,7 @@ cdef class Encoder:
         batch = arguments.check_batch(texts, threads)
         if self.family == REGEX:
             return [self.count(text) for text in batch]
-        self._run_batch(&job, batch, threads, workers)
+        self._run_batch(&job, batch, threads, workers, NULL, 0)
         self._put_all_back(workers)
         return [job.offsets[i + 1] - job.offsets[i] for i in range(len(batch))]
 
@@ -351,7 +401,7 @@ cdef class Encoder:
     def last_merge(self, bytes token):
         cdef Worker worker = self._take_worker()
         worker.native.merge(string_view(<const char*>token, len(token)))
-        cdef Pair last = worker.native.last
+        cdef Pair last = worker.native.long_piece.last
         cdef bint made = len(token) > 1 and worker.native.long_piece.parts.size() == 1
         made = made and worker.native.long_piece.parts[0] == last.result
         self._put_back(worker)

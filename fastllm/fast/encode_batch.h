@@ -2,7 +2,8 @@
 //
 // Algorithm. Texts, and segments of long ones, are units in one row. A thread takes the next few units, at least
 // SHARE bytes of them, encodes them into its own worker's buffer, and comes back for more, until none is left. When all
-// are done, the stretches are copied in order into one array.
+// are done, the stretches are copied in order into one array. One thread alone writes the ids where they are
+// to stay: what that spares is a copy and, as memory is new, the system's work on each of its pages.
 //
 // Invariants. No worker serves two threads. Threads live for one call: there is nothing that a fork could break. The
 // calling thread works as well.
@@ -12,6 +13,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -81,10 +83,31 @@ struct BatchJob {
         }
     }
 
-    // Encode all units on as many threads as there are workers.
+    // Encode all units on as many threads as there are workers. One worker has all ids in its `out`.
     void run(const std::vector<Worker *> &workers, Family family, FindPieces find_pieces) {
-        std::vector<int64_t> counts(offsets.size(), 0);
         std::vector<size_t> sizes(units.size());
+        if (workers.size() == 1) {
+            Worker &worker = *workers[0];
+            for (size_t unit = 0; unit < units.size() && worker.missing < 0; unit++) {
+                const size_t before = worker.out.size;
+                encode_text(worker, family, find_pieces, units[unit]);
+                sizes[unit] = worker.out.size - before;
+            }
+        } else {
+            share(workers, family, find_pieces, sizes);
+        }
+        std::vector<int64_t> counts(offsets.size(), 0);
+        for (size_t unit = 0; unit < units.size(); unit++) counts[texts[unit]] += int64_t(sizes[unit]);
+        int64_t total = 0;
+        for (size_t i = 0; i < counts.size(); i++) {
+            offsets[i] = total;
+            total += counts[i];
+        }
+        offsets.push_back(total);
+    }
+
+    void share(const std::vector<Worker *> &workers, Family family, FindPieces find_pieces,
+               std::vector<size_t> &sizes) {
         std::atomic<size_t> next{0};
         std::mutex lock;
         std::exception_ptr failure;
@@ -124,15 +147,9 @@ struct BatchJob {
         if (failure) std::rethrow_exception(failure);
         std::sort(stretches.begin(), stretches.end(),
                   [](const Stretch &a, const Stretch &b) { return a.first < b.first; });
-        for (size_t unit = 0; unit < units.size(); unit++) counts[texts[unit]] += int64_t(sizes[unit]);
-        int64_t total = 0;
-        for (size_t i = 0; i < counts.size(); i++) {
-            offsets[i] = total;
-            total += counts[i];
-        }
-        offsets.push_back(total);
     }
 
+    // Of several workers, the ids of all in order.
     void copy_to(uint32_t *ids) const {
         for (const Stretch &s : stretches) {
             std::memcpy(ids, s.worker->out.data + s.start, 4 * s.size);

@@ -11,6 +11,7 @@ namespace fastllm {
 #define FASTLLM_LEVEL 0
 namespace baseline {
 #include "merge_piece.h"
+#include "merge_long.h"
 #include "encode_pieces.h"
 }  // namespace baseline
 #undef FASTLLM_LEVEL
@@ -22,6 +23,7 @@ namespace baseline {
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
 namespace avx2 {
 #include "merge_piece.h"
+#include "merge_long.h"
 #include "encode_pieces.h"
 }  // namespace avx2
 #pragma GCC pop_options
@@ -32,6 +34,7 @@ namespace avx2 {
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
 namespace avx512 {
 #include "merge_piece.h"
+#include "merge_long.h"
 #include "encode_pieces.h"
 }  // namespace avx512
 #pragma GCC pop_options
@@ -39,23 +42,59 @@ namespace avx512 {
 
 #endif
 
-// Ids as they come, in memory that is not cleared first.
+// Ids as they come, in memory that is not cleared first; the caller's own as long as that suffices.
 struct Ids {
     uint32_t *data = nullptr;
     size_t size = 0, capacity = 0;
+    bool borrowed = false;
 
     Ids() = default;
     Ids(const Ids &) = delete;
     Ids &operator=(const Ids &) = delete;
-    ~Ids() { std::free(data); }
+    ~Ids() { release(); }
 
     void make_room(size_t more) {
         if (size + more <= capacity) return;
         const size_t wanted = size + more > 2 * capacity ? size + more : 2 * capacity;
-        void *memory = std::realloc(data, 4 * wanted);
+        void *memory = std::realloc(borrowed ? nullptr : data, 4 * wanted);
         if (!memory) throw std::bad_alloc();
+        if (borrowed) std::memcpy(memory, data, 4 * size);
         data = static_cast<uint32_t *>(memory);
         capacity = wanted;
+        borrowed = false;
+    }
+
+    void borrow(uint32_t *memory, size_t room) {
+        release();
+        data = memory;
+        capacity = room;
+        borrowed = true;
+    }
+
+    // Forget the ids, and the memory if it is borrowed or much.
+    void clear() {
+        size = 0;
+        if (borrowed || capacity > MOST_KEPT) release();
+        make_room(64);  // never null: memcpy must not see null, even for no bytes
+    }
+
+    // The memory, no more than the ids take, which is the caller's from now on.
+    uint32_t *give() {
+        void *memory = std::realloc(data, size ? 4 * size : 1);
+        uint32_t *given = memory ? static_cast<uint32_t *>(memory) : data;
+        data = nullptr;
+        size = capacity = 0;
+        return given;
+    }
+
+  private:
+    static constexpr size_t MOST_KEPT = size_t(4) << 20;
+
+    void release() {
+        if (!borrowed) std::free(data);
+        data = nullptr;
+        size = capacity = 0;
+        borrowed = false;
     }
 };
 
@@ -71,51 +110,60 @@ struct Worker {
     std::vector<size_t> doubtful;
     Ids out;
     int missing = -1;  // a byte that is no token and may not be dropped
-    Pair last{};       // the last merge made
+
+    static constexpr size_t MOST_KEPT = size_t(4) << 20;  // bytes of text
 
     Worker(const Vocabulary *vocabulary, bool whole, bool drop, int level, size_t cache_bytes)
         : vocabulary(*vocabulary),
           whole(whole),
           drop(drop),
           level(level),
-          cache(vocabulary, whole, level > 0, cache_bytes) {
-        out.make_room(64);  // never null: memcpy must not see null, even for no bytes
-    }
+          cache(vocabulary, whole, level > 0, cache_bytes) {}
 
+    // What is kept from call to call has a bound, whatever the texts were.
     void begin() {
-        out.size = 0;
+        out.clear();
         missing = -1;
+        if (starts.capacity() > MOST_KEPT / 64) std::vector<uint64_t>().swap(starts);
+        if (long_piece.parts.capacity() > MOST_KEPT / 4) long_piece = LongPiece();
     }
 
     // Append the ids of `text`, whose pieces start where `starts` has a bit.
     void encode(std::string_view text) {
         if (text.empty()) return;
-        out.make_room(text.size() + 4);
+        out.make_room(text.size() + baseline::ROOM);
+        out.size = size_t(encode_to(text, out.data + out.size) - out.data);
+    }
+
+    // The same at `ids`, which have room for one a byte of text and ROOM more; returns where they end.
+    uint32_t *encode_to(std::string_view text, uint32_t *ids) {
+        const int bits = cache.id_bits;
 #if FASTLLM_LEVELS == 3
         if (level == 2) {
-            run<avx512::Job>(text, avx512::encode_pieces);
-        } else if (level == 1) {
-            run<avx2::Job>(text, avx2::encode_pieces);
-        } else
+            return run<avx512::Job>(text, ids, bits == 16   ? avx512::encode_pieces<16>
+                                               : bits == 24 ? avx512::encode_pieces<24>
+                                                            : avx512::encode_pieces<32>);
+        }
+        if (level == 1) {
+            return run<avx2::Job>(text, ids, bits == 16   ? avx2::encode_pieces<16>
+                                             : bits == 24 ? avx2::encode_pieces<24>
+                                                          : avx2::encode_pieces<32>);
+        }
 #endif
-            run<baseline::Job>(text, baseline::encode_pieces);
+        return run<baseline::Job>(text, ids, bits == 16 ? baseline::encode_pieces<16> : baseline::encode_pieces<32>);
     }
 
     template <typename Job, typename Encode>
-    void run(std::string_view text, Encode encode_pieces) {
+    uint32_t *run(std::string_view text, uint32_t *ids, Encode encode_pieces) {
         Job job{vocabulary, cache, long_piece, whole, drop, text};
-        out.size = size_t(encode_pieces(job, starts.data(), out.data + out.size) - out.data);
+        ids = encode_pieces(job, starts.data(), ids);
         missing = job.missing;
+        return ids;
     }
 
     // All merges of `piece`, but not the rule of whole pieces; the tokens are in `long_piece.parts`.
     void merge(std::string_view piece) {
-        size_t count;
-        long_piece.parts.resize(piece.size());
-        if (baseline::byte_parts(vocabulary, piece, drop, long_piece.parts.data(), count, missing)) {
-            long_piece.parts.resize(count);
-            long_piece.merge(vocabulary, last);
-        }
+        baseline::merge_long(vocabulary, piece, drop, long_piece, missing);
     }
 };
 

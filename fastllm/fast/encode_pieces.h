@@ -5,17 +5,27 @@
 // is looked up: compare the key with both of its line, copy the 16 bytes of the value, step on by the number
 // of ids. Everything else (a second line, many ids, a long piece, a new one) is one branch away, in `look_further`.
 //
-// Invariants. `out` has room for one id per byte of text and 4 more, so that values are copied whole. The cache does
+// Invariants. `out` has room for one id per byte of text and ROOM more, so that values are copied whole. The cache does
 // not grow inside a chunk.
 //
-// Cost. Counted at the AVX2 level on 2 MB of English (cl100k, warm): 76 instructions a piece, scanning included.
+// Cost. English, cl100k, warm, AVX-512: some 1.3 ns a byte, of which scanning takes a quarter.
 //
-// Tried, same text: hashing by multiplication and copying places into each batch 101 instructions a piece; CRC-32
-// and places used where they lie 87; lengths, rows and long pieces found by vector 76 (692-717 -> 725-774 MB/s in
-// three alternating rounds with AVX-512). The batch of 64, with keys made for all of it before any is hashed, comes from a
-// prototype and was not varied here.
+// Tried (English and code, 16 MB each, cl100k, warm, AVX-512; medians in turns, without what Python adds):
+//   hashing by multiplication, places copied into each batch; 101 instructions a piece, counted at the AVX2 level
+//   CRC-32, places used where they lie                        87
+//   lengths, rows and long pieces found by vector             76; 680 MB/s, 670 MB/s
+//   both values read and masked by the comparison, not chosen by an index; loops unrolled by four
+//                                                             715, 700
+//   loops of a constant count, four to eight steps a turn; only the last 16 bytes of a text read with care
+//                                                             745, 725
+//   chunks of 8 or 16 KB instead of 4                         within 2 %
+//   a cache half as large, not seeded with the tokens         3 % faster warm; cold it would be far slower
+// Values of five ids of 24 bits in place of three of 32: many languages 346 -> 388, English and code 1 to 2 % slower;
+// seven ids of 16 bits with r50k: 553 -> 659, 487 -> 572, many languages 317 -> 417. The batch of 64, with keys
+// made for all of it before any is hashed, comes from a prototype and was not varied here.
 
 constexpr size_t BATCH = 64;
+constexpr size_t ROOM = 8;
 constexpr size_t CHUNK_WORDS = 64;  // words of the bitmap, so 4 KB of text
 
 struct Batch {
@@ -33,58 +43,47 @@ struct Job {
     bool whole, drop;
     std::string_view text;
     int missing = -1;
-    Pair last{};
 };
 
-// Put the ids of a new piece into `out` and the cache; returns their number.
+constexpr size_t LONGEST_CACHED = 1024;
+
+// Put the ids of a piece that is no token into `out`; returns their number.
 static size_t encode_new(Job &job, std::string_view piece, uint32_t *out) {
     const Vocabulary &vocabulary = job.vocabulary;
-    if (job.whole) {
-        const uint32_t token = vocabulary.find_token(piece);
-        if (token != NONE) return out[0] = vocabulary.ids[token], 1;
-    }
-    size_t count;
-    if (piece.size() <= 64) {
-        uint32_t parts[64];
-        if (!byte_parts(vocabulary, piece, job.drop, parts, count, job.missing)) return 0;
-        count = merge_short(vocabulary, parts, count, job.last);
-        for (size_t i = 0; i < count; i++) out[i] = vocabulary.ids[parts[i]];
-        return count;
-    }
-    std::vector<uint32_t> &parts = job.long_piece.parts;
-    parts.resize(piece.size());
-    if (!byte_parts(vocabulary, piece, job.drop, parts.data(), count, job.missing)) return 0;
-    parts.resize(count);
-    job.long_piece.merge(vocabulary, job.last);
+    if (piece.size() <= FEW) return merge_few(vocabulary, piece, job.drop, out, job.missing);
+    if (!merge_long(vocabulary, piece, job.drop, job.long_piece, job.missing)) return 0;
+    const std::vector<uint32_t> &parts = job.long_piece.parts;
     for (size_t i = 0; i < parts.size(); i++) out[i] = vocabulary.ids[parts[i]];
     return parts.size();
 }
 
-constexpr size_t LONGEST_CACHED = 1024;
+static inline bool put_token(const Vocabulary &vocabulary, std::string_view piece, uint64_t h, uint32_t *out) {
+    const uint32_t token = vocabulary.find_token(piece, h);
+    if (token == NONE) return false;
+    *out = vocabulary.ids[token];
+    return true;
+}
 
 __attribute__((noinline)) static size_t look_further(Job &job, const Batch &batch, size_t i, uint32_t *out) {
     const std::string_view piece =
         job.text.substr(batch.places[i], batch.places[i + 1] - batch.places[i]);
-    const bool is_short = piece.size() <= SHORT;
-    size_t count;
-    const uint32_t *ids = nullptr;
-    if (is_short) {
-        ids = job.cache.find_short(batch.keys[i], count);
-    } else if (piece.size() <= LONGEST_CACHED) {
-        ids = job.cache.find_long(piece, batch.long_hashes[i], count);
-    }
-    if (ids) {
-        std::memcpy(out, ids, 4 * count);
+    WordCache &cache = job.cache;
+    size_t count = 1;
+    if (piece.size() <= SHORT) {
+        const Key key = batch.keys[i];
+        if (cache.find_short(key, out, count)) return count;
+        const bool may_be_token = job.whole && !cache.has_all_tokens;
+        if (!may_be_token || !put_token(job.vocabulary, piece, hash_bytes(piece.data(), piece.size()), out)) {
+            count = encode_new(job, piece, out);
+        }
+        if (job.missing < 0) cache.add_short(key, out, count);
         return count;
     }
-    count = encode_new(job, piece, out);
-    if (job.missing < 0) {
-        if (is_short) {
-            job.cache.add_short(batch.keys[i], out, count);
-        } else if (piece.size() <= LONGEST_CACHED) {
-            job.cache.add_long(piece, batch.long_hashes[i], out, count);
-        }
-    }
+    const bool cached = piece.size() <= LONGEST_CACHED;
+    const uint64_t h = cached ? batch.long_hashes[i] : hash_bytes(piece.data(), piece.size());
+    if (cached && cache.find_long(piece, h, out, count)) return count;
+    if (!job.whole || !put_token(job.vocabulary, piece, h, out)) count = encode_new(job, piece, out);
+    if (cached && job.missing < 0) cache.add_long(piece, h, out, count);
     return count;
 }
 
@@ -145,8 +144,9 @@ static inline size_t hash_key(Key key) {
 #endif
 }
 
-// Keys, hashes and prefetches of a batch.
-static inline void prepare(const Job &job, Batch &batch, const uint32_t *places, size_t count) {
+// Keys, hashes and prefetches of a batch of `count`.
+static inline __attribute__((always_inline)) void prepare_count(const Job &job, Batch &batch,
+                                                                const uint32_t *places, size_t count) {
     const uint8_t *text = reinterpret_cast<const uint8_t *>(job.text.data());
     const size_t size = job.text.size();
     batch.places = places;
@@ -155,19 +155,24 @@ static inline void prepare(const Job &job, Batch &batch, const uint32_t *places,
     for (size_t i = 0; i < count; i++) lengths[i] = places[i + 1] - places[i];
     for (size_t i = count; i < BATCH; i++) lengths[i] = 0;
     for (size_t i = 0; i < BATCH; i++) rows[i] = (lengths[i] < 16 ? lengths[i] : 16) * 16;
-    if (size >= 16 && places[count - 1] <= size - 16) {
+    size_t inside = count;  // pieces behind whose start there are 16 bytes to read
+    while (inside > 0 && places[inside - 1] + 16 > size) inside--;
+    if (__builtin_expect(inside == count, 1)) {
+#pragma GCC unroll 8
         for (size_t i = 0; i < count; i++) batch.keys[i] = make_key(text + places[i], rows[i]);
     } else {
-        for (size_t i = 0; i < count; i++) {  // near the end: read no byte behind it
+        for (size_t i = 0; i < inside; i++) batch.keys[i] = make_key(text + places[i], rows[i]);
+        for (size_t i = inside; i < count; i++) {
             uint8_t bytes[16] = {};
-            std::memcpy(bytes, text + places[i], lengths[i] < 16 ? lengths[i] : 16);
+            std::memcpy(bytes, text + places[i], size - places[i]);
             batch.keys[i] = make_key(bytes, rows[i]);
         }
     }
-    const Line *lines = job.cache.lines.data();
-    const size_t mask = job.cache.line_mask;
+    const char *lines = reinterpret_cast<const char *>(job.cache.lines.data());
+    const size_t mask = job.cache.line_mask * sizeof(Line);
+#pragma GCC unroll 8
     for (size_t i = 0; i < count; i++) {
-        batch.lines[i] = lines + (hash_key(batch.keys[i]) & mask);
+        batch.lines[i] = reinterpret_cast<const Line *>(lines + (hash_key(batch.keys[i]) & mask));
         __builtin_prefetch(batch.lines[i]);
     }
     for (uint64_t more = long_ones(lengths); more; more &= more - 1) {
@@ -179,34 +184,76 @@ static inline void prepare(const Job &job, Batch &batch, const uint32_t *places,
     }
 }
 
-// The ids of a batch, from `out` on; returns where they end.
-static inline uint32_t *look_up(Job &job, const Batch &batch, uint32_t *out) {
-    for (size_t i = 0; i < batch.count; i++) {
-        const Line &line = *batch.lines[i];
+// With a constant count the loops end where the processor expects it.
+static inline void prepare(const Job &job, Batch &batch, const uint32_t *places, size_t count) {
+    if (count == BATCH) {
+        prepare_count(job, batch, places, BATCH);
+    } else {
+        prepare_count(job, batch, places, count);
+    }
+}
+
+// Copy the ids of `key` from its line to `out`, 8 places of which may be written; returns their number, 0 if the line
+// does not have it.
+template <int bits>
+static inline size_t copy_ids(const Key &key, const Line &line, uint32_t *out) {
 #if FASTLLM_LEVEL >= 1
-        const __m256i key =
-            _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)&batch.keys[i]));
-        const __m256i equal = _mm256_cmpeq_epi64(key, _mm256_load_si256((const __m256i *)line.keys));
-        const int halves = _mm256_movemask_pd(_mm256_castsi256_pd(equal));
-        const int hit = halves & halves >> 1 & 5;
-        // The second value is 16 bytes behind the first, and `hit` is 4 for the second key.
-        const Value &value = *(const Value *)((const char *)line.values + (hit & 4) * 4);
+    const __m256i both = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)&key));
+    const __m256i equal = _mm256_cmpeq_epi64(both, _mm256_load_si256((const __m256i *)line.keys));
+    const __m256i hit = _mm256_and_si256(equal, _mm256_shuffle_epi32(equal, 0x4E));  // both halves of a key
+    const __m256i values = _mm256_and_si256(hit, _mm256_load_si256((const __m256i *)line.values));
+    const __m128i value = _mm_or_si128(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+    if constexpr (bits == 16) {
+        _mm256_storeu_si256((__m256i *)out, _mm256_cvtepu16_epi32(value));
+        return size_t(_mm_extract_epi16(value, 7));
+    } else if constexpr (bits == 24) {
+        // Five ids of three bytes become lanes of four; -1 makes a zero.
+        const __m256i spread = _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
+                                                12, 13, 14, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+#if FASTLLM_LEVEL == 2
+        const __m256i ids = _mm256_maskz_permutexvar_epi8(0x77777, spread, _mm256_castsi128_si256(value));
 #else
-        const Key key = batch.keys[i];
-        const int first = (key.low == line.keys[0].low) & (key.high == line.keys[0].high);
-        const int second = (key.low == line.keys[1].low) & (key.high == line.keys[1].high);
-        const int hit = first | second;
-        const Value &value = line.values[second];
+        const __m256i ids = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(value), spread);
 #endif
-        if (__builtin_expect(hit, 1)) {
-            std::memcpy(out, &value, 16);
-            out += value.count;
-        } else {
-            out += look_further(job, batch, i, out);
+        _mm256_storeu_si256((__m256i *)out, ids);
+        return size_t(_mm_extract_epi8(value, 15));
+    } else {
+        _mm_storeu_si128((__m128i *)out, value);
+        return size_t(uint32_t(_mm_extract_epi32(value, 3)));
+    }
+#else
+    const bool first = (key.low == line.keys[0].low) & (key.high == line.keys[0].high);
+    const bool second = (key.low == line.keys[1].low) & (key.high == line.keys[1].high);
+    const uint8_t *value = line.values[second].bytes;
+    if constexpr (bits == 32) {
+        std::memcpy(out, value, 16);
+    } else {
+        for (size_t i = 0; i < ids_in_value(bits); i++) out[i] = value[2 * i] | uint32_t(value[2 * i + 1]) << 8;
+    }
+    return (first | second) ? value[byte_of_count(bits)] : 0;
+#endif
+}
+
+// The ids of the first `count` pieces of a batch, from `out` on; returns where they end.
+template <int bits>
+static inline __attribute__((always_inline)) uint32_t *look_up_count(Job &job, const Batch &batch, uint32_t *out,
+                                                                     size_t count) {
+#pragma GCC unroll 4
+    for (size_t i = 0; i < count; i++) {
+        size_t ids = copy_ids<bits>(batch.keys[i], *batch.lines[i], out);
+        if (__builtin_expect(ids == 0, 0)) {  // or all bytes of the piece are left out
+            ids = look_further(job, batch, i, out);
             if (job.missing >= 0) return out;
         }
+        out += ids;
     }
     return out;
+}
+
+template <int bits>
+static inline uint32_t *look_up(Job &job, const Batch &batch, uint32_t *out) {
+    if (batch.count == BATCH) return look_up_count<bits>(job, batch, out, BATCH);
+    return look_up_count<bits>(job, batch, out, batch.count);
 }
 
 // The places of the bits in a word of the bitmap, written behind each other; returns how many. May write 64.
@@ -221,13 +268,11 @@ static inline size_t places_of(uint64_t bits, uint32_t base, uint32_t *places) {
     auto widen = [&](__m128i bytes, size_t at) {
         _mm512_storeu_si512(places + at, _mm512_add_epi32(_mm512_cvtepu8_epi32(bytes), first));
     };
-    widen(_mm512_castsi512_si128(found), 0);
-    if (count > 16) {
-        widen(_mm512_extracti32x4_epi32(found, 1), 16);
-        if (count > 32) {
-            widen(_mm512_extracti32x4_epi32(found, 2), 32);
-            widen(_mm512_extracti32x4_epi32(found, 3), 48);
-        }
+    widen(_mm512_castsi512_si128(found), 0);  // some 16 are common, and what is too many is overwritten
+    widen(_mm512_extracti32x4_epi32(found, 1), 16);
+    if (count > 32) {
+        widen(_mm512_extracti32x4_epi32(found, 2), 32);
+        widen(_mm512_extracti32x4_epi32(found, 3), 48);
     }
 #else
     // Eight at a time without asking how many are left: what is too many is overwritten.
@@ -242,6 +287,7 @@ static inline size_t places_of(uint64_t bits, uint32_t base, uint32_t *places) {
 }
 
 // The ids of `job.text`, from `out` on; returns where they end. `starts` is the bitmap of its pieces.
+template <int bits>
 static uint32_t *encode_pieces(Job &job, const uint64_t *starts, uint32_t *out) {
     const size_t words = (job.text.size() + 63) / 64;
     uint32_t places[CHUNK_WORDS * 64 + 65];
@@ -262,10 +308,10 @@ static uint32_t *encode_pieces(Job &job, const uint64_t *starts, uint32_t *out) 
         batches[1].count = 0;
         for (size_t i = 0; i < count; i += BATCH, turn ^= 1) {
             prepare(job, batches[turn], places + i, count - i < BATCH ? count - i : BATCH);
-            out = look_up(job, batches[turn ^ 1], out);
+            out = look_up<bits>(job, batches[turn ^ 1], out);
             if (job.missing >= 0) return out;
         }
-        out = look_up(job, batches[turn ^ 1], out);
+        out = look_up<bits>(job, batches[turn ^ 1], out);
         if (job.missing >= 0) return out;
     }
     return out;

@@ -1,15 +1,18 @@
 // A vocabulary made ready for encoding: tokens by their bytes, and which pairs of tokens merge.
 //
 // Algorithm. Tokens are numbered in the order of their ids. Two open-addressed hash tables, each a power of two
-// long and at most half full: bytes -> token, and (left, right) -> priority and result. With ranks every split of
-// every token whose halves are tokens is a pair, at the priority of the token itself; with listed merges
-// the priority is the place in the list. Most look-ups of pairs fail: a bit array answers those without
-// touching the table.
+// long and at most half full: bytes -> token, and (left, right) -> priority. With ranks every split of
+// every token whose halves are tokens is a pair, at the priority of the token itself, which is also what the merge
+// makes; with listed merges the priority is the place in the list, and a second table says what it makes. Most
+// look-ups of pairs fail: a bit array answers those without touching the table. Pairs of two bytes, with which
+// every piece begins, have a table of their own that needs no hash.
 //
-// Invariants. Both tables have free slots, so probing ends. Nothing changes after the tables are filled, so any
-// number of threads may read.
+// Invariants. Both hash tables have free slots, so probing ends. A slot of a pair is one number: left and right have
+// 21 bits each, the priority 22, so there are less than MOST_TOKENS tokens and MOST_MERGES merges, and no
+// token is MOST_TOKENS. NONE in place of a token finds nothing. Nothing changes after the tables are filled, so
+// any number of threads may read.
 //
-// Cost. cl100k (100,256 tokens, 233,378 pairs): 8 MB of pairs, 256 KB of bits.
+// Cost. cl100k (100,256 tokens, 233,378 pairs): 4 MB of pairs, 256 KB of bits, 256 KB of pairs of bytes.
 
 #pragma once
 
@@ -24,6 +27,8 @@ namespace fastllm {
 
 constexpr uint32_t NONE = 0xFFFFFFFF;
 constexpr uint64_t FREE = ~uint64_t(0);
+constexpr int TOKEN_BITS = 21, PRIORITY_BITS = 22;
+constexpr uint32_t MOST_TOKENS = (1 << TOKEN_BITS) - 1, MOST_MERGES = (1 << PRIORITY_BITS) - 1;
 
 // Up to seven bytes as a number that no other bytes of the same length give; without a call of memcpy.
 inline uint64_t few_bytes(const char *data, size_t size) {
@@ -55,6 +60,7 @@ inline size_t table_size(size_t entries) {
     return size;
 }
 
+// That `left` and `right` merge into `result`, and how early.
 struct Pair {
     uint32_t left, right, priority, result;
 };
@@ -64,8 +70,10 @@ struct Vocabulary {
     std::vector<uint32_t> offsets{0};  // token t is data[offsets[t]:offsets[t + 1]]
     std::vector<uint32_t> ids;
     Table<uint64_t> token_slots;  // upper half of the hash | token, or FREE
-    Table<Pair> pair_slots;
+    Table<uint64_t> pair_slots;        // left | right | priority, or FREE
     Table<uint64_t> pair_bits;
+    std::vector<uint32_t> results;     // of listed merges: priority -> token
+    std::vector<uint32_t> byte_pairs;  // first byte << 8 | second byte -> priority, or NONE
     size_t token_mask = 0, pair_mask = 0, bit_mask = 0;
     uint32_t byte_tokens[256];
 
@@ -113,42 +121,50 @@ struct Vocabulary {
         return h ^ h >> 32;
     }
 
-    // The pair's slot, or the free one where it would be.
-    size_t pair_slot(uint32_t left, uint32_t right, uint64_t h) const {
-        size_t slot = h & pair_mask;
-        while (pair_slots[slot].result != NONE &&
-               (pair_slots[slot].left != left || pair_slots[slot].right != right)) {
-            slot = (slot + 1) & pair_mask;
-        }
-        return slot;
-    }
+    static uint64_t pair_key(uint32_t left, uint32_t right) { return uint64_t(left) << TOKEN_BITS | right; }
 
     // How early two tokens merge, NONE if they do not.
     uint32_t priority(uint32_t left, uint32_t right) const {
         const uint64_t h = pair_hash(left, right), bit = h >> 20 & bit_mask;
         if (!(pair_bits[bit >> 6] >> (bit & 63) & 1)) return NONE;
-        return pair_slots[pair_slot(left, right, h)].priority;
+        const uint64_t key = pair_key(left, right);
+        for (size_t slot = h & pair_mask;; slot = (slot + 1) & pair_mask) {
+            const uint64_t held = pair_slots[slot];
+            if (held >> PRIORITY_BITS == key) return uint32_t(held & MOST_MERGES);
+            if (held == FREE) return NONE;
+        }
     }
 
-    const Pair &pair(uint32_t left, uint32_t right) const {
-        return pair_slots[pair_slot(left, right, pair_hash(left, right))];
-    }
+    // The token that the merge of this priority makes.
+    uint32_t result(uint32_t priority) const { return results.empty() ? priority : results[priority]; }
 
     // A pair that comes twice has the priority of its last place, as in Hugging Face tokenizers.
-    void set_pairs(const std::vector<Pair> &pairs) {
-        pair_slots.assign(table_size(pairs.size()), Pair{0, 0, NONE, NONE});
+    void set_pairs(const std::vector<Pair> &pairs, bool listed) {
+        pair_slots.assign(table_size(pairs.size()), FREE);
         pair_mask = pair_slots.size() - 1;
         pair_bits.assign(pair_slots.size() / 16 + 64, 0);  // some eight bits a pair
         bit_mask = 63;
         while (64 * pair_bits.size() > 2 * bit_mask + 1) bit_mask = 2 * bit_mask + 1;
+        if (listed) results.resize(pairs.size() + 1);  // never empty
         for (size_t i = 0; i < pairs.size(); i++) {
             const Pair &p = pairs[i];
             if (i + 16 < pairs.size()) {
                 __builtin_prefetch(&pair_slots[pair_hash(pairs[i + 16].left, pairs[i + 16].right) & pair_mask]);
             }
             const uint64_t h = pair_hash(p.left, p.right), bit = h >> 20 & bit_mask;
-            pair_slots[pair_slot(p.left, p.right, h)] = p;
+            const uint64_t key = pair_key(p.left, p.right);
+            size_t slot = h & pair_mask;
+            while (pair_slots[slot] != FREE && pair_slots[slot] >> PRIORITY_BITS != key) slot = (slot + 1) & pair_mask;
+            pair_slots[slot] = key << PRIORITY_BITS | p.priority;
             pair_bits[bit >> 6] |= uint64_t(1) << (bit & 63);
+            if (listed) results[p.priority] = p.result;
+        }
+        byte_pairs.assign(256 * 256, NONE);
+        for (int first = 0; first < 256; first++) {
+            for (int second = 0; second < 256; second++) {
+                if (byte_tokens[first] == NONE || byte_tokens[second] == NONE) continue;
+                byte_pairs[first << 8 | second] = priority(byte_tokens[first], byte_tokens[second]);
+            }
         }
     }
 
@@ -184,7 +200,7 @@ struct Vocabulary {
                 if (right != NONE) pairs.push_back({half.left, right, half.token, half.token});
             }
         }
-        set_pairs(pairs);
+        set_pairs(pairs, false);
     }
 };
 

@@ -1,10 +1,11 @@
 // Word cache: pieces met before and their ids. One per worker, so that no look-up takes a lock.
 //
 // Algorithm. Pieces of up to 15 bytes, nearly all of them, live in lines of 64 bytes: two keys of 16 bytes (the
-// piece, zeros, its length in the last byte), then for each up to three ids and their number. So one cache
-// line decides, and one comparison of 16 bytes. A piece of more ids has the top bit of its length byte set, which
-// the quick comparison never meets, and its ids in an arena. Longer pieces have a table of their own, {hash, place of
-// the bytes, place of the ids}. Both are open-addressed and at most half full.
+// piece, zeros, its length in the last byte), then for each 16 bytes of ids and their number. So one cache
+// line decides, and one comparison of 16 bytes. An id takes as many bits as the vocabulary asks for: seven ids of 16
+// bits fit, five of 24 or three of 32. A piece of more ids has the top bit of its length byte set, which the
+// quick comparison never meets, and its ids in an arena. Longer pieces have a table of their own, {hash, place of the bytes, place of the ids}. Both are
+// open-addressed and at most half full.
 //
 // Where a piece that is a token is never taken apart, the tokens themselves are put in to begin with.
 //
@@ -39,10 +40,14 @@ constexpr size_t LONG_IN_CHUNK = 257;       // at most so many pieces of more by
 constexpr uint64_t LENGTH = uint64_t(1) << 56;  // one, in the last byte of a key
 constexpr uint64_t MANY = uint64_t(0x80) << 56;  // more ids than a value holds
 
-struct Value {
-    uint32_t ids[3];
-    uint32_t count;
+// Ids of some bits each, one behind the other, and then their number.
+struct alignas(16) Value {
+    uint8_t bytes[16];
 };
+
+// How many ids of so many bits a value holds.
+constexpr size_t ids_in_value(int bits) { return size_t(120 / bits); }
+constexpr size_t byte_of_count(int bits) { return ids_in_value(bits) * size_t(bits) / 8; }
 
 struct alignas(64) Line {
     Key keys[2];
@@ -56,11 +61,11 @@ struct LongWord {
     bool used;
 };
 
+// One multiplication of both halves; the high half of the product is folded onto the low one (after wyhash).
 inline size_t hash_by_multiplying(Key key) {
-    uint64_t h = key.low * 0x9E3779B97F4A7C15u + key.high * 0xC2B2AE3D27D4EB4Fu;
-    h ^= h >> 32;
-    h *= 0x94D049BB133111EBu;
-    return size_t(h >> 24);
+    const unsigned __int128 product =
+        (unsigned __int128)(key.low ^ 0x9E3779B97F4A7C15u) * (key.high ^ 0xC2B2AE3D27D4EB4Fu);
+    return size_t(product) ^ size_t(product >> 64);
 }
 
 #if FASTLLM_LEVELS == 3
@@ -77,15 +82,20 @@ struct WordCache {
     Table<LongWord> long_words;
     size_t long_used = 0;
     std::vector<char> bytes;
-    std::vector<uint32_t> ids;
+    std::vector<uint32_t> ids;  // each word's filled up to a multiple of four
     size_t cap;
     const Vocabulary *vocabulary;
     bool seeded;
-    bool crc;  // keys are hashed by the processor's CRC-32, from level 1 on
+    bool crc;     // keys are hashed by the processor's CRC-32, from level 1 on
+    int id_bits;  // 16, 24 or 32, of an id in a value
+    bool has_all_tokens = false;  // of up to SHORT bytes
     size_t wipes = 0;
 
     WordCache(const Vocabulary *vocabulary, bool seeded, bool crc, size_t cap)
         : cap(cap), vocabulary(vocabulary), seeded(seeded), crc(crc) {
+        const uint32_t highest = vocabulary->ids.empty() ? 0 : vocabulary->ids.back();  // they rise
+        // Taking ids of 24 bits apart pays only where bytes can be shuffled.
+        id_bits = highest < 1 << 16 ? 16 : highest < 1 << 24 && crc ? 24 : 32;
         // Room for the tokens and as many words again, within half of the cap.
         first_lines = size_t(1) << 10;
         while (first_lines < 2 * vocabulary->ids.size() && 4 * first_lines * sizeof(Line) <= cap) {
@@ -108,7 +118,10 @@ struct WordCache {
         return key;
     }
 
-    size_t hash(Key key) const { return crc ? hash_by_crc(key) : hash_by_multiplying(key); }
+    // The place of the key's line: a multiple of the size of a line, as an offset in bytes needs it.
+    size_t line_of(Key key) const {
+        return ((crc ? hash_by_crc(key) : hash_by_multiplying(key)) / sizeof(Line)) & line_mask;
+    }
 
     void wipe() {
         Table<Line>().swap(lines);
@@ -123,10 +136,12 @@ struct WordCache {
         wipes++;
         if (!seeded) return;
         const size_t most = first_lines / 2;  // a quarter of the places: the rest is for words
-        for (uint32_t t = 0; t < vocabulary->ids.size() && used < most; t++) {
+        uint32_t t = 0;
+        for (; t < vocabulary->ids.size() && used < most; t++) {
             const std::string_view word = vocabulary->token(t);
             if (word.size() <= SHORT) add_short(key_of(word), &vocabulary->ids[t], 1);
         }
+        has_all_tokens = t == vocabulary->ids.size();
     }
 
     // Make room for the `words` pieces of a chunk, should all be new; line numbers are void afterwards.
@@ -163,7 +178,7 @@ struct WordCache {
     // Put an entry in the first free place of its line or of those after it.
     void place(Key key, Value value) {
         const Key plain{key.low, key.high & ~MANY};
-        for (size_t i = hash(plain) & line_mask;; i = (i + 1) & line_mask) {
+        for (size_t i = line_of(plain);; i = (i + 1) & line_mask) {
             for (int side = 0; side < 2; side++) {
                 if (lines[i].keys[side].high == 0) {
                     lines[i].keys[side] = key;
@@ -174,31 +189,73 @@ struct WordCache {
         }
     }
 
-    void add_short(Key key, const uint32_t *word_ids, size_t count) {
-        Value value{{0, 0, 0}, uint32_t(count)};
-        if (count <= 3) {
-            std::memcpy(value.ids, word_ids, 4 * count);
-        } else {
-            key.high |= MANY;
-            value.ids[0] = uint32_t(ids.size());
-            ids.insert(ids.end(), word_ids, word_ids + count);
+    Value pack(const uint32_t *word_ids, size_t count) const {
+        Value value{};
+        for (size_t i = 0; i < count; i++) {  // little-endian: the low bytes come first
+            for (int b = 0; b < id_bits / 8; b++) value.bytes[i * id_bits / 8 + b] = uint8_t(word_ids[i] >> 8 * b);
         }
-        place(key, value);
-        used++;
+        value.bytes[byte_of_count(id_bits)] = uint8_t(count);
+        return value;
     }
 
-    // The ids of a short piece that its own line does not have, or nullptr.
-    const uint32_t *find_short(Key key, size_t &count) const {
+    // Writes 8 places of `out`.
+    size_t unpack(const Value &value, uint32_t *out) const {
+        if (id_bits == 32) {
+            std::memcpy(out, value.bytes, 12);
+        } else if (id_bits == 24) {
+            for (int i = 0; i < 5; i++) {
+                std::memcpy(out + i, value.bytes + 3 * i, 4);
+                out[i] &= 0xFFFFFF;
+            }
+        } else {
+            uint16_t halves[8];
+            std::memcpy(halves, value.bytes, 16);
+            for (int i = 0; i < 8; i++) out[i] = halves[i];
+        }
+        return value.bytes[byte_of_count(id_bits)];
+    }
+
+    // Keep the ids of a word; returns where they are.
+    uint32_t keep(const uint32_t *word_ids, size_t count) {
+        const size_t start = ids.size();
+        ids.insert(ids.end(), word_ids, word_ids + count);
+        ids.resize((ids.size() + 3) / 4 * 4);
+        return uint32_t(start);
+    }
+
+    // Copy kept ids to `out`, up to three places more than asked for: they are few, and a call would take longer.
+    void copy_kept(uint32_t start, size_t count, uint32_t *out) const {
+        for (size_t i = 0; i < count; i += 4) std::memcpy(out + i, ids.data() + start + i, 16);
+    }
+
+    void add_short(Key key, const uint32_t *word_ids, size_t count) {
+        used++;
+        if (count <= ids_in_value(id_bits)) return place(key, pack(word_ids, count));
+        key.high |= MANY;
+        Value value{};
+        const uint32_t start = keep(word_ids, count);
+        std::memcpy(value.bytes, &start, 4);
+        value.bytes[4] = uint8_t(count);
+        place(key, value);
+    }
+
+    // Put the ids of a short piece that its own line does not have into `out`; false if no line has them.
+    bool find_short(Key key, uint32_t *out, size_t &count) const {
         const uint64_t many = key.high | MANY;
-        for (size_t i = hash(key) & line_mask;; i = (i + 1) & line_mask) {
+        for (size_t i = line_of(key);; i = (i + 1) & line_mask) {
             for (int side = 0; side < 2; side++) {
                 const Key &held = lines[i].keys[side];
                 const Value &value = lines[i].values[side];
-                if (held.high == 0) return nullptr;
+                if (held.high == 0) return false;
                 if (held.low != key.low) continue;
-                count = value.count;
-                if (held.high == key.high) return value.ids;
-                if (held.high == many) return ids.data() + value.ids[0];
+                if (held.high == key.high) return count = unpack(value, out), true;
+                if (held.high == many) {
+                    uint32_t start;
+                    std::memcpy(&start, value.bytes, 4);
+                    count = value.bytes[4];
+                    copy_kept(start, count, out);
+                    return true;
+                }
             }
         }
     }
@@ -214,10 +271,13 @@ struct WordCache {
         }
     }
 
-    const uint32_t *find_long(std::string_view word, uint64_t h, size_t &count) const {
+    // The same for a longer piece, whose hash is `h`.
+    bool find_long(std::string_view word, uint64_t h, uint32_t *out, size_t &count) const {
         const LongWord &held = long_words[long_slot(word, h)];
+        if (!held.used) return false;
         count = held.count;
-        return held.used ? ids.data() + held.ids : nullptr;
+        copy_kept(held.ids, count, out);
+        return true;
     }
 
     void add_long(std::string_view word, uint64_t h, const uint32_t *word_ids, size_t count) {
@@ -231,10 +291,9 @@ struct WordCache {
                 long_words[slot] = held;
             }
         }
-        long_words[long_slot(word, h)] = {h,    uint32_t(bytes.size()), uint32_t(word.size()),
-                                          uint32_t(ids.size()), uint32_t(count), true};
+        long_words[long_slot(word, h)] = {h, uint32_t(bytes.size()), uint32_t(word.size()),
+                                          keep(word_ids, count), uint32_t(count), true};
         bytes.insert(bytes.end(), word.begin(), word.end());
-        ids.insert(ids.end(), word_ids, word_ids + count);
         long_used++;
     }
 };

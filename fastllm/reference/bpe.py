@@ -421,7 +421,8 @@ class BytePairEncoder:
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """All ids in one array; those of text i are ``ids[offsets[i]:offsets[i + 1]]``.
 
-        With `out`, an array of uint32, the ids are written at its front, not into a new array.
+        With `out`, an array of uint32, the ids are written at its front, not into a new array; what
+        was behind them may be lost.
         """
         batch = self.encode_batch(texts, threads)
         offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)

@@ -180,7 +180,8 @@ class BPETokenizer(BPEVocabulary):
         texts, threads, allowed_special, disallowed_special
             As for `encode_batch`.
         out : array of uint32, optional
-            Where the ids are written, at the front, instead of into a new array.
+            Where the ids are written, at the front, instead of into a new array. What was behind
+            them may be lost.
 
         Returns
         -------
