@@ -179,7 +179,7 @@ def heads(
     html = tag(
         "p",
         "The same weights from afar. Left, a row for each token that looks and a column for each "
-        "that is looked at; the larger a square, the larger the weight. Right, a line from each "
+        "that is looked at; the largest weight of a row fills its cell. Right, a line from each "
         "token to those it looks at, the thicker the more.",
     ) + tag("div", "", class_="widget")
     data = None

@@ -8,15 +8,18 @@ from fastllm.explain.sentence import MOST_TOKENS, Journey
 from fastllm.explain.showing import counted, visible
 from fastllm.explain.story import STORY
 
+LONG = 80  # characters that a heading can hold in large letters
+
 
 def lead(trace: Journey) -> str:
     """What stands above everything: the text, and what is to come."""
     weights = counted(trace.attention.weights.size, "weight")
     tokens = counted(len(trace.merging.ids), "token")
+    text = escape(visible(trace.text, blanks=False))
     return tag(
         "header",
         tag("p", "From text to context vectors, every number shown", class_="eyebrow")
-        + tag("h1", tag("bdi", escape(visible(trace.text).replace("·", " "))))
+        + tag("h1", tag("bdi", text), class_="long" if len(trace.text) > LONG else None)
         + tag(
             "p",
             f"{counted(len(trace.text), 'character')} become {tokens}, the tokens become vectors, "
@@ -31,8 +34,8 @@ def lead(trace: Journey) -> str:
 def sections(trace: Journey) -> list[Section]:
     """The six views."""
     pairs = trace.tokenization.strategies[-1]
-    pieces = [piece.data for piece in trace.merging.distinct()]
-    opened = max(range(len(pieces)), key=lambda i: len(pieces[i]), default=0)
+    pieces = trace.merging.distinct()[: merge_views.MOST_PIECES]
+    opened = max(range(len(pieces)), key=lambda i: len(pieces[i].merges), default=0)
     found = [
         strips.tokens_section(pairs),
         strips.strategies(trace.tokenization, trace.contrast),

@@ -26,7 +26,8 @@ def replay(trace: Merging, note: str = "", start: int = 0) -> Section:
             "p",
             "Each piece begins as single bytes. Of all pairs of neighbours the one with the lowest "
             "rank is joined, the leftmost if it stands there twice, until no pair has a rank. The "
-            "rank is when the pair was learned: low is early.",
+            "rank is when the pair was learned: low is early. A dot (·) is a blank, which belongs "
+            "to the word behind it.",
         )
         + note
         + tag("div", "", class_="widget")

@@ -33,6 +33,13 @@ function decimal(number) {
 
 const bracketed = (number) => (number.startsWith("-") ? `(${number})` : number);
 
+/** Scroll a container, and nothing else, so that a part of it is in its middle. */
+function bringIntoView(container, part) {
+  if (!part) return;
+  const [outer, inner] = [container.getBoundingClientRect(), part.getBoundingClientRect()];
+  container.scrollTop += inner.top + inner.height / 2 - outer.top - outer.height / 2;
+}
+
 const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 function dataOf(name) {
@@ -175,6 +182,8 @@ function merges(data, root) {
   show(data.start);
 }
 
+const MOST_NAMED = 12;
+
 function whatHappens(piece, step) {
   if (piece.whole) {
     return ["This piece is a token as it stands, with id ", make("b", {}, String(piece.tokens[0][1])),
@@ -183,7 +192,8 @@ function whatHappens(piece, step) {
   const next = piece.merges[step];
   if (!next) {
     return ["No pair of neighbours has a rank: done. ", piece.tokens.length === 1 ? "The token is " : "The tokens are ",
-      ...piece.tokens.flatMap(([text, id], i) => [i ? ", " : "", make("b", {}, isolated(text)), ` (id ${id})`]), "."];
+      ...piece.tokens.slice(0, MOST_NAMED).flatMap(([text, id], i) => [i ? ", " : "", make("b", {}, isolated(text)), ` (id ${id})`]),
+      piece.tokens.length > MOST_NAMED ? ` and ${piece.tokens.length - MOST_NAMED} more.` : "."];
   }
   const more = next.choices - next.pairs.length;
   return [`${plural(next.choices, "pair")} of neighbours ${next.choices === 1 ? "has" : "have"} a rank: `,
@@ -371,6 +381,17 @@ function chosen(data) {
   };
 }
 
+/** Asks whether any of some things of a choice are others than when they were last asked about. */
+function changesOf(choice) {
+  let before = "";
+  return (...names) => {
+    const now = names.map((name) => choice[name]).join();
+    const changed = now !== before;
+    before = now;
+    return changed;
+  };
+}
+
 const clamp = (i, length) => Math.max(0, Math.min(i, length - 1));
 
 function attention(choice, root) {
@@ -390,14 +411,23 @@ function attention(choice, root) {
   if (data.full.length > 1) {
     controls.append(choices("head", data.full.map((_, i) => `head ${i}`), 0, (head) => choice.set({ head })));
   }
-  root.append(vectorTables(data), controls,
-    make("div", { class: "split" }, make("div", {}, matrix, context), recipe), make("h3", { class: "row-title" }), row);
+  root.append(...[vectorTables(data), controls,
+    data.keys.length > 7 // too wide to stand beside anything
+      ? [matrix, make("div", { class: "split" }, context, recipe)]
+      : make("div", { class: "split" }, make("div", {}, matrix, context), recipe),
+    make("h3", { class: "row-title" }), row].flat());
+  const changed = changesOf(choice);
   choice.watch(() => {
     drawMatrix(choice, matrix);
     drawContext(choice, context);
     recipe.replaceChildren(...(choice.dimension === null ? cellRecipe(choice, keys) : sumRecipe(choice, values)));
-    root.querySelector(".row-title").replaceChildren("The whole row of ", isolated(data.tokens[choice.row]));
-    row.replaceChildren(rowTable(choice, values));
+    if (changed("row", "head", "causal")) {
+      root.querySelector(".row-title").replaceChildren("The whole row of ", isolated(data.tokens[choice.row]));
+      row.replaceChildren(rowTable(choice, values));
+    }
+    row.querySelectorAll("tbody tr").forEach((line, j) =>
+      line.classList.toggle("chosen", j === choice.column && choice.dimension === null));
+    bringIntoView(row, row.querySelector(".chosen"));
   });
 }
 
@@ -539,7 +569,7 @@ function sumRecipe(choice, values) {
 function rowTable(choice, values) {
   const { data, row, now, head } = choice;
   const cells = (j) => STAGES.map(([stage]) => make("td", { class: "number" }, decimal(choice.number(stage, row, j))));
-  const rows = data.keys.map((key, j) => make("tr", { class: (j === choice.column && choice.dimension === null ? "chosen " : "") + (choice.masked(row, j) ? "masked" : "") },
+  const rows = data.keys.map((key, j) => make("tr", { class: choice.masked(row, j) ? "masked" : "" },
     make("th", { scope: "row" }, isolated(key)), cells(j),
     make("td", { class: "ratio" }, make("span", { class: "bar-of", style: `--w:${choice.masked(row, j) ? 0 : now.weights[row][j] / 10000}` })),
     make("td", { class: "number" }, "× ", values[head][j].join("  "))));
@@ -572,7 +602,23 @@ function heads(choice, root) {
   const size = Math.max(3, Math.min(44, Math.floor(480 / Math.max(1, data.tokens.length, data.keys.length))));
   const margin = size < 14 ? 4 : 84;
   const weightAt = (i, j) => (choice.masked(i, j) ? 0 : choice.now.weights[i][j]);
-  const draw = () => drawHeat(canvas, choice, size, margin, weightAt);
+  const picture = document.createElement("canvas");
+  const [changedMap, changedLines] = [changesOf(choice), changesOf(choice)];
+  const draw = () => {
+    canvas.width = picture.width; // which clears it
+    const pen = canvas.getContext("2d");
+    pen.drawImage(picture, 0, 0);
+    pen.scale(devicePixelRatio || 1, devicePixelRatio || 1);
+    pen.strokeStyle = getComputedStyle(document.body).color;
+    pen.lineWidth = 2;
+    pen.strokeRect(margin + size * choice.column, margin + size * choice.row, size + 1, size + 1);
+  };
+  const redraw = () => {
+    drawHeat(picture, choice, size, margin, weightAt);
+    Object.assign(canvas, { width: picture.width, height: picture.height });
+    Object.assign(canvas.style, { width: picture.style.width, height: picture.style.height });
+    draw();
+  };
   canvas.addEventListener("click", (event) => choice.set({
     row: Math.floor((event.offsetY - margin) / size), column: Math.floor((event.offsetX - margin) / size), dimension: null,
   }));
@@ -582,16 +628,17 @@ function heads(choice, root) {
     event.preventDefault();
     choice.set({ row: choice.row + by[0], column: choice.column + by[1], dimension: null });
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   choice.watch(() => {
-    draw();
-    drawLines(lines, choice, weightAt);
+    if (changedMap("head", "causal")) redraw();
+    else draw();
+    if (changedLines("row", "head", "causal")) drawLines(lines, choice, weightAt);
     said.replaceChildren(isolated(data.tokens[choice.row]), " → ", isolated(data.keys[choice.column]), "  ",
       make("b", {}, decimal(weightAt(choice.row, choice.column))));
   });
 }
 
-/** A square in each cell, its area as large as the weight: it can be read without colour. */
+/** A square in each cell, its area as its share of the row's largest: no colour is needed. */
 function drawHeat(canvas, choice, size, margin, weightAt) {
   const { data } = choice;
   const width = margin + size * data.keys.length + 4, height = margin + size * data.tokens.length + 4;
@@ -618,22 +665,22 @@ function drawHeat(canvas, choice, size, margin, weightAt) {
       pen.restore();
     });
   }
-  let most = 1;
-  data.tokens.forEach((_, i) => data.keys.forEach((_, j) => { most = Math.max(most, weightAt(i, j)); }));
-  data.tokens.forEach((_, i) => data.keys.forEach((_, j) => {
-    const x = margin + size * j, y = margin + size * i;
-    if (size >= 8) {
-      pen.strokeStyle = line;
-      pen.lineWidth = 1;
+  pen.strokeStyle = line;
+  pen.fillStyle = accent;
+  data.tokens.forEach((_, i) => {
+    const row = data.keys.map((_, j) => weightAt(i, j)), most = Math.max(1, ...row);
+    row.forEach((weight, j) => {
+      const x = margin + size * j, y = margin + size * i;
+      if (size < 8) { // no room for squares: shades
+        pen.globalAlpha = weight / most;
+        pen.fillRect(x, y, size, size);
+        return;
+      }
+      const side = (size - 4) * Math.sqrt(weight / most);
       pen.strokeRect(x + 0.5, y + 0.5, size, size);
-    }
-    const side = (size - (size >= 8 ? 4 : 0)) * Math.sqrt(weightAt(i, j) / most);
-    pen.fillStyle = accent;
-    pen.fillRect(x + (size - side) / 2 + 0.5, y + (size - side) / 2 + 0.5, side, side);
-  }));
-  pen.strokeStyle = ink;
-  pen.lineWidth = 2;
-  pen.strokeRect(margin + size * choice.column, margin + size * choice.row, size + 1, size + 1);
+      pen.fillRect(x + (size - side) / 2 + 0.5, y + (size - side) / 2 + 0.5, side, side);
+    });
+  });
 }
 
 const FEW = 24; // tokens whose lines can be told apart when all are drawn
@@ -642,7 +689,7 @@ function drawLines(lines, choice, weightAt) {
   const { data, row } = choice;
   const held = lines.contains(document.activeElement);
   const gap = 26, count = Math.max(data.tokens.length, data.keys.length);
-  const short = (text) => ([...text].length > 14 ? [...text].slice(0, 13).join("") + "…" : text);
+  const short = (text) => ([...text].length > 12 ? [...text].slice(0, 11).join("") + "…" : text);
   const y = (i) => 18 + gap * i;
   const svg = make("svg", { width: 440, height: gap * count + 14, role: "group", "aria-label": "who looks at whom" });
   const from = data.tokens.length > FEW ? [row] : data.tokens.map((_, i) => i).filter((i) => i !== row).concat(row);
@@ -651,7 +698,7 @@ function drawLines(lines, choice, weightAt) {
       const weight = weightAt(i, j) / 10000;
       if (weight < 0.002) return;
       svg.append(make("path", {
-        d: `M140 ${y(i)}C220 ${y(i)} 220 ${y(j)} 300 ${y(j)}`, class: i === row ? "line strong" : "line",
+        d: `M124 ${y(i)}C200 ${y(i)} 200 ${y(j)} 276 ${y(j)}`, class: i === row ? "line strong" : "line",
         "stroke-width": (0.4 + 12 * weight).toFixed(2),
       }));
     });
@@ -666,11 +713,12 @@ function drawLines(lines, choice, weightAt) {
       event.preventDefault();
       choice.set({ row: choice.row + by, dimension: null });
     },
-  }, make("rect", { x: 2, y: y(i) - 11, width: 136, height: 22, rx: 5 }),
-  make("text", { x: 132, y: y(i) + 4, class: "right" }, short(text)))));
-  data.keys.forEach((text, j) => svg.append(make("text", { x: 306, y: y(j) + 4 }, short(text)),
+  }, make("rect", { x: 2, y: y(i) - 11, width: 120, height: 22, rx: 5 }),
+  make("text", { x: 116, y: y(i) + 4, class: "right" }, short(text)))));
+  data.keys.forEach((text, j) => svg.append(make("text", { x: 282, y: y(j) + 4 }, short(text)),
     make("text", { x: 438, y: y(j) + 4, class: "right weight" }, decimal(weightAt(row, j)))));
   lines.replaceChildren(svg);
+  bringIntoView(lines, svg.querySelector(".chosen"));
   if (held) lines.querySelector("[tabindex='0']").focus({ preventScroll: true });
 }
 
@@ -687,7 +735,7 @@ function start() {
   const choice = steps && steps.tokens.length ? chosen(steps) : null;
   if (choice) attention(choice, widget("attention"));
   if (choice && weights) heads(choice, widget("heads"));
-  else if (weights && weights.tokens.length) {
+  else if (weights?.tokens?.length) {
     heads(Object.assign(onlyWeights(weights), { onlyWeights: true }), widget("heads"));
   }
 }

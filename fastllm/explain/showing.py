@@ -8,19 +8,21 @@ _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _JOINERS = "\u200d\ufe0e\ufe0f"  # they belong to the emoji before them, which should stay whole
 
 
-def visible(text: str) -> str:
+def visible(text: str, blanks: bool = True) -> str:
     r"""Text with its white space made visible and whatever has no shape of its own as an escape.
 
     Text may hold anything: sequences that repaint a terminal, or marks that turn its direction.
+    Without `blanks` they stay blank.
 
     >>> visible(" a\n\x1b[0m"), visible("\u202eabc"), visible("\u200d")
     ('·a↵\\x1b[0m', '\\u202eabc', '\\u200d')
+    >>> visible("a b\n", blanks=False)
+    'a b↵'
     """
-    joined = len(text) > 1
-    return "".join(
-        character if joined and character in _JOINERS else visible_character(character)
-        for character in text
-    )
+    kept = _JOINERS if len(text) > 1 else ""
+    if not blanks:
+        kept += " "
+    return "".join(c if c in kept else visible_character(c) for c in text)
 
 
 def visible_character(character: str) -> str:

@@ -159,7 +159,7 @@ class Tokenization(Trace):
     def lines(self) -> list[Line]:
         steps = Steps()
         size = f"{counted(len(self.text), 'character')}, {counted(len(self.text.encode()), 'byte')}"
-        steps.add((visible(self.text).replace("·", " "), "strong"))
+        steps.add((visible(self.text, blanks=False), "strong"))
         steps.add((size, "quiet"))
         for strategy in self.strategies:
             unknown = f", {strategy.unknown} unknown" if strategy.unknown else ""
@@ -172,7 +172,7 @@ class Tokenization(Trace):
             _strip(steps, strategy)
             steps.add("  ", (" ".join(map(str, strategy.ids)), "quiet"))
             if strategy.lost != "nothing":
-                steps.add("  decodes to: ", visible(strategy.decoded).replace("·", " "))
+                steps.add("  decodes to: ", visible(strategy.decoded, blanks=False))
             steps.add(
                 "  lost: ", (strategy.lost, "good" if strategy.lost == "nothing" else "wrong")
             )

@@ -106,7 +106,7 @@ def strategies(trace: Tokenization, contrast: Tokenization | None = None) -> Sec
     html += _cards(trace)
     if contrast is not None:
         html += tag("h3", "The same on a text that is not so tame")
-        html += tag("p", escape(visible(contrast.text).replace("·", " ")), class_="sample")
+        html += tag("p", escape(visible(contrast.text, blanks=False)), class_="sample")
         html += _cards(contrast)
     return Section("strategies", "Three strategies", html)
 
