@@ -1,5 +1,10 @@
 """Attention as the textbook writes it: scores, softmax, weighted sum, one row at a time.
 
+Read it in order. `softmax` turns a row of scores into weights. `self_attention` is the whole idea,
+on vectors alone. `scaled_dot_product_attention` is what models use: queries, keys and values apart,
+heads, masks. Behind it, `_attend_head` goes through the rows of a head: `_scores` gives a row's
+scores, `_masked` takes some out, `_attend` makes the weighted sum.
+
 Everything is computed on Python floats; NumPy only takes the arguments and returns the results.
 """
 
@@ -467,11 +472,20 @@ def _shared_head(
 
 
 def _masked(scores: Row, mask: list[bool] | Row) -> Row:
-    """Scores with a mask applied: -inf, rather than a score plus -inf, so that no NaN survives."""
-    return [
-        -math.inf if m is False or m == -math.inf else score if m is True else score + m
-        for score, m in zip(scores, mask, strict=True)
-    ]
+    """Scores with a mask applied; -inf takes the place of a score, so that no NaN survives.
+
+    >>> _masked([1.0, math.nan, math.nan], [True, False, -math.inf]), _masked([1.0], [0.5])
+    ([1.0, -inf, -inf], [1.5])
+    """
+    masked = []
+    for score, m in zip(scores, mask, strict=True):
+        if m is True:
+            masked.append(score)
+        elif m is False or m == -math.inf:
+            masked.append(-math.inf)
+        else:
+            masked.append(score + m)
+    return masked
 
 
 def _dot(a: Row, b: Row) -> float:
@@ -479,7 +493,11 @@ def _dot(a: Row, b: Row) -> float:
 
 
 def _softmax_steps(scores: Row) -> tuple[Row, Row, float, Row]:
-    """One row's shifted scores, exponentials, their sum, and the weights."""
+    """One row's shifted scores, exponentials, their sum, and the weights.
+
+    >>> _softmax_steps([7.0, 7.0, -math.inf])
+    ([0.0, 0.0, -inf], [1.0, 1.0, 0.0], 2.0, [0.5, 0.5, 0.0])
+    """
     if all(score == -math.inf for score in scores):
         return scores, [0.0] * len(scores), 0.0, [0.0] * len(scores)
     largest = max(scores)
@@ -493,6 +511,9 @@ def _attend(scores: Row, values: list[Row], sink: float = -math.inf) -> tuple[Ro
     """The weighted sum of the values, and the logarithm of the sum of the exponentials.
 
     A value whose score is -inf is left out, even if it is NaN. The sink joins the sum only.
+
+    >>> _attend([0.0, 0.0, -math.inf], [[4.0, 8.0], [0.0, 4.0], [math.nan, math.nan]])[0]
+    [2.0, 6.0]
     """
     _, exponentials, row_sum, _ = _softmax_steps([*scores, sink])
     attended = [i for i, score in enumerate(scores) if score != -math.inf]

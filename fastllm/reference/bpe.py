@@ -203,7 +203,7 @@ def train(
     wanted, specials, least, longest = arguments.check_training(
         vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress
     )
-    order = arguments.byte_order(tie_break)
+    order = arguments.byte_order(tie_break)  # a byte's id is its place here
     token_bytes = [order[i : i + 1] for i in range(256)]
     words = [
         ([order.index(byte) for byte in word], count)
@@ -248,6 +248,8 @@ def count_words(
 
 def count_pairs(words: Iterable[tuple[Ids, int]]) -> dict[Pair, int]:
     """How often each pair of neighbours occurs, in the order of first appearance.
+
+    The first word holds (1, 1) twice, and occurs twice:
 
     >>> count_pairs([([1, 1, 1], 2), ([1, 3], 1)])
     {(1, 1): 4, (1, 3): 1}
@@ -315,6 +317,9 @@ def encode(
 
     Examples
     --------
+    "abc" holds "ab" and "bc", and only one of them can be merged. By ranks that is the one with the
+    lower id; by a list of merges, the one that stands first in it:
+
     >>> ranks = {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4}
     >>> encode("abc", ranks)
     [0, 3]
@@ -459,6 +464,9 @@ class BytePairEncoder:
 
         A token comes about in one way only, whatever surrounds it, so this is *the* merge behind
         it.
+
+        >>> BytePairEncoder({b"a": 0, b"b": 1, b"ab": 2, b"abb": 3}).last_merge(b"abb")
+        (b'ab', b'b')
         """
         parts, last = self._merge_parts(token)
         return last if len(parts) == 1 else None
@@ -487,6 +495,7 @@ class BytePairEncoder:
         passed over.
         """
         parts = self._single_bytes(piece)
+        # Where each part's neighbours are. A part is empty once its left neighbour has taken it in.
         before = list(range(-1, len(parts) - 1))
         after = list(range(1, len(parts) + 1))
         heap: list[tuple[int, int, bytes, bytes]] = []
