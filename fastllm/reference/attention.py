@@ -479,12 +479,10 @@ def _masked(scores: Row, mask: list[bool] | Row) -> Row:
     """
     masked = []
     for score, m in zip(scores, mask, strict=True):
-        if m is True:
-            masked.append(score)
-        elif m is False or m == -math.inf:
-            masked.append(-math.inf)
+        if isinstance(m, bool):
+            masked.append(score if m else -math.inf)
         else:
-            masked.append(score + m)
+            masked.append(-math.inf if m == -math.inf else score + m)
     return masked
 
 
