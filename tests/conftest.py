@@ -19,6 +19,7 @@ collect_ignore = []
 if "fast" not in BACKENDS:
     collect_ignore += [
         "fuzz_encode.py",
+        "fuzz_split.py",
         "test_backend_choice.py",
         "test_encode_agreement.py",
         "test_encode_levels.py",

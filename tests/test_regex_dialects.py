@@ -2,11 +2,11 @@
 
 import pytest
 import regex
-from texts import TRAPS, mixed_texts
+from texts import SPELLINGS, TRAPS, mixed_texts
 from tokenizers import Regex, pre_tokenizers
 
 from fastllm.reference.bpe import split
-from fastllm.tokenizers.patterns import _SPELLINGS, NAMED, SplitPattern, pattern_of_steps
+from fastllm.tokenizers.patterns import NAMED, SplitPattern, pattern_of_steps
 from fastllm.tokenizers.regex_dialects import (
     check_alike,
     from_oniguruma,
@@ -66,7 +66,7 @@ def test_pattern_that_could_mean_something_else_is_refused(pattern):
         from_oniguruma(pattern)
 
 
-@pytest.mark.parametrize("spelling", _SPELLINGS)
+@pytest.mark.parametrize("spelling", SPELLINGS)
 def test_known_spelling_means_the_same_in_oniguruma_or_is_refused(spelling):
     if "{1,3}+" in spelling:
         with pytest.raises(ValueError, match=r"'\{1,3\}\+"):

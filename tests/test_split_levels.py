@@ -10,7 +10,7 @@ from texts import TRAPS, edge_texts, mixed_texts
 
 from fastllm.fast import _split
 from fastllm.reference import bpe as reference
-from fastllm.tokenizers.patterns import NAMED, class_ranges
+from fastllm.tokenizers.patterns import NAMED, SplitPattern, class_ranges
 
 LEVELS = ("scalar", *_split.LEVELS[: _split.level_number() + 1])
 CLASSES = ("Lu", "Lt", "Ll", "Lm", "Lo", "M", "N", "White_Space", "P", "S")
@@ -92,11 +92,83 @@ def test_levels_agree_at_every_length_around_a_block(pattern):
     )
 
 
-@pytest.mark.parametrize("pattern", ["gpt2", "o200k", "deepseek-v3"])
+@pytest.mark.parametrize("pattern", NAMED)
 def test_levels_agree_on_every_scalar_value(pattern):
-    """All of Unicode before a letter; the other patterns ask for the same classes as these."""
-    scalars = (chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
-    check(pattern, ["".join(f"{c}a" for c in scalars)])
+    """All of Unicode, each character before a letter and a blank, behind a letter, and twice."""
+    scalars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    if NAMED[pattern].normalization:  # is slow for millions of characters, and no matter of levels
+        pattern = SplitPattern(NAMED[pattern].steps)
+    text = "".join(f"{c}a {c} A{c}" for c in scalars).encode()
+    scalar = _split.piece_starts(text, pattern, "scalar")
+    for level in LEVELS[1:]:
+        assert _split.piece_starts(text, pattern, level) == scalar
+    # Every 50th text by the reference as well; every character alone is below.
+    check(pattern, ["".join(f"{c}a {c} A{c}" for c in scalars[::50])])
+
+
+def test_levels_agree_on_every_scalar_value_alone():
+    for c in range(0x110000):
+        assert 0xD800 <= c <= 0xDFFF or _split.split_text(chr(c), "cl100k") == [chr(c)]
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_text_may_be_cut_where_the_scanners_say(pattern):
+    """In both parts the pieces are those of the whole, by the reference."""
+    rules = SplitPattern(NAMED[pattern].steps)
+    texts = [*TRAPS.values(), *mixed_texts(1500, seed=13), *line_texts()]
+    cuts = 0
+    for text in texts:
+        encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        whole = reference.split(encoded.decode(), rules)
+        cut = 0
+        while (cut := _split.next_cut(encoded, rules, cut + 1)) < len(encoded):
+            cuts += 1
+            before, after = encoded[:cut].decode(), encoded[cut:].decode()
+            assert reference.split(before, rules) + reference.split(after, rules) == whole
+    assert cuts > 1000
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_text_with_any_line_ends_may_be_cut(pattern):
+    for line in ("word\n", "word\r\n", "中文。\r\n", "a b\r", "x y"):
+        text = (line * 10).encode()
+        assert _split.next_cut(text, pattern, 2) <= 2 * len(line.encode())
+
+
+def line_texts():
+    """Every way for two characters to meet at one or more line ends."""
+    ends = [
+        "\n",
+        "\r\n",
+        "\r",
+        "\n\n",
+        "\r\n\r\n",
+        " \n",
+        " \r\n",
+        "\n ",
+        "\r\n ",
+        "\r\r\n",
+        "\n\r",
+    ]
+    ends += [" ", "  ", "\u3000 ", " \u3000", "\u3000", "\x85\n"]
+    kinds = [
+        "a",
+        "É",
+        "中",
+        "カ",
+        "1",
+        "٣",
+        "!",
+        "/",
+        "。",
+        "・",
+        "\u0301",
+        "\x01",
+        "\u200b",
+        "'s",
+        "゙",
+    ]
+    return [a + end + b for a in kinds for end in ends for b in kinds]
 
 
 @pytest.mark.parametrize("pattern", NAMED)

@@ -7,7 +7,7 @@ Algorithm. Text is UTF-8. Each pattern has a hand-written function that looks at
 or two characters, which decides the branch of the expression that matches, and then runs to the end of that
 branch. Nothing is matched twice but the white space in front of a word.
 
-Classes. A two-level table gives the class of a code point: 8,704 pages of 128 code points, most of them alike.
+Classes. A two-level table gives the class of a code point, see characters.h.
 
 Invariants. ``0 <= start < text.size()`` on entry and ``start < end <= text.size()`` on return, so a loop over
 pieces always ends. Only `class_at` and `byte_at` read the text, both behind a comparison with its size;
@@ -19,12 +19,16 @@ Cost. About one table look-up per character; a segment's end is looked for once 
 import os
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
-from fastllm.tokenizers.patterns import class_ranges
+from fastllm.tokenizers.patterns import NAMED, class_ranges
 
+
+cdef extern from *:
+    int lowest "__builtin_ctzll"(uint64_t) noexcept nogil
 
 cdef extern from "levels.h" namespace "fastllm" nogil:
     int supported_level()
@@ -41,13 +45,16 @@ cdef extern from "split_levels.h" namespace "fastllm" nogil:
         PUNCTUATION
         SYMBOL
 
-    vector[uint8_t] page_of
-    vector[uint8_t] classes
+    void add_page(const uint8_t* page_classes, size_t which) except +
     CharacterClass class_of(uint32_t code_point)
+    bint is_kana_or_unified_han(uint32_t code_point)
     ctypedef Py_ssize_t (*NextEnd)(Scan*, string_view, Py_ssize_t) noexcept nogil
     void find_pieces_at_level "fastllm::find_pieces"(
         Family, int level, string_view, uint64_t* starts, vector[size_t]& doubtful, NextEnd
     )
+
+cdef extern from "text_cuts.h" namespace "fastllm" nogil:
+    size_t next_cut_of "fastllm::next_cut"(Family, string_view, size_t)
 
 def _fill_class_table():
     cdef bytearray flat = bytearray(0x110000)
@@ -64,31 +71,38 @@ def _fill_class_table():
         for name in names:
             for first, last in class_ranges(name):
                 flat[first : last + 1] = bytes([value]) * (last + 1 - first)
+    cdef bytes page
     pages = {}
-    for start in range(0, len(flat), 128):
-        page_of.push_back(pages.setdefault(bytes(flat[start : start + 128]), len(pages)))
-    for page in pages:
-        for value in page:
-            classes.push_back(value)
+    for start in range(0, len(flat), 64):
+        page = bytes(flat[start : start + 64])
+        add_page(page, pages.setdefault(page, len(pages)))
 
 
 _fill_class_table()
 
-_FAMILIES = {
+_RULES = {
     "gpt2": GPT2,
+    "smollm2": SMOLLM2,
     "cl100k": CL100K,
     "llama3": LLAMA3,
-    "qwen2": QWEN2,
-    "nanochat": NANOCHAT,
+    "qwen3.5": QWEN3_5,
     "o200k": O200K,
+    "tekken": TEKKEN,
     "deepseek-v3": DEEPSEEK_V3,
-    "smollm2": SMOLLM2,
 }
 
 
-cdef Family family_of(object name) except *:
-    """The scanner of a named pattern; REGEX where there is none."""
-    return _FAMILIES.get(name, REGEX)
+cdef Family family_of(object pattern) except *:
+    """The scanner of a `SplitPattern`, or of a named one; REGEX where there is none."""
+    cdef Family family
+    family.rules = REGEX
+    family.digits = 0
+    if isinstance(pattern, str):
+        pattern = NAMED.get(pattern)
+    if pattern is not None and pattern.scanner is not None:
+        rules, family.digits = pattern.scanner
+        family.rules = _RULES[rules]
+    return family
 
 
 # ---- characters --------------------------------------------------------------------------------------------
@@ -134,52 +148,48 @@ cdef inline CharacterClass class_at(string_view text, Py_ssize_t i, int* length)
     return class_of(decode_at(text, i, length))
 
 
-cdef inline bint is_letter(CharacterClass c) noexcept nogil:
-    return UPPER <= c <= CASELESS
-
-
-cdef inline bint is_word_like(CharacterClass c) noexcept nogil:
-    """A letter or a mark."""
-    return UPPER <= c <= MARK
+cdef inline bint is_letter(CharacterClass c, CharacterClass last=CASELESS) noexcept nogil:
+    """A letter; or, where `last` is MARK, a letter or a mark."""
+    return UPPER <= c <= last
 
 
 cdef inline bint is_newline(uint8_t byte) noexcept nogil:
     return byte == b"\n" or byte == b"\r"
 
 
-cdef inline bint is_punctuation_like(CharacterClass c) noexcept nogil:
-    r"""[^\s\p{L}\p{N}]"""
-    return not is_letter(c) and c != NUMBER and c != SPACE
+cdef inline bint is_punctuation_like(CharacterClass c, CharacterClass last=CASELESS) noexcept nogil:
+    r"""[^\s\p{L}\p{N}], less marks where these count as letters."""
+    return not is_letter(c, last) and c != NUMBER and c != SPACE
 
 
 # ---- runs --------------------------------------------------------------------------------------------------
 
 
-cdef inline Py_ssize_t letters_end(string_view text, Py_ssize_t i) noexcept nogil:
+cdef inline Py_ssize_t letters_end(
+    string_view text, Py_ssize_t i, CharacterClass last=CASELESS
+) noexcept nogil:
     cdef int length
-    while is_letter(class_at(text, i, &length)):
+    while is_letter(class_at(text, i, &length), last):
         i += length
     return i
 
 
-cdef inline Py_ssize_t word_like_end(string_view text, Py_ssize_t i) noexcept nogil:
+cdef inline Py_ssize_t numbers_end(string_view text, Py_ssize_t i, uint32_t most) noexcept nogil:
+    """The end of the numbers at `i`, `most` of them; 0 is any number."""
     cdef int length
-    while is_word_like(class_at(text, i, &length)):
-        i += length
-    return i
-
-
-cdef inline Py_ssize_t numbers_end(string_view text, Py_ssize_t i, Py_ssize_t most) noexcept nogil:
-    cdef int length
-    while most > 0 and class_at(text, i, &length) == NUMBER:
+    while class_at(text, i, &length) == NUMBER:
         i += length
         most -= 1
+        if most == 0:
+            break
     return i
 
 
-cdef inline Py_ssize_t punctuation_like_end(string_view text, Py_ssize_t i) noexcept nogil:
+cdef inline Py_ssize_t punctuation_like_end(
+    string_view text, Py_ssize_t i, CharacterClass last=CASELESS
+) noexcept nogil:
     cdef int length
-    while is_punctuation_like(class_at(text, i, &length)) and length:
+    while is_punctuation_like(class_at(text, i, &length), last) and length:
         i += length
     return i
 
@@ -240,36 +250,35 @@ cdef Py_ssize_t gpt2_end(string_view text, Py_ssize_t start) noexcept nogil:
     if is_letter(c):
         return letters_end(text, i)
     if c == NUMBER:
-        return numbers_end(text, i, text.size())
+        return numbers_end(text, i, 0)
     if c != SPACE and length:
         return punctuation_like_end(text, i)
     return spaces_end(text, start, False)
 
 
-cdef Py_ssize_t cl100k_end(
-    string_view text, Py_ssize_t start, Py_ssize_t digits, bint blanks_at_end
-) noexcept nogil:
-    r"""cl100k, and with other numbers of digits llama3, qwen2 and nanochat.
+cdef Py_ssize_t cl100k_end(string_view text, Py_ssize_t start, Family family) noexcept nogil:
+    r"""cl100k, and llama3, qwen2 and qwen3.5, whose words may hold marks.
 
-    `blanks_at_end` is cl100k's own ``\s++\z``: white space at the end of the text is one piece.
+    cl100k's own ``\s++\z``: white space at the end of the text is one piece.
     """
     cdef Py_ssize_t end = contraction_end(text, start, True)
     if end > start:
         return end
     cdef int length, next_length
+    cdef CharacterClass last = MARK if family == QWEN3_5 else CASELESS
     cdef CharacterClass c = class_at(text, start, &length)
-    if is_letter(c):
-        return letters_end(text, start)
+    if is_letter(c, last):
+        return letters_end(text, start, last)
     if c == NUMBER:
-        return numbers_end(text, start, digits)
+        return numbers_end(text, start, family.digits)
     cdef CharacterClass after = class_at(text, start + length, &next_length)
-    if is_letter(after) and not is_newline(byte_at(text, start)):
-        return letters_end(text, start + length)
+    if is_letter(after, last) and not is_newline(byte_at(text, start)):
+        return letters_end(text, start + length, last)
     if c != SPACE:
-        return newlines_end(text, punctuation_like_end(text, start))
-    if byte_at(text, start) == b" " and next_length and is_punctuation_like(after):
-        return newlines_end(text, punctuation_like_end(text, start + 1))
-    if blanks_at_end:
+        return newlines_end(text, punctuation_like_end(text, start, last))
+    if byte_at(text, start) == b" " and next_length and is_punctuation_like(after, last):
+        return newlines_end(text, punctuation_like_end(text, start + 1, last))
+    if family == CL100K:
         end = start
         while class_at(text, end, &length) == SPACE:
             end += length
@@ -300,7 +309,8 @@ cdef Py_ssize_t o200k_word_end(string_view text, Py_ssize_t start) noexcept nogi
     return last_caseless if last_caseless > start else i
 
 
-cdef Py_ssize_t o200k_end(string_view text, Py_ssize_t start) noexcept nogil:
+cdef Py_ssize_t o200k_end(string_view text, Py_ssize_t start, Family family) noexcept nogil:
+    """o200k, and tekken, which knows no contractions."""
     cdef int length, next_length
     cdef CharacterClass c = class_at(text, start, &length)
     cdef Py_ssize_t end = start, inner
@@ -315,9 +325,9 @@ cdef Py_ssize_t o200k_end(string_view text, Py_ssize_t start) noexcept nogil:
         elif end == inner:
             end = start
     if end > start:
-        return contraction_end(text, end, True)
+        return end if family == TEKKEN else contraction_end(text, end, True)
     if c == NUMBER:
-        return numbers_end(text, start, 3)
+        return numbers_end(text, start, family.digits)
     if c == SPACE:
         if byte_at(text, start) != b" ":
             return spaces_end(text, start, True)
@@ -337,11 +347,6 @@ cdef bint only_upper(string_view text, Py_ssize_t i, Py_ssize_t end) noexcept no
             return False
         i += length
     return True
-
-
-cdef inline bint is_kana_or_unified_han(uint32_t code_point) noexcept nogil:
-    """[一-龥぀-ゟ゠-ヿ]"""
-    return 0x4E00 <= code_point <= 0x9FA5 or 0x3040 <= code_point <= 0x30FF
 
 
 cdef inline bint is_ascii_letter(uint8_t byte) noexcept nogil:
@@ -380,11 +385,11 @@ cdef Py_ssize_t deepseek_word_end(string_view text, Py_ssize_t start) noexcept n
         while is_ascii_letter(byte_at(text, i)):
             i += 1
         return i
-    if is_word_like(c):
-        return word_like_end(text, start)
+    if is_letter(c, MARK):
+        return letters_end(text, start, MARK)
     after = class_at(text, start + length, &next_length)
-    if is_word_like(after) and not is_punctuation(c) and not is_newline(byte_at(text, start)):
-        return word_like_end(text, start + length)
+    if is_letter(after, MARK) and not is_punctuation(c) and not is_newline(byte_at(text, start)):
+        return letters_end(text, start + length, MARK)
     if is_punctuation(c) or (byte_at(text, start) == b" " and is_punctuation(after)):
         i = start + length
         while is_punctuation(class_at(text, i, &length)):
@@ -394,7 +399,7 @@ cdef Py_ssize_t deepseek_word_end(string_view text, Py_ssize_t start) noexcept n
         return spaces_end(text, start, True)
     # Nothing matches a control character on its own: a run of them is what lies between two matches.
     i = start
-    while c == OTHER and length and not is_word_like(after):
+    while c == OTHER and length and not is_letter(after, MARK):
         i += length
         c = class_at(text, i, &length)
         after = class_at(text, i + length, &next_length)
@@ -418,16 +423,10 @@ cdef Py_ssize_t next_end(Scan* scan, string_view text, Py_ssize_t start) noexcep
     cdef int length
     if scan.family == GPT2:
         return gpt2_end(text, start)
-    if scan.family == CL100K:
-        return cl100k_end(text, start, 3, True)
-    if scan.family == LLAMA3:
-        return cl100k_end(text, start, 3, False)
-    if scan.family == QWEN2:
-        return cl100k_end(text, start, 1, False)
-    if scan.family == NANOCHAT:
-        return cl100k_end(text, start, 2, False)
-    if scan.family == O200K:
-        return o200k_end(text, start)
+    if scan.family == CL100K or scan.family == LLAMA3 or scan.family == QWEN3_5:
+        return cl100k_end(text, start, scan.family)
+    if scan.family == O200K or scan.family == TEKKEN:
+        return o200k_end(text, start, scan.family)
     if scan.family == DEEPSEEK_V3:
         if start >= scan.segment_end:
             end = numbers_end(text, start, 3)
@@ -487,47 +486,71 @@ def level_name():
     return LEVELS[level]
 
 
-def split_text(str text, name, level_name=None):
-    """The pieces of `text`, without surrogates, by the named pattern `name`.
+def split_text(str text, pattern, level_name=None):
+    """The pieces of `text`, without surrogates, by a `SplitPattern` that has a scanner.
 
     `level_name` names one of LEVELS, or "scalar" for the scalar scanner.
     """
     cdef Py_ssize_t size
     cdef const char* data
     if not text.isascii():
-        return split_utf8(text.encode(), name, level_name)
+        return split_utf8(text.encode(), pattern, level_name)
     data = PyUnicode_AsUTF8AndSize(text, &size)
-    return pieces_of(text, string_view(data, size), name, level_name)
+    return pieces_of(text, string_view(data, size), pattern, level_name)
 
 
-def split_utf8(bytes text, name, level_name=None):
+def split_utf8(bytes text, pattern, level_name=None):
     """The same for UTF-8."""
-    pieces = pieces_of(text, string_view(<const char*>text, len(text)), name, level_name)
+    pieces = pieces_of(text, string_view(<const char*>text, len(text)), pattern, level_name)
     return [piece.decode() for piece in pieces]
 
 
-cdef list pieces_of(text, string_view view, name, level_name):
-    """Slices of `text`, whose bytes are `view`, from each start of a piece to the next."""
-    cdef Family family = family_of(name)
-    if family == REGEX:
-        raise ValueError(f"{name!r} has no scanner")
+def piece_starts(bytes text, pattern, level_name=None):
+    """A bit for each byte of UTF-8 `text`, the lowest of a byte first, set where a piece starts."""
     cdef vector[uint64_t] starts
+    find_starts(string_view(<const char*>text, len(text)), pattern, level_name, starts)
+    return PyBytes_FromStringAndSize(<const char*>starts.data(), (len(text) + 7) // 8)
+
+
+def next_cut(bytes text, pattern, size_t start):
+    """The first place from `start` on, not 0, where UTF-8 `text` may be cut in two, or its size."""
+    return next_cut_of(family_of(pattern), string_view(<const char*>text, len(text)), start)
+
+
+cdef int find_starts(string_view text, pattern, level_name, vector[uint64_t]& starts) except -1:
+    """Fill `starts`, a word for each 64 bytes begun."""
+    cdef Family family = family_of(pattern)
     cdef vector[size_t] doubtful
-    cdef Py_ssize_t start = 0, end, size = view.size()
     cdef Scan scan = Scan(family, 0)
-    cdef list pieces = []
+    cdef Py_ssize_t start = 0
+    cdef int number = level if level_name is None or level_name == "scalar" else LEVELS.index(level_name)
+    if family == REGEX:
+        raise ValueError(f"{str(pattern)!r} has no scanner")
+    starts.assign((text.size() + 63) // 64, <uint64_t>0)
     if level_name == "scalar":
-        while start < size:
-            end = next_end(&scan, view, start)
-            pieces.append(text[start:end])
+        while start < <Py_ssize_t>text.size():
+            starts[start >> 6] |= <uint64_t>1 << (start & 63)
+            start = next_end(&scan, text, start)
+    else:
+        find_pieces_at_level(family, number, text, starts.data(), doubtful, next_end)
+    return 0
+
+
+cdef list pieces_of(text, string_view view, pattern, level_name):
+    """Slices of `text`, whose bytes are `view`, from each start of a piece to the next."""
+    cdef vector[uint64_t] starts
+    cdef Py_ssize_t start = 0, end, size = view.size(), word
+    cdef uint64_t bits
+    cdef list pieces = []
+    find_starts(view, pattern, level_name, starts)
+    for word in range(<Py_ssize_t>starts.size()):
+        bits = starts[word]
+        while bits:
+            end = 64 * word + lowest(bits)
+            if end > 0:
+                pieces.append(text[start:end])
             start = end
-        return pieces
-    starts.resize((size + 63) // 64)
-    find_pieces_at_level(
-        family, level if level_name is None else LEVELS.index(level_name), view, starts.data(), doubtful, next_end
-    )
-    for end in range(1, size + 1):
-        if end == size or starts[end >> 6] >> (end & 63) & 1:
-            pieces.append(text[start:end])
-            start = end
+            bits &= bits - 1
+    if size > 0:
+        pieces.append(text[start:size])
     return pieces

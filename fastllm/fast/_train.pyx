@@ -130,7 +130,7 @@ cdef class WordCounts:
         self.add_word(string_view(<const char*>word, len(word)), count)
 
     def add_text(self, bytes text, pattern):
-        """Count the pieces of UTF-8 `text` by the named pattern `pattern`."""
+        """Count the pieces of UTF-8 `text` by a `SplitPattern` that has a scanner."""
         cdef Family family = family_of(pattern)
         cdef string_view view = string_view(<const char*>text, len(text))
         with nogil:

@@ -2,30 +2,180 @@
 // instruction-set level, inside that level's namespace.
 //
 // Algorithm. ASCII bytes are classified by vector: with AVX-512 VBMI one permutation looks each byte up in a
-// table of 128 classes, elsewhere ranges are compared. Other characters are decoded one by one and looked up.
-// The class of a character is set at each of its bytes; what reaches past the block is kept for the next.
+// table of 128 classes, elsewhere ranges are compared. A block with other characters is transliterated first: each
+// byte of a character is replaced by a stand-in, an ASCII character (or one of two bytes above) that means to the
+// rules what the character does: "a" for any letter, "0" for any number. Then it goes the way of all blocks.
 //
-// Invariants. The text is valid UTF-8; `p` has 64 readable bytes, and a character that starts in them may be
-// read to its end.
+// How the stand-ins are found. Vectors take a page of 64 code points at a time, of which a block of text has one or
+// two: every character on it is looked up at once, by its last byte. Pages of nothing but caseless letters (Han,
+// Hangul), of which a text has many, are told by their first bytes and need no look-up. Without a permutation of bytes
+// (SSE2, plain C++) characters are looked up one after the other.
 //
-// Cost. A few vector instructions a block of ASCII, a loop over the characters of the rest; not measured on its own.
+// Invariants. The text is valid UTF-8; `p` has 64 readable bytes, and 4 more.
+//
+// Cost, and what was tried: see piece_starts.h.
+
+// What the rules ask about characters that are not ASCII.
+enum Alphabet {
+    PLAIN,       // letter, number, white space or none of these
+    MARKED,      // the same, marks being letters
+    CASED,       // also the case of letters, and marks
+    PUNCTUATED,  // marks being letters: also punctuation or not; kana and Han or not
+};
 
 // What the rules of the patterns ask about a block. Multi-byte characters fill all their bytes.
 struct Masks {
-    uint64_t letter, number, space;                    // \p{L}, \p{N}, \s
-    uint64_t blank, newline, quote, slash;             // 0x20; \r and \n; '; /
-    uint64_t ascii_space;                              // white space of one byte
-    uint64_t space2, space3;                           // leads of white space of two and three bytes
-    uint64_t continuation;                             // bytes that are not the first of a character
-    uint64_t upper, lower, caseless, mark;             // only where a rule asks for case
+    uint64_t letter, number, space;         // \p{L}, \p{N}, \s
+    uint64_t blank, newline, quote, slash;  // 0x20; \r and \n; '; /
+    uint64_t high, continuation;            // bytes that are not ASCII; those that are not the first of a character
+    uint64_t space2, space3;                // leads of white space of two and three bytes
+    uint64_t upper, lower, caseless, mark;  // CASED; caseless includes marks
+    uint64_t control, kana;                 // PUNCTUATED: not even punctuation; kana and unified Han
 };
 
-// A character's bytes that lie in the next block.
-struct Spill {
-    uint64_t bytes;
-    CharacterClass character_class;
+// Stand-ins. White space that is neither 0x20 nor a newline is a vertical tab.
+constexpr uint8_t STANDS_CASELESS = 0x80, STANDS_MARK = 0x81;  // CASED only
+
+// By class of character.
+template <Alphabet alphabet>
+struct StandIns {
+    static constexpr uint8_t MARK_IN = alphabet == CASED ? STANDS_MARK : alphabet == PLAIN ? '!' : 'a';
+    alignas(16) static constexpr uint8_t of[16] = {
+        alphabet == PUNCTUATED ? '\x01' : '!', 'A', 'a', alphabet == CASED ? STANDS_CASELESS : uint8_t('a'), MARK_IN,
+        '0', '\v', '!', '!'};
 };
 
+#if FASTLLM_LEVEL == 2
+
+using Bytes = __m512i;
+
+static inline Bytes load64(const uint8_t *p) { return _mm512_loadu_si512(p); }
+static inline uint64_t equal(const Bytes &x, uint8_t byte) {
+    return _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(char(byte)));
+}
+static inline uint64_t at_least(const Bytes &x, uint8_t byte) {
+    return _mm512_cmpge_epu8_mask(x, _mm512_set1_epi8(char(byte)));
+}
+
+#elif FASTLLM_LEVEL == 1
+
+struct Bytes {
+    __m256i low, high;
+};
+
+static inline Bytes load64(const uint8_t *p) {
+    return {_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 32))};
+}
+static inline __m256i all(uint8_t byte) { return _mm256_set1_epi8(char(byte)); }
+static inline __m256i twice(const uint8_t *p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+}
+static inline uint64_t tops(const Bytes &x) {
+    return uint32_t(_mm256_movemask_epi8(x.low)) | uint64_t(uint32_t(_mm256_movemask_epi8(x.high))) << 32;
+}
+static inline Bytes both(const Bytes &x, const Bytes &y) {
+    return {_mm256_and_si256(x.low, y.low), _mm256_and_si256(x.high, y.high)};
+}
+static inline Bytes either(const Bytes &x, const Bytes &y) {
+    return {_mm256_or_si256(x.low, y.low), _mm256_or_si256(x.high, y.high)};
+}
+static inline Bytes bytes_equal(const Bytes &x, uint8_t byte) {
+    return {_mm256_cmpeq_epi8(x.low, all(byte)), _mm256_cmpeq_epi8(x.high, all(byte))};
+}
+static inline Bytes bytes_at_least(const Bytes &x, uint8_t byte) {
+    return {_mm256_cmpeq_epi8(_mm256_max_epu8(x.low, all(byte)), x.low),
+            _mm256_cmpeq_epi8(_mm256_max_epu8(x.high, all(byte)), x.high)};
+}
+// Bytes from `first`, `count` of them: shifted to the bottom of the signed range, then compared.
+static inline Bytes bytes_from(const Bytes &x, uint8_t first, int count) {
+    const __m256i shift = all(uint8_t(128 - first)), limit = all(uint8_t(128 + count));
+    return {_mm256_cmpgt_epi8(limit, _mm256_add_epi8(x.low, shift)),
+            _mm256_cmpgt_epi8(limit, _mm256_add_epi8(x.high, shift))};
+}
+static inline Bytes chosen(const Bytes &x, const Bytes &y, const Bytes &where) {
+    return {_mm256_blendv_epi8(x.low, y.low, where.low), _mm256_blendv_epi8(x.high, y.high, where.high)};
+}
+static inline uint64_t equal(const Bytes &x, uint8_t byte) { return tops(bytes_equal(x, byte)); }
+static inline uint64_t at_least(const Bytes &x, uint8_t byte) { return tops(bytes_at_least(x, byte)); }
+
+#endif
+
+#if FASTLLM_LEVEL > 0
+
+// [一-龥぀-ゟ゠-ヿ], all bytes of each that lie in the block.
+static inline uint64_t kana_and_han(const uint8_t *p, const Bytes &v, uint64_t continuation) {
+    const Bytes second = load64(p + 1), third = load64(p + 2);
+    const uint64_t kana = equal(v, 0xE3) & at_least(second, 0x81) & ~at_least(second, 0x84);
+    const uint64_t too_late = at_least(second, 0xBF) | (equal(second, 0xBE) & at_least(third, 0xA6));
+    const uint64_t han = (equal(v, 0xE4) & at_least(second, 0xB8)) | (at_least(v, 0xE5) & ~at_least(v, 0xE9)) |
+                         (equal(v, 0xE9) & ~too_late);
+    uint64_t bytes = kana | han;
+    bytes |= bytes << 1 & continuation;
+    bytes |= bytes << 1 & continuation;
+    return bytes;
+}
+
+// The page of the character at `q`; `same` shrinks to the characters that share it, whose last bytes are `trail`.
+template <typename Narrow>
+static inline const uint8_t *page_at(const uint8_t *q, const uint8_t *p, Bytes &trail, Narrow narrow) {
+    trail = load64(p + 1);
+    if (q[0] < 0xE0) return page(q[0] & 0x1F);
+    narrow(trail, q[1]);
+    trail = load64(p + 2);
+    if (q[0] < 0xF0) return page((q[0] & 0x0F) << 6 | (q[1] & 0x3F));
+    narrow(trail, q[2]);
+    trail = load64(p + 3);
+    return page((q[0] & 0x07) << 12 | (q[1] & 0x3F) << 6 | (q[2] & 0x3F));
+}
+
+#endif
+
+#if FASTLLM_LEVEL == 2
+
+// The stand-ins of the 64 bytes at `p`; `last` is that of the byte before.
+template <Alphabet alphabet>
+FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, uint8_t last) {
+    const uint64_t leads = m.high & ~m.continuation;
+    const __m512i names = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)StandIns<alphabet>::of));
+    Bytes found = v;
+    uint64_t rest = leads;
+    const uint64_t three = leads & at_least(v, 0xE0) & ~at_least(v, 0xF0);
+    if (three) {
+        // The number of a page: four bits of the first byte, six of the second. Three of those tell one bit of a byte.
+        const __m512i second = load64(p + 1);
+        const __m512i byte = _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(v, 3), _mm512_set1_epi8(0x78)),
+                                             _mm512_and_si512(_mm512_srli_epi16(second, 3), _mm512_set1_epi8(7)));
+        const __m512i bits = _mm512_permutex2var_epi8(load64(caseless_pages), byte, load64(caseless_pages + 64));
+        const __m512i bit = _mm512_shuffle_epi8(_mm512_set1_epi64(int64_t(0x8040201008040201)),
+                                                _mm512_and_si512(second, _mm512_set1_epi8(7)));
+        const uint64_t caseless = three & _mm512_test_epi8_mask(bits, bit);
+        found = _mm512_mask_mov_epi8(found, caseless, _mm512_set1_epi8(char(StandIns<alphabet>::of[CASELESS])));
+        rest &= ~caseless;
+        if (alphabet == PUNCTUATED) m.kana = kana_and_han(p, v, m.continuation);
+    }
+    while (rest) {
+        const uint8_t *q = p + __builtin_ctzll(rest);
+        uint64_t same = rest & equal(v, q[0]);
+        Bytes trail;
+        const uint8_t *classes64 = page_at(q, p, trail, [&](const Bytes &x, uint8_t byte) { same &= equal(x, byte); });
+        found = _mm512_mask_permutexvar_epi8(found, same, trail, _mm512_shuffle_epi8(names, load64(classes64)));
+        rest &= ~same;
+    }
+    // The other bytes of a character are like the one before.
+    const __m512i one_less = _mm512_set_epi64(0x3E3D3C3B3A393837, 0x363534333231302F, 0x2E2D2C2B2A292827,
+                                              0x262524232221201F, 0x1E1D1C1B1A191817, 0x161514131211100F,
+                                              0x0E0D0C0B0A090807, 0x06050403020100FF);
+    found = _mm512_mask_mov_epi8(found, m.continuation & ~(m.continuation + 1), _mm512_set1_epi8(char(last)));
+    uint64_t next = leads << 1 & m.continuation;
+    found = _mm512_mask_permutexvar_epi8(found, next, one_less, found);
+    next = next << 1 & m.continuation;
+    found = _mm512_mask_permutexvar_epi8(found, next, one_less, found);
+    next = next << 1 & m.continuation;
+    if (next) found = _mm512_mask_permutexvar_epi8(found, next, one_less, found);
+    return found;
+}
+
+// Byte i: what character i is.
 enum AsciiBit : uint8_t {
     A_LETTER = 1,
     A_NUMBER = 2,
@@ -34,12 +184,10 @@ enum AsciiBit : uint8_t {
     A_BLANK = 16,
     A_QUOTE = 32,
     A_UPPER = 64,
-    A_SLASH = 128
+    A_SLASH_OR_CONTROL = 128
 };
 
-#if FASTLLM_LEVEL == 2
-
-// Byte i: the AsciiBits of character i.
+template <Alphabet alphabet>
 struct AsciiTable {
     alignas(64) uint8_t bits[128];
     constexpr AsciiTable() : bits{} {
@@ -52,18 +200,19 @@ struct AsciiTable {
             if (c == '\n' || c == '\r') b |= A_NEWLINE;
             if (c == ' ') b |= A_BLANK;
             if (c == '\'') b |= A_QUOTE;
-            if (c == '/') b |= A_SLASH;
+            if (alphabet == PUNCTUATED ? c < ' ' || c == 127 : c == '/') b |= A_SLASH_OR_CONTROL;
             bits[c] = b;
         }
     }
 };
-static constexpr AsciiTable ascii_table{};
+template <Alphabet alphabet>
+static constexpr AsciiTable<alphabet> ascii_table{};
 
-static inline uint64_t ascii_masks(const uint8_t *p, bool cased, Masks &m) {
-    __m512i v = _mm512_loadu_si512(p);
-    uint64_t high = _mm512_movepi8_mask(v);
-    __m512i bits = _mm512_maskz_permutex2var_epi8(~high, _mm512_load_si512(ascii_table.bits), v,
-                                                  _mm512_load_si512(ascii_table.bits + 64));
+// `m.high` is known. Stand-ins above ASCII meet the NUL and the \x01 of the table, which are nothing.
+template <Alphabet alphabet>
+FASTLLM_INLINE void ascii_masks(const Bytes &v, Masks &m) {
+    const __m512i bits = _mm512_permutex2var_epi8(load64(ascii_table<alphabet>.bits), v,
+                                                  load64(ascii_table<alphabet>.bits + 64));
     auto with = [&](uint8_t bit) -> uint64_t {
         return _mm512_test_epi8_mask(bits, _mm512_set1_epi8(char(bit)));
     };
@@ -73,65 +222,152 @@ static inline uint64_t ascii_masks(const uint8_t *p, bool cased, Masks &m) {
     m.newline = with(A_NEWLINE);
     m.blank = with(A_BLANK);
     m.quote = with(A_QUOTE);
-    if (cased) {
+    if (alphabet == PUNCTUATED) m.control = with(A_SLASH_OR_CONTROL);
+    if (alphabet == CASED) {
         m.upper = with(A_UPPER);
-        m.slash = with(A_SLASH);
+        m.slash = with(A_SLASH_OR_CONTROL);
+        m.caseless = m.high ? equal(v, STANDS_CASELESS) : 0;
+        m.mark = m.high ? equal(v, STANDS_MARK) : 0;
     }
-    m.continuation = high ? _mm512_cmplt_epi8_mask(v, _mm512_set1_epi8(-64)) : 0;
+}
+
+static inline uint8_t last_of(const Bytes &v) {
+    return uint8_t(_mm_extract_epi8(_mm512_extracti32x4_epi32(v, 3), 15));
+}
+
+static inline uint64_t high_bytes(const Bytes &v, uint64_t &continuation) {
+    const uint64_t high = _mm512_movepi8_mask(v);
+    if (high) continuation = high & ~at_least(v, 0xC0);
     return high;
 }
 
 #elif FASTLLM_LEVEL == 1
 
-static inline uint64_t mask32(__m256i low, __m256i high) {
-    return uint32_t(_mm256_movemask_epi8(low)) | uint64_t(uint32_t(_mm256_movemask_epi8(high))) << 32;
+// The stand-ins of the 64 bytes at `p`; `last` is that of the byte before.
+template <Alphabet alphabet>
+FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, uint8_t last) {
+    const __m256i names = twice(StandIns<alphabet>::of);
+    Bytes found = v;
+    uint64_t rest = m.high & ~m.continuation;
+    const Bytes wide = bytes_at_least(v, 0xE3);
+    if (tops(wide)) {
+        const __m256i leads = twice(caseless_leads);
+        const Bytes caseless = {_mm256_shuffle_epi8(leads, _mm256_and_si256(v.low, all(15))),
+                                _mm256_shuffle_epi8(leads, _mm256_and_si256(v.high, all(15)))};
+        const Bytes three = both(wide, bytes_from(v, 0xE0, 16)), here = both(three, caseless);
+        const __m256i name = all(StandIns<alphabet>::of[CASELESS]);
+        found = chosen(found, {name, name}, here);
+        rest &= ~tops(here);
+        if (alphabet == PUNCTUATED) m.kana = kana_and_han(p, v, m.continuation);
+    }
+    while (rest) {
+        const uint8_t *q = p + __builtin_ctzll(rest);
+        Bytes same = bytes_equal(v, q[0]), trail;
+        const uint8_t *classes64 = page_at(
+            q, p, trail, [&](const Bytes &x, uint8_t byte) { same = both(same, bytes_equal(x, byte)); });
+        // Two bits of the last byte choose one of four rows, four choose in the row.
+        const __m256i row0 = _mm256_shuffle_epi8(names, twice(classes64)),
+                      row1 = _mm256_shuffle_epi8(names, twice(classes64 + 16)),
+                      row2 = _mm256_shuffle_epi8(names, twice(classes64 + 32)),
+                      row3 = _mm256_shuffle_epi8(names, twice(classes64 + 48));
+        auto look_up = [&](__m256i trails, __m256i where, __m256i &into) {
+            const __m256i at = _mm256_and_si256(trails, all(15)), odd = _mm256_slli_epi16(trails, 3);
+            const __m256i first = _mm256_blendv_epi8(_mm256_shuffle_epi8(row0, at), _mm256_shuffle_epi8(row1, at), odd);
+            const __m256i second = _mm256_blendv_epi8(_mm256_shuffle_epi8(row2, at), _mm256_shuffle_epi8(row3, at), odd);
+            const __m256i name = _mm256_blendv_epi8(first, second, _mm256_slli_epi16(trails, 2));
+            into = _mm256_blendv_epi8(into, name, where);
+        };
+        look_up(trail.low, same.low, found.low);
+        look_up(trail.high, same.high, found.high);
+        rest &= ~tops(same);
+    }
+    // The other bytes of a character are like the one before.
+    const Bytes continues = bytes_from(v, 0x80, 64);
+    for (uint64_t more = m.continuation; more; more &= more << 1) {
+        const __m256i below = _mm256_permute2x128_si256(all(last), found.low, 0x21),
+                      middle = _mm256_permute2x128_si256(found.low, found.high, 0x21);
+        found = chosen(found, {_mm256_alignr_epi8(found.low, below, 15), _mm256_alignr_epi8(found.high, middle, 15)},
+                       continues);
+    }
+    return found;
 }
 
-static inline uint64_t ascii_masks(const uint8_t *p, bool cased, Masks &m) {
-    const __m256i a = _mm256_loadu_si256((const __m256i *)p);
-    const __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
-    auto equal = [&](char c) {
-        __m256i v = _mm256_set1_epi8(c);
-        return mask32(_mm256_cmpeq_epi8(a, v), _mm256_cmpeq_epi8(b, v));
-    };
-    // Bytes from `first`, `count` of them: shifted to the bottom of the signed range, then compared.
-    auto range1 = [&](__m256i v, char first, int count) {
-        __m256i shifted = _mm256_add_epi8(v, _mm256_set1_epi8(char(-128 - first)));
-        return _mm256_cmpgt_epi8(_mm256_set1_epi8(char(-128 + count)), shifted);
-    };
-    auto range = [&](__m256i x, __m256i y, char first, int count) {
-        return mask32(range1(x, first, count), range1(y, first, count));
-    };
-    const __m256i fold = _mm256_set1_epi8(32);
-    m.letter = range(_mm256_or_si256(a, fold), _mm256_or_si256(b, fold), 'a', 26);
-    m.number = range(a, b, '0', 10);
-    m.blank = equal(' ');
-    m.space = m.blank | range(a, b, 9, 5);
-    m.newline = equal('\n') | equal('\r');
-    m.quote = equal('\'');
-    if (cased) {
-        m.upper = range(a, b, 'A', 26);
-        m.slash = equal('/');
+// `m.high` is known.
+template <Alphabet alphabet>
+FASTLLM_INLINE void ascii_masks(const Bytes &v, Masks &m) {
+    const Bytes fold = {all(32), all(32)}, blank = bytes_equal(v, ' ');
+    m.letter = tops(bytes_from(either(v, fold), 'a', 26));
+    m.number = tops(bytes_from(v, '0', 10));
+    m.blank = tops(blank);
+    m.space = tops(either(blank, bytes_from(v, 9, 5)));
+    m.newline = tops(either(bytes_equal(v, '\n'), bytes_equal(v, '\r')));
+    m.quote = equal(v, '\'');
+    if (alphabet == PUNCTUATED) m.control = tops(either(bytes_from(v, 0, 32), bytes_equal(v, 127)));
+    if (alphabet == CASED) {
+        m.upper = tops(bytes_from(v, 'A', 26));
+        m.slash = equal(v, '/');
+        m.caseless = m.high ? equal(v, STANDS_CASELESS) : 0;
+        m.mark = m.high ? equal(v, STANDS_MARK) : 0;
     }
-    uint64_t high = mask32(a, b);
-    const __m256i limit = _mm256_set1_epi8(-64);
-    m.continuation =
-        high ? mask32(_mm256_cmpgt_epi8(limit, a), _mm256_cmpgt_epi8(limit, b)) : 0;
+}
+
+static inline uint8_t last_of(const Bytes &v) { return uint8_t(_mm256_extract_epi8(v.high, 31)); }
+
+static inline uint64_t high_bytes(const Bytes &v, uint64_t &continuation) {
+    const uint64_t high = tops(v);
+    if (high) continuation = tops(bytes_from(v, 0x80, 64));
     return high;
 }
 
-#elif defined(__SSE2__)
+#else
 
-static inline uint64_t ascii_masks(const uint8_t *p, bool cased, Masks &m) {
-    m.letter = m.number = m.space = m.newline = m.blank = m.quote = m.continuation = 0;
-    m.upper = m.slash = 0;
-    uint64_t high = 0;
+// 64 bytes of text, or their stand-ins.
+struct Bytes {
+    alignas(16) uint8_t of[68];  // a character may reach over the end
+};
+
+// The stand-ins of the 64 bytes at `p`; `last` is that of the byte before.
+template <Alphabet alphabet>
+FASTLLM_INLINE Bytes transliterated(const uint8_t *p, Masks &m, uint8_t last) {
+    Bytes found;
+    std::memcpy(found.of, p, 64);
+    for (int i = 0; m.continuation >> i & 1; i++) found.of[i] = last;
+    for (uint64_t leads = m.high & ~m.continuation; leads; leads &= leads - 1) {
+        const int at = __builtin_ctzll(leads);
+        const uint8_t *q = p + at;
+        uint32_t number;
+        int length;
+        if (q[0] < 0xE0) {
+            number = q[0] & 0x1F;
+            length = 2;
+        } else if (q[0] < 0xF0) {
+            number = (q[0] & 0x0F) << 6 | (q[1] & 0x3F);
+            length = 3;
+        } else {
+            number = (q[0] & 0x07) << 12 | (q[1] & 0x3F) << 6 | (q[2] & 0x3F);
+            length = 4;
+        }
+        const uint8_t trail = q[length - 1] & 0x3F, name = StandIns<alphabet>::of[page(number)[trail]];
+        found.of[at] = found.of[at + 1] = name;
+        if (length > 2) found.of[at + 2] = name;
+        if (length > 3) found.of[at + 3] = name;
+        if (alphabet == PUNCTUATED && is_kana_or_unified_han(number << 6 | trail)) m.kana |= uint64_t(7) << at;
+    }
+    return found;
+}
+
+#if defined(__SSE2__)
+
+template <Alphabet alphabet>
+FASTLLM_INLINE void ascii_masks(const uint8_t *p, Masks &m) {
+    m.letter = m.number = m.space = m.newline = m.blank = m.quote = 0;
+    m.upper = m.slash = m.caseless = m.mark = m.control = 0;
     for (int i = 0; i < 64; i += 16) {
         const __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
         auto put = [&](uint64_t &mask, __m128i found) {
             mask |= uint64_t(uint32_t(_mm_movemask_epi8(found))) << i;
         };
-        auto equal = [&](char c) { return _mm_cmpeq_epi8(v, _mm_set1_epi8(c)); };
+        auto equal = [&](uint8_t c) { return _mm_cmpeq_epi8(v, _mm_set1_epi8(char(c))); };
         auto range = [&](__m128i x, char first, int count) {
             __m128i shifted = _mm_add_epi8(x, _mm_set1_epi8(char(-128 - first)));
             return _mm_cmplt_epi8(shifted, _mm_set1_epi8(char(-128 + count)));
@@ -142,73 +378,95 @@ static inline uint64_t ascii_masks(const uint8_t *p, bool cased, Masks &m) {
         put(m.space, _mm_or_si128(equal(' '), range(v, 9, 5)));
         put(m.newline, _mm_or_si128(equal('\n'), equal('\r')));
         put(m.quote, equal('\''));
-        if (cased) {
+        if (alphabet == PUNCTUATED) put(m.control, _mm_or_si128(range(v, 0, 32), equal(127)));
+        if (alphabet == CASED) {
             put(m.upper, range(v, 'A', 26));
             put(m.slash, equal('/'));
+            if (m.high) put(m.caseless, equal(STANDS_CASELESS));
+            if (m.high) put(m.mark, equal(STANDS_MARK));
         }
-        put(high, v);
-        put(m.continuation, _mm_cmplt_epi8(v, _mm_set1_epi8(-64)));
     }
-    return high;
+}
+
+static inline uint64_t high_bytes(const uint8_t *p, uint64_t &continuation) {
+    const __m128i *v = (const __m128i *)p;
+    const __m128i a = _mm_loadu_si128(v), b = _mm_loadu_si128(v + 1), c = _mm_loadu_si128(v + 2),
+                  d = _mm_loadu_si128(v + 3);
+    if (_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d))) == 0) return 0;
+    auto bits = [](__m128i x) { return uint64_t(uint32_t(_mm_movemask_epi8(x))); };
+    auto below = [&](__m128i x) { return bits(_mm_cmplt_epi8(x, _mm_set1_epi8(-64))); };
+    continuation = below(a) | below(b) << 16 | below(c) << 32 | below(d) << 48;
+    return bits(a) | bits(b) << 16 | bits(c) << 32 | bits(d) << 48;
 }
 
 #else
 
-static inline uint64_t ascii_masks(const uint8_t *p, bool cased, Masks &m) {
-    m.letter = m.number = m.space = m.newline = m.blank = m.quote = m.continuation = 0;
-    m.upper = m.slash = 0;
-    uint64_t high = 0;
+template <Alphabet alphabet>
+FASTLLM_INLINE void ascii_masks(const uint8_t *p, Masks &m) {
+    m.letter = m.number = m.space = m.newline = m.blank = m.quote = 0;
+    m.upper = m.slash = m.caseless = m.mark = m.control = 0;
     for (int i = 0; i < 64; i++) {
         const uint8_t c = p[i];
-        const uint64_t bit = uint64_t(1) << i;
-        if (uint8_t((c | 32) - 'a') < 26) m.letter |= bit;
-        if (cased && uint8_t(c - 'A') < 26) m.upper |= bit;
-        if (uint8_t(c - '0') < 10) m.number |= bit;
-        if (c == ' ') m.blank |= bit;
-        if (c == ' ' || uint8_t(c - 9) < 5) m.space |= bit;
-        if (c == '\n' || c == '\r') m.newline |= bit;
-        if (c == '\'') m.quote |= bit;
-        if (cased && c == '/') m.slash |= bit;
-        if (c >= 0x80) high |= bit;
-        if (is_continuation(c)) m.continuation |= bit;
+        auto put = [&](uint64_t &mask, bool found) { mask |= uint64_t(found) << i; };
+        put(m.letter, uint8_t((c | 32) - 'a') < 26);
+        put(m.number, uint8_t(c - '0') < 10);
+        put(m.blank, c == ' ');
+        put(m.space, c == ' ' || uint8_t(c - 9) < 5);
+        put(m.newline, c == '\n' || c == '\r');
+        put(m.quote, c == '\'');
+        if (alphabet == PUNCTUATED) put(m.control, c < 32 || c == 127);
+        if (alphabet == CASED) {
+            put(m.upper, uint8_t(c - 'A') < 26);
+            put(m.slash, c == '/');
+            put(m.caseless, c == STANDS_CASELESS);
+            put(m.mark, c == STANDS_MARK);
+        }
+    }
+}
+
+static inline uint64_t high_bytes(const uint8_t *p, uint64_t &continuation) {
+    uint64_t high = 0;
+    for (int i = 0; i < 64; i++) {
+        high |= uint64_t(p[i] >> 7) << i;
+        continuation |= uint64_t(is_continuation(p[i])) << i;
     }
     return high;
 }
 
 #endif
+#endif
 
-template <bool cased>
-static inline Masks block_masks(const uint8_t *p, Spill &spill) {
+// `last` is the stand-in of the last byte of the block before, and becomes that of this one.
+template <Alphabet alphabet>
+FASTLLM_INLINE Masks block_masks(const uint8_t *p, uint8_t &last) {
     Masks m;
-    const uint64_t high = ascii_masks(p, cased, m);
-    m.ascii_space = m.space;
-    m.space2 = m.space3 = 0;
-    if constexpr (cased) {
+    m.continuation = m.space2 = m.space3 = m.kana = 0;
+#if FASTLLM_LEVEL > 0
+    Bytes v = load64(p);
+    m.high = high_bytes(v, m.continuation);
+    if (m.high) {
+        v = transliterated<alphabet>(p, v, m, last);
+        last = last_of(v);
+    }
+    ascii_masks<alphabet>(v, m);
+#else
+    m.high = high_bytes(p, m.continuation);
+    if (m.high) {
+        const Bytes names = transliterated<alphabet>(p, m, last);
+        last = names.of[63];
+        ascii_masks<alphabet>(names.of, m);
+    } else {
+        ascii_masks<alphabet>(p, m);
+    }
+#endif
+    for (uint64_t wide = m.space & m.high & ~m.continuation; wide; wide &= wide - 1) {
+        (p[__builtin_ctzll(wide)] < 0xE0 ? m.space2 : m.space3) |= wide & -wide;
+    }
+    if (alphabet == PUNCTUATED) m.control &= ~m.space;
+    if (alphabet == CASED) {
         m.lower = m.letter & ~m.upper;
-        m.caseless = m.mark = 0;
-    }
-    if (high == 0) return m;
-
-    uint64_t of_class[CLASSES] = {};
-    of_class[spill.character_class] = spill.bytes;
-    spill.bytes = 0;
-    for (uint64_t leads = high & ~m.continuation; leads; leads &= leads - 1) {
-        const int at = __builtin_ctzll(leads);
-        int length;
-        const CharacterClass c = class_of(decode_valid(p + at, length));
-        const uint64_t bytes = (uint64_t(1) << length) - 1;
-        of_class[c] |= bytes << at;
-        if (c == SPACE) (length == 2 ? m.space2 : m.space3) |= uint64_t(1) << at;
-        if (at + length > 64) spill = {bytes >> (64 - at), c};
-    }
-    m.letter |= of_class[UPPER] | of_class[LOWER] | of_class[CASELESS];
-    m.number |= of_class[NUMBER];
-    m.space |= of_class[SPACE];
-    if constexpr (cased) {
-        m.upper |= of_class[UPPER];
-        m.lower |= of_class[LOWER];
-        m.mark = of_class[MARK];
-        m.caseless = of_class[CASELESS] | of_class[MARK];
+        m.letter |= m.caseless;
+        m.caseless |= m.mark;
     }
     return m;
 }

@@ -26,9 +26,9 @@ Merge = tuple[bytes, bytes]
 def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
     rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
     text = rules.normalize(arguments.check_text(text))
-    if rules.name is None:
+    if rules.scanner is None:
         return _bpe.split_by_expressions(text, rules.expressions)
-    return _split.split_text(text, rules.name)
+    return _split.split_text(text, rules)
 
 
 def merge(ids: Sequence[int], pair: tuple[int, int], new_id: int) -> Ids:
@@ -78,11 +78,11 @@ def _count_words(
     for text in arguments.check_texts(texts):
         for stretch in arguments.cut_at_specials(arguments.check_text(text, "each text"), find):
             stretch = rules.normalize(stretch)
-            if rules.name is None:
+            if rules.scanner is None:
                 for piece in _bpe.split_by_expressions(stretch, rules.expressions):
                     words.add(piece.encode())
             else:
-                words.add_text(stretch.encode(), rules.name)
+                words.add_text(stretch.encode(), rules)
     return words
 
 

@@ -1,7 +1,8 @@
-// Characters: which class a code point belongs to.
+// Characters: which class a code point belongs to, and which scanner a split pattern has.
 //
-// Algorithm. A two-level table: 8,704 pages of 128 code points, most of them alike, so that the table is some
-// 25 KB. It is filled once, when the module is imported, from the pinned ranges of Unicode 16.
+// Algorithm. A two-level table: 17,408 pages of 64 code points, most of them alike, so that the table is some
+// 60 KB. 64 is what the last byte of a character in UTF-8 tells apart: the bytes before it name the page. It is
+// filled once, when the module is imported, from the pinned ranges of Unicode 16.
 //
 // Invariants. `page_of` has an entry for each code point up to 0x10FFFF; every page is complete.
 
@@ -27,8 +28,15 @@ enum CharacterClass : uint8_t {
     CLASSES
 };
 
-// Names of the patterns that have scanners. REGEX: it has none, the standard `re` cuts it.
-enum Family { REGEX, GPT2, CL100K, LLAMA3, QWEN2, NANOCHAT, O200K, DEEPSEEK_V3, SMOLLM2 };
+// The rules that have scanners. REGEX: none of them, the standard `re` cuts.
+enum Rules { REGEX, GPT2, SMOLLM2, CL100K, LLAMA3, QWEN3_5, O200K, TEKKEN, DEEPSEEK_V3 };
+
+// A scanner: rules, and how many digits they leave together, where that varies; 0 is any number.
+struct Family {
+    Rules rules;
+    uint32_t digits;
+    bool operator==(Rules other) const { return rules == other; }
+};
 
 // What a scalar scanner remembers between the pieces of one text.
 struct Scan {
@@ -39,11 +47,30 @@ struct Scan {
 // The end of the piece that starts at `start`.
 using NextEnd = ptrdiff_t (*)(Scan *, std::string_view text, ptrdiff_t start);
 
-inline std::vector<uint8_t> page_of;  // code point >> 7 -> page
-inline std::vector<uint8_t> classes;  // page << 7 | code point & 127 -> class
+inline std::vector<uint16_t> page_of;   // code point >> 6 -> page
+inline std::vector<uint8_t> classes;    // page << 6 | code point & 63 -> class
+inline uint8_t caseless_pages[128];     // a bit for each page of code points below 0x10000, set where all are CASELESS
+inline uint8_t caseless_leads[16];      // 0xFF for each first byte from 0xE0 on all of whose pages are so
+
+// The 64 classes of the code points from `number` << 6 on.
+inline const uint8_t *page(uint32_t number) { return classes.data() + (size_t(page_of[number]) << 6); }
+
+// One more page, the next in order of code points.
+inline void add_page(const uint8_t *page_classes, size_t which) {
+    bool caseless = true;
+    for (int i = 0; i < 64; i++) caseless &= page_classes[i] == CASELESS;
+    if (which * 64 == classes.size()) classes.insert(classes.end(), page_classes, page_classes + 64);
+    const size_t number = page_of.size();
+    if (number < 1024) {
+        caseless_pages[number / 8] |= uint8_t(caseless << number % 8);
+        if (number % 64 == 0) caseless_leads[number / 64] = 0xFF;
+        if (!caseless) caseless_leads[number / 64] = 0;
+    }
+    page_of.push_back(uint16_t(which));
+}
 
 inline CharacterClass class_of(uint32_t code_point) {
-    return CharacterClass(classes[size_t(page_of[code_point >> 7]) << 7 | (code_point & 127)]);
+    return CharacterClass(page(code_point >> 6)[code_point & 63]);
 }
 
 inline bool is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
@@ -56,6 +83,11 @@ inline uint32_t decode_valid(const uint8_t *p, int &length) {
     if (lead < 0xF0) return length = 3, (lead & 0x0F) << 12 | (p[1] & 0x3F) << 6 | (p[2] & 0x3F);
     length = 4;
     return (lead & 0x07) << 18 | (p[1] & 0x3F) << 12 | (p[2] & 0x3F) << 6 | (p[3] & 0x3F);
+}
+
+// [一-龥぀-ゟ゠-ヿ]
+inline bool is_kana_or_unified_han(uint32_t code_point) {
+    return code_point - 0x4E00 <= 0x9FA5 - 0x4E00 || code_point - 0x3040 <= 0x30FF - 0x3040;
 }
 
 }  // namespace fastllm

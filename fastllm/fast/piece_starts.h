@@ -7,18 +7,33 @@
 // which is classified one step early. Text ends as if padded: with blanks, so that a run of white space at the
 // end stays whole; for cl100k with newlines, which is its `\s++\z`.
 //
-// Two things are not equations. Contractions are rare, so their quotes are looped over. And where o200k's meaning
-// of a combining mark depends on what lies further back (after punctuation, or at the start of a word), the place is
-// noted as doubtful, and the stretch around it, from one blank after text to the next, is cut again by the
-// scalar scanner. A blank after something else starts a piece in every pattern, whatever came before.
+// Some things are not equations. Contractions are rare, so their quotes are looped over; so are runs of more digits
+// than stay together. And where o200k's meaning of a combining mark depends on what lies further back (after
+// punctuation, or at the start of a word), the place is noted as doubtful, and the stretch around it, from one blank
+// after text to the next, is cut again by the scalar scanner. A blank after something else starts a piece in every
+// pattern, whatever came before.
 //
 // Invariants. `starts` has a word for each block begun; bits past the end of the text are junk. Bit 0 is set.
 //
-// Cost. English, one core: masks and starts together run at 1.3 to 4.2 GB/s, as busy as the machine was.
+// Cost. Masks and starts together, in ticks of 2.6 GHz for 64 bytes, of 4 MB in documents of 10 kB, on one core of a Xeon
+// (Sapphire Rapids), medians of nine rounds taken in turns with what there was before (in brackets):
+//
+//             cl100k, AVX-512 / AVX2 / SSE2            o200k
+//   English   40 / 51 / 61 (48 / 61 / 80)              52 / 66 / 80 (67 / 79 / 100)
+//   code      40 / 51 / 61 (46 / 58 / 78)              54 / 64 / 78 (62 / 74 / 95)
+//   many      72 / 95 / 134 (121 / 136 / 153)          85 / 118 / 162 (137 / 149 / 173)
+//
+// What paid: to ask of digits only whether any run is long, and of blanks after a newline only whether the next
+// newline is near, instead of branching on whether there are any (English, AVX2: 60 -> 49, with more instructions:
+// wrong guesses were what cost); stand-ins by pages instead of one by one (many: AVX-512 116 -> 72, AVX2 132 -> 95).
+// What did not: settling the last blank of a block in the next instead of classifying that early (AVX-512: 40 -> 49);
+// constants read from memory, carries of 64 bits and masks by turns (AVX2: 324 -> 301 instructions, no less time, SSE2
+// 61 -> 66); lengths of characters without a branch (SSE2, many: 138 -> 145).
 
 // The last bits of a block, or what a run needs to know when it goes on in the next.
 struct Carry {
-    bool letter = false, number = false, other = false, word = false, caseless = false;
+    bool letter = false, other = false, word = false, caseless = false;
+    bool number = false;
     bool blank = false;          // 0x20
     bool line_space = false;     // white space that is no newline
     bool space = false;          // white space that punctuation has not taken
@@ -27,9 +42,12 @@ struct Carry {
     bool tail = false;           // newlines (and slashes) that punctuation is taking
     bool after_mark = false;     // the next character is the one behind a single punctuation mark
     bool lower_end = false;      // o200k: lower case, or caseless behind it
-    int digits = 0;              // digits in the group that is open
+    bool control = false, kana = false;  // deepseek-v3
+    bool tagged = false;         // deepseek-v3: ASCII letters that a punctuation mark before them has taken
+    bool open = false;           // blanks after a newline reach the end of the block
+    uint32_t digits = 0;         // digits in the group that is open
     uint64_t set = 0, clear = 0;  // starts of the next block that a contraction has decided
-    size_t pending = SIZE_MAX;      // where blanks after a newline started that have not ended yet
+    size_t pending = 0;          // where those blanks start
     size_t contraction = SIZE_MAX;  // where the last contraction ended
 };
 
@@ -58,8 +76,11 @@ static inline uint64_t rest_of_run(uint64_t runs, uint64_t from, bool &carry_out
 
 // Last white space of a run, followed by something else: its first byte.
 static inline uint64_t last_spaces(const Masks &m, uint64_t stop, uint64_t next_stop) {
-    return (m.ascii_space & ~ahead(stop, next_stop, 1)) | (m.space2 & ~ahead(stop, next_stop, 2)) |
-           (m.space3 & ~ahead(stop, next_stop, 3));
+    uint64_t last = m.space & ~m.high & ~ahead(stop, next_stop, 1);
+    if (m.space & m.high) {
+        last |= (m.space2 & ~ahead(stop, next_stop, 2)) | (m.space3 & ~ahead(stop, next_stop, 3));
+    }
+    return last;
 }
 
 struct Text {
@@ -89,7 +110,7 @@ static inline void decide(uint64_t &now, uint64_t &next, int at) {
 // gpt2:  '(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s
 // smollm2 (`lone_digits`): each \p{N} first, then gpt2 on what lies between.
 template <bool lone_digits>
-static inline uint64_t gpt2_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
+FASTLLM_INLINE uint64_t gpt2_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
                                    size_t block) {
     const uint64_t L = m.letter, N = m.number, W = m.space, O = ~(L | N | W);
     const uint64_t others = O & ~before(O, carry.other);
@@ -124,75 +145,89 @@ static inline uint64_t gpt2_starts(const Masks &m, const Masks &next, Carry &car
     return starts;
 }
 
-// Starts of groups of `most` digits; 0 means that all digits of a run stay together.
-static inline uint64_t digit_groups(const Masks &m, Carry &carry, int most) {
-    const uint64_t N = m.number;
-    const bool open = carry.number;
-    carry.number = top(N);
-    if (N == 0) return 0;
-    if (most == 0) return N & ~before(N, open);
-    const uint64_t leads = N & ~m.continuation;
-    if (most == 1) return leads;
-    uint64_t group = N & ~before(N, open), starts = 0;
-    if (open && (N & 1)) {
-        // Go on in the group that the last block left open.
-        bool ignored;
-        uint64_t rest = rest_of_run(N, 1, ignored) & leads;
-        for (int i = carry.digits; i < most && rest; i++) rest &= rest - 1;
+struct DigitGroups {
+    uint64_t starts;
+    uint32_t open;  // digits in the group that reaches the end of the block
+};
+
+// Groups of `most` digits where a run holds more, or lies across the edge of a block: `before` are the digits of the
+// group that the last block left open, if there is one. Not inlined, and given values: what it takes in would have to
+// lie in memory for all blocks.
+__attribute__((noinline)) static DigitGroups split_digits(uint64_t numbers, uint64_t continuation, bool open,
+                                                          uint32_t before_block, uint32_t most) {
+    const uint64_t leads = numbers & ~continuation;
+    DigitGroups found{0, 0};
+    uint64_t group = numbers & ~before(numbers, open);
+    bool ignored;
+    if (open && (numbers & 1)) {
+        uint64_t rest = rest_of_run(numbers, 1, ignored) & leads;
+        for (uint32_t i = before_block; i < most && rest; i++) rest &= rest - 1;
         group |= rest & -rest;
     }
-    bool ignored;
     while (group) {
-        starts |= group;
-        for (int i = 0; i < most && group; i++) {
-            group = following(group, m.continuation, false, ignored) & leads;
+        found.starts |= group;
+        for (uint32_t i = 0; i < most && group; i++) {
+            group = following(group, continuation, false, ignored) & leads;
         }
     }
-    if (carry.number) {
-        // How many digits the group that reaches the end of the block has so far.
-        const uint64_t run_end = ~N ? uint64_t(-1) << (64 - __builtin_clzll(~N)) : uint64_t(-1);
-        const uint64_t in_run = starts & run_end;
+    if (top(numbers)) {
+        const uint64_t run_end = ~numbers ? uint64_t(-1) << (64 - __builtin_clzll(~numbers)) : uint64_t(-1);
+        const uint64_t in_run = found.starts & run_end;
         const uint64_t since = in_run ? uint64_t(-1) << (63 - __builtin_clzll(in_run)) : run_end;
-        carry.digits = __builtin_popcountll(leads & since) + (in_run ? 0 : carry.digits);
+        found.open = uint32_t(__builtin_popcountll(leads & since)) + (in_run ? 0 : before_block);
     }
+    return found;
+}
+
+// Starts of groups of `most` digits; 0 means that all digits of a run stay together.
+static inline uint64_t digit_groups(const Masks &m, Carry &carry, uint32_t most) {
+    const uint64_t N = m.number;
+    uint64_t starts = most == 1 ? N & ~m.continuation : N & ~before(N, carry.number);
+    if (most > 1) {
+        // Runs of no more than two or three bytes are one group, and so are most.
+        const uint64_t more = N & N << 1 & N << 2 & (most == 2 ? ~uint64_t(0) : N << 3);
+        if (more | (N & uint64_t(carry.number)) | (N & uint64_t(1) << 63)) {
+            const DigitGroups found = split_digits(N, m.continuation, carry.number, carry.digits, most);
+            starts = found.starts;
+            carry.digits = found.open;
+        }
+    }
+    carry.number = top(N);
     return starts;
 }
 
 // White space for the patterns that go by lines: \s*[\r\n]+|\s+(?!\S)|\s+
-// `absorbed` are newlines that punctuation before them has taken.
-static inline uint64_t space_starts(const Masks &m, const Masks &next, uint64_t absorbed, Carry &carry,
-                                    uint64_t *words, size_t block) {
+// `absorbed` are newlines that punctuation before them has taken; `stop` is what a run does not have to leave its
+// last blank to: more white space, or the end of a stretch that is cut on its own.
+static inline uint64_t space_starts(const Masks &m, uint64_t stop, uint64_t next_stop, uint64_t absorbed,
+                                    Carry &carry, uint64_t *words, size_t block) {
     const uint64_t spaces = m.space & ~absorbed, newlines = m.newline & ~absorbed;
     const uint64_t blanks = m.space & ~m.newline;  // one that is not a newline is never absorbed
     uint64_t starts = spaces & ~before(spaces, carry.space);
-    starts |= last_spaces(m, m.space, next.space) & blanks;
+    starts |= last_spaces(m, stop, next_stop) & blanks;
     // Blanks after the last newline of a run are a piece; after another newline they are not.
-    if (carry.pending != SIZE_MAX && ~blanks) {
-        if (newlines >> __builtin_ctzll(~blanks) & 1) {
-            words[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
-        }
-        carry.pending = SIZE_MAX;
+    const uint64_t first = ~blanks & -~blanks;
+    if (first & newlines & -uint64_t(carry.open)) {
+        words[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
     }
-    uint64_t after_newline = blanks & before(newlines, carry.newline);
-    if (after_newline) {
-        uint64_t sum;
-        const bool open = __builtin_add_overflow(blanks, after_newline, &sum);
-        for (uint64_t ends = sum & ~blanks & newlines; ends; ends &= ends - 1) {
-            const uint64_t sooner = after_newline & ((ends & -ends) - 1);
-            if (sooner) after_newline ^= uint64_t(1) << (63 - __builtin_clzll(sooner));
-        }
-        if (open) carry.pending = block + 63 - __builtin_clzll(after_newline);
-        starts |= after_newline;
+    uint64_t after_newline = blanks & before(newlines, carry.newline), sum;
+    const bool open = __builtin_add_overflow(blanks, after_newline, &sum);
+    for (uint64_t ends = sum & ~blanks & newlines; ends; ends &= ends - 1) {
+        const uint64_t sooner = after_newline & ((ends & -ends) - 1);
+        if (sooner) after_newline ^= uint64_t(1) << (63 - __builtin_clzll(sooner));
     }
+    carry.open = open | (carry.open & (first == 0));
+    if (open) carry.pending = block + 63 - __builtin_clzll(after_newline);
+    starts |= after_newline;
     carry.space = top(spaces);
     carry.newline = top(newlines);
     return starts;
 }
 
 // cl100k: '(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++\z|...
-// and, with other `digits`, llama3, qwen2 and nanochat.
-static inline uint64_t cl100k_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
-                                     size_t block, int digits, uint64_t *words) {
+// and, with other `digits`, llama3 and qwen2; and, where marks count as letters, qwen3.5.
+FASTLLM_INLINE uint64_t cl100k_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
+                                     size_t block, uint32_t digits, uint64_t *words) {
     const uint64_t L = m.letter, W = m.space, O = ~(L | m.number | W);
     const uint64_t others = O & ~before(O, carry.other) & ~before(m.blank, carry.blank);
     // ` ?[^\s\p{L}\p{N}]++[\r\n]*`: newlines right after punctuation belong to it.
@@ -201,7 +236,7 @@ static inline uint64_t cl100k_starts(const Masks &m, const Masks &next, Carry &c
         rest_of_run(m.newline, m.newline & (before(O, carry.other) | uint64_t(carry.tail)), tail);
     carry.tail = tail;
     uint64_t starts = others | digit_groups(m, carry, digits) |
-                      space_starts(m, next, absorbed, carry, words, block);
+                      space_starts(m, W, next.space, absorbed, carry, words, block);
     // `[^\r\n\p{L}\p{N}]?\p{L}+`: a word takes the blank before it, or a punctuation mark that stands alone.
     const uint64_t blanks = W & ~m.newline;
     starts |= L & ~before(L, carry.letter) & ~before(blanks, carry.line_space) &
@@ -233,8 +268,11 @@ static inline bool upper_run_ends_word(const Text &text, size_t at) {
 
 // o200k: PU*L+C?|PU+L*C?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
 // with P = [^\r\n\p{L}\p{N}]?, U = upper, caseless or mark, L = lower, caseless or mark, C a contraction.
-static inline uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
-                                    size_t block, uint64_t *words, std::vector<size_t> &doubtful) {
+// tekken: the same without C, digits one by one.
+template <bool contractions>
+FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
+                                    size_t block, uint32_t digits, uint64_t *words,
+                                    std::vector<size_t> &doubtful) {
     const uint64_t X = m.letter | m.mark, W = m.space, O = ~(X | m.number | W);
     // Newlines right after punctuation, and slashes right after those newlines, belong to it.
     bool tail;
@@ -246,8 +284,8 @@ static inline uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &ca
     const uint64_t P = O & ~absorbed;
     const uint64_t others = P & ~before(P, carry.punctuation) & ~before(m.blank, carry.blank);
     const uint64_t after_line_space = before(W & ~m.newline, carry.line_space);
-    uint64_t starts = others | digit_groups(m, carry, 3) |
-                      space_starts(m, next, absorbed, carry, words, block);
+    uint64_t starts = others | digit_groups(m, carry, digits) |
+                      space_starts(m, W, next.space, absorbed, carry, words, block);
     const uint64_t word_starts = X & ~before(X, carry.word) & ~after_line_space;
     starts |= word_starts & ~following(others, m.continuation, carry.after_mark, carry.after_mark);
     // A mark that starts a word may as well belong to the punctuation before it.
@@ -267,19 +305,22 @@ static inline uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &ca
         if (upper_run_ends_word(text, block + at)) starts |= uint64_t(1) << at;
     }
 
-    uint64_t set = carry.set, clear = carry.clear;
-    carry.set = carry.clear = 0;
-    uint64_t quotes = m.quote & before(X, carry.word) & ahead(m.letter, next.letter, 1);
-    for (; quotes; quotes &= quotes - 1) {
-        const int at = __builtin_ctzll(quotes);
-        const int length = contraction(text, block + at, true);
-        // A word has one contraction; a quote right behind it starts the next piece.
-        if (length == 0 || block + at == carry.contraction) continue;
-        for (int i = 0; i < length; i++) decide(clear, carry.clear, at + i);
-        decide(set, carry.set, at + length);
-        carry.contraction = block + at + length;
-        // What lies behind starts a word of its own, whose case the equations saw as part of this one.
-        if (text.at(carry.contraction) >= 0x80) doubtful.push_back(carry.contraction);
+    if (contractions) {
+        uint64_t set = carry.set, clear = carry.clear;
+        carry.set = carry.clear = 0;
+        uint64_t quotes = m.quote & before(X, carry.word) & ahead(m.letter, next.letter, 1);
+        for (; quotes; quotes &= quotes - 1) {
+            const int at = __builtin_ctzll(quotes);
+            const int length = contraction(text, block + at, true);
+            // A word has one contraction; a quote right behind it starts the next piece.
+            if (length == 0 || block + at == carry.contraction) continue;
+            for (int i = 0; i < length; i++) decide(clear, carry.clear, at + i);
+            decide(set, carry.set, at + length);
+            carry.contraction = block + at + length;
+            // What lies behind starts a word of its own, whose case the equations saw as part of this one.
+            if (text.at(carry.contraction) >= 0x80) doubtful.push_back(carry.contraction);
+        }
+        starts = (starts & ~clear) | set;
     }
     carry.word = top(X);
     carry.other = top(O);
@@ -288,50 +329,133 @@ static inline uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &ca
     carry.line_space = top(W & ~m.newline);
     carry.caseless = top(B);
     carry.lower_end = top(ends);
-    return (starts & ~clear) | set;
+    return starts;
 }
 
-// Set a bit of `starts` for each piece of the text, by the rules of `family`, which is none of several steps.
-static void find_starts(Family family, const Text &text, uint64_t *starts, std::vector<size_t> &doubtful) {
-    const size_t whole = text.size / 64, blocks = (text.size + 63) / 64;
-    uint8_t tail[192];
-    std::memset(tail, family == CL100K ? '\n' : ' ', sizeof tail);
-    std::memcpy(tail, text.data + 64 * whole, text.size - 64 * whole);
-    auto at = [&](size_t b) { return b < whole ? text.data + 64 * b : tail + 64 * (b - whole); };
-    Spill spill{0, OTHER};
-    Carry carry;
-    auto scan = [&](auto masks_of, auto rule) {
-        Masks now = masks_of(at(0), spill);
-        for (size_t b = 0; b < blocks; b++) {
-            const Masks next = masks_of(at(b + 1), spill);
-            starts[b] = rule(now, next, 64 * b);
-            now = next;
+// deepseek-v3: \p{N}{1,3}; then [一-龥぀-ゟ゠-ヿ]+; then, in each stretch that these leave or match,
+// [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+// Letters here are letters and marks. Nothing but the second branch takes a control character, so runs of them
+// are pieces by falling between two matches.
+FASTLLM_INLINE uint64_t deepseek_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
+                                       size_t block, uint64_t *words) {
+    const uint64_t L = m.letter, W = m.space, X = m.control, P = ~(L | m.number | W | X);
+    const uint64_t C = m.continuation;
+    const uint64_t kana = m.kana | (C & ~(C + 1) & -uint64_t(carry.kana));  // with what the last block began
+    // Where kana and Han begin or end a stretch does; at numbers, equations that ask what lies before see to it.
+    const uint64_t edges = (kana ^ before(kana, carry.kana)) & ~C;
+    const uint64_t others =
+        P & ((~before(P, carry.punctuation) & ~before(m.blank, carry.blank)) | edges);
+    bool tail;
+    const uint64_t absorbed =
+        rest_of_run(m.newline, m.newline & (before(P & ~kana, carry.other) | uint64_t(carry.tail)), tail);
+    carry.tail = tail;
+    uint64_t starts = edges | others | (X & ~before(X, carry.control)) | digit_groups(m, carry, 3) |
+                      space_starts(m, W | m.number | kana, next.space | next.number | next.kana, absorbed, carry,
+                                   words, block);
+    // First branch: the mark takes ASCII letters and no others.
+    const uint64_t ascii_letters = L & ~m.high, next_ascii_letters = next.letter & ~next.high;
+    const uint64_t tags = others & ~m.high & ahead(ascii_letters, next_ascii_letters, 1);
+    bool open;
+    const uint64_t tagged = rest_of_run(ascii_letters, ascii_letters & before(tags, carry.tagged), open);
+    starts |= L & ~ascii_letters & before(tagged, carry.tagged);
+    // Second branch: a word takes one character before it that is not newline, punctuation or number.
+    const uint64_t blanks = W & ~m.newline;
+    starts |= L & ~before(L, carry.letter) & ~before(tags, carry.tagged) & ~before(blanks, carry.line_space) &
+              ~before(X, carry.control);
+    for (uint64_t controls = X & ~C; controls; controls &= controls - 1) {
+        const int at = __builtin_ctzll(controls);
+        int length;
+        decode_valid(text.data + block + at, length);
+        const int after = at + length;
+        const uint64_t letters = after < 64 ? L : next.letter, same = after < 64 ? kana : next.kana;
+        if ((letters >> (after & 63) & 1) && (same >> (after & 63) & 1) == (kana >> at & 1)) {
+            starts |= uint64_t(1) << at;
         }
+    }
+    carry.letter = top(L);
+    carry.other = top(P & ~kana);
+    carry.punctuation = top(P);
+    carry.blank = top(m.blank);
+    carry.line_space = top(blanks);
+    carry.control = top(X);
+    carry.kana = top(kana);
+    carry.tagged = open | top(tags);
+    return starts;
+}
+
+// The last blocks of a text are read from a copy that ends in padding.
+struct Blocks {
+    const uint8_t *data;
+    size_t whole;  // blocks that are read where they are: 4 bytes behind each can be read as well
+    uint8_t tail[256];
+
+    Blocks(const Text &text, char padding) : data(text.data), whole(text.size < 4 ? 0 : (text.size - 4) / 64) {
+        std::memset(tail, padding, sizeof tail);
+        std::memcpy(tail, data + 64 * whole, text.size - 64 * whole);
+    }
+    const uint8_t *at(size_t block) const {
+        return block < whole ? data + 64 * block : tail + 64 * (block - whole);
+    }
+};
+
+// All words of `starts`, by a rule that looks one block ahead.
+template <Alphabet alphabet, typename Rule>
+__attribute__((noinline)) static Carry scan(const Text &text, char padding, uint64_t *starts, Rule rule) {
+    const Blocks blocks(text, padding);
+    Carry carry;
+    uint8_t last = 0;
+    Masks now{};
+    for (size_t b = 0; b <= (text.size + 63) / 64; b++) {
+        const Masks next = block_masks<alphabet>(blocks.at(b), last);
+        if (b > 0) starts[b - 1] = rule(now, next, carry, 64 * (b - 1));
+        now = next;
+    }
+    return carry;
+}
+
+// Set a bit of `starts` for each piece of the text, by the rules of `family`.
+static void find_starts(Family family, const Text &text, uint64_t *starts, std::vector<size_t> &doubtful) {
+    auto by_lines = [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+        return cl100k_starts(m, next, carry, text, block, family.digits, starts);
     };
-    switch (family) {
+    switch (family.rules) {
         case GPT2:
-            scan(block_masks<false>, [&](const Masks &m, const Masks &next, size_t block) {
+            scan<PLAIN>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
                 return gpt2_starts<false>(m, next, carry, text, block);
             });
             break;
         case SMOLLM2:
-            scan(block_masks<false>, [&](const Masks &m, const Masks &next, size_t block) {
+            scan<PLAIN>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
                 return gpt2_starts<true>(m, next, carry, text, block);
             });
             break;
         case O200K:
-            scan(block_masks<true>, [&](const Masks &m, const Masks &next, size_t block) {
-                return o200k_starts(m, next, carry, text, block, starts, doubtful);
+            scan<CASED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+                return o200k_starts<true>(m, next, carry, text, block, family.digits, starts, doubtful);
             });
             break;
-        default: {
-            const int digits = family == QWEN2 ? 1 : family == NANOCHAT ? 2 : 3;
-            scan(block_masks<false>, [&](const Masks &m, const Masks &next, size_t block) {
-                return cl100k_starts(m, next, carry, text, block, digits, starts);
+        case TEKKEN:
+            scan<CASED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+                return o200k_starts<false>(m, next, carry, text, block, family.digits, starts, doubtful);
             });
+            break;
+        case DEEPSEEK_V3:
+            scan<PUNCTUATED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+                return deepseek_starts(m, next, carry, text, block, starts);
+            });
+            break;
+        case QWEN3_5:
+            scan<MARKED>(text, ' ', starts, by_lines);
+            break;
+        case LLAMA3:
+            scan<PLAIN>(text, ' ', starts, by_lines);
+            break;
+        case CL100K: {
+            const Carry carry = scan<PLAIN>(text, '\n', starts, by_lines);
+            if (carry.open) starts[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
+            break;
         }
-    }
-    if (carry.pending != SIZE_MAX && family == CL100K) {
-        starts[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
+        case REGEX:
+            break;  // never comes here
     }
 }

@@ -7,6 +7,7 @@
 
 #include "characters.h"
 #include "levels.h"
+#include "text_cuts.h"
 
 namespace fastllm {
 
@@ -43,12 +44,7 @@ namespace avx512 {
 
 // A 0x20 behind something that is no white space starts a piece, whatever lies further back.
 inline bool is_certain_start(std::string_view text, size_t i) {
-    if (i == 0) return true;
-    if (text[i] != ' ') return false;
-    size_t lead = i - 1;
-    while (lead > 0 && is_continuation(uint8_t(text[lead]))) lead--;
-    int length;
-    return class_of(decode_valid(reinterpret_cast<const uint8_t *>(text.data()) + lead, length)) != SPACE;
+    return i == 0 || (text[i] == ' ' && !is_space_before(text, i));
 }
 
 // Cut the stretches around doubtful places again, by the scalar scanner.
@@ -75,14 +71,6 @@ inline void settle_doubts(Family family, std::string_view text, uint64_t *starts
 inline void find_pieces(Family family, int level, std::string_view text, uint64_t *starts,
                         std::vector<size_t> &doubtful, NextEnd next_end) {
     const size_t words = (text.size() + 63) / 64;
-    if (family == DEEPSEEK_V3) {
-        std::fill_n(starts, words, uint64_t(0));  // not memset: null for an empty text
-        Scan scan{family, 0};
-        for (size_t i = 0; i < text.size(); i = size_t(next_end(&scan, text, ptrdiff_t(i)))) {
-            starts[i >> 6] |= uint64_t(1) << (i & 63);
-        }
-        return;
-    }
     doubtful.clear();
     const uint8_t *data = reinterpret_cast<const uint8_t *>(text.data());
 #if FASTLLM_LEVELS == 3

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
 
+from fastllm.tokenizers.spellings import branches
+
 _GPT2 = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s"
 )  # fmt: skip
@@ -27,6 +29,11 @@ _CL100K = (
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN3_5 = (
+    _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+    .replace(r"]?\p{L}+", r"]?[\p{L}\p{M}]+")
+    .replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
 )
 _O200K = "|".join(
     [
@@ -39,6 +46,7 @@ _O200K = "|".join(
         r"\s+",
     ]
 )
+_TEKKEN = _O200K.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "").replace("{1,3}", "")
 _DEEPSEEK_WORDS = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -70,6 +78,23 @@ class SplitPattern:
     normalization: Literal["NFC"] | None = None
 
     @cached_property
+    def scanner(self) -> tuple[str, int] | None:
+        r"""The rules and the most digits of a compiled scanner that cuts as the steps do, if any.
+
+        >>> SplitPattern((NAMED["llama3"].steps[0].replace("{1,3}", "{1,5}"),)).scanner
+        ('llama3', 5)
+        >>> SplitPattern((r"\p{L}+",)).scanner is None
+        True
+        """
+        rules = _SCANNERS.get(_branches(self.steps))
+        if rules is None:
+            return None
+        digits = branches(self.steps[0])[1] or 0
+        if len(self.steps) > 1 and digits != branches(NAMED[rules].steps[0])[1]:
+            return None
+        return rules, digits
+
+    @cached_property
     def expressions(self) -> tuple[re.Pattern[str], ...]:
         """The steps, compiled by the standard `re`."""
         return tuple(map(compile_pattern, self.steps))
@@ -87,8 +112,10 @@ NAMED: dict[str, SplitPattern] = {
     "cl100k": SplitPattern((_CL100K,), "cl100k"),
     "llama3": SplitPattern((_LLAMA3,), "llama3"),
     "qwen2": SplitPattern((_LLAMA3.replace("{1,3}", ""),), "qwen2", "NFC"),
+    "qwen3.5": SplitPattern((_QWEN3_5,), "qwen3.5", "NFC"),
     "nanochat": SplitPattern((_LLAMA3.replace("{1,3}", "{1,2}"),), "nanochat"),
     "o200k": SplitPattern((_O200K,), "o200k"),
+    "tekken": SplitPattern((_TEKKEN,), "tekken"),
     "deepseek-v3": SplitPattern(
         (r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_WORDS), "deepseek-v3"
     ),
@@ -109,20 +136,17 @@ _ALIASES = {
     "llama4": "o200k",
 }
 
-# The same patterns as other projects spell them: known by their text, they get their compiled
-# scanner.
-_SPELLINGS = {
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
-    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
-    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s": "gpt2",
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s": "cl100k",
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*"
-    r"|\s*[\r\n]|\s+(?!\S)|\s+": "llama3",
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*"
-    r"|\s*[\r\n]|\s+(?!\S)|\s+": "nanochat",
-} | {pattern.steps[0]: name for name, pattern in NAMED.items() if len(pattern.steps) == 1}
-del _SPELLINGS[NAMED["qwen2"].steps[0]]  # as bare text it does not ask for NFC
+
+def _branches(steps: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(branches(step)[0] for step in steps)
+
+
+# Scanners, by what they cut: whatever is spelled by the same branches gets its scanner. Where the
+# digits that stay together vary, the scanner is told how many.
+_SCANNERS = {
+    _branches(NAMED[name].steps): name
+    for name in ("gpt2", "smollm2", "cl100k", "llama3", "qwen3.5", "o200k", "tekken", "deepseek-v3")
+}
 
 
 @lru_cache(maxsize=64)
@@ -145,11 +169,11 @@ def split_pattern(pattern: str) -> SplitPattern:
     """
     if not isinstance(pattern, str):
         raise TypeError(f"pattern must be a str, not {type(pattern).__name__}")
-    name = _ALIASES.get(pattern) or _SPELLINGS.get(pattern, pattern)
+    name = _ALIASES.get(pattern, pattern)
     if name in NAMED:
         return NAMED[name]
     try:
-        found = SplitPattern((pattern,))
+        found = pattern_of_steps((pattern,))
         found.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
     except ValueError as error:
         names = ", ".join(sorted(NAMED))
@@ -172,18 +196,11 @@ def pattern_of_steps(
     >>> pattern_of_steps((r"\\p{N}", NAMED["gpt2"].steps[0])).name
     'smollm2'
     """
-    plain = tuple(map(_plain, steps))
-    for pattern in NAMED.values():
-        if (tuple(map(_plain, pattern.steps)), pattern.normalization) == (plain, normalization):
+    found = SplitPattern(steps, None, normalization)
+    for pattern in NAMED.values() if found.scanner else ():
+        if (pattern.scanner, pattern.normalization) == (found.scanner, normalization):
             return pattern
-    return SplitPattern(steps, None, normalization)
-
-
-def _plain(step: str) -> str:
-    """A step in the one spelling of those that mean the same."""
-    if step in _SPELLINGS:
-        step = NAMED[_SPELLINGS[step]].steps[0]
-    return step.replace("\r", r"\r").replace("\n", r"\n").replace(r"\"", '"')
+    return found
 
 
 @lru_cache(maxsize=128)
