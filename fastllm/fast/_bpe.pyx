@@ -162,7 +162,7 @@ cdef class Encoder:
             if size > most:
                 raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
         self.pattern = pattern
-        self.family = family_of(pattern.name)
+        self.family = family_of(pattern)
         self.whole = merges is None or ignore_merges
         self.drop = drop
         self.cache_bytes = CACHE_BYTES
