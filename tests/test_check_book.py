@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from vocabularies import gpt2_folder
 
 from fastllm import demo
-from fastllm.book import check
+from fastllm.book import check, sections
+from fastllm.book.facts import facts
 from fastllm.cli.check_book import find_backends
 from fastllm.cli.commands import app
 from fastllm.reference import attention as reference_attention
@@ -27,27 +28,27 @@ def run(*options, **environment):
 
 
 def test_every_section_has_facts_and_the_other_way_round():
-    assert set(check.SECTIONS) == set(check.facts())
+    assert set(sections.SECTIONS) == set(facts())
 
 
 @pytest.mark.parametrize("backend", find_backends()[0], ids=lambda backend: backend.name)
 def test_every_fact_is_reproduced(backend):
     rows = list(check.check([backend]))
-    assert len(rows) == sum(map(len, check.facts().values()))
+    assert len(rows) == sum(map(len, facts().values()))
     for row in rows:
-        assert check.VOCABULARY not in row.missing, row
+        assert sections.VOCABULARY not in row.missing, row
         assert row.missing or row.agreeing == [backend.name], row
 
 
 def test_what_a_section_computes_is_what_it_has_facts_for():
-    material = check.Material(check.Backend("reference", reference_bpe, reference_attention))
-    for name, section in check.SECTIONS.items():
+    material = sections.Material(sections.Backend("reference", reference_bpe, reference_attention))
+    for name, section in sections.SECTIONS.items():
         if not section.needs:
-            assert set(section.compute(material)) == set(check.facts()[name])
+            assert set(section.compute(material)) == set(facts()[name])
 
 
 def test_facts_are_the_printed_ones_to_more_digits():
-    weights = check.facts()["3.3.1"]["weights by softmax"]
+    weights = facts()["3.3.1"]["weights by softmax"]
     assert np.round(weights, 4).tolist() == [0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581]
     assert sum(weights) == pytest.approx(1, abs=1e-15)
 
@@ -97,7 +98,7 @@ def test_command_notices_a_story_that_is_another(tmp_path):
     story = tmp_path / "the-verdict.txt"
     story.write_text(
         '"It\'s the last he painted, you know," Mrs. Gisburn said with pardonable pride. '
-        "Jack embraced beauty through art and life." + check.OPENING * 9
+        "Jack embraced beauty through art and life." + sections.OPENING * 9
     )
     code, text, _ = run("--story", str(story))
     assert code == 1
@@ -137,12 +138,12 @@ def test_command_keeps_within_the_terminal(columns):
 
 
 def test_command_makes_the_untrained_model_of_the_right_shape(monkeypatch, tmp_path):
-    small = {**check.GPT_CONFIG_124M, "emb_dim": 2, "n_heads": 1, "n_layers": 1}
-    monkeypatch.setattr(check, "GPT_CONFIG_124M", small)  # says other words than the book's
+    small = {**sections.GPT_CONFIG_124M, "emb_dim": 2, "n_heads": 1, "n_layers": 1}
+    monkeypatch.setattr(sections, "GPT_CONFIG_124M", small)  # says other words than the book's
     story = tmp_path / "the-verdict.txt"
     story.write_text(
         '"It\'s the last he painted, you know," Mrs. Gisburn said with pardonable pride. '
-        "Jack embraced beauty through art and life." + check.OPENING * 50
+        "Jack embraced beauty through art and life." + sections.OPENING * 50
     )
     code, text, _ = run("--gpt", "--story", str(story))
     assert code == 1

@@ -218,8 +218,9 @@ class Dropout(Module):
 
     Notes
     -----
-    The mask is that of PyTorch where it draws one number after the other, as on the machine of the
-    book. Older versions that were built with Intel's library draw other masks.
+    The masks are those that the book prints, and of PyTorch 2.13. Earlier versions built with
+    Intel's math library, those for Linux above all, drew others: there section 3.5.2 came out
+    otherwise.
 
     Examples
     --------

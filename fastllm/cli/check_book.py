@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastllm import demo
-from fastllm.book import check
+from fastllm.book import check, sections
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
 
@@ -20,12 +20,12 @@ FIRST = 2  # numbers of an array
 LONGEST = 17  # characters that show how a fact begins
 
 WHERE_TO_GET = {
-    check.STORY: "--story names the file, which section 2.2 of the book says where to get",
-    check.VOCABULARY: (
+    sections.STORY: "--story names the file, which section 2.2 of the book says where to get",
+    sections.VOCABULARY: (
         "put encoder.json and vocab.bpe, or r50k_base.tiktoken, into a folder that "
         "FASTLLM_VOCAB_DIR names, or let fastllm download it: pip install 'fastllm-kernels[vocab]'"
     ),
-    check.MODEL: (
+    sections.MODEL: (
         "--gpt makes two, each of 163 million random weights; that takes 1.5 GB of memory and "
         "half a minute, with the story a minute more"
     ),
@@ -65,12 +65,12 @@ def check_book(
         raise typer.Exit(1)
 
 
-def find_backends() -> tuple[list[check.Backend], str]:
+def find_backends() -> tuple[list[sections.Backend], str]:
     """The backends there are, and why there is not more than one."""
-    backends = [check.Backend("reference", reference_bpe, reference_attention)]
+    backends = [sections.Backend("reference", reference_bpe, reference_attention)]
     bpe, attention = demo.fast_backend("bpe"), demo.fast_backend("attention")
     if bpe.module is not None and attention.module is not None:
-        backends.append(check.Backend("fast", bpe.module, attention.module))
+        backends.append(sections.Backend("fast", bpe.module, attention.module))
     return backends, bpe.missing or attention.missing
 
 
