@@ -486,7 +486,8 @@ def test_repr_is_text():
 # --- Figures
 
 
-def test_every_plot_draws_where_it_is_told():
+def test_every_plot_draws_where_it_is_told(monkeypatch):
+    monkeypatch.setattr("fastllm.explain.speed.LENGTH", 8)
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -97,6 +97,7 @@ def _matrices(trace: Attention) -> list[dict[str, Any]]:
                 "weights": rows(trace.weights[head]),
                 "largest": _numbers(trace.scores[head].max(axis=1, initial=-np.inf).tolist()),
                 "sums": _numbers(trace.row_sums[head].tolist()),
+                "shares": _numbers(trace.weights[head].sum(axis=1).tolist()),
                 "context": [_numbers(row) for row in trace.context[head].tolist()],
             }
         )

@@ -83,6 +83,15 @@ class Trace(ABC):
     def sections(self) -> list[Section]:
         """The parts of its page."""
 
+    @property
+    def title(self) -> str:
+        """What its page is called."""
+        return type(self).__name__
+
+    def lead(self) -> str:
+        """HTML that stands above the parts of its page, in place of the title."""
+        return ""
+
     def __str__(self) -> str:
         return "\n".join("".join(text for text, _ in line).rstrip() for line in self.lines())
 
@@ -93,7 +102,7 @@ class Trace(ABC):
 
         return page.fragment(self.sections())
 
-    def to_html(self, path: str | os.PathLike[str], title: str = "") -> None:
+    def to_html(self, path: str | os.PathLike[str], title: str | None = None) -> None:
         """Write one self-contained file: no network, nothing beside it.
 
         Parameters
@@ -110,7 +119,7 @@ class Trace(ABC):
         """
         from fastllm.explain import page
 
-        page.write(path, self.sections(), title or type(self).__name__)
+        page.write(path, self.sections(), self.title if title is None else title, self.lead())
 
 
 def in_turn(tokens: Sequence[str], numbers: Sequence[int] | None = None) -> Iterator[Span]:

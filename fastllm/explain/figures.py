@@ -66,10 +66,11 @@ def head_view(
     longest = max(len(tokens), len(key_tokens))
     ax = _axes(ax, 4.5, 1 + 0.28 * longest)
     colours = [f"C{head % 10}" for head in range(len(weights))]
-    for head, matrix in enumerate(weights):
+    for head, (colour, matrix) in enumerate(zip(colours, weights, strict=True)):
+        aside = 0.12 * (head - (len(weights) - 1) / 2)  # lest one head hides another
         for (i, j), weight in np.ndenumerate(matrix):
             if weight > 0.01:
-                ax.plot([0, 1], [i, j], color=colours[head], linewidth=4 * weight, alpha=0.6)
+                ax.plot([0, 1], [i + aside, j + aside], color=colour, linewidth=4 * weight)
     for i, token in enumerate(tokens):
         ax.text(-0.03, i, _label(token), ha="right", va="center")
     for j, token in enumerate(key_tokens):
@@ -108,7 +109,7 @@ def training_curve(trace: "Training", ax: Any = None) -> Any:
 def speed_bars(trace: "Agreement", ax: Any = None) -> Any:
     """How many times faster fast was, on a logarithmic scale."""
     rows = [row for row in trace.rows if row.ratio is not None]
-    ax = _axes(ax, 6.5, 0.8 + 0.45 * len(rows))
+    ax = _axes(ax, 8, 0.8 + 0.45 * len(rows))
     ratios = [row.ratio or 1.0 for row in rows]
     bars = ax.barh([row.operation for row in rows], ratios, color=COLOUR)
     ax.bar_label(
@@ -117,5 +118,6 @@ def speed_bars(trace: "Agreement", ax: Any = None) -> Any:
     ax.set_xscale("log")
     ax.invert_yaxis()
     ax.set_xlabel("times faster than the reference")
-    ax.margins(x=0.35)
+    # On this scale the square leaves as much room for the words as the longest bar takes.
+    ax.set_xlim(min([1.0, *ratios]), max([10.0, *ratios]) ** 2)
     return ax

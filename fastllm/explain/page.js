@@ -453,7 +453,7 @@ const label = (text) => make("span", { class: "label", title: text }, isolated(t
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** A table of buttons: one stop of Tab, arrow keys from there. It keeps the focus when redrawn. */
-function drawGrid(root, caption, heads, rows, onmove) {
+function drawGrid(root, caption, heads, rows, [chosenRow, chosenColumn], onmove) {
   const held = root.contains(document.activeElement);
   root.replaceChildren(make("table", {
     onkeydown: (event) => {
@@ -463,8 +463,10 @@ function drawGrid(root, caption, heads, rows, onmove) {
     },
   },
   make("caption", {}, caption),
-  make("thead", {}, make("tr", {}, make("th", {}), heads.map((text) => make("th", { scope: "col" }, label(text))))),
-  make("tbody", {}, rows.map(([text, cells]) => make("tr", {}, make("th", { scope: "row" }, label(text)), cells)))));
+  make("thead", {}, make("tr", {}, make("th", {}), heads.map((text, j) =>
+    make("th", { scope: "col", class: j === chosenColumn ? "on" : "" }, label(text))))),
+  make("tbody", {}, rows.map(([text, cells], i) => make("tr", {},
+    make("th", { scope: "row", class: i === chosenRow ? "on" : "" }, label(text)), cells)))));
   if (held) root.querySelector("button[tabindex='0']")?.focus({ preventScroll: true });
 }
 
@@ -486,7 +488,7 @@ function drawMatrix(choice, root) {
   };
   const [, name] = STAGES.find(([key]) => key === stage);
   drawGrid(root, `${name}: rows look, columns are looked at`, columns.map((j) => data.keys[j]),
-    rows.map((i) => [data.tokens[i], columns.map((j) => cell(i, j))]),
+    rows.map((i) => [data.tokens[i], columns.map((j) => cell(i, j))]), [rows.indexOf(row), columns.indexOf(column)],
     (down, right) => choice.set({ row: row + down, column: column + right, dimension: null }));
   if (rows.length < data.tokens.length || columns.length < data.keys.length) {
     root.append(make("p", { class: "quiet" }, `rows ${rows[0] + 1} to ${rows.at(-1) + 1} of ${data.tokens.length}, `
@@ -506,9 +508,10 @@ function drawContext(choice, root) {
     "aria-label": `context of ${data.tokens[i]}, number ${d + 1}: ${decimal(now.context[i][d])}`,
     onclick: () => choice.set({ row: i, dimension: d }),
   }, decimal(now.context[i][d])));
+  const rows = range(firstShown(row, data.tokens.length), data.tokens.length);
   drawGrid(root, "context: each row is a sum of all vectors, by its weights", columns.map((d) => `number ${d + 1}`),
-    range(firstShown(row, data.tokens.length), data.tokens.length)
-      .map((i) => [data.tokens[i], columns.map((d) => cell(i, d))]),
+    rows.map((i) => [data.tokens[i], columns.map((d) => cell(i, d))]),
+    [rows.indexOf(row), choice.dimension === null ? -1 : columns.indexOf(at)],
     (down, right) => choice.set({ row: row + down, dimension: clamp(at + right, size) }));
 }
 
@@ -546,7 +549,8 @@ function moral(choice) {
   const said = ["So ", isolated(data.tokens[row]), " takes ", make("b", {}, decimal(weights[column])), " of its context from ",
     row === column && data.plain ? "itself" : isolated(data.keys[column]), ". "];
   if (weights[column] === most) {
-    said.push("No score of this row is larger, so its exponential is exp(0) = 1, and no weight of the row is larger. ");
+    said.push("No score of this row is larger, so nothing is left when the largest is taken away, its exponential is as large as "
+      + "one can be here, and no weight of the row is larger. ");
   } else {
     const best = weights.indexOf(most);
     said.push("The largest weight of the row, ", make("b", {}, decimal(most)), ", goes to ", isolated(data.keys[best]), ". ");
@@ -578,7 +582,7 @@ function rowTable(choice, values) {
   return make("table", {}, make("thead", {}, make("tr", {}, head_.map((text) => make("th", { scope: "col" }, text)))),
     make("tbody", {}, rows),
     make("tfoot", {}, make("tr", {}, make("th", { scope: "row" }, "together"), make("td", {}), make("td", {}),
-      make("td", { class: "number" }, decimal(now.sums[row])), make("td", { class: "number" }, "1"), make("td", {}, "context"),
+      make("td", { class: "number" }, decimal(now.sums[row])), make("td", { class: "number" }, decimal(now.shares[row])), make("td", {}, "context"),
       make("td", { class: "number" }, context))));
 }
 
@@ -593,7 +597,7 @@ function onlyWeights(data) {
 function heads(choice, root) {
   const { data } = choice;
   const said = make("p", { class: "figures", "aria-live": "polite" });
-  const canvas = make("canvas", { tabindex: 0, role: "img", "aria-label": "heat map of the weights; the arrow keys move the chosen cell" });
+  const canvas = make("canvas", { tabindex: 0, role: "application", "aria-label": "heat map of the weights; the arrow keys move the chosen cell" });
   const lines = make("div", { class: "scroll lines" });
   if (choice.onlyWeights && data.full.length > 1) {
     root.append(choices("head", data.full.map((_, i) => `head ${i}`), 0, (head) => choice.set({ head })));

@@ -1,6 +1,5 @@
 """One sentence all the way: text, tokens, merges, vectors, scores, weights, context vectors."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -116,11 +115,14 @@ class Journey(Trace):
 
         return journey_page.sections(self)
 
-    def to_html(self, path: str | os.PathLike[str], title: str = "") -> None:
-        """Write the journey as one self-contained file; otherwise as every trace."""
-        from fastllm.explain import journey_page, page
+    @property
+    def title(self) -> str:
+        return visible(self.text, blanks=False)
 
-        page.write(path, self.sections(), title or visible(self.text), journey_page.lead(self))
+    def lead(self) -> str:
+        from fastllm.explain import journey_page
+
+        return journey_page.lead(self)
 
 
 def _left_out(number: int) -> str:
