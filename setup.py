@@ -39,5 +39,5 @@ def extension(name: str) -> Extension:
     return built
 
 
-names = [] if mode == "skip" else ["_split", "_bpe", "_train"]
+names = [] if mode == "skip" else ["_split", "_bpe", "_train", "_special_tokens"]
 setup(ext_modules=[extension(name) for name in names])

@@ -21,6 +21,7 @@ if set(backends().values()) != {"fast"}:
 __version__ = metadata.version("fastllm-kernels")
 
 BytePairEncoder = _backend.bpe.BytePairEncoder
+TokenFinder = _backend.bpe.TokenFinder
 decode = _backend.bpe.decode
 encode = _backend.bpe.encode
 merge = _backend.bpe.merge
@@ -42,6 +43,7 @@ __all__ = [
     "BytePairEncoder",
     "CharTokenizer",
     "KVCache",
+    "TokenFinder",
     "WordTokenizer",
     "__version__",
     "backends",

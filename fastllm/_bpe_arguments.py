@@ -12,6 +12,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+IdArray = npt.NDArray[np.uint32] | npt.NDArray[np.uint16]
+
 TIE_BREAKS = ("lowest-ids", "huggingface", "first-seen")
 MISSING_BYTES = ("raise", "drop")
 MAX_ID = 2**31 - 1
@@ -27,10 +29,16 @@ def byte_order(tie_break: str) -> bytes:
     return BYTE_LEVEL_ORDER if tie_break == "huggingface" else bytes(range(256))
 
 
-def check_text(text: object, name: str = "text") -> str:
-    """`text`, with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+def check_is_text(text: object, name: str = "text") -> str:
+    """`text` as it is."""
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a str, not {type(text).__name__}")
+    return text
+
+
+def check_text(text: object, name: str = "text") -> str:
+    """`text`, with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    text = check_is_text(text, name)
     if text.isascii():
         return text
     try:
@@ -83,6 +91,14 @@ def check_special_tokens(special_tokens: object) -> tuple[str, ...]:
         twice = next(token for token in tokens if tokens.count(token) > 1)
         raise ValueError(f"special_tokens holds {twice!r} twice")
     return tokens
+
+
+def check_tokens_to_find(tokens: object) -> list[str]:
+    """Tokens to be found in text: at least one."""
+    found = check_special_tokens(tokens)
+    if not found:
+        raise ValueError("there are no tokens to find")
+    return list(found)
 
 
 def check_training(
@@ -253,27 +269,61 @@ def check_ids(ids: object) -> list[int]:
     return [operator.index(number) for number in numbers]
 
 
-def room_for_ids(out: object, count: int) -> npt.NDArray[np.uint32]:
-    """An array of `count` ids: a new one, or the front of `out`."""
-    checked = check_out(out)
-    if checked is None:
-        return np.empty(count, np.uint32)
-    if checked.size < count:
-        raise ValueError(f"out has room for {checked.size} ids, but the texts have {count}")
-    return checked[:count]
+def check_bytes(data: object) -> bytes:
+    """`data` as bytes."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"data must be bytes, not {type(data).__name__}")
+    return bytes(data)
 
 
-def check_out(out: object) -> npt.NDArray[np.uint32] | None:
+def check_id_dtype(dtype: object, highest: int, out: object = None) -> type[Any]:
+    """The type of ids in an array, uint32 or uint16, which all ids to `highest` must fit.
+
+    That of `out`, an array for the ids, unless `dtype` is given.
+    """
+    room = check_out(out)
+    if dtype is None:
+        dtype = np.uint32 if room is None else room.dtype
+    try:
+        found = np.dtype(dtype)  # type: ignore[call-overload]
+    except TypeError:
+        found = None
+    if found not in (np.dtype(np.uint32), np.dtype(np.uint16)):
+        raise ValueError(f"dtype must be uint32 or uint16, not {dtype!r}")
+    if room is not None and room.dtype != found:
+        raise ValueError(f"out holds {room.dtype}, but dtype is {found}")
+    if found == np.uint32:
+        return np.uint32
+    if highest >= 1 << 16:
+        raise ValueError(
+            f"uint16 holds ids up to 65535, but the highest of the vocabulary is {highest}; uint32 "
+            "holds them all"
+        )
+    return np.uint16
+
+
+def check_out(out: object) -> IdArray | None:
     """`out`, if ids may be written to it."""
     if out is None:
         return None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}")
-    if out.dtype != np.uint32 or out.ndim != 1 or not out.flags.c_contiguous:
+    wanted = (np.dtype(np.uint32), np.dtype(np.uint16))
+    if out.dtype not in wanted or out.ndim != 1 or not out.flags.c_contiguous:
         raise ValueError(
-            "out must be a contiguous array of uint32 with one dimension, "
+            "out must be a contiguous array of uint32 or uint16 with one dimension, "
             f"not of {out.dtype} with shape {out.shape}"
         )
     if not out.flags.writeable:
         raise ValueError("out must be writeable")
     return out
+
+
+def room_for_ids(out: object, count: int, dtype: type[Any] = np.uint32) -> IdArray:
+    """An array of `count` ids: a new one, or the front of `out`."""
+    checked = check_out(out)
+    if checked is None:
+        return np.empty(count, dtype)
+    if checked.size < count:
+        raise ValueError(f"out has room for {checked.size} ids, but the texts have {count}")
+    return checked[:count]

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import importlib
 import inspect
 import pickle
 import random
@@ -18,8 +19,9 @@ from vocabularies import published_ranks
 
 import fastllm
 from fastllm.compat import tiktoken as ours
-from fastllm.compat.tiktoken_constructors import PATTERNS, constructors
-from fastllm.compat.tiktoken_models import MODEL_PREFIX_TO_ENCODING, MODEL_TO_ENCODING
+from fastllm.compat.tiktoken import registry
+from fastllm.compat.tiktoken.constructors import PATTERNS, constructors
+from fastllm.compat.tiktoken.model import MODEL_PREFIX_TO_ENCODING, MODEL_TO_ENCODING
 
 FAST = fastllm.backends()["bpe"] == "fast"
 END = {"<|endoftext|>": 300, "<|a|>": 301, "<|b|>": 302, "<é>": 303}
@@ -92,9 +94,25 @@ def texts_with_specials(encoding, count=150):
 def test_every_public_name_is_there():
     for name in dir(theirs.Encoding):
         if not name.startswith("_"):
-            assert hasattr(ours.Encoding, name), name
-    for name in ("Encoding", "encoding_for_model", "encoding_name_for_model", "get_encoding"):
-        assert name in ours.__all__
+            mine = inspect.getattr_static(ours.Encoding, name)
+            assert type(mine) is type(inspect.getattr_static(theirs.Encoding, name)), name
+            assert mine.__doc__, name
+    made = {name for name in vars(THEIRS) if not name.startswith("_")}
+    assert made <= set(vars(OURS))
+    for name in vars(theirs):
+        if callable(getattr(theirs, name)):
+            assert name in ours.__all__, name
+
+
+@pytest.mark.parametrize("name", ["core", "model", "registry"])
+def test_functions_are_in_the_modules_that_tiktoken_has_them_in(name):
+    mine = importlib.import_module(f"fastllm.compat.tiktoken.{name}")
+    other = importlib.import_module(f"tiktoken.{name}")
+    for function, found in vars(other).items():
+        if getattr(found, "__module__", "") == other.__name__ and not function.startswith("_"):
+            assert list(inspect.signature(getattr(mine, function)).parameters) == (
+                list(inspect.signature(found).parameters)
+            )
 
 
 def test_parameters_are_the_same():
@@ -103,8 +121,7 @@ def test_parameters_are_the_same():
             mine = inspect.signature(getattr(ours.Encoding, name)).parameters.values()
             other = inspect.signature(method).parameters.values()
             assert [(p.name, p.kind) for p in mine] == [(p.name, p.kind) for p in other], name
-            defaults = [p.default for p in mine if isinstance(p.default, (int, str))]
-            assert defaults == [p.default for p in other if isinstance(p.default, (int, str))]
+            assert [p.default for p in mine] == [p.default for p in other], name
 
 
 def test_attributes_are_the_same(pair):
@@ -312,6 +329,10 @@ WRONG_CALLS = {
     "allowed a list, none disallowed": lambda e: e.encode(
         "a", allowed_special=["<|a|>"], disallowed_special=()
     ),
+    "allowed a list, text disallowed": lambda e: e.encode(
+        "<|a|>", allowed_special=["x"], disallowed_special={"<|a|>"}
+    ),
+    "allowed a list, text disallowed by all": lambda e: e.encode("<|a|>", allowed_special=["x"]),
     "allowed a word": lambda e: e.encode("a", allowed_special="none"),
     "allowed an int": lambda e: e.encode("a", allowed_special=5),
     "disallowed letters": lambda e: e.encode("abc", disallowed_special="bc"),
@@ -562,7 +583,7 @@ def vocabulary_folder(tmp_path, monkeypatch):
     lines = [base64.b64encode(token) + b" %d\n" % rank for token, rank in ranks]
     (tmp_path / "cl100k_base.tiktoken").write_bytes(b"".join(lines))
     monkeypatch.setenv("FASTLLM_VOCAB_DIR", str(tmp_path))
-    monkeypatch.setattr(ours, "_encodings", {})
+    monkeypatch.setattr(registry, "ENCODINGS", {})
 
 
 def test_encodings_are_got_by_name_and_made_once(vocabulary_folder):

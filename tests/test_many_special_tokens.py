@@ -3,9 +3,10 @@
 import random
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from fastllm import _bpe_arguments as arguments
-from fastllm.tokenizers.special_tokens import Finder
 
 
 def plainly(tokens, text):
@@ -22,31 +23,75 @@ def plainly(tokens, text):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_special_tokens_are_found_leftmost_and_longest(seed):
+def test_special_tokens_are_found_leftmost_and_longest(seed, bpe_backend):
     rng = random.Random(seed)
     alphabet = rng.choice(["ab", "ab<", "<>|a", "é中a."])
     tokens = {
         "".join(rng.choices(alphabet, k=rng.randint(1, 5))) for _ in range(rng.randint(1, 40))
     }
-    text = "".join(rng.choices(alphabet + " ", k=200))
-    assert list(Finder(tokens).cut(text)) == plainly(tokens, text)
-    assert (Finder(tokens).search(text) is None) == (len(plainly(tokens, text)) == 1)
+    finder = bpe_backend.TokenFinder(tokens)
+    # Wider characters behind a text make all of it wider in memory.
+    for more in ("", "\u0100", "\U00010000"):
+        text = "".join(rng.choices(alphabet + " ", k=200)) + more
+        cuts = plainly(tokens, text)
+        assert finder.cut(text) == cuts
+        assert finder.find(text) == cuts[0][1]
 
 
-def test_special_tokens_by_the_thousand_are_one_expression():
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sets(st.text("ab<é中🎈", min_size=1, max_size=4), min_size=1, max_size=12),
+    st.text("ab<é中🎈\ud800 ", max_size=40),
+    st.integers(0, 140),
+)
+@example({"\u0161b"}, "ab", 0)  # U+0161 has the low bits of "a"
+@example({"a\u0162"}, "ab", 0)
+@example({"a"}, "a", 63)
+@example({"a", "aa"}, "aaa", 62)
+def test_special_tokens_of_any_width_are_found_at_any_place(bpe_backend, tokens, text, place):
+    text = "." * place + text
+    assert bpe_backend.TokenFinder(tokens).cut(text) == plainly(tokens, text)
+
+
+@pytest.mark.parametrize("kinds", [1, 8, 9, 60])
+def test_special_tokens_may_begin_with_few_characters_or_many(bpe_backend, kinds):
+    rng = random.Random(kinds)
+    tokens = {chr(33 + rng.randrange(kinds)) + f"{n}>" for n in range(300)}
+    text = "".join(rng.choice([*tokens, "x" * rng.randint(0, 100), "!1", ">"]) for _ in range(200))
+    assert bpe_backend.TokenFinder(tokens).cut(text) == plainly(tokens, text)
+
+
+def test_special_tokens_to_find_are_checked(bpe_backend):
+    with pytest.raises(ValueError, match="no tokens to find"):
+        bpe_backend.TokenFinder([])
+    with pytest.raises(ValueError, match="empty string"):
+        bpe_backend.TokenFinder(["a", ""])
+    with pytest.raises(ValueError, match="'a' twice"):
+        bpe_backend.TokenFinder(["a", "a"])
+    with pytest.raises(TypeError, match="not str"):
+        bpe_backend.TokenFinder("ab")
+    with pytest.raises(TypeError, match="every special token must be a str"):
+        bpe_backend.TokenFinder([b"a"])
+    finder = bpe_backend.TokenFinder(["a"])
+    for call in (finder.find, finder.cut):
+        with pytest.raises(TypeError, match="text must be a str, not bytes"):
+            call(b"a")
+
+
+def test_special_tokens_by_the_thousand_are_found(bpe_backend):
     tokens = [f"<|reserved_special_token_{i}|>" for i in range(5000)] + ["<s>", "[INST]", "</s>"]
-    finder = Finder(tokens)
+    finder = bpe_backend.TokenFinder(tokens)
     text = "plain <|reserved_special_token_42|> text [INST] <|reserved_special_token_5000|>"
-    assert list(finder.cut(text)) == [
+    assert finder.cut(text) == [
         ("plain ", "<|reserved_special_token_42|>"),
         (" text ", "[INST]"),
         (" <|reserved_special_token_5000|>", None),
     ]
 
 
-def test_special_tokens_may_hold_what_expressions_mean_something_by():
+def test_special_tokens_may_hold_what_expressions_mean_something_by(bpe_backend):
     tokens = ["(.*)", "[a-z]", "\\d", "a|b", "$", "^", "\n", " "]
-    assert list(Finder(tokens).cut("x(.*)y[a-z]\\d1 ")) == [
+    assert bpe_backend.TokenFinder(tokens).cut("x(.*)y[a-z]\\d1 ") == [
         ("x", "(.*)"),
         ("y", "[a-z]"),
         ("", "\\d"),
@@ -55,8 +100,10 @@ def test_special_tokens_may_hold_what_expressions_mean_something_by():
     ]
 
 
-def test_special_tokens_each_the_beginning_of_the_next():
+def test_special_tokens_each_the_beginning_of_the_next(bpe_backend):
     tokens = ["a" * n for n in range(1, 200)]
     expression = arguments.specials_expression(tokens)
     assert expression.fullmatch("a" * 199)
+    cuts = [("", "a" * 199), ("", "a" * 101), ("", None)]
+    assert bpe_backend.TokenFinder(tokens).cut("a" * 300) == cuts
     assert [m.end() - m.start() for m in expression.finditer("a" * 300)] == [199, 101]

@@ -113,7 +113,7 @@ def test_offsets_cover_the_text_in_order(bpe_backend, text):
 @example("a\u0f73\u0301")
 def test_segments_normalize_apart_and_together_alike(text):
     place, made = 0, ""
-    for before, after in segments(text, "NFC"):
+    for before, after in zip(*segments(text, "NFC"), strict=True):
         part = unicodedata.normalize("NFC", text[place : place + before])
         assert len(part) == after
         place += before
@@ -135,7 +135,7 @@ def test_every_character_may_begin_a_segment_or_not():
 
 def running(lengths):
     place = 0
-    for before, _ in lengths:
+    for before in lengths[0]:
         place += before
         yield place, before
 
@@ -240,3 +240,58 @@ def test_truncate_keeps_what_fits_and_checks_the_number(tokenizer):
         tokenizer.truncate("a", -1)
     with pytest.raises(TypeError, match="max_tokens must be an int"):
         tokenizer.truncate("a", "1")
+
+
+@pytest.mark.parametrize(
+    "text", ["the cat sat on the mat. " * 40_000, "é" * 900_000, "a\n" * 500_000]
+)
+def test_truncate_encodes_only_the_beginning(text, monkeypatch):
+    tokenizer = BPETokenizer(small_ranks(), pattern="gpt2", special_tokens={"<s>": 320})
+    encoded = []
+    encode_places = tokenizer._encode_places
+    monkeypatch.setattr(
+        tokenizer, "_encode_places", lambda t, *a: encoded.append(len(t)) or encode_places(t, *a)
+    )
+    short = tokenizer.truncate(text, 10)
+    assert tokenizer.count(short) <= 10 < tokenizer.count(text[: len(short) + 1])
+    assert sum(encoded) < 2000
+    with pytest.raises(ValueError, match="'<s>'"):
+        tokenizer.truncate(text + "<s>", 10)
+
+
+@pytest.mark.parametrize("place", range(560, 640, 9))
+def test_truncate_of_tokens_and_surrogates_across_what_is_looked_at(bpe_tokenizer, place):
+    ranks = {bytes([b]): b for b in range(256)} | {b"a" * 8: 256, b"a" * 64: 257}
+    tokenizer = bpe_tokenizer(
+        ranks, pattern="gpt2", special_tokens={"<special>": 300, "<special><token>": 301}
+    )
+    text = "a" * place + "<special><token>\ud83d\ude00" + "a" * 1000
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16")
+    ids, spans = tokenizer.encode_with_offsets(joined, allowed_special="all")
+    for most in range(5, 31):
+        short = tokenizer.truncate(text, most, allowed_special="all")
+        assert joined.startswith(short)
+        assert tokenizer.count(short, allowed_special="all") <= most
+        if most < len(ids):
+            assert len(short) >= spans[most][0]
+            assert not place < len(short) < place + len("<special><token>")
+
+
+def test_offsets_of_long_texts_are_huggingfaces(tmp_path):
+    tokenizer = BPETokenizer(small_ranks(), pattern="gpt2", special_tokens={"<s>": 320})
+    tokenizer.save(tmp_path / "tokenizer.json")
+    rival = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in ("<s>".join(mixed_texts(200)), (ENGLISH + "<s>é") * 20):
+        text = text.encode("utf-8", "replace").decode()
+        ids, spans = tokenizer.encode_with_offsets(text, allowed_special="all")
+        expected = rival.encode(text)
+        assert (ids, spans) == (expected.ids, expected.offsets)
+        assert {type(place) for span in spans[:100] for place in span} == {int}
+
+
+def test_truncate_of_a_beginning_is_the_longest_of_all():
+    tokenizer = BPETokenizer(small_ranks(), pattern="cl100k")
+    for most, text in enumerate(mixed_texts(12, seed=5, longest=1)):
+        text = " ".join([text, *mixed_texts(60, seed=most)]).encode("utf-8", "replace").decode()
+        assert len(text) > 8 * most + 512
+        assert tokenizer.truncate(text, most) == longest(tokenizer, text, most)

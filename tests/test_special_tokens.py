@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from fastllm import BPETokenizer
 from fastllm.tokenizers.patterns import NAMED
-from fastllm.tokenizers.special_tokens import Finder
 
 RANKS = {bytes([b]): b for b in range(256)} | {b"ab": 256, b"<|": 257}
 SPECIALS = {"<|a|>": 300, "<|b|>": 301, "<|a|><|b|>": 302}
@@ -124,7 +123,13 @@ def test_normalized_tokens_are_looked_for_last_and_in_normal_form(bpe_tokenizer)
     assert late.encode("abc") == [256, 99]
 
 
-def test_special_finder_needs_no_common_beginning():
-    assert list(Finder({"ab", "b"}).cut("xbab")) == [("x", "b"), ("", "ab"), ("", None)]
-    with pytest.raises(ValueError, match="no tokens"):
-        Finder(set())
+def test_special_tokens_of_many_different_calls_are_not_all_kept(tokenizer):
+    for number in range(200):
+        tokenizer.encode("ab", disallowed_special=[f"x{number}"])
+    assert len(tokenizer._known_rules) <= 64
+    assert tokenizer.encode("<|a|>", allowed_special="all") == [300]
+
+
+def test_special_tokens_made_by_joining_surrogates_are_found(bpe_tokenizer):
+    tokenizer = bpe_tokenizer(RANKS, pattern="gpt2", special_tokens={"🎈": 300, "\ufffd": 301})
+    assert tokenizer.encode("a\ud83c\udf88\ud800", allowed_special="all") == [97, 300, 301]

@@ -9,6 +9,7 @@ from typing import Any
 
 _TOPIC_OF = {
     "BytePairEncoder": "bpe",
+    "TokenFinder": "bpe",
     "decode": "bpe",
     "encode": "bpe",
     "merge": "bpe",

@@ -18,6 +18,7 @@ letter or digit, every pattern starts a piece. A stretch without such a place is
 """
 
 import os
+import re
 from operator import itemgetter
 
 import numpy as np
@@ -100,6 +101,7 @@ cdef extern from "decoder.h" namespace "fastllm" nogil:
 
 cdef extern from "id_lists.h" namespace "fastllm":
     list list_of_ids(PyObject** table, const uint32_t* ids, size_t count)
+    list list_of_spans(const int64_t* starts, const int64_t* ends, size_t count)
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
@@ -108,6 +110,9 @@ cdef enum:
     RELEASE = 1 << 13
     CACHE_BYTES = 64 << 20
     WORTH_THREADS = 1 << 17
+
+
+cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
 
 
 cdef class Worker:
@@ -152,10 +157,11 @@ cdef class Encoder:
     cdef list workers
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
     cdef size_t cache_bytes
+    cdef readonly int64_t _highest  # of all ids; -1 where there is none
 
     def __init__(self, vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
         cdef bytes token
-        cdef int64_t number, highest = -1
+        cdef int64_t number
         for name, size, most in (
             ("vocabulary", len(vocabulary), MOST_TOKENS), ("merges", len(merges or ()), MOST_MERGES)
         ):
@@ -169,18 +175,20 @@ cdef class Encoder:
         self.given = (vocabulary, special_tokens)
         self.decodes = False
         self.workers = []
+        self._highest = -1
         items = vocabulary.items()
         if not are_in_order(vocabulary):
             items = sorted(items, key=itemgetter(1))
         for token, number in items:
             self.vocabulary.add_token(string_view(<const char*>token, len(token)), number)
-            highest = number
+            self._highest = number
         self.vocabulary.index_tokens()
         if merges is None:
             self.vocabulary.pairs_of_ranks()
         else:
             self._set_merges(merges)
-        self.ints = list(range(highest + 1)) if highest < 4 * len(vocabulary) + 1024 else []
+        number = max(self._highest, max(special_tokens.values(), default=-1))
+        self.ints = list(range(number + 1)) if number < 4 * len(vocabulary) + 1024 else []
 
     def _set_merges(self, list merges):
         cdef vector[Pair] pairs
@@ -237,15 +245,19 @@ cdef class Encoder:
         return worker
 
     cdef int _run_expressions(self, Worker worker, text) except -1:
-        """Encode by a pattern that has no scanner: its pieces, written down as a bitmap of starts."""
+        """Encode by a pattern that has no scanner."""
         cdef bytes encoded = text.encode()
-        cdef NativeWorker* native = worker.native
+        self._find_pieces(worker.native, text, len(encoded))
+        worker.native.encode(string_view(<const char*>encoded, len(encoded)))
+        return 0
+
+    cdef int _find_pieces(self, NativeWorker* native, text, size_t size) except -1:
+        """Its pieces, written down as a bitmap of starts; `text` has `size` bytes."""
         cdef size_t start = 0
-        native.starts.assign(len(encoded) // 64 + 1, <uint64_t>0)
+        native.starts.assign(size // 64 + 1, <uint64_t>0)
         for piece in split_by_expressions(text, self.pattern.expressions):
             native.starts[start >> 6] |= <uint64_t>1 << (start & 63)
-            start += len(piece.encode())
-        native.encode(string_view(<const char*>encoded, len(encoded)))
+            start += len(piece.encode("utf-8", "surrogateescape"))
         return 0
 
     cdef list _as_list(self, Ids* out):
@@ -258,12 +270,50 @@ cdef class Encoder:
         self._put_back(worker)
         return ids
 
-    def encode_to_numpy(self, text):
+    def encode_to_numpy(self, text, dtype=None):
+        if dtype is not None:
+            dtype = arguments.check_id_dtype(dtype, self._highest)
         cdef Worker worker = self._run(text)
         ids = np.empty(worker.native.out.size, np.uint32)
         copy_into(ids, &worker.native.out)
         self._put_back(worker)
+        return ids if dtype is None else ids.astype(dtype, copy=False)
+
+    def encode_bytes(self, data):
+        cdef Worker worker
+        cdef bytes shape, encoded = arguments.check_bytes(data)
+        cdef NativeWorker* native
+        try:
+            return self.encode(encoded.decode())
+        except UnicodeDecodeError:
+            text = self.pattern.normalize(encoded.decode("utf-8", "surrogateescape"))
+        encoded = text.encode("utf-8", "surrogateescape")
+        worker = self._take_worker()
+        native = worker.native
+        if self.family == REGEX:
+            self._find_pieces(native, text, len(encoded))
+        else:
+            # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
+            shape = ESCAPED.sub("\0", text).encode()
+            native.starts.resize((len(shape) + 63) // 64)
+            find_pieces(
+                self.family, string_view(<const char*>shape, len(shape)), native.starts.data(), native.doubtful
+            )
+        native.encode(string_view(<const char*>encoded, len(encoded)))
+        ids = self._as_list(&native.out)
+        self._put_back(worker)
         return ids
+
+    def as_lists(self, ids, starts, ends):
+        cdef const uint32_t[::1] numbers = ids
+        cdef const int64_t[::1] first = starts, last = ends
+        cdef size_t count = len(ids)
+        if not count == len(starts) == len(ends):
+            raise ValueError("ids, starts and ends must be of the same length")
+        if count == 0:
+            return [], []
+        cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if ids.max() < len(self.ints) else NULL
+        return list_of_ids(table, &numbers[0], count), list_of_spans(&first[0], &last[0], count)
 
     cdef int _run_batch(self, BatchJob* job, list texts, threads, list workers, uint32_t* out, size_t room) except -1:
         """Encode all texts, on threads where that pays; the workers used are put into `workers`.

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastllm import _bpe_arguments as arguments
+from fastllm.fast.special_tokens import TokenFinder
 from fastllm.reference import bpe as reference
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
 
@@ -17,9 +18,10 @@ try:
 except ImportError as error:
     raise ImportError(f"the compiled extension is not installed: {error}") from error
 
-__all__ = ["BytePairEncoder", "decode", "encode", "merge", "split", "train"]
+__all__ = ["BytePairEncoder", "TokenFinder", "decode", "encode", "merge", "split", "train"]
 
 Ids = list[int]
+IdArray = arguments.IdArray
 Merge = tuple[bytes, bytes]
 
 
@@ -135,9 +137,19 @@ class BytePairEncoder(_bpe.Encoder):
         self,
         texts: Iterable[str],
         threads: int | None = None,
-        out: npt.NDArray[np.uint32] | None = None,
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        return self._encode_flat(arguments.check_batch(texts, threads), threads, out)
+        out: IdArray | None = None,
+        dtype: npt.DTypeLike | None = None,
+    ) -> tuple[IdArray, npt.NDArray[np.int64]]:
+        batch = arguments.check_batch(texts, threads)
+        if out is None and dtype is None:
+            return self._encode_flat(batch, threads, None)
+        kind = arguments.check_id_dtype(dtype, self._highest, out)
+        if kind is np.uint32:
+            return self._encode_flat(batch, threads, out)
+        wide, offsets = self._encode_flat(batch, threads, None)
+        ids = arguments.room_for_ids(out, wide.size, kind)
+        ids[:] = wide
+        return ids, offsets
 
 
 def _attach_docstrings() -> None:

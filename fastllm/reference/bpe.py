@@ -19,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastllm import _bpe_arguments as arguments
+from fastllm.reference.special_tokens import TokenFinder
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
 
-__all__ = ["BytePairEncoder", "decode", "encode", "merge", "split", "train"]
+__all__ = ["BytePairEncoder", "TokenFinder", "decode", "encode", "merge", "split", "train"]
 
 Ids = list[int]
+IdArray = arguments.IdArray
 Pair = tuple[int, int]
 Merge = tuple[bytes, bytes]
 
@@ -67,7 +69,12 @@ def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
     ['a', '1', 'b']
     """
     rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
-    pieces = [rules.normalize(arguments.check_text(text))]
+    return _split(rules.normalize(arguments.check_text(text)), rules)
+
+
+def _split(text: str, rules: SplitPattern) -> list[str]:
+    """The pieces of a text that is normalized."""
+    pieces = [text]
     for expression in rules.expressions:
         pieces = [part for piece in pieces for part in _cut(expression, piece)]
     return pieces
@@ -394,6 +401,7 @@ class BytePairEncoder:
     ) -> None:
         self._vocabulary = arguments.check_vocabulary(vocabulary)
         self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        self._highest = max(self._vocabulary.values(), default=-1)
         self._drop = arguments.check_choice(missing_bytes, "missing_bytes", arguments.MISSING_BYTES)
         self._whole_pieces = merges is None or ignore_merges
         self._merge_ranks: dict[Merge, int] | None = None
@@ -410,9 +418,23 @@ class BytePairEncoder:
             i for piece in split(text, self._pattern) for i in self.encode_piece(piece.encode())
         ]
 
-    def encode_to_numpy(self, text: str) -> npt.NDArray[np.uint32]:
-        """The ids of `text` as an array of uint32."""
-        return np.array(self.encode(text), dtype=np.uint32)
+    def encode_to_numpy(self, text: str, dtype: npt.DTypeLike | None = None) -> IdArray:
+        """The ids of `text` as an array of uint32, or of uint16 where the vocabulary fits."""
+        kind = arguments.check_id_dtype(dtype, self._highest)
+        return np.array(self.encode(text), dtype=kind)
+
+    def encode_bytes(self, data: bytes) -> Ids:
+        """The ids of bytes that should be UTF-8.
+
+        A byte that is no part of a character is split as a character of no class would be.
+        """
+        text = arguments.check_bytes(data).decode("utf-8", "surrogateescape")
+        rules = self._pattern
+        return [
+            i
+            for piece in _split(rules.normalize(text), rules)
+            for i in self.encode_piece(piece.encode("utf-8", "surrogateescape"))
+        ]
 
     def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
         """The ids of each text; `threads` is how many may work at once."""
@@ -422,18 +444,26 @@ class BytePairEncoder:
         self,
         texts: Iterable[str],
         threads: int | None = None,
-        out: npt.NDArray[np.uint32] | None = None,
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        out: IdArray | None = None,
+        dtype: npt.DTypeLike | None = None,
+    ) -> tuple[IdArray, npt.NDArray[np.int64]]:
         """All ids in one array; those of text i are ``ids[offsets[i]:offsets[i + 1]]``.
 
-        With `out`, an array of uint32, the ids are written at its front, not into a new array; what
-        was behind them may be lost.
+        With `out`, an array of uint32 or uint16, the ids are written at its front, not into a new
+        array; what was behind them may be lost. With `dtype` a new array is of that type.
         """
+        kind = arguments.check_id_dtype(dtype, self._highest, out)
         batch = self.encode_batch(texts, threads)
         offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)
-        ids = arguments.room_for_ids(out, int(offsets[-1]))
+        ids = arguments.room_for_ids(out, int(offsets[-1]), kind)
         ids[:] = [i for ids_of_text in batch for i in ids_of_text]
         return ids, offsets
+
+    def as_lists(
+        self, ids: IdArray, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> tuple[Ids, list[tuple[int, int]]]:
+        """The ids of an encoding, and where each token begins and ends, as lists."""
+        return ids.tolist(), list(zip(starts.tolist(), ends.tolist(), strict=True))
 
     def encode_piece(self, piece: bytes) -> Ids:
         """The ids of the bytes of one piece, which is not split."""

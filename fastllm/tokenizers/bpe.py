@@ -1,27 +1,49 @@
 """Byte-pair tokenizers as users see them; a backend does the work."""
 
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from itertools import chain, islice
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastllm import _bpe_arguments as arguments
-from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
+from fastllm.tokenizers.bpe_decoding import BPEDecoding
 from fastllm.tokenizers.id_files import id_dtype, writing_ids
-from fastllm.tokenizers.offsets import Alignment, Places, character_runs, of_surrogates, segments
-from fastllm.tokenizers.special_tokens import Allowed, check_allowed, finder, raise_disallowed
-from fastllm.tokenizers.streaming import StreamDecoder
+from fastllm.tokenizers.offsets import (
+    Alignment,
+    Places,
+    TokenShapes,
+    character_runs,
+    character_runs_of_kept,
+    is_normalized,
+    is_pair_at,
+    of_surrogates,
+    segments,
+)
+from fastllm.tokenizers.special_tokens import Allowed, Cuts, SpecialRules, check_allowed
 from fastllm.tokenizers.text_files import cut_is_unsafe, last_cut, read_chunks
 
 Ids = list[int]
+IdArray = arguments.IdArray
+Chosen = Literal["all"] | frozenset[str]
 NOTHING: frozenset[str] = frozenset()
 CHUNKS_AT_ONCE = 8
+MOST_RULES = 64
+LOOK_BEHIND = 256
 
 
-class BPETokenizer(BPEVocabulary):
+class EncodedCuts(NamedTuple):
+    """The ids of several texts, where those of each begin, and which are of tokens taken whole."""
+
+    ids: IdArray
+    offsets: npt.NDArray[np.int64]
+    whole: Places
+
+
+class BPETokenizer(BPEDecoding):
     """Byte-level byte-pair encoding: any text to ids and back, nothing unknown, nothing lost.
 
     Parameters
@@ -45,11 +67,15 @@ class BPETokenizer(BPEVocabulary):
         normalization where the pattern asks for one.
     missing_bytes : {"raise", "drop"}
         What to do with a byte of a text that is not in the vocabulary.
+    shared_ids : bool
+        Whether several special or added tokens may have one id, as in o200k_harmony. Each of them
+        is encoded as the id; decoding gives the last one.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument of the wrong type or form; for two tokens with the same id.
+        For an argument of the wrong type or form; for two tokens with the same id, unless they may
+        share it.
 
     Examples
     --------
@@ -63,8 +89,6 @@ class BPETokenizer(BPEVocabulary):
     >>> tokenizer.encode("low<|endoftext|>", allowed_special="all")
     [257, 259]
     """
-
-    # Text to ids
 
     def encode(
         self,
@@ -92,12 +116,12 @@ class BPETokenizer(BPEVocabulary):
         ValueError
             If `text` holds a disallowed special token, or a byte that the vocabulary lacks.
         """
-        whole = self._whole_tokens(text, allowed_special, disallowed_special)
-        if whole is None:
+        cuts = self._rules(allowed_special, disallowed_special).cut(text)
+        if cuts is None:
             ids: Ids = self._encoder.encode(text)
             return ids
         ids = []
-        for stretch, token in self._cut(text, whole):
+        for stretch, token in cuts:
             ids += self._encoder.encode(stretch)
             if token is not None:
                 ids.append(self._id_of[token])
@@ -105,24 +129,85 @@ class BPETokenizer(BPEVocabulary):
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""
+        return self._encode_plain(text)
+
+    @cached_property
+    def _encode_plain(self) -> Callable[[str], Ids]:
+        """What encodes a text in which special tokens are ordinary: mostly the encoder itself."""
         if self._added_set:
-            return self.encode(text, disallowed_special=NOTHING)
-        ids: Ids = self._encoder.encode(text)
-        return ids
+            return partial(self.encode, disallowed_special=NOTHING)
+        encode: Callable[[str], Ids] = self._encoder.encode
+        return encode
 
     def encode_to_numpy(
         self,
         text: str,
         *,
+        dtype: npt.DTypeLike | None = None,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
-    ) -> npt.NDArray[np.uint32]:
-        """The ids of `text` as an array of uint32; otherwise as `encode`."""
-        whole = self._whole_tokens(text, allowed_special, disallowed_special)
-        if whole is None:
-            array: npt.NDArray[np.uint32] = self._encoder.encode_to_numpy(text)
+    ) -> IdArray:
+        """The ids of `text` as an array.
+
+        Parameters
+        ----------
+        text, allowed_special, disallowed_special
+            As for `encode`.
+        dtype : {uint32, uint16}, optional
+            uint32 unless given; uint16 only where all ids of the vocabulary fit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `encode`; for another dtype, or one that not all ids fit.
+
+        Examples
+        --------
+        >>> BPETokenizer.train("", 256).encode_to_numpy("ab", dtype=np.uint16)
+        array([97, 98], dtype=uint16)
+        """
+        if dtype is not None:
+            dtype = arguments.check_id_dtype(dtype, self.max_token_value)
+        cuts = self._rules(allowed_special, disallowed_special).cut(text)
+        if cuts is None:
+            array: IdArray = self._encoder.encode_to_numpy(text, dtype)
             return array
-        return self._encode_cuts([list(self._cut(text, whole))], 1)[0]
+        return self._encode_cuts([cuts], 1).ids.astype(dtype or np.uint32, copy=False)
+
+    def encode_bytes(self, data: bytes) -> Ids:
+        """The ids of bytes that should be UTF-8, special tokens in them being ordinary text.
+
+        Nothing is lost where they are not: decoding gives the same bytes.
+
+        Parameters
+        ----------
+        data : bytes-like
+            Each byte that is no part of a character is split like a character that is neither a
+            letter nor a number nor white space.
+
+        Raises
+        ------
+        TypeError
+            If `data` is not bytes.
+        ValueError
+            If the vocabulary lacks a byte.
+
+        Examples
+        --------
+        >>> tokenizer = BPETokenizer.train("aa", 257)
+        >>> tokenizer.encode_bytes(b"aa\xffaa")
+        [256, 255, 256]
+        """
+        if not self._added_set:
+            ids: Ids = self._encoder.encode_bytes(data)
+            return ids
+        text = arguments.check_bytes(data).decode("utf-8", "surrogateescape")
+        ids = []
+        for stretch, token in self._rules(NOTHING, NOTHING).cut_at_tokens(text):
+            ids += self._encoder.encode_bytes(stretch.encode("utf-8", "surrogateescape"))
+            if token is not None:
+                ids.append(self._id_of[token])
+        return ids
 
     def encode_batch(
         self,
@@ -169,23 +254,27 @@ class BPETokenizer(BPEVocabulary):
         texts: Iterable[str],
         *,
         threads: int | None = None,
-        out: npt.NDArray[np.uint32] | None = None,
+        out: IdArray | None = None,
+        dtype: npt.DTypeLike | None = None,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    ) -> tuple[IdArray, npt.NDArray[np.int64]]:
         """All ids in one array, and where each text's begin and end.
 
         Parameters
         ----------
         texts, threads, allowed_special, disallowed_special
             As for `encode_batch`.
-        out : array of uint32, optional
+        out : array of uint32 or uint16, optional
             Where the ids are written, at the front, instead of into a new array. What was behind
             them may be lost.
+        dtype : {uint32, uint16}, optional
+            That of `out`, or else uint32, unless given; uint16 only where all ids of the
+            vocabulary fit.
 
         Returns
         -------
-        ids : array of uint32
+        ids : array of uint32 or uint16
         offsets : array of int64, one more than there are texts
             The ids of text i are ``ids[offsets[i]:offsets[i+1]]``.
 
@@ -196,17 +285,17 @@ class BPETokenizer(BPEVocabulary):
         ([97, 98, 99], [0, 1, 1, 3])
         """
         texts = arguments.check_batch(texts, threads)
+        if out is not None or dtype is not None:
+            dtype = arguments.check_id_dtype(dtype, self.max_token_value, out)
         cuts = self._cut_batch(texts, allowed_special, disallowed_special)
         if cuts is None:
-            flat: tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
-            flat = self._encoder.encode_batch_to_numpy(texts, threads, out)
+            flat: tuple[IdArray, npt.NDArray[np.int64]]
+            flat = self._encoder.encode_batch_to_numpy(texts, threads, out, dtype)
             return flat
-        ids, offsets = self._encode_cuts(cuts, threads)
-        if out is not None:
-            room = arguments.room_for_ids(out, ids.size)
-            room[:] = ids
-            ids = room
-        return ids, offsets
+        encoded = self._encode_cuts(cuts, threads)
+        ids = arguments.room_for_ids(out, encoded.ids.size, dtype or np.uint32)
+        ids[:] = encoded.ids
+        return ids, encoded.offsets
 
     def count(
         self,
@@ -216,13 +305,10 @@ class BPETokenizer(BPEVocabulary):
         disallowed_special: Allowed = "all",
     ) -> int:
         """How many ids `text` has; otherwise as `encode`."""
-        whole = self._whole_tokens(text, allowed_special, disallowed_special)
-        if whole is None:
+        cuts = self._rules(allowed_special, disallowed_special).cut(text)
+        if cuts is None:
             return int(self._encoder.count(text))
-        return sum(
-            self._encoder.count(stretch) + (token is not None)
-            for stretch, token in self._cut(text, whole)
-        )
+        return sum(int(self._encoder.count(stretch)) for stretch, _ in cuts) + len(cuts) - 1
 
     def count_batch(
         self,
@@ -244,8 +330,9 @@ class BPETokenizer(BPEVocabulary):
         if cuts is None:
             counts: list[int] = self._encoder.count_batch(texts, threads)
             return counts
-        _, offsets = self._encode_cuts(cuts, threads)
-        return [int(count) for count in np.diff(offsets)]
+        counts = self._encoder.count_batch([stretch for cut in cuts for stretch, _ in cut], threads)
+        rest = iter(counts)
+        return [sum(islice(rest, len(cut))) + len(cut) - 1 for cut in cuts]
 
     def split(self, text: str) -> list[str]:
         """The pieces of `text`, which merges never cross; special tokens in it are ordinary text.
@@ -255,78 +342,74 @@ class BPETokenizer(BPEVocabulary):
         >>> BPETokenizer.train("", 256).split("Hello world's end")
         ['Hello', ' world', "'s", ' end']
         """
-        whole = self._whole_tokens(text, NOTHING, NOTHING)
-        if whole is None:
+        cuts = self._rules(NOTHING, NOTHING).cut(text)
+        if cuts is None:
             return list(self._bpe.split(text, self._pattern))
         pieces: list[str] = []
-        for stretch, token in self._cut(text, whole):
+        for stretch, token in cuts:
             pieces += self._bpe.split(stretch, self._pattern)
             if token is not None:
                 pieces.append(token)
         return pieces
 
-    def _whole_tokens(
-        self, text: str, allowed: Allowed, disallowed: Allowed
-    ) -> frozenset[str] | None:
-        """The tokens to take whole in `text`; None if it holds none of them."""
-        if type(text) is not str:
-            text = arguments.check_text(text)
+    def _rules(self, allowed: Allowed, disallowed: Allowed) -> SpecialRules:
+        """What a call does about special tokens, worked out once for all calls alike."""
         if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
-            may, forbidden = NOTHING, self._special_finder
-        else:
-            may = check_allowed(allowed, "allowed_special", self._special_set)
-            rest = self._special_set - may
-            forbidden = finder(check_allowed(disallowed, "disallowed_special", rest))
-        if forbidden is not None:
-            found = forbidden.search(text)
-            if found is not None:
-                raise_disallowed(found[0])
-        if not may and not self._added_set:
-            return None
-        whole = self._added_set | (may & self._special_set)
-        find = finder(whole)
-        if find is None:
-            return None
-        may_appear = self._pattern.normalization and self._normalized and not text.isascii()
-        return whole if may_appear or find.search(text) else None
+            return self._usual_rules
+        key = (
+            check_allowed(allowed, "allowed_special"),
+            check_allowed(disallowed, "disallowed_special"),
+        )
+        rules = self._known_rules.get(key)
+        if rules is None:
+            if len(self._known_rules) >= MOST_RULES:
+                self._known_rules.clear()
+            rules = self._known_rules[key] = self._make_rules(*key)
+        return rules
 
-    def _cut(self, text: str, whole: frozenset[str]) -> Iterator[tuple[str, str | None]]:
-        """Each stretch of `text` before a token to take whole, with that token; None at the end."""
-        early, late = finder(whole - self._normalized), finder(whole & self._normalized)
-        text = arguments.check_text(text)
-        for stretch, token in early.cut(text) if early else [(text, None)]:
-            if late is None:
-                yield stretch, token
-            else:
-                *cuts, (last, _) = late.cut(self._pattern.normalize(stretch))
-                yield from cuts
-                yield last, token
+    @cached_property
+    def _usual_rules(self) -> SpecialRules:
+        return self._make_rules(NOTHING, "all")
+
+    @cached_property
+    def _known_rules(self) -> dict[tuple[Chosen, Chosen], SpecialRules]:
+        return {}
+
+    def _make_rules(self, allowed: Chosen, disallowed: Chosen) -> SpecialRules:
+        may = self._special_set if allowed == "all" else self._special_set & allowed
+        return SpecialRules(
+            self._bpe.TokenFinder,
+            self._special_set - may if disallowed == "all" else disallowed,
+            self._added_set | may,
+            self._normalized,
+            self._pattern.normalize,
+        )
 
     def _cut_batch(
         self, texts: list[str], allowed: Allowed, disallowed: Allowed
-    ) -> list[list[tuple[str, str | None]]] | None:
+    ) -> list[Cuts] | None:
         """Each text cut at the tokens to take whole; None if there are none anywhere."""
-        wholes = [self._whole_tokens(text, allowed, disallowed) for text in texts]
-        if not any(wholes):
+        cut = self._rules(allowed, disallowed).cut
+        cuts = [cut(text) for text in texts]
+        if not any(cuts):
             return None
-        return [
-            list(self._cut(text, whole)) if whole else [(text, None)]
-            for text, whole in zip(texts, wholes, strict=True)
-        ]
+        return [each or [(text, None)] for text, each in zip(texts, cuts, strict=True)]
 
-    def _encode_cuts(
-        self, cuts: list[list[tuple[str, str | None]]], threads: int | None
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    def _encode_cuts(self, cuts: list[Cuts], threads: int | None) -> EncodedCuts:
         """The ids of texts that are cut at tokens: those of all stretches, the tokens' put in."""
         stretches = [stretch for cut in cuts for stretch, _ in cut]
         ids, ends = self._encoder.encode_batch_to_numpy(stretches, threads)
         tokens = [token for cut in cuts for _, token in cut]
-        places = [end for end, token in zip(ends[1:], tokens, strict=True) if token is not None]
-        special = [self._id_of[token] for token in tokens if token is not None]
+        is_whole = np.array([token is not None for token in tokens], dtype=np.bool_)
+        before = ends[1:][is_whole]
+        whole = [self._id_of[token] for token in tokens if token is not None]
         # The last stretch of a text has no token behind it: a cut of n stretches has n - 1.
         last = np.cumsum([0, *map(len, cuts)])
-        offsets = ends[last] + last - np.arange(len(last))
-        return np.insert(ids, places, special).astype(np.uint32), offsets.astype(np.int64)
+        return EncodedCuts(
+            np.insert(ids, before, np.array(whole, dtype=np.uint32)),
+            ends[last] + last - np.arange(len(last)),
+            before + np.arange(len(whole)),
+        )
 
     def encode_with_offsets(
         self,
@@ -355,53 +438,63 @@ class BPETokenizer(BPEVocabulary):
         >>> BPETokenizer.train("aa", 257).encode_with_offsets("baaé")
         ([98, 256, 195, 169], [(0, 1), (1, 3), (3, 4), (3, 4)])
         """
-        whole = self._whole_tokens(text, allowed_special, disallowed_special) or NOTHING
-        alignment = self._align(text, whole)
-        ids: Ids = []
-        spans: list[tuple[int, int]] = []
-        place = 0
-        for stretch, token in self._cut(text, whole):
-            stretch = self._pattern.normalize(stretch)
-            found = self._encoder.encode(stretch)
-            if found:
-                ids += found
-                starts, ends = self._character_runs(stretch, found)
-                spans += alignment.spans(place + starts, place + ends)
-            place += len(stretch)
-            if token is not None:
-                ids.append(self._id_of[token])
-                spans.append(alignment.span(place, place + len(token)))
-                place += len(token)
-        return ids, spans
+        ids, starts, ends, _ = self._encode_places(text, allowed_special, disallowed_special)
+        lists: tuple[Ids, list[tuple[int, int]]] = self._encoder.as_lists(ids, starts, ends)
+        return lists
 
-    def _align(self, text: str, whole: frozenset[str]) -> Alignment:
+    def _encode_places(
+        self, text: str, allowed: Allowed, disallowed: Allowed
+    ) -> tuple[IdArray, Places, Places, Places]:
+        """The ids of `text`, where each token begins and ends, and which ids are whole tokens."""
+        rules = self._rules(allowed, disallowed)
+        cuts = rules.cut(text) or [(text, None)]
+        ids, _, whole = self._encode_cuts([cuts], 1)
+        tokens = [token for _, token in cuts[:-1] if token is not None]
+        sizes, characters, inside = self._token_shapes.of(ids)
+        # Not by their ids: tokens of different lengths may share one.
+        sizes[whole] = [len(token.encode()) for token in tokens]
+        characters[whole] = [len(token) for token in tokens]
+        if is_normalized(text, self._pattern.normalization) and characters.sum() == len(text):
+            # No surrogates were joined, and no byte left out that begins a character.
+            return ids, *character_runs(characters, inside), whole
+        stretches = [self._pattern.normalize(arguments.check_text(stretch)) for stretch, _ in cuts]
+        made = "".join(chain(*zip(stretches, [*tokens, ""], strict=True)))
+        if characters.sum() == len(made):
+            starts, ends = character_runs(characters, inside)
+        else:
+            kept = map(self._kept_bytes, stretches, [*tokens, ""])
+            starts, ends = character_runs_of_kept(made, sizes, np.concatenate(list(kept)))
+        return ids, *self._align(text, rules).places(starts, ends), whole
+
+    def _kept_bytes(self, stretch: str, token: str) -> npt.NDArray[np.bool_]:
+        """Which bytes of a stretch and the token behind it are in tokens, where some are left out.
+
+        Left out are all that the vocabulary lacks, but for pieces that are tokens.
+        """
+        kept: list[bool] = []
+        for piece in map(str.encode, self._bpe.split(stretch, self._pattern)):
+            found = self._encoder.encode_piece(piece)
+            whole = sum(len(self._token_of[number]) for number in found) == len(piece)
+            kept += [whole or bytes([byte]) in self._ranks for byte in piece]
+        return np.array(kept + [True] * len(token.encode()), dtype=np.bool_)
+
+    @cached_property
+    def _token_shapes(self) -> TokenShapes:
+        return TokenShapes(self._token_of)
+
+    def _align(self, text: str, rules: SpecialRules) -> Alignment:
         """Which characters of `text` each character that is encoded was made from."""
         form = self._pattern.normalization
         joined = arguments.check_text(text)
         surrogates = of_surrogates(text) if joined != text else Alignment([1] * len(text))
         if form is None:
             return surrogates
-        lengths: list[tuple[int, int]] = []
-        early = finder(whole - self._normalized)
-        for stretch, token in early.cut(joined) if early else [(joined, None)]:
-            lengths += segments(stretch, form)
-            lengths += [(1, 1)] * len(token or "")
-        before, after = [length for length, _ in lengths], [length for _, length in lengths]
+        before: list[int] = []
+        after: list[int] = []
+        for stretch, token in rules.early.cut(joined) if rules.early else [(joined, None)]:
+            for lengths, found in zip((before, after), segments(stretch, form), strict=True):
+                lengths += found + [1] * len(token or "")
         return Alignment.of_segments(before, after).after(surrogates)
-
-    def _character_runs(self, stretch: str, ids: Ids) -> tuple[Places, Places]:
-        """Where each token begins and ends in a stretch of ordinary text."""
-        lengths = [len(self._token_of[number]) for number in ids]
-        data = stretch.encode()
-        if sum(lengths) == len(data):
-            return character_runs(stretch, lengths)
-        # Bytes were left out: all that the vocabulary lacks, but for pieces that are tokens.
-        kept: list[bool] = []
-        for piece in map(str.encode, self._bpe.split(stretch, self._pattern)):
-            found = self._encoder.encode_piece(piece)
-            whole = sum(len(self._token_of[number]) for number in found) == len(piece)
-            kept += [whole or bytes([byte]) in self._ranks for byte in piece]
-        return character_runs(stretch, lengths, np.array(kept, dtype=np.bool_))
 
     def truncate(
         self,
@@ -428,30 +521,47 @@ class BPETokenizer(BPEVocabulary):
         'aaa'
         """
         most = arguments.check_integer(max_tokens, "max_tokens", 0)
+        rules = self._rules(allowed_special, disallowed_special)
+        rules.refuse_forbidden(text)
+        longest = max(map(len, rules.whole), default=0)
+        # Nearly always the first few characters for each token are enough of the text.
+        size = 8 * most + 2 * LOOK_BEHIND + longest
+        while size < len(text):
+            beginning = arguments.check_text(text[: size + is_pair_at(text, size)])
+            end = self._last_end(beginning, most, allowed_special, len(beginning) - longest)
+            if end is not None:
+                return beginning[:end]
+            size *= 2
         text = arguments.check_text(text)
-        ids, spans = self.encode_with_offsets(
-            text, allowed_special=allowed_special, disallowed_special=disallowed_special
-        )
+        end = self._last_end(text, most, allowed_special, len(text) + LOOK_BEHIND)
+        return text[:end]
+
+    def _last_end(self, text: str, most: int, allowed: Allowed, known: int) -> int | None:
+        """Where the longest beginning of `text` with at most `most` ids ends.
+
+        None if it takes more text to tell: what ends before the place `known` is certain.
+        """
+        ids, starts, ends, whole = self._encode_places(text, allowed, NOTHING)
         if len(ids) <= most:
-            return text
-        fits_surely = spans[most][0]
-        whole = self._whole_tokens(text, allowed_special, NOTHING) or NOTHING
-        start = 0 if cut_is_unsafe(self._pattern, whole) else last_cut(text[: fits_surely + 1])
-        left = most - bisect_right(spans, start, key=lambda span: span[1])
+            return len(text) if known > len(text) else None
+        fits_surely = int(starts[most])
+        if fits_surely + LOOK_BEHIND > known:
+            return None
+        tokens = self._rules(allowed, NOTHING).whole
+        start = 0 if cut_is_unsafe(self._pattern, tokens) else last_cut(text[: fits_surely + 1])
+        left = most - int(np.searchsorted(ends, start, side="right"))
         inside = {
             place
-            for number, (first, end) in zip(ids, spans, strict=True)
-            if number in self._whole_ids and end > start
-            for place in range(first + 1, end)
+            for first, end in zip(starts[whole].tolist(), ends[whole].tolist(), strict=True)
+            for place in range(max(first + 1, start), end)
         }
-        for end in range(min(len(text), fits_surely + 256), start, -1):
-            beginning = text[start:end]
-            if end not in inside and self._count_allowing(beginning, allowed_special) <= left:
-                return text[:end]
-        return text[:start]
+        for end in range(min(len(text), fits_surely + LOOK_BEHIND), start, -1):
+            if end not in inside and self._count_allowing(text[start:end], allowed) <= left:
+                return end
+        return start
 
     def _count_allowing(self, text: str, allowed: Allowed) -> int:
-        """How many ids a part of a text has that was found to hold nothing disallowed."""
+        """How many ids a part of a text has that was found to hold nothing forbidden."""
         return self.count(text, allowed_special=allowed, disallowed_special=NOTHING)
 
     def encode_file(
@@ -517,83 +627,3 @@ class BPETokenizer(BPEVocabulary):
                 if progress is not None:
                     progress(file.tell(), size)
         return count
-
-    # Ids to text
-
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
-        """The text that `ids` stand for.
-
-        Parameters
-        ----------
-        ids : iterable of int
-        errors : str
-            What `bytes.decode` does with bytes that are not UTF-8: ids may cut a character in two.
-
-        Raises
-        ------
-        KeyError
-            If an id is not in the vocabulary.
-        """
-        return self.decode_bytes(ids).decode("utf-8", errors)
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes that `ids` stand for; a KeyError if an id is not in the vocabulary."""
-        return bytes(self._encoder.decode_bytes(ids))
-
-    def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
-        """The text that each sequence of ids stands for."""
-        return [self.decode(ids, errors) for ids in batch]
-
-    def decode_single_token_bytes(self, token: int) -> bytes:
-        """The bytes that one id stands for; a KeyError if it is not in the vocabulary."""
-        return self.decode_bytes([token])
-
-    def decode_tokens_bytes(self, ids: Iterable[int]) -> list[bytes]:
-        """The bytes that each id stands for.
-
-        Examples
-        --------
-        >>> BPETokenizer.train("aa", 257).decode_tokens_bytes([256, 97])
-        [b'aa', b'a']
-        """
-        try:
-            return [self._token_of[number] for number in arguments.check_ids(ids)]
-        except KeyError as error:
-            raise arguments.unknown_id_error(error.args[0]) from None
-
-    def decode_with_offsets(self, ids: Iterable[int]) -> tuple[str, list[int]]:
-        """The text that `ids` stand for, and where in it each token begins, in characters.
-
-        A token that begins inside a character begins where the character does.
-
-        Raises
-        ------
-        KeyError
-            If an id is not in the vocabulary.
-        UnicodeDecodeError
-            If the bytes are not UTF-8.
-
-        Examples
-        --------
-        >>> BPETokenizer.train("aa", 257).decode_with_offsets([98, 256, 195, 169])
-        ('baaé', [0, 1, 3, 3])
-        """
-        tokens = self.decode_tokens_bytes(ids)
-        offsets = []
-        length = 0
-        for token in tokens:
-            begun = [byte for byte in token if not 0x80 <= byte < 0xC0]
-            offsets.append(length if token[0] in begun[:1] else max(0, length - 1))
-            length += len(begun)
-        return b"".join(tokens).decode(), offsets
-
-    def stream_decoder(self, errors: str = "replace") -> StreamDecoder:
-        """A decoder that takes ids as they come and returns complete characters.
-
-        Examples
-        --------
-        >>> decoder = BPETokenizer.train("", 256).stream_decoder()
-        >>> decoder.push([240, 159, 142]), decoder.push(136), decoder.finish()
-        ('', '🎈', '')
-        """
-        return StreamDecoder(self.decode_bytes, errors)

@@ -10,7 +10,6 @@ from fastllm import _bpe_arguments as arguments
 from fastllm.tokenizers import formats
 from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
-from fastllm.tokenizers.special_tokens import finder
 from fastllm.tokenizers.text_files import ERRORS, check_paths, read_chunks
 from fastllm.tokenizers.vocabulary import Merge
 
@@ -31,6 +30,7 @@ class BPEVocabulary(Tokenizer):
         added_tokens: Mapping[str, int] | None = None,
         normalized_tokens: Collection[str] = (),
         missing_bytes: str = "raise",
+        shared_ids: bool = False,
     ) -> None:
         self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
         if self._pattern.name is None:
@@ -39,6 +39,7 @@ class BPEVocabulary(Tokenizer):
         self._special_tokens = _check_tokens(special_tokens, "special_tokens")
         self._added_tokens = _check_tokens(added_tokens, "added_tokens")
         self._id_of = self._added_tokens | self._special_tokens
+        self._shared_ids = bool(shared_ids)
         self._check_collisions()
         self._normalized = frozenset(arguments.check_special_tokens(normalized_tokens))
         for text in self._normalized - self._id_of.keys():
@@ -56,19 +57,20 @@ class BPEVocabulary(Tokenizer):
         )
         self._whole_ids = frozenset(self._id_of.values())
         self._special_set = frozenset(self._special_tokens)
-        self._special_finder = finder(self._special_set)
         self._added_set = frozenset(self._added_tokens)
 
     def _check_collisions(self) -> None:
-        """No two tokens with one id, unless they are the same text."""
+        """No two tokens with one id, unless they are the same text or special tokens that may."""
         for text in self._special_tokens.keys() & self._added_tokens.keys():
             raise ValueError(f"{text!r} is both a special token and an added token")
         wanted = set(self._id_of.values())
         taken = {number: token for token, number in self._ranks.items() if number in wanted}
         for text, number in self._id_of.items():
             token = text.encode()
-            if taken.setdefault(number, token) != token:
+            if taken.get(number, token) != token:
                 raise ValueError(f"id {number} belongs to both {taken[number]!r} and {token!r}")
+            if not self._shared_ids:
+                taken[number] = token
 
     # Learning
 
@@ -337,6 +339,7 @@ class BPEVocabulary(Tokenizer):
             "added_tokens": self._added_tokens,
             "normalized_tokens": self._normalized,
             "missing_bytes": self._missing_bytes,
+            "shared_ids": self._shared_ids,
         }
 
     def __eq__(self, other: object) -> bool:

@@ -2,14 +2,17 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Places = npt.NDArray[np.int64]
-_PAIR_OR_CHARACTER = re.compile("[\ud800-\udbff][\udc00-\udfff]|.", re.DOTALL)
+# Below U+0300 no character combines with one before it, though with one behind it.
+_COMBINABLE = re.compile(r".?[\u0300-\U0010ffff]+", re.DOTALL)
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_PAIR_OR_CHARACTER = re.compile(f"{_PAIR.pattern}|.", re.DOTALL)
 
 
 class Alignment:
@@ -43,9 +46,9 @@ class Alignment:
         """What the characters from `start` to before `end` were made from."""
         return int(self._starts[start]), int(self._ends[end - 1])
 
-    def spans(self, starts: Places, ends: Places) -> list[tuple[int, int]]:
-        """What each of several runs of characters was made from."""
-        return list(zip(self._starts[starts].tolist(), self._ends[ends - 1].tolist(), strict=True))
+    def places(self, starts: Places, ends: Places) -> tuple[Places, Places]:
+        """What each of several runs of characters was made from: where it begins and ends."""
+        return self._starts[starts], self._ends[ends - 1]
 
     def after(self, earlier: "Alignment") -> "Alignment":
         """This step of change after an earlier one."""
@@ -60,57 +63,140 @@ def of_surrogates(text: str) -> Alignment:
     return Alignment([len(match[0]) for match in _PAIR_OR_CHARACTER.finditer(text)])
 
 
-def segments(text: str, form: Literal["NFC"]) -> Iterator[tuple[int, int]]:
+def is_pair_at(text: str, place: int) -> bool:
+    r"""Whether two surrogates that are one character lie around `place`.
+
+    >>> is_pair_at("\ud83d\ude00", 1), is_pair_at("ab", 1)
+    (True, False)
+    """
+    return _PAIR.fullmatch(text, place - 1, place + 1) is not None
+
+
+def is_normalized(text: str, form: Literal["NFC"] | None) -> bool:
+    """Whether normalization leaves `text` as it is; always where there is none."""
+    return form is None or unicodedata.is_normalized(form, text)
+
+
+def segments(text: str, form: Literal["NFC"]) -> tuple[list[int], list[int]]:
     r"""Lengths before and after normalization of the shortest stretches that normalize apart.
 
-    >>> list(segments("ae\u0301x", "NFC"))
-    [(1, 1), (2, 1), (1, 1)]
+    >>> segments("ae\u0301x", "NFC")
+    ([1, 2, 1], [1, 1, 1])
     """
     if unicodedata.is_normalized(form, text):
-        yield from ((1, 1) for _ in text)
-        return
+        return [1] * len(text), [1] * len(text)
+    before: list[int] = []
+    after: list[int] = []
     begin = 0
-    for place in range(1, len(text) + 1):
-        if place == len(text) or _starts_anew(text[begin:place], text[place], form):
-            yield place - begin, len(unicodedata.normalize(form, text[begin:place]))
-            begin = place
+    for run in _COMBINABLE.finditer(text):
+        # Nothing in front of a run combines but its first character, which is of the run.
+        before += [1] * (run.start() - begin)
+        after += [1] * (run.start() - begin)
+        begin = run.start()
+        for place in range(begin + 1, run.end() + 1):
+            if place == run.end() or _starts_anew(text[begin:place], text[place], form):
+                before.append(place - begin)
+                after.append(len(unicodedata.normalize(form, text[begin:place])))
+                begin = place
+    before += [1] * (len(text) - begin)
+    after += [1] * (len(text) - begin)
+    return before, after
 
 
 def _starts_anew(segment: str, character: str, form: Literal["NFC"]) -> bool:
     """Whether `character`, and all that follows, normalizes apart from `segment`."""
-    if character < "\u0300":
-        return True  # nothing below combines with what goes before
     if unicodedata.combining(unicodedata.normalize("NFD", character)[0]):
         return False
     apart = unicodedata.normalize(form, segment) + unicodedata.normalize(form, character)
     return unicodedata.normalize(form, segment + character) == apart
 
 
-def character_runs(
-    text: str, lengths: Sequence[int], kept: npt.NDArray[np.bool_] | None = None
-) -> tuple[Places, Places]:
-    """Where each token begins and ends in `text`, in characters.
+class TokenShapes:
+    r"""How many bytes and characters each token has, for many ids at once.
+
+    Examples
+    --------
+    A character belongs to the token that it begins in.
+
+    >>> shapes = TokenShapes({0: b"a\xc3", 7: b"\xa9ab"})
+    >>> ids = np.array([0, 7])
+    >>> [shape.tolist() for shape in shapes.of(ids)]
+    [[2, 3], [2, 2], [False, True]]
+    """
+
+    def __init__(self, token_of: Mapping[int, bytes]) -> None:
+        ids = np.fromiter(token_of, dtype=np.int64, count=len(token_of))
+        sizes = np.fromiter(map(len, token_of.values()), dtype=np.int64, count=len(token_of))
+        data = np.frombuffer(b"".join(token_of.values()), dtype=np.int8)
+        begins = _begins_character(data)
+        begun = np.concatenate([[0], np.cumsum(begins, dtype=np.int64)])
+        ends = np.cumsum(sizes)
+        characters = begun[ends] - begun[ends - sizes]
+        inside = ~begins[ends - sizes]
+        # Where ids are not far apart, the place of each is the id itself.
+        highest = int(ids.max(initial=-1))
+        self._ids = None if highest < 4 * len(ids) + 1024 else np.sort(ids)
+        places = ids if self._ids is None else np.searchsorted(self._ids, ids)
+        self._shapes = []
+        for shape in (sizes, characters, inside):
+            table = np.zeros(int(places.max(initial=-1)) + 1, dtype=shape.dtype)
+            table[places] = shape
+            self._shapes.append(table)
+
+    def of(self, ids: npt.NDArray[np.integer]) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
+        """Of each token the bytes, the characters that begin in it, and if it begins inside one."""
+        places = ids if self._ids is None else np.searchsorted(self._ids, ids)
+        sizes, characters, inside = (table[places] for table in self._shapes)
+        return sizes, characters, inside
+
+
+def _begins_character(data: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """Which bytes of UTF-8 begin a character: all but 0x80 to 0xBF."""
+    return data >= -64
+
+
+def character_runs(characters: Places, inside: npt.NDArray[np.bool_]) -> tuple[Places, Places]:
+    """Where each of consecutive tokens begins and ends, in characters.
 
     A token that begins or ends inside a character takes all of it.
 
     Parameters
     ----------
-    text : str
-    lengths : sequence of int
-        The number of bytes of each token.
-    kept : array of bool, optional
-        Which bytes of `text` are in tokens, when not all of them are.
+    characters : array of int
+        How many characters begin in each token.
+    inside : array of bool
+        Whether it begins inside one.
 
     Examples
     --------
-    >>> starts, ends = character_runs("aé", [2, 1])
+    >>> starts, ends = character_runs(np.array([2, 0, 1]), np.array([False, True, False]))
     >>> starts.tolist(), ends.tolist()
-    ([0, 1], [2, 2])
+    ([0, 1, 2], [2, 2, 3])
     """
-    data = np.frombuffer(text.encode(), dtype=np.uint8)
-    character = np.cumsum((data & 0xC0) != 0x80) - 1
-    if kept is not None:
-        character = character[kept]
-    ends = np.cumsum(lengths, dtype=np.int64)
-    starts = ends - np.asarray(lengths, dtype=np.int64)
-    return character[starts], character[ends - 1] + 1
+    ends = np.cumsum(characters, dtype=np.int64)
+    return ends - characters - inside, ends
+
+
+def character_runs_of_kept(
+    text: str, sizes: Places, kept: npt.NDArray[np.bool_]
+) -> tuple[Places, Places]:
+    """The same where some bytes of `text` are in no token.
+
+    Parameters
+    ----------
+    text : str
+    sizes : array of int
+        The number of bytes of each token.
+    kept : array of bool
+        Which bytes are in tokens.
+
+    Examples
+    --------
+    >>> starts, ends = character_runs_of_kept("aéb", np.array([1, 1]), np.array([1, 0, 0, 1]) > 0)
+    >>> starts.tolist(), ends.tolist()
+    ([0, 2], [1, 3])
+    """
+    data = np.frombuffer(text.encode(), dtype=np.int8)
+    character = np.cumsum(_begins_character(data), dtype=np.int64)[kept]
+    ends = np.cumsum(sizes)
+    return character[ends - sizes] - 1, character[ends - 1]

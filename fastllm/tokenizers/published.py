@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,7 +10,6 @@ from fastllm import _bpe_arguments as arguments
 from fastllm.tokenizers import formats, open_vocabularies, published_files
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.published_files import Files, PublishedFile
-from fastllm.tokenizers.shared_ids import SharedIdsTokenizer
 
 StrPath = str | os.PathLike[str]
 
@@ -202,5 +201,4 @@ def _tokenizer(name: str, ranks: dict[bytes, int]) -> BPETokenizer:
     encoding = ENCODINGS[name]
     special = dict(encoding.special_tokens)
     shared = len(set(special.values())) < len(special)
-    kind: Callable[..., BPETokenizer] = SharedIdsTokenizer if shared else BPETokenizer
-    return kind(ranks, pattern=encoding.pattern, special_tokens=special)
+    return BPETokenizer(ranks, pattern=encoding.pattern, special_tokens=special, shared_ids=shared)

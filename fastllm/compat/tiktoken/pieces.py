@@ -2,10 +2,11 @@
 
 import functools
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
+from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.patterns import NAMED, SplitPattern, compile_pattern, pattern_of_steps
-from fastllm.tokenizers.shared_ids import SharedIdsTokenizer
+from fastllm.tokenizers.special_tokens import SpecialRules
 
 Ids = list[int]
 
@@ -21,8 +22,16 @@ def rules_of(pat_str: str) -> SplitPattern:
     return pattern_of_steps((pat_str,))
 
 
-class PieceTokenizer(SharedIdsTokenizer):
+class PieceTokenizer(BPETokenizer):
     """A tokenizer that also takes pieces as they are."""
+
+    def special_rules(
+        self,
+        allowed: Literal["all"] | frozenset[str],
+        disallowed: Literal["all"] | frozenset[str],
+    ) -> SpecialRules:
+        """What a call does about special tokens."""
+        return self._rules(allowed, disallowed)
 
     def encode_piece(self, piece: bytes) -> Ids:
         """The ids of one piece: one if it is a token, or else what merging makes of it."""

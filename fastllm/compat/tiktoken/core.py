@@ -1,43 +1,20 @@
-"""tiktoken's interface on fastllm's backends: ``from fastllm.compat import tiktoken``.
-
-Names, arguments, results and exceptions are those of tiktoken 0.14. What differs:
-
-- Of several special tokens that begin at one place the longest is taken. tiktoken takes the one
-  that its hash table happens to list first.
-- What makes tiktoken panic raises a ValueError: a byte that the vocabulary lacks, ranks that
-  give one id to two tokens. A special token cannot have the id of an ordinary one.
-- Long runs of one character take time in proportion to their length, and never overflow a stack.
-- A `pat_str` that no published encoding has is matched by the standard `re`, which takes a few
-  times as long as tiktoken. Theirs, and those of Llama 3, Qwen 2 and nanochat, are compiled.
-- `num_threads` is the most that may work at once; short batches use fewer.
-"""
+"""An encoding: text to ids and back."""
 
 import functools
 import os
-import threading
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from fastllm import _backend
 from fastllm import _bpe_arguments as arguments
-from fastllm.compat.tiktoken_constructors import constructors
-from fastllm.compat.tiktoken_models import encoding_name_for_model
-from fastllm.compat.tiktoken_pieces import PieceTokenizer, rules_of
-from fastllm.compat.tiktoken_unstable import Completions, last_unstable
+from fastllm.compat.tiktoken.pieces import PieceTokenizer, rules_of
+from fastllm.compat.tiktoken.unstable import Completions, last_unstable
 from fastllm.tokenizers.patterns import compile_pattern
-from fastllm.tokenizers.special_tokens import finder
-
-__all__ = [
-    "Encoding",
-    "encoding_for_model",
-    "encoding_name_for_model",
-    "get_encoding",
-    "list_encoding_names",
-]
+from fastllm.tokenizers.special_tokens import Cuts
 
 Ids = list[int]
 Allowed = Literal["all"] | AbstractSet[str]
@@ -103,9 +80,12 @@ class Encoding:
         # The named patterns match everything. With others, only the matches are wanted.
         self._matches = None if self._rules.name else compile_pattern(pat_str)
         self._tokenizer = PieceTokenizer(
-            mergeable_ranks, pattern=self._rules, special_tokens=special_tokens
+            mergeable_ranks, pattern=self._rules, special_tokens=special_tokens, shared_ids=True
         )
-        self._special_set = frozenset(special_tokens)
+        self._encode_plain = (
+            self._tokenizer.encode_ordinary if self._matches is None else self._encode_matches
+        )
+        self._usual_rules = self._tokenizer.special_rules(NOTHING, "all")
 
     def __repr__(self) -> str:
         return f"<Encoding {self.name!r}>"
@@ -114,7 +94,7 @@ class Encoding:
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""
-        return self._encode(text, NOTHING)
+        return self._encode_plain(text)
 
     def encode(
         self,
@@ -142,6 +122,11 @@ class Encoding:
         ValueError
             If `text` holds what is disallowed.
         """
+        if allowed_special is NOTHING and disallowed_special == "all":  # as most calls have it
+            found = self._usual_rules.forbidden_in(text)
+            if found is not None:
+                raise_disallowed_special_token(found)
+            return self._encode_plain(text)
         return self._encode(text, self._allowed(text, allowed_special, disallowed_special))
 
     def encode_to_numpy(
@@ -159,9 +144,10 @@ class Encoding:
         _refuse_surrogates(text)
         if self._matches is not None:
             return np.array(self._encode(text, allowed), dtype=np.uint32)
-        return self._tokenizer.encode_to_numpy(
+        ids = self._tokenizer.encode_to_numpy(
             text, allowed_special=allowed, disallowed_special=NOTHING
         )
+        return cast(npt.NDArray[np.uint32], ids)
 
     def encode_ordinary_batch(self, text: list[str], *, num_threads: int = 8) -> list[Ids]:
         """The ids of each text, special tokens in them being ordinary text."""
@@ -231,44 +217,54 @@ class Encoding:
         self, text: str, allowed_special: Allowed, disallowed_special: Disallowed
     ) -> frozenset[str]:
         """The special tokens allowed, when `text` was found to hold nothing disallowed."""
-        allowed = self._special_set if allowed_special == "all" else allowed_special
-        if disallowed_special == "all":
-            disallowed: Collection[str] = self._special_set
-            if allowed:
-                disallowed = self._special_set - allowed  # a TypeError if it is not a set
-        else:
-            disallowed = disallowed_special
-        if disallowed:
-            tokens = frozenset(disallowed)
-            if "" in tokens:  # every text holds it
-                raise ValueError(_disallowed_message(""))
-            found = finder(tokens)
-            match = found.search(text) if found else None
-            if match:
-                raise ValueError(_disallowed_message(match[0]))
-        if not isinstance(allowed, AbstractSet):
-            raise TypeError(
-                f'allowed_special must be "all" or a set of str, not {type(allowed).__name__}'
-            )
-        if allowed is self._special_set or not allowed:
-            return self._special_set if allowed else NOTHING
-        return self._special_set & allowed
+        allowed: Literal["all"] | frozenset[str] = "all"
+        disallowed: Literal["all"] | frozenset[str] = "all"
+        is_wrong = False
+        if allowed_special != "all":
+            is_wrong = not isinstance(allowed_special, (set, frozenset, AbstractSet))
+            allowed = NOTHING if is_wrong else frozenset(allowed_special)
+        if disallowed_special != "all":
+            disallowed = frozenset(disallowed_special or ())
+            if "" in disallowed:  # every text holds it
+                raise_disallowed_special_token("")
+        rules = self._tokenizer.special_rules(allowed, disallowed)
+        # Which tokens "all" means without those allowed cannot be told if these are no set.
+        found = None if is_wrong and disallowed == "all" else rules.forbidden_in(text)
+        if found is not None:
+            raise_disallowed_special_token(found)
+        if is_wrong:
+            kind = type(allowed_special).__name__
+            raise TypeError(f'allowed_special must be "all" or a set of str, not {kind}')
+        return rules.whole
 
     def _encode(self, text: str, allowed: frozenset[str]) -> Ids:
+        if not allowed:
+            return self._encode_plain(text)
         if self._matches is None:
             return self._tokenizer.encode(text, allowed_special=allowed, disallowed_special=NOTHING)
         ids: Ids = []
-        known: dict[str, Ids] = {}  # most pieces of a text are there more than once
-        for stretch, token in _cut(arguments.check_text(text), allowed):
-            for match in self._matches.finditer(stretch):
-                piece = match[0]
-                found = known.get(piece)
-                if found is None:
-                    found = known[piece] = self._tokenizer.encode_piece(piece.encode())
-                ids += found
+        for stretch, token in self._cut(arguments.check_text(text), allowed):
+            ids += self._encode_matches(stretch)
             if token is not None:
                 ids.append(self._special_tokens[token])
         return ids
+
+    def _encode_matches(self, text: str) -> Ids:
+        """The ids of what a pattern without a name matches."""
+        assert self._matches is not None
+        ids: Ids = []
+        known: dict[str, Ids] = {}  # most pieces of a text are there more than once
+        for match in self._matches.finditer(arguments.check_text(text)):
+            piece = match[0]
+            found = known.get(piece)
+            if found is None:
+                found = known[piece] = self._tokenizer.encode_piece(piece.encode())
+            ids += found
+        return ids
+
+    def _cut(self, text: str, allowed: frozenset[str]) -> Cuts:
+        """Each stretch of `text` before an allowed token, with that token; None at the end."""
+        return self._tokenizer.special_rules(allowed, NOTHING).cut_at_tokens(text)
 
     def _encode_batch(
         self, texts: list[str], allowed: frozenset[str], threads: int | None
@@ -281,7 +277,7 @@ class Encoding:
 
     def _count_unstable(self, ids: Ids, text: str, allowed: frozenset[str]) -> int:
         """How many of the last ids of `text` more text could change."""
-        *_, (stretch, _) = _cut(text, allowed)
+        *_, (stretch, _) = self._cut(text, allowed)
         pieces = (
             _backend.bpe.split(stretch, self._rules)
             if self._matches is None
@@ -442,7 +438,9 @@ class Encoding:
         return ids[: len(ids) - count] + self._tokenizer.encode_piece(rest)
 
     def __getstate__(self) -> object:
-        if self is _encodings.get(self.name):
+        from fastllm.compat.tiktoken import registry
+
+        if self is registry.ENCODINGS.get(self.name):
             return self.name  # by reference: it need not travel
         return {
             "name": self.name,
@@ -452,16 +450,12 @@ class Encoding:
         }
 
     def __setstate__(self, state: Any) -> None:
+        from fastllm.compat.tiktoken import registry
+
         if isinstance(state, str):
-            self.__dict__ = get_encoding(state).__dict__
+            self.__dict__ = registry.get_encoding(state).__dict__
         else:
             Encoding.__init__(self, **state)
-
-
-def _cut(text: str, tokens: frozenset[str]) -> Iterable[tuple[str, str | None]]:
-    """Each stretch of `text` before one of the tokens, with that token; None at the end."""
-    find = finder(tokens)
-    return find.cut(text) if find else [(text, None)]
 
 
 def _refuse_surrogates(text: str) -> None:
@@ -489,61 +483,12 @@ def _unknown(number: int, message: str = "") -> Exception:
     return KeyError(f"{message}{number}")
 
 
-def _disallowed_message(token: str) -> str:
-    return (
+def raise_disallowed_special_token(token: str) -> NoReturn:
+    """What encoding raises at a special token that text may not hold."""
+    raise ValueError(
         f"Encountered text corresponding to disallowed special token {token!r}.\n"
         f"To encode it as a special token, pass `allowed_special={{{token!r}, ...}}`.\n"
         "To encode it as ordinary text, leave it out of `disallowed_special`, for example by "
         f"`disallowed_special=(enc.special_tokens_set - {{{token!r}}})`; "
         "`disallowed_special=()` leaves all out.\n"
     )
-
-
-# Encodings by name
-
-_lock = threading.RLock()
-_encodings: dict[str, Encoding] = {}
-
-
-def get_encoding(encoding_name: str) -> Encoding:
-    """The encoding of a name, made once.
-
-    Parameters
-    ----------
-    encoding_name : str
-        One of `list_encoding_names`. Where its files are looked for, `fastllm.get_encoding` says.
-
-    Raises
-    ------
-    ValueError
-        If there is no such encoding.
-    FileNotFoundError
-        If its files are not on this machine and cannot be downloaded.
-    """
-    if not isinstance(encoding_name, str):
-        raise ValueError(f"Expected a string in get_encoding, got {type(encoding_name)}")
-    with _lock:
-        if encoding_name not in _encodings:
-            constructor = constructors().get(encoding_name)
-            if constructor is None:
-                raise ValueError(
-                    f"Unknown encoding {encoding_name}.\nKnown encodings: {list_encoding_names()}"
-                )
-            _encodings[encoding_name] = Encoding(**constructor())
-        return _encodings[encoding_name]
-
-
-def encoding_for_model(model_name: str) -> Encoding:
-    """The encoding that a model uses; a KeyError if the model is not known."""
-    return get_encoding(encoding_name_for_model(model_name))
-
-
-def list_encoding_names() -> list[str]:
-    """The names of all encodings, those of tiktoken's plugins included.
-
-    Examples
-    --------
-    >>> "o200k_base" in list_encoding_names()
-    True
-    """
-    return list(constructors())

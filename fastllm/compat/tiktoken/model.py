@@ -1,5 +1,8 @@
 """Which encoding each model of OpenAI's uses."""
 
+from fastllm.compat.tiktoken.core import Encoding
+from fastllm.compat.tiktoken.registry import get_encoding
+
 MODEL_PREFIX_TO_ENCODING = {
     **dict.fromkeys(("o1-", "o3-", "o4-mini-"), "o200k_base"),
     **dict.fromkeys(("gpt-5", "gpt-4.5-", "gpt-4.1-", "chatgpt-4o-", "gpt-4o-"), "o200k_base"),
@@ -70,3 +73,8 @@ def encoding_name_for_model(model_name: str) -> str:
         f"Could not automatically map {model_name} to a tokeniser. Please use "
         "`get_encoding` to explicitly get the tokeniser you expect."
     )
+
+
+def encoding_for_model(model_name: str) -> Encoding:
+    """The encoding that a model uses; a KeyError if the model is not known."""
+    return get_encoding(encoding_name_for_model(model_name))
