@@ -2,8 +2,8 @@
 //
 // Algorithm. The tokens are a trie over characters, its edges in one hash table. Most texts hold no special token, so
 // what counts is how fast places are passed over. Where the tokens begin with at most FEW different characters, 64 bytes
-// of text are compared with all of these at once; otherwise a bit map of the first two characters (their low
-// bytes) is asked at each place. Only a place that passes both is walked from.
+// of text are compared with all of these at once; what is left, or else each place, is looked up in a bit map of
+// the first three characters (their low bytes, mixed). Only a place that passes is walked from.
 //
 // Invariants. Node 0 is the root; no token is empty, so the root is never a token's end. The edge table has free
 // slots, so probing ends. Nothing changes after the last `add`, so any number of threads may read.
@@ -29,33 +29,39 @@ struct FoundToken {
     int32_t token;
 };
 
-// Sixteen bytes of characters, all bits of a character set where a comparison holds.
+// Sixty-four bytes of text, compared with characters.
 template <typename C>
-struct Characters {
+struct Block {
     typedef C Vector __attribute__((vector_size(16)));
-    static constexpr size_t COUNT = 16 / sizeof(C);
+    static constexpr size_t LANES = 16 / sizeof(C), COUNT = 4 * LANES;
+    Vector hits[4] = {};
 
-    static Vector load(const C *text) {
-        Vector v;
-        std::memcpy(&v, text, 16);
-        return v;
+    void compare(const C *text, Vector wanted) {
+        for (size_t i = 0; i < 4; i++) {
+            Vector v;
+            std::memcpy(&v, text + i * LANES, 16);
+            hits[i] |= (Vector)(v == wanted);
+        }
     }
 
-    static bool any(Vector v) {
+    bool any() const {
+        const Vector all = hits[0] | hits[1] | hits[2] | hits[3];
         uint64_t halves[2];
-        std::memcpy(halves, &v, 16);
+        std::memcpy(halves, &all, 16);
         return halves[0] | halves[1];
     }
 
-    // The first character that is set; there is one.
-    static size_t first(Vector v) {
+    // Bit sizeof(C) * i is set where character i equals one of those compared with.
+    uint64_t mask() const {
+        uint64_t bits = 0;
+        for (size_t i = 0; i < 4; i++) {
 #if defined(__SSE2__)
-        return size_t(__builtin_ctz(unsigned(_mm_movemask_epi8((__m128i)v)))) / sizeof(C);
+            bits |= uint64_t(unsigned(_mm_movemask_epi8((__m128i)hits[i]))) << 16 * i;
 #else
-        size_t i = 0;
-        while (!v[i]) i++;
-        return i;
+            for (size_t j = 0; j < LANES; j++) bits |= uint64_t(hits[i][j] != 0) << (16 * i + sizeof(C) * j);
 #endif
+        }
+        return bits & (sizeof(C) == 1 ? ~uint64_t(0) : sizeof(C) == 2 ? 0x5555555555555555u : 0x1111111111111111u);
     }
 };
 
@@ -71,7 +77,7 @@ class TokenTrie {
     std::vector<Edge> edges = std::vector<Edge>(16, Edge{FREE_EDGE, 0});
     std::vector<int32_t> tokens{-1};  // the token that ends at each node
     std::vector<uint32_t> firsts;     // the different characters that tokens begin with
-    std::vector<uint64_t> pairs = std::vector<uint64_t>(1024, 0);
+    std::vector<uint64_t> beginnings = std::vector<uint64_t>(1024, 0);
 
     size_t edge_slot(uint64_t key) const {
         const uint64_t h = key * 0x9E3779B97F4A7C15u;
@@ -96,9 +102,16 @@ class TokenTrie {
         return uint32_t(tokens.size() - 1);
     }
 
-    bool may_begin_with(uint32_t first, uint32_t second) const {
-        const size_t bit = (first & 255) << 8 | (second & 255);
-        return pairs[bit >> 6] >> (bit & 63) & 1;
+    static size_t bit_of(uint32_t first, uint32_t second, uint32_t third) {
+        return ((first & 255) | (second & 255) << 8) ^ (third & 255) << 4;
+    }
+
+    // Whether a token may begin at `start`.
+    template <typename C>
+    bool may_begin(const C *text, size_t size, size_t start) const {
+        if (start + 2 >= size) return true;
+        const size_t bit = bit_of(text[start], text[start + 1], text[start + 2]);
+        return beginnings[bit >> 6] >> (bit & 63) & 1;
     }
 
     // The longest token at `start`, if there is one.
@@ -116,30 +129,6 @@ class TokenTrie {
         return found.token >= 0;
     }
 
-    // The first place from `i` on with a character that tokens begin with; `size` if there is none.
-    template <typename C>
-    size_t next_first(const C *text, size_t size, size_t i, const typename Characters<C>::Vector *wanted) const {
-        using V = Characters<C>;
-        for (; i + 4 * V::COUNT <= size; i += 4 * V::COUNT) {
-            typename V::Vector hits[4] = {};
-            for (size_t k = 0; k < firsts.size(); k++) {
-                for (size_t j = 0; j < 4; j++) {
-                    hits[j] |= (typename V::Vector)(V::load(text + i + j * V::COUNT) == wanted[k]);
-                }
-            }
-            if (!V::any(hits[0] | hits[1] | hits[2] | hits[3])) continue;
-            size_t j = 0;
-            while (!V::any(hits[j])) j++;
-            return i + j * V::COUNT + V::first(hits[j]);
-        }
-        for (; i < size; i++) {
-            for (const uint32_t first : firsts) {
-                if (text[i] == first) return i;
-            }
-        }
-        return size;
-    }
-
    public:
     // The token of number `number`, which is not empty.
     template <typename C>
@@ -150,31 +139,38 @@ class TokenTrie {
             node = child_of(node, token[i]);
         }
         tokens[node] = number;
-        for (size_t second = 0; second < 256; second++) {  // any, behind a token of one character
+        for (uint32_t second = 0; second < 256; second++) {  // any, behind a token of one character
             if (size > 1 && second != (token[1] & 255u)) continue;
-            const size_t bit = (token[0] & 255u) << 8 | second;
-            pairs[bit >> 6] |= uint64_t(1) << (bit & 63);
+            for (uint32_t third = 0; third < 256; third++) {
+                if (size > 2 && third != (token[2] & 255u)) continue;
+                const size_t bit = bit_of(token[0], second, third);
+                beginnings[bit >> 6] |= uint64_t(1) << (bit & 63);
+            }
         }
     }
 
     // The first token in text[from:size].
     template <typename C>
     bool find(const C *text, size_t size, size_t from, FoundToken &found) const {
-        if (firsts.size() > FEW) {
-            for (size_t i = from; i < size; i++) {
-                if (i + 1 < size && !may_begin_with(text[i], text[i + 1])) continue;
-                if (longest_at(text, size, i, found)) return true;
+        size_t i = from;
+        if (firsts.size() <= FEW) {
+            typename Block<C>::Vector wanted[FEW];
+            for (size_t k = 0; k < FEW && k < firsts.size(); k++) {
+                // Of a character wider than C the low bits are looked for; the walk then refuses what is found.
+                wanted[k] = typename Block<C>::Vector{} + C(firsts[k]);
             }
-            return false;
+            for (; i + Block<C>::COUNT <= size; i += Block<C>::COUNT) {
+                Block<C> block;
+                for (size_t k = 0; k < firsts.size(); k++) block.compare(text + i, wanted[k]);
+                if (!block.any()) continue;
+                for (uint64_t bits = block.mask(); bits; bits &= bits - 1) {
+                    const size_t start = i + size_t(__builtin_ctzll(bits)) / sizeof(C);
+                    if (may_begin(text, size, start) && longest_at(text, size, start, found)) return true;
+                }
+            }
         }
-        typename Characters<C>::Vector wanted[FEW];
-        for (size_t k = 0; k < FEW && k < firsts.size(); k++) {
-            // Of a character wider than C the low bits are looked for; the walk then refuses what is found.
-            wanted[k] = typename Characters<C>::Vector{} + C(firsts[k]);
-        }
-        for (size_t i = from; (i = next_first(text, size, i, wanted)) < size; i++) {
-            if (i + 1 < size && !may_begin_with(text[i], text[i + 1])) continue;
-            if (longest_at(text, size, i, found)) return true;
+        for (; i < size; i++) {
+            if (may_begin(text, size, i) && longest_at(text, size, i, found)) return true;
         }
         return false;
     }
