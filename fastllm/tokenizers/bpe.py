@@ -175,7 +175,7 @@ class BPETokenizer(BPEDecoding):
         return self._encode_cuts([cuts], 1).ids.astype(dtype or np.uint32, copy=False)
 
     def encode_bytes(self, data: bytes) -> Ids:
-        """The ids of bytes that should be UTF-8, special tokens in them being ordinary text.
+        r"""The ids of bytes that should be UTF-8, special tokens in them being ordinary text.
 
         Nothing is lost where they are not: decoding gives the same bytes.
 
