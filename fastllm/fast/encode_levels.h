@@ -125,7 +125,7 @@ struct Worker {
         out.clear();
         missing = -1;
         if (starts.capacity() > MOST_KEPT / 64) std::vector<uint64_t>().swap(starts);
-        if (long_piece.parts.capacity() > MOST_KEPT / 4) long_piece = LongPiece();
+        if (long_piece.bytes_held() > MOST_KEPT) long_piece = LongPiece();
     }
 
     // Append the ids of `text`, whose pieces start where `starts` has a bit.
