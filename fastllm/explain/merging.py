@@ -289,8 +289,8 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
 
 def _pieces(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | None]]:
     """The pieces of a text; an added token, which is taken whole, with its id."""
-    whole = tokenizer._whole_tokens(text, frozenset(), frozenset())
-    for stretch, token in [(text, None)] if whole is None else tokenizer._cut(text, whole):
+    rules = tokenizer._rules(frozenset(), frozenset())
+    for stretch, token in rules.cut(text) or [(text, None)]:
         for piece in reference.split(stretch, tokenizer.split_pattern):
             yield piece, None
         if token is not None:
