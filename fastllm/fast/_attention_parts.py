@@ -97,16 +97,14 @@ def scratch(model: Array, size: int) -> Array:
 
 
 @part_of_a_kernel
-def copy_row(
-    source: Array, at: int, column: int, count: int, target: Array, to: int, narrow: int
-) -> None:
+def copy_row(source: Array, at: int, column: int, count: int, target: Array, to: int) -> None:
     """Widen `count` numbers, `column` apart, into adjacent ones."""
     width = lanes(target)
     whole = count // width * width if column == 1 else 0
     for i in range(0, whole, width):
-        store(target, to + i, widened(source, at + i, narrow, target))
+        store(target, to + i, widened(source, at + i, target))
     for i in range(whole, count):
-        target[to + i] = element(source, at + i * column, narrow, target)
+        target[to + i] = element(source, at + i * column, target)
 
 
 def copy(source: Any, at: int, count: int, target: Any, to: int) -> None:
@@ -145,14 +143,14 @@ def gather_row(source: Array, at: int, column: int, count: int, target: Array, t
 
 
 @part_of_a_kernel
-def put_row(source: Array, at: int, count: int, target: Array, to: int, narrow: int) -> None:
+def put_row(source: Array, at: int, count: int, target: Array, to: int) -> None:
     """Round `count` adjacent numbers to what `target` holds."""
     width = lanes(source)
     whole = count // width * width
     for i in range(0, whole, width):
-        put_vector(target, to + i, load(source, at + i), narrow)
+        put_vector(target, to + i, load(source, at + i))
     for i in range(whole, count):
-        put(target, to + i, source[at + i], narrow)
+        put(target, to + i, source[at + i])
 
 
 @part_of_a_kernel

@@ -17,17 +17,14 @@ Q_LEN, KV_LEN = 0, 1
     RIGHT,
     BOTTOM_RIGHT,
     MASKED,
-    NARROW,
     BLOCK,
     SPLITS,
     SPAN,
-) = range(12)
+) = range(11)
 # Values of sizes[MASKED]: no mask, booleans (in `keep`) or numbers to add (in `bias`).
 NO_MASK, KEEP_MASK, BIAS_MASK = 0, 1, 2
 # Entries of `numbers`; a softcap of 0 is none.
 SCALE, SOFTCAP = 0, 1
-# Values of sizes[NARROW]: how numbers of 16 bits are stored.
-WIDE, FLOAT16, BFLOAT16 = 0, 1, 2
 # Entries of `counter`, which the threads of one call share: the next item of the work, and whether
 # results came out as NaN or infinite.
 NEXT, STRANGE = 0, 1

@@ -21,7 +21,6 @@ from fastllm.fast._attention_tables import (
     LSE,
     MASK,
     MASKED,
-    NARROW,
     NO_MASK,
     OUT,
     RIGHT,
@@ -110,7 +109,7 @@ def load_mask(
     _, _, _, keep, bias = inputs
     positions, _, lane_heads = who
     width = lanes(marks)
-    row, column, narrow, block = strides[MASK, 0], strides[MASK, 1], sizes[NARROW], sizes[BLOCK]
+    row, column, block = strides[MASK, 0], strides[MASK, 1], sizes[BLOCK]
     same = row == 0
     for i in range(1, tile):
         head = lane_heads[lane + i]
@@ -118,9 +117,9 @@ def load_mask(
     for i in range(1 if same else tile):
         at = places[MASK, lane_heads[lane + i]] + positions[lane + i] * row + start * column
         if sizes[MASKED] == KEEP_MASK:
-            copy_row(keep, at, column, count, rows, i * block, narrow)
+            copy_row(keep, at, column, count, rows, i * block)
         else:
-            copy_row(bias, at, column, count, rows, i * block, narrow)
+            copy_row(bias, at, column, count, rows, i * block)
     nothing, zero, one = fill(marks, -np.inf), fill(marks, 0.0), fill(marks, 1.0)
     opened = zero
     for i in range(0, tile, width):
@@ -258,4 +257,4 @@ def finish_tile(
             position, head = positions[lane + i + k], lane_heads[lane + i + k]
             lse[places[LSE, head] + position] = tops[lane + i + k] + np.log(sums[lane + i + k])
             to = places[OUT, head] + position * strides[OUT, 0]
-            put_row(results, k * rounded, dim, out, to, sizes[NARROW])
+            put_row(results, k * rounded, dim, out, to)

@@ -28,7 +28,6 @@ from fastllm.fast._attention_tables import (
     MASK,
     MASKED,
     MOST_ROWS,
-    NARROW,
     NO_MASK,
     OUT,
     Q_LEN,
@@ -53,6 +52,7 @@ from fastllm.fast._vectors import (
     less,
     load,
     magnitude,
+    prefetch,
     repeat,
     store,
     times,
@@ -86,7 +86,7 @@ def attend_few(
     width = lanes(parts)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
     left, right, block, splits = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPLITS]
-    masked, narrow, most_rows = sizes[MASKED], sizes[NARROW], sizes[MOST_ROWS]
+    masked, most_rows = sizes[MASKED], sizes[MOST_ROWS]
     key_row, key_column = strides[KEY, 0], strides[KEY, 1]
     value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
     mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
@@ -135,7 +135,7 @@ def attend_few(
         for row in range(n_rows):
             head = first_head + row % group
             at = places[QUERY, head] + row // group * strides[QUERY, 0]
-            copy_row(query, at, strides[QUERY, 1], head_dim, queries, row * rounded, narrow)
+            copy_row(query, at, strides[QUERY, 1], head_dim, queries, row * rounded)
             for d in range(0, rounded, width):
                 store(queries, row * rounded + d, times(load(queries, row * rounded + d), factor))
             for d in range(0, value_rounded, width):
@@ -149,6 +149,10 @@ def attend_few(
 
         for start in range(begin, end, block):
             count = min(block, end - start)
+            # The values of this block are on their way while its keys are gone through, the keys of
+            # the next one while its values are.
+            next_keys = places[KEY, first_head] + (start + count) * key_row
+            next_values = places[VALUE, first_head] + start * value_row
             key_at, key_step = places[KEY, first_head] + start * key_row, key_row
             if copy_keys:
                 for j in range(count):
@@ -163,15 +167,18 @@ def attend_few(
                     k2 = key_at + min(j + 2, count - 1) * key_step
                     k3 = key_at + min(j + 3, count - 1) * key_step
                     s0, s1, s2, s3 = zero, zero, zero, zero
+                    values_at = next_values + j * value_row
                     for d in range(0, rounded, width):
                         q = load(queries, d)
+                        for i in range(4):
+                            prefetch(value, values_at + i * value_row + d)
                         s0, s1 = (
-                            fused(widened(keys, k0 + d, narrow, parts), q, s0),
-                            fused(widened(keys, k1 + d, narrow, parts), q, s1),
+                            fused(widened(keys, k0 + d, parts), q, s0),
+                            fused(widened(keys, k1 + d, parts), q, s1),
                         )
                         s2, s3 = (
-                            fused(widened(keys, k2 + d, narrow, parts), q, s2),
-                            fused(widened(keys, k3 + d, narrow, parts), q, s3),
+                            fused(widened(keys, k2 + d, parts), q, s2),
+                            fused(widened(keys, k3 + d, parts), q, s3),
                         )
                     scores[j + 0], scores[j + 1] = total(s0), total(s1)
                     scores[j + 2], scores[j + 3] = total(s2), total(s3)
@@ -184,8 +191,10 @@ def attend_few(
                     for j in range(count):
                         at = key_at + j * key_step
                         s0, s1, s2, s3 = zero, zero, zero, zero
+                        values_at = next_values + j * value_row
                         for d in range(0, rounded, width):
-                            k = widened(keys, at + d, narrow, parts)
+                            prefetch(value, values_at + d)
+                            k = widened(keys, at + d, parts)
                             s0 = fused(k, load(queries, q0 + d), s0)
                             s1 = fused(k, load(queries, q1 + d), s1)
                             s2 = fused(k, load(queries, q2 + d), s2)
@@ -204,9 +213,9 @@ def attend_few(
                 if masked != NO_MASK:
                     at = places[MASK, head] + position * mask_row + start * mask_column
                     if masked == KEEP_MASK:
-                        copy_row(keep, at, mask_column, count, marks, origin, narrow)
+                        copy_row(keep, at, mask_column, count, marks, origin)
                     else:
-                        copy_row(bias, at, mask_column, count, marks, origin, narrow)
+                        copy_row(bias, at, mask_column, count, marks, origin)
                 highest = nothing
                 for j in range(0, count, width):
                     at = added(fill(parts, j), ramp)
@@ -274,22 +283,25 @@ def attend_few(
                     b7 = zero
                     for j in range(count):
                         at = value_at + j * value_step
+                        keys_at = next_keys + j * key_row + d
+                        for i in range(8):
+                            prefetch(key, keys_at + i * width)
                         p, q = repeat(scores, first * block + j), repeat(scores, second * block + j)
-                        v = widened(values, at + d0, narrow, parts)
+                        v = widened(values, at + d0, parts)
                         a0, b0 = fused(v, p, a0), fused(v, q, b0)
-                        v = widened(values, at + d1, narrow, parts)
+                        v = widened(values, at + d1, parts)
                         a1, b1 = fused(v, p, a1), fused(v, q, b1)
-                        v = widened(values, at + d2, narrow, parts)
+                        v = widened(values, at + d2, parts)
                         a2, b2 = fused(v, p, a2), fused(v, q, b2)
-                        v = widened(values, at + d3, narrow, parts)
+                        v = widened(values, at + d3, parts)
                         a3, b3 = fused(v, p, a3), fused(v, q, b3)
-                        v = widened(values, at + d4, narrow, parts)
+                        v = widened(values, at + d4, parts)
                         a4, b4 = fused(v, p, a4), fused(v, q, b4)
-                        v = widened(values, at + d5, narrow, parts)
+                        v = widened(values, at + d5, parts)
                         a5, b5 = fused(v, p, a5), fused(v, q, b5)
-                        v = widened(values, at + d6, narrow, parts)
+                        v = widened(values, at + d6, parts)
                         a6, b6 = fused(v, p, a6), fused(v, q, b6)
-                        v = widened(values, at + d7, narrow, parts)
+                        v = widened(values, at + d7, parts)
                         a7, b7 = fused(v, p, a7), fused(v, q, b7)
                     o0a = fused(load(context, a + d0), fade_a, a0)
                     o0b = fused(load(context, b + d0), fade_b, b0)
@@ -346,7 +358,7 @@ def merge_parts(
     """Merge what `attend_few` found in each piece of the keys into `out` and `lse`."""
     width = lanes(parts)
     value_dim, group, splits = sizes[VALUE_DIM], sizes[GROUP], sizes[SPLITS]
-    most_rows, narrow = sizes[MOST_ROWS], sizes[NARROW]
+    most_rows = sizes[MOST_ROWS]
     value_rounded = (value_dim + width - 1) // width * width
     size = value_rounded + 2
     origin = np.int64(0)
@@ -377,4 +389,4 @@ def merge_parts(
                 counter[STRANGE] = 1
             lse[places[LSE, head] + position] = top + np.log(weights)
             to = places[OUT, head] + position * strides[OUT, 0]
-            put_row(context, origin, value_dim, out, to, narrow)
+            put_row(context, origin, value_dim, out, to)

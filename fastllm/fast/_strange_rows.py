@@ -21,7 +21,6 @@ from fastllm.fast._attention_tables import (
     LEFT,
     MASK,
     MASKED,
-    NARROW,
     OUT,
     Q_LEN,
     QUERY,
@@ -45,13 +44,12 @@ def all_finite(
     column: int,
     count: int,
     dim: int,
-    narrow: int,
     model: Array,
 ) -> bool:
     """Whether `count` rows of `dim` numbers hold neither NaN nor infinity."""
     for j in range(count):
         for d in range(dim):
-            number = element(array, base + j * row + d * column, narrow, model)
+            number = element(array, base + j * row + d * column, model)
             if not abs(number) < np.inf:
                 return False
     return True
@@ -79,7 +77,7 @@ def attend_row(
     at: int,
 ) -> None:
     """Attend with one query, slowly, leaving out the values whose score is -inf."""
-    narrow, softcap = sizes[NARROW], numbers[SOFTCAP]
+    softcap = numbers[SOFTCAP]
     top, weights = sink, 0.0
     for d in range(sizes[VALUE_DIM]):
         context[at + d] = 0.0
@@ -90,7 +88,7 @@ def attend_row(
             score = 0.0
             for d in range(sizes[HEAD_DIM]):
                 place = places[KEY, head] + j * strides[KEY, 0] + d * strides[KEY, 1]
-                score += query[query_at + d] * element(key, place, narrow, context)
+                score += query[query_at + d] * element(key, place, context)
             score *= numbers[SCALE]
             if softcap > 0.0:
                 score = softcap * np.tanh(score / softcap)
@@ -109,7 +107,7 @@ def attend_row(
             weights += weight
             for d in range(sizes[VALUE_DIM]):
                 place = places[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
-                context[at + d] += weight * element(value, place, narrow, context)
+                context[at + d] += weight * element(value, place, context)
     weights += np.exp(sink - (top if top > -np.inf else 0.0))
     for d in range(sizes[VALUE_DIM]):
         context[at + d] *= 0.0 if weights == 0.0 else 1.0 / weights
@@ -134,7 +132,6 @@ def attend_strange_rows(
 ) -> None:
     """Attend again wherever `out` holds NaN or infinity and so do the values."""
     head_dim, dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
-    narrow = sizes[NARROW]
     origin, one = np.int64(0), np.int64(1)
     row, result = scratch(lse, head_dim + lanes(lse)), scratch(lse, dim + lanes(lse))
     for unit in range(lengths.shape[1]):
@@ -142,15 +139,15 @@ def attend_strange_rows(
         corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
         first_value = places[VALUE, unit * group]
         value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
-        if all_finite(value, first_value, value_row, value_column, kv_len, dim, narrow, lse):
+        if all_finite(value, first_value, value_row, value_column, kv_len, dim, lse):
             continue
         for head in range(unit * group, (unit + 1) * group):
             for position in range(q_len):
                 to = places[OUT, head] + position * strides[OUT, 0]
-                if all_finite(out, to, origin, one, one, dim, narrow, lse):
+                if all_finite(out, to, origin, one, one, dim, lse):
                     continue
                 at = places[QUERY, head] + position * strides[QUERY, 0]
-                copy_row(query, at, strides[QUERY, 1], head_dim, row, origin, narrow)
+                copy_row(query, at, strides[QUERY, 1], head_dim, row, origin)
                 attend_row(
                     row,
                     origin,
@@ -171,4 +168,4 @@ def attend_strange_rows(
                     result,
                     origin,
                 )
-                put_row(result, origin, dim, out, to, narrow)
+                put_row(result, origin, dim, out, to)

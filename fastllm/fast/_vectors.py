@@ -118,6 +118,30 @@ def _lower_load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.load(address, align=signature.args[0].dtype.bitwidth // 8)
 
 
+def prefetch(array: Any, index: int) -> None:
+    """Ask for the element at `index`, which need not exist, to be brought nearer."""
+
+
+@type_callable(prefetch)
+def _type_prefetch(context: Any) -> Any:
+    return lambda array, index: types.none
+
+
+@lower_builtin(prefetch, types.Array, types.Integer)
+def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    address = address_of(context, builder, signature, args)
+    numbers = [ir.IntType(32)] * 3
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), *numbers]),
+        "llvm.prefetch.p0",
+    )
+    # For reading, into the second cache, data.
+    pointer = builder.bitcast(address, ir.IntType(8).as_pointer())
+    builder.call(function, [pointer, _int32(0), _int32(2), _int32(1)])
+    return context.get_dummy_value()
+
+
 def store(array: Any, index: int, vector: Any) -> None:
     """Write `vector` to the elements from `index` on."""
     assert 0 <= index <= array.size - lanes(array)

@@ -264,11 +264,8 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     lse = np.empty((*lead, q_len), sum_dtype)
     if lse.size == 0:
         return _returned(arguments, out), lse
-    narrow = 0
-    if query.itemsize == 2:
-        narrow = tables.FLOAT16 if query.dtype == np.float16 else tables.BFLOAT16
-        # Numba compiles nothing for float16: the kernels get the bits.
-        query, key, value = (array.view(np.uint16) for array in (query, key, value))
+    stored = _stored_dtype(query.dtype)
+    query, key, value = (array.view(stored) for array in (query, key, value))
     keep, bias = _NO_KEEP, _NO_BIAS[sum_dtype]
     inputs = [_with_usual_strides(array) for array in (query, key, value)]
     masked = 0
@@ -283,7 +280,7 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     plan = _plan(
         tuple((array.shape, array.strides) for array in inputs),
         (out.shape, out.strides),
-        (query.itemsize, masked, narrow),
+        (query.itemsize, masked, stored == np.uint16),
         (arguments.left, arguments.right, arguments.bottom_right),
         (arguments.scale, arguments.softcap),
         _thread_limit(),
@@ -326,6 +323,7 @@ class _Plan(NamedTuple):
     items: int
     part_size: int
     kernel: str
+    is_bfloat16: bool
 
     @property
     def tables(self) -> tuple[Array, ...]:
@@ -344,13 +342,13 @@ class _Plan(NamedTuple):
 def _plan(
     inputs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...],
     output: tuple[tuple[int, ...], tuple[int, ...]],
-    kinds: tuple[int, int, int],
+    kinds: tuple[int, int, bool],
     bounds: tuple[int, int, bool],
     numbers: tuple[float, float],
     threads: int,
 ) -> _Plan:
     """The plan for arrays of these (shapes, strides), kept since a model repeats its shapes."""
-    itemsize, masked, narrow = kinds
+    itemsize, masked, is_bfloat16 = kinds
     (*lead, q_len, head_dim), (_, value_shape) = inputs[0][0], (inputs[1][0], inputs[2][0])
     kv_len, value_dim = value_shape[-2:]
     heads = math.prod(lead)
@@ -369,9 +367,9 @@ def _plan(
     group = math.gcd(*(lead[-1] // inputs[row][0][-3] for row in (1, 2))) if lead else 1
     lengths = np.empty((2, heads // group), np.int64)
     lengths[0], lengths[1] = q_len, kv_len
-    sizes = np.zeros(12, np.int64)
+    sizes = np.zeros(11, np.int64)
     sizes[:7] = head_dim, value_dim, group, q_len * group, *bounds
-    sizes[tables.MASKED], sizes[tables.NARROW] = masked, narrow
+    sizes[tables.MASKED] = masked
     left, right, _ = bounds
     per_query = min(kv_len // 2 if right == 0 else kv_len, left + right + 1)
     return _sized(
@@ -386,7 +384,8 @@ def _plan(
             work=heads * q_len * per_query * (head_dim + value_dim),
             items=0,
             part_size=0,
-            kernel="",
+            kernel="attend",
+            is_bfloat16=is_bfloat16,
         ),
         kv_len,
         sum_size,
@@ -407,7 +406,7 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
         if plan.work > _SERIAL_WORK:
             # Enough pieces to share among the threads, none too small to be worth merging.
             splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
-    elif sizes[tables.NARROW] == tables.BFLOAT16 and kernels.matrices_usable():
+    elif plan.is_bfloat16 and kernels.matrices_usable():
         kernel, block, spans = "attend_by_matrices", _MATRIX_BLOCK, _MATRIX_SPANS
     else:
         kernel, block, spans = "attend", _BLOCK, tuple(n * lanes for n in _SPANS)
@@ -470,7 +469,7 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # Up to so many rows, queries times the heads of a group, they are few.
 _FEW_ROWS = 16
 # Keys at a time: they and their values stay in the nearest cache while they are gone through.
-_BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 128, 128
+_BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 64, 128
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
 _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
 _NO_KEEP = np.zeros(1, np.uint8)
@@ -480,9 +479,19 @@ for _array in _NO_BIAS.values():
     _array.flags.writeable = False
 
 
+def _stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What the kernels see: Numba has no 16-bit floating point, so they get the bits as integers.
+
+    Those of float16 as int16 and those of bfloat16 as uint16, to tell them apart when compiling.
+    """
+    if dtype.itemsize != 2:
+        return dtype
+    return np.dtype(np.int16) if dtype == np.float16 else np.dtype(np.uint16)
+
+
 def _writable_out(arguments: AttentionArguments, shape: tuple[int, ...]) -> Array:
     """Where the kernels write: `out` itself, unless they could not or would read it as well."""
-    stored = np.dtype(np.uint16) if arguments.query.itemsize == 2 else arguments.query.dtype
+    stored = _stored_dtype(arguments.query.dtype)
     out = arguments.out
     if out is not None and (out.ndim < 2 or out.strides[-1] == out.itemsize):
         out = out.view(stored)
