@@ -8,7 +8,6 @@ from fastllm.explain.merging import Merging, Node, Piece
 from fastllm.explain.page import escape, table, tag
 from fastllm.explain.rounds import TIE_RULES, Training, decided_by
 from fastllm.explain.showing import counted, readable
-from fastllm.explain.strips import token_text
 
 MOST_PIECES = 200
 MOST_WORDS = 60
@@ -78,8 +77,7 @@ def _piece_table(piece: Piece) -> str:
 
 def _branch(node: Node) -> str:
     below = tag("ul", map(_branch, node.children)) if node.children else ""
-    text = tag("bdi", token_text(node.data))
-    return tag("li", f"{text} {tag('small', str(node.id))}{below}")
+    return tag("li", f"{_shown(node.data)} {tag('small', str(node.id))}{below}")
 
 
 def training(trace: Training, note: str = "") -> Section:

@@ -55,8 +55,9 @@ be learned before (a, b), and see what becomes of "abc":
 >>> [node.data for node in trace.pieces[0].tokens]
 [b'a', b'bc']
 
-Some teaching code goes once through a word from left to right and joins whatever it can. That gives
-other tokens, and more of them. A vocabulary fits only the rule that it was learned with.
+Some teaching code goes through a word from left to right and joins whatever it can. That gives
+other tokens, and more of them; `fastllm.book.BPETokenizerSimple` shows it with ``mode="book"``. A
+vocabulary fits only the rule that it was learned with.
 """
 
 import heapq

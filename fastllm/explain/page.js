@@ -240,16 +240,16 @@ function treeOf(piece) {
   });
   const drawn = [];
   for (const [node, child] of links) {
-    const line = make("path", { d: `M${node.x} ${y(node) + 19}V${y(node) + 26}H${child.x}V${y(child) - 11}` });
+    const line = make("path", { d: `M${node.x} ${y(node) + 21}V${y(node) + 27}H${child.x}V${y(child) - 12}` });
     svg.append(line);
     drawn.push([line, node.step]);
   }
   for (const node of nodes) {
     const group = make("g", {},
       make("text", { x: node.x, y: y(node) + 4, class: "name" }, node.text),
-      make("text", { x: node.x, y: y(node) + (node.step ? 16 : 18), class: "detail" }, node.detail));
+      make("text", { x: node.x, y: y(node) + 15, class: "detail" }, node.detail));
     const width = Math.max(22, 9 * [...node.text].length + 10);
-    group.prepend(make("rect", { x: node.x - width / 2, y: y(node) - 11, width, height: 30, rx: 6 }));
+    group.prepend(make("rect", { x: node.x - width / 2, y: y(node) - 12, width, height: 33, rx: 6 }));
     svg.append(group);
     drawn.push([group, node.step ?? 0]);
   }
@@ -331,23 +331,23 @@ function join(ids, [left, right], id) {
 
 function curveOf(lengths) {
   const width = 300, height = 130, most = lengths[0] || 1;
-  const x = (i) => 34 + (i / Math.max(1, lengths.length - 1)) * (width - 44);
+  const x = (i) => 44 + (i / Math.max(1, lengths.length - 1)) * (width - 54);
   const y = (n) => 10 + (1 - n / most) * (height - 36);
   const dot = make("circle", { r: 5 });
   const label = make("text", { class: "detail" });
   const svg = make("svg", { class: "curve", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "tokens in the text after each round" },
-    make("line", { x1: 34, y1: y(0), x2: width - 10, y2: y(0) }), make("line", { x1: 34, y1: y(0), x2: 34, y2: 8 }),
+    make("line", { x1: 44, y1: y(0), x2: width - 10, y2: y(0) }), make("line", { x1: 44, y1: y(0), x2: 44, y2: 8 }),
     make("polyline", { points: lengths.map((n, i) => `${x(i)},${y(n)}`).join(" ") }),
-    make("text", { x: 30, y: y(most) + 4, class: "detail end" }, String(most)),
-    make("text", { x: 30, y: y(0) + 4, class: "detail end" }, "0"),
-    make("text", { x: (width + 34) / 2, y: height - 6, class: "detail" }, "rounds"), dot, label);
+    make("text", { x: 34, y: y(most) + 4, class: "detail end" }, String(most)),
+    make("text", { x: 34, y: y(0) + 4, class: "detail end" }, "0"),
+    make("text", { x: (width + 44) / 2, y: height - 6, class: "detail" }, "rounds"), dot, label);
   return {
     element: make("figure", {}, svg, make("figcaption", {}, "tokens in the text")),
     go: (step) => {
       dot.setAttribute("cx", x(step));
       dot.setAttribute("cy", y(lengths[step]));
       label.textContent = lengths[step];
-      label.setAttribute("x", Math.max(60, Math.min(x(step), width - 16)));
+      label.setAttribute("x", Math.max(72, Math.min(x(step), width - 16)));
       label.setAttribute("y", y(lengths[step]) - 10);
     },
   };
@@ -549,8 +549,8 @@ function moral(choice) {
   const said = ["So ", isolated(data.tokens[row]), " takes ", make("b", {}, decimal(weights[column])), " of its context from ",
     row === column && data.plain ? "itself" : isolated(data.keys[column]), ". "];
   if (weights[column] === most) {
-    said.push("No score of this row is larger, so nothing is left when the largest is taken away, its exponential is as large as "
-      + "one can be here, and no weight of the row is larger. ");
+    said.push("Its score is the largest of the row: less itself it is 0, no number below 0 has as large an exponential as 0 has, "
+      + "and so nothing in the row gets more. ");
   } else {
     const best = weights.indexOf(most);
     said.push("The largest weight of the row, ", make("b", {}, decimal(most)), ", goes to ", isolated(data.keys[best]), ". ");
