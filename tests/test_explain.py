@@ -244,6 +244,11 @@ def test_training_refuses_wrong_arguments():
         explain.training("a", 300, tie_break="toss")
 
 
+def test_the_story_is_learned_alike_by_both_backends():
+    trained = BPETokenizer.train(explain.story.STORY, explain.story.VOCAB_SIZE)
+    assert explain.story.story_bpe() == trained
+
+
 def test_the_story_makes_a_token_of_each_word_of_the_sentence():
     tokens = explain.story.story_bpe().decode_tokens_bytes(
         explain.story.story_bpe().encode(explain.story.SENTENCE)

@@ -130,7 +130,7 @@ def _tables(trace: Attention) -> str:
             for i, (t, row) in enumerate(zip(trace.tokens, trace.context[head], strict=True))
         ]
         header = _header(["", *_dimensions(trace.context)])
-        parts.append(table(header, rows, caption="context: sums of all vectors by these weights"))
+        parts.append(table(header, rows, caption="context: sums by these weights"))
     return "".join(parts)
 
 

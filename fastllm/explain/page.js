@@ -509,7 +509,7 @@ function drawContext(choice, root) {
     onclick: () => choice.set({ row: i, dimension: d }),
   }, decimal(now.context[i][d])));
   const rows = range(firstShown(row, data.tokens.length), data.tokens.length);
-  drawGrid(root, "context: each row is a sum of all vectors, by its weights", columns.map((d) => `number ${d + 1}`),
+  drawGrid(root, `context: each row is a sum of all ${data.plain ? "vectors" : "values"}, by its weights`, columns.map((d) => `number ${d + 1}`),
     rows.map((i) => [data.tokens[i], columns.map((d) => cell(i, d))]),
     [rows.indexOf(row), choice.dimension === null ? -1 : columns.indexOf(at)],
     (down, right) => choice.set({ row: row + down, dimension: clamp(at + right, size) }));

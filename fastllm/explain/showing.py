@@ -67,10 +67,11 @@ def decimal(number: float) -> str:
 def given(number: float) -> str:
     """A number as it was given: with two decimals if that is all of it, or else with four.
 
-    >>> given(0.1), given(2.0), given(0.12345)
-    ('0.10', '2.00', '0.1235')
+    >>> given(0.1), given(-0.0), given(0.12345)
+    ('0.10', '0.00', '0.1235')
     """
-    return f"{number:.2f}" if round(number, 2) == number else decimal(number)
+    # Adding 0 makes 0 of minus 0.
+    return f"{number + 0.0:.2f}" if round(number, 2) == number else decimal(number)
 
 
 def counted(number: int, noun: str) -> str:
