@@ -12,8 +12,10 @@ from fastllm._backend import backends
 from fastllm.kv_cache import KVCache
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
+from fastllm.tokenizers.progress import TimeLeft
 from fastllm.tokenizers.published import get_encoding
 from fastllm.tokenizers.word import WordTokenizer
+from fastllm.tokenizers.word_counts import WordCounts
 
 if set(backends().values()) != {"fast"}:
     _backend.forget_fast()
@@ -22,8 +24,10 @@ __version__ = metadata.version("fastllm-kernels")
 
 BytePairEncoder = _backend.bpe.BytePairEncoder
 TokenFinder = _backend.bpe.TokenFinder
+count_words = _backend.bpe.count_words
 decode = _backend.bpe.decode
 encode = _backend.bpe.encode
+extend = _backend.bpe.extend
 merge = _backend.bpe.merge
 split = _backend.bpe.split
 train = _backend.bpe.train
@@ -43,12 +47,16 @@ __all__ = [
     "BytePairEncoder",
     "CharTokenizer",
     "KVCache",
+    "TimeLeft",
     "TokenFinder",
+    "WordCounts",
     "WordTokenizer",
     "__version__",
     "backends",
+    "count_words",
     "decode",
     "encode",
+    "extend",
     "fast",
     "get_encoding",
     "merge",

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,15 @@ def check_tokens_to_find(tokens: object) -> list[str]:
     return list(found)
 
 
+class Training(NamedTuple):
+    """The checked arguments of training."""
+
+    wanted: int  # merges
+    specials: tuple[str, ...]
+    least: int  # occurrences of a pair
+    longest: int  # bytes of a token
+
+
 def check_training(
     vocab_size: object,
     special_tokens: object,
@@ -109,8 +118,12 @@ def check_training(
     max_token_bytes: object,
     threads: object,
     progress: Callable[[int, int], object] | None,
-) -> tuple[int, tuple[str, ...], int, int]:
-    """The number of merges to learn, the special tokens, the least count and the longest token."""
+    base: int | None = None,
+) -> Training:
+    """The number of merges to learn, the special tokens, the least count and the longest token.
+
+    `base` is how many tokens there are already, if not the bytes and the special tokens.
+    """
     specials = check_special_tokens(special_tokens)
     check_choice(tie_break, "tie_break", TIE_BREAKS)
     least = check_integer(min_frequency, "min_frequency", 0)
@@ -121,14 +134,27 @@ def check_training(
         check_integer(threads, "threads", 1)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, not {type(progress).__name__}")
+    check_vocab_size(vocab_size)
     size = check_integer(vocab_size, "vocab_size", 0)
-    base = 256 + len(specials)
+    of_what = f"256 bytes and {len(specials)} special tokens"
+    if base is not None:
+        of_what = "the tokens there are"
+    base = 256 + len(specials) if base is None else base
     if not base <= size <= MAX_ID:
-        raise ValueError(
-            f"vocab_size must be from {base} (256 bytes and {len(specials)} special tokens) "
-            f"to {MAX_ID}, not {size}"
-        )
-    return size - base, specials, max(1, least), longest
+        raise ValueError(f"vocab_size must be from {base} ({of_what}) to {MAX_ID}, not {size}")
+    return Training(size - base, specials, max(1, least), longest)
+
+
+def check_vocab_size(vocab_size: object) -> None:
+    """Raise if no size was given: it stands behind an argument that may be left out."""
+    if vocab_size is None:
+        raise TypeError("vocab_size must be given: the number of tokens wanted in all")
+
+
+def one_source(texts: object, word_counts: object) -> None:
+    """Raise unless there is something to train on, once."""
+    if (texts is None) == (word_counts is None):
+        raise TypeError("either texts or word_counts must be given, and not both")
 
 
 def warn_early_end(learned: int, wanted: int, least: int) -> None:

@@ -21,6 +21,7 @@ if "fast" not in BACKENDS:
         "fuzz_encode.py",
         "fuzz_split.py",
         "test_backend_choice.py",
+        "test_count_words.py",
         "test_encode_agreement.py",
         "test_encode_levels.py",
         "test_parity.py",

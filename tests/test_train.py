@@ -3,6 +3,7 @@
 import pytest
 from merge_rules import WHOLE, minbpe_merges, ranks_of
 
+from fastllm import WordCounts
 from fastllm import _bpe_arguments as arguments
 
 TIE_BREAKS = arguments.TIE_BREAKS
@@ -132,3 +133,60 @@ def test_training_names_what_is_wrong(bpe_backend, arguments_, error, message):
     call = {"texts": "abc", "vocab_size": 300} | arguments_
     with pytest.raises(error, match=message):
         bpe_backend.train(call.pop("texts"), call.pop("vocab_size"), **call)
+
+
+def test_training_on_counted_words_is_training_on_texts(bpe_backend, tmp_path):
+    texts = ["low lower lowest", "newer wider low"]
+    counts = bpe_backend.count_words(texts)
+    path = tmp_path / "counts"
+    counts.save(path)
+    parts = [bpe_backend.count_words(text) for text in texts]
+    for tie_break in TIE_BREAKS:
+        expected = bpe_backend.train(texts, 270, tie_break=tie_break)
+        for words in (counts, WordCounts.load(path), parts[0].merge(parts[1])):
+            got = bpe_backend.train(word_counts=words, vocab_size=270, tie_break=tie_break)
+            assert got == expected
+
+
+def test_training_on_counts_past_32_bits(bpe_backend):
+    counts = WordCounts({b"ab": 2**32 + 1, b"cd": 2**32, b"xyz": 3, b"xy": 2**40})
+    merges = bpe_backend.train(word_counts=counts, vocab_size=260)
+    assert merges == [(b"x", b"y"), (b"a", b"b"), (b"c", b"d"), (b"xy", b"z")]
+
+
+def test_training_needs_one_source(bpe_backend):
+    for call in ({}, {"texts": "a", "word_counts": WordCounts({})}):
+        with pytest.raises(TypeError, match="either texts or word_counts"):
+            bpe_backend.train(vocab_size=300, **call)
+    with pytest.raises(TypeError, match="vocab_size must be given"):
+        bpe_backend.train("abc")
+
+
+def test_training_gives_a_merge_the_id_of_its_special_token(bpe_backend):
+    # "ab" is a special token with id 0, so that (ab, c) wins the tie against (d, e): 0 is lowest.
+    counts = WordCounts({b"abc": 2, b"de": 2, b"ab": 1})
+    options = {"special_tokens": ["ab"], "tie_break": "huggingface"}
+    merges = bpe_backend.train(word_counts=counts, vocab_size=259, **options)
+    assert merges == [(b"a", b"b"), (b"ab", b"c"), (b"d", b"e")]
+
+
+def test_extending_goes_on_where_training_ended(bpe_backend):
+    text = "low lower lowest newer newest wider widest " * 3
+    whole = bpe_backend.train(text, 275)
+    begun = bpe_backend.train(text, 262)
+    assert bpe_backend.extend(text, 275, ranks_of(begun)) == whole[6:]
+
+
+def test_extending_passes_over_bytes_that_are_tokens_already(bpe_backend):
+    ranks = ranks_of([]) | {b"abc": 256}  # which no merge of these reaches
+    assert bpe_backend.extend("xabc xabc", 259, ranks, merges=[]) == [
+        (b"a", b"b"),
+        (b"x", b"ab"),
+    ]
+
+
+def test_extending_names_what_is_wrong(bpe_backend):
+    with pytest.raises(ValueError, match="vocab_size must be from 257"):
+        bpe_backend.extend("a", 256, ranks_of([(b"a", b"b")]))
+    with pytest.raises(TypeError, match="either texts or word_counts"):
+        bpe_backend.extend(None, 300, ranks_of([]))

@@ -1,6 +1,9 @@
 """The compiled trainer learns what the reference learns, and what each tie rule's owner learns."""
 
+import inspect
 import json
+import random
+import time
 
 import pytest
 import tokenizers
@@ -9,9 +12,11 @@ from hypothesis import strategies as st
 from merge_rules import WHOLE, minbpe_merges, ranks_of
 from texts import english, mixed_texts
 
+from fastllm import BPETokenizer, WordCounts
 from fastllm import _bpe_arguments as arguments
 from fastllm.fast import bpe as fast
 from fastllm.reference import bpe as reference
+from fastllm.tokenizers import text_sources
 
 TIE_BREAKS = arguments.TIE_BREAKS
 
@@ -114,3 +119,128 @@ def test_training_words_encode_to_their_final_segmentation(tie_break):
 def test_training_of_a_megabyte_of_one_letter_ends():
     merges = fast.train("a" * 1_000_000, 256 + 19, pattern=WHOLE)
     assert [len(left + right) for left, right in merges[:4]] == [2, 4, 8, 16]
+
+
+def reported(backend, texts, vocab_size, **options):
+    """The merges that a backend learns, and how often each pair occurred and was merged."""
+    defaults = inspect.signature(backend.train).parameters.values()
+    settings = {p.name: p.default for p in defaults if p.kind is p.KEYWORD_ONLY} | options
+    merges, report = backend.train_with_report(texts, vocab_size, **settings)
+    facts = report.text_bytes, report.pieces, report.distinct_words, report.tokens_before
+    return merges, report.counts, report.merged, facts
+
+
+@pytest.mark.parametrize("tie_break", TIE_BREAKS)
+@given(
+    words=st.dictionaries(
+        st.text(alphabet="ab", min_size=1, max_size=24).map(str.encode),
+        st.integers(1, 4) | st.sampled_from([2**31, 2**32, 2**33 + 1]),
+        max_size=8,
+    ),
+    merges=st.integers(0, 30),
+    specials=st.sets(st.text(alphabet="ab", min_size=1, max_size=3), max_size=2),
+)
+@pytest.mark.filterwarnings("ignore:training ended")
+def test_training_backends_agree_on_counted_words(tie_break, words, merges, specials):
+    options = {
+        "tie_break": tie_break,
+        "word_counts": WordCounts(words),
+        "special_tokens": sorted(specials),
+    }
+    size = 256 + len(specials) + merges
+    assert reported(fast, None, size, **options) == reported(reference, None, size, **options)
+
+
+@pytest.mark.parametrize("tie_break", TIE_BREAKS)
+@given(
+    texts=st.lists(st.text(alphabet="ab c", max_size=40), max_size=4),
+    begun=st.integers(0, 6),
+    merges=st.integers(0, 20),
+    max_token_bytes=st.none() | st.integers(1, 6),
+    listed=st.booleans(),
+    extra=st.sets(st.text(alphabet="abc", min_size=2, max_size=4).map(str.encode), max_size=2),
+)
+@pytest.mark.filterwarnings("ignore:training ended")
+def test_extending_backends_agree(tie_break, texts, begun, merges, max_token_bytes, listed, extra):
+    learned = reference.train(texts, 256 + begun, tie_break=tie_break)
+    ranks = ranks_of(learned)
+    ranks |= {token: len(ranks) + i for i, token in enumerate(sorted(extra - ranks.keys()))}
+    options = {
+        "tie_break": tie_break,
+        "merges": learned if listed else None,
+        "max_token_bytes": max_token_bytes,
+    }
+    expected = reference.extend(texts, len(ranks) + merges, ranks, **options)
+    assert fast.extend(texts, len(ranks) + merges, ranks, **options) == expected
+
+
+@pytest.mark.parametrize("tie_break", TIE_BREAKS)
+def test_training_backends_report_the_same(tie_break):
+    texts = [english()[:20_000]]
+    expected = reported(reference, texts, 330, tie_break=tie_break)
+    assert reported(fast, texts, 330, tie_break=tie_break) == expected
+
+
+@pytest.mark.parametrize("tie_break", TIE_BREAKS)
+@pytest.mark.filterwarnings("ignore:training ended")
+def test_training_does_not_depend_on_how_much_is_wanted(tie_break):
+    # More wanted means wider symbols and a lower bound on what pairs are kept.
+    counts = fast.count_words(english()[:100_000])
+    few = fast.train(word_counts=counts, vocab_size=1500, tie_break=tie_break)
+    many = fast.train(word_counts=counts, vocab_size=70_000, tie_break=tie_break)
+    assert many[: len(few)] == few
+
+
+@pytest.mark.parametrize("tie_break", ["lowest-ids", "huggingface"])
+def test_training_does_not_depend_on_the_order_of_texts(tie_break):
+    texts = english()[:200_000].splitlines(keepends=True)
+    merges = fast.train(texts, 2000, tie_break=tie_break)
+    assert fast.train(texts[::-1], 2000, tie_break=tie_break) == merges
+
+
+@pytest.mark.parametrize("tie_break", TIE_BREAKS)
+def test_training_does_not_depend_on_threads(monkeypatch, tmp_path, tie_break):
+    monkeypatch.setattr(text_sources, "BLOCK", 10_000)
+    path = tmp_path / "text.txt"
+    path.write_text(english()[:300_000])
+    for threads in (1, 2, 4):
+        tokenizer = BPETokenizer.train_from_files(path, 1500, tie_break=tie_break, threads=threads)
+        tokenizer.save(tmp_path / f"{threads}.json")
+    one, two, four = ((tmp_path / f"{threads}.json").read_bytes() for threads in (1, 2, 4))
+    assert one == two == four
+
+
+def test_training_equals_hugging_face_tokenizers_where_a_merge_makes_a_special_token():
+    texts = english()[:100_000].splitlines(keepends=True)
+    specials = ["the", "in", "unction"]
+    counts = fast.count_words(texts)  # special tokens are text to Hugging Face
+    options = {"special_tokens": specials, "tie_break": "huggingface"}
+    ours = fast.train(word_counts=counts, vocab_size=1000, **options)
+    assert ours == hugging_face_merges(texts, 1000, special_tokens=specials)
+    tokenizer = BPETokenizer.train(word_counts=counts, vocab_size=1000, **options)
+    assert tokenizer.merges == ours
+    assert tokenizer.vocab_size == 1000
+    assert tokenizer.vocab[b"in"] == 1
+
+
+def test_training_equals_hugging_face_tokenizers_on_lines_of_a_file(tmp_path):
+    path = tmp_path / "text.txt"
+    text = english()[:200_000].replace("\n\n", " \r\n\n \n")
+    path.write_bytes(text.encode())
+    tokenizer = BPETokenizer.train_from_files(
+        path, 2000, tie_break="huggingface", documents="lines"
+    )
+    assert tokenizer.merges == hugging_face_merges(text_sources.lines_of(text), 2000)
+
+
+def test_training_can_be_interrupted_at_once():
+    def stop(done, wanted):
+        raise KeyboardInterrupt
+
+    rng = random.Random(1)
+    words = {bytes(rng.choices(range(256), k=12)): rng.randint(1, 9) for _ in range(60_000)}
+    counts = WordCounts(words)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fast.train(word_counts=counts, vocab_size=400_000, progress=stop)
+    assert time.monotonic() - begun < 30  # all of it would go on and on

@@ -10,8 +10,10 @@ from typing import Any
 _TOPIC_OF = {
     "BytePairEncoder": "bpe",
     "TokenFinder": "bpe",
+    "count_words": "bpe",
     "decode": "bpe",
     "encode": "bpe",
+    "extend": "bpe",
     "merge": "bpe",
     "scaled_dot_product_attention": "attention",
     "self_attention": "attention",

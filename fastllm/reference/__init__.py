@@ -4,8 +4,10 @@ from fastllm.reference.attention import scaled_dot_product_attention, self_atten
 from fastllm.reference.bpe import (
     BytePairEncoder,
     TokenFinder,
+    count_words,
     decode,
     encode,
+    extend,
     merge,
     split,
     train,
@@ -14,8 +16,10 @@ from fastllm.reference.bpe import (
 __all__ = [
     "BytePairEncoder",
     "TokenFinder",
+    "count_words",
     "decode",
     "encode",
+    "extend",
     "merge",
     "scaled_dot_product_attention",
     "self_attention",

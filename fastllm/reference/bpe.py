@@ -21,8 +21,22 @@ import numpy.typing as npt
 from fastllm import _bpe_arguments as arguments
 from fastllm.reference.special_tokens import TokenFinder
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
+from fastllm.tokenizers.text_sources import Reading, Texts
+from fastllm.tokenizers.text_sources import documents as read_documents
+from fastllm.tokenizers.training_report import TrainingReport
+from fastllm.tokenizers.word_counts import WordCounts
 
-__all__ = ["BytePairEncoder", "TokenFinder", "decode", "encode", "merge", "split", "train"]
+__all__ = [
+    "BytePairEncoder",
+    "TokenFinder",
+    "count_words",
+    "decode",
+    "encode",
+    "extend",
+    "merge",
+    "split",
+    "train",
+]
 
 Ids = list[int]
 IdArray = arguments.IdArray
@@ -139,9 +153,72 @@ def _merge(ids: Ids, pair: Pair, new_id: int) -> Ids:
     return merged
 
 
+def count_words(
+    texts: Texts,
+    pattern: str | SplitPattern = "gpt2",
+    *,
+    special_tokens: Sequence[str] | Mapping[str, int] = (),
+    documents: str = "files",
+    field: str | None = None,
+    errors: str = "strict",
+    threads: int | None = None,
+) -> WordCounts:
+    """How often each piece of some texts occurs: all that training needs to know of them.
+
+    Parameters
+    ----------
+    texts : str, path, or iterable of both
+        A string is a text; a path (`pathlib.Path`, not a string) is a file to read. Each text is a
+        document: no piece crosses from one into the next.
+    pattern : str
+        Split pattern, as for `split`.
+    special_tokens : sequence of str, or mapping from str to id
+        Cut out of the texts before counting.
+    documents : {"files", "lines"}
+        Whether each file of plain text is a document, or each line with its line feed, as Hugging
+        Face tokenizers has it.
+    field : str, optional
+        Files whose name ends in ``.jsonl`` hold JSON objects, one on a line, and ``.parquet`` files
+        rows: the text is under this name, each a document.
+    errors : {"strict", "replace"}
+        What to do with bytes of plain text files that are not UTF-8: raise, or read U+FFFD.
+    threads : int, optional
+        Threads to count with; the result does not depend on it.
+
+    Returns
+    -------
+    WordCounts
+        A mapping from the bytes of each distinct piece to its count, in the order of first
+        appearance, which can be saved, loaded and merged with others.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument of the wrong type or out of range; for a file that is not what it should be.
+    OSError
+        If a file cannot be read.
+    ImportError
+        If ``.zst`` or ``.parquet`` needs a library that is not installed.
+
+    Examples
+    --------
+    >>> dict(count_words("to be or not to be"))
+    {b'to': 1, b' be': 2, b' or': 1, b' not': 1, b' to': 1}
+    """
+    reading = Reading(pattern, special_tokens, documents, field, errors)
+    if threads is not None:
+        arguments.check_integer(threads, "threads", 1)
+    counts: dict[bytes, int] = {}
+    for text in read_documents(texts, reading):
+        for piece in split(text, reading.rules):
+            word = piece.encode()
+            counts[word] = counts.get(word, 0) + 1
+    return WordCounts(counts, pattern=reading.rules, special_tokens=reading.specials)
+
+
 def train(
-    texts: str | Iterable[str],
-    vocab_size: int,
+    texts: Texts | None = None,
+    vocab_size: int | None = None,
     *,
     pattern: str | SplitPattern = "gpt2",
     special_tokens: Sequence[str] | Mapping[str, int] = (),
@@ -150,13 +227,14 @@ def train(
     max_token_bytes: int | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
+    word_counts: WordCounts | None = None,
 ) -> list[Merge]:
     """Learn merges: count pairs of neighbours, merge the most frequent pair, repeat.
 
     Parameters
     ----------
-    texts : str or iterable of str
-        Each text is a document: no merge crosses from one into the next.
+    texts : str, path, or iterable of both
+        Each text is a document: no merge crosses from one into the next. See `count_words`.
     vocab_size : int
         Tokens wanted in all: 256 bytes, the special tokens, and one for each merge.
     pattern : str
@@ -177,6 +255,8 @@ def train(
         Threads to count with; the result does not depend on it.
     progress : callable, optional
         Called as ``progress(merges_learned, merges_wanted)`` from time to time.
+    word_counts : WordCounts, optional
+        Counted words instead of `texts`; `pattern` does not matter then.
 
     Returns
     -------
@@ -198,6 +278,9 @@ def train(
     Occurrences that overlap all count, though not all of them can be merged: "aaa" holds (a, a)
     twice.
 
+    With ``"huggingface"``, special tokens have the first ids, and a merge that makes the bytes of
+    one gets its id, not one more. Only `word_counts` can hold such bytes: texts are cut there.
+
     Examples
     --------
     "aaabdaaabac": (a, a) occurs four times, then "aa" is followed by "a" twice, as "a" is by "b".
@@ -207,50 +290,226 @@ def train(
     >>> train("aaabdaaabac", 259)
     [(b'a', b'a'), (b'a', b'b'), (b'aa', b'ab')]
     """
-    wanted, specials, least, longest = arguments.check_training(
-        vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress
+    merges, _ = train_with_report(
+        texts,
+        vocab_size,
+        pattern=pattern,
+        special_tokens=special_tokens,
+        tie_break=tie_break,
+        min_frequency=min_frequency,
+        max_token_bytes=max_token_bytes,
+        threads=threads,
+        progress=progress,
+        word_counts=word_counts,
     )
-    order = arguments.byte_order(tie_break)  # a byte's id is its place here
-    token_bytes = [order[i : i + 1] for i in range(256)]
-    words = [
-        ([order.index(byte) for byte in word], count)
-        for word, count in count_words(texts, pattern, specials).items()
-    ]
-    merges: list[Merge] = []
-    while len(merges) < wanted:
-        counts = {
-            (left, right): count
-            for (left, right), count in count_pairs(words).items()
-            if count >= least and len(token_bytes[left] + token_bytes[right]) <= longest
-        }
-        if not counts:
-            break
-        left, right = best_pair(counts, tie_break)
-        words = [(_merge(ids, (left, right), len(token_bytes)), count) for ids, count in words]
-        merges.append((token_bytes[left], token_bytes[right]))
-        token_bytes.append(token_bytes[left] + token_bytes[right])
-        if progress is not None:
-            progress(len(merges), wanted)
-    arguments.warn_early_end(len(merges), wanted, least)
     return merges
 
 
-def count_words(
-    texts: str | Iterable[str], pattern: str | SplitPattern, specials: Iterable[str] = ()
-) -> dict[bytes, int]:
-    """How often each piece occurs, in the order of first appearance.
+def train_with_report(
+    texts: Any,
+    vocab_size: int | None,
+    *,
+    pattern: str | SplitPattern,
+    special_tokens: Sequence[str] | Mapping[str, int],
+    tie_break: str,
+    min_frequency: int,
+    max_token_bytes: int | None,
+    threads: int | None,
+    progress: Callable[[int, int], object] | None,
+    word_counts: WordCounts | None,
+    **reading: Any,
+) -> tuple[list[Merge], TrainingReport]:
+    """`train`, and what there is to tell of it; `reading` holds more arguments of `count_words`."""
+    arguments.one_source(texts, word_counts)
+    rules = arguments.check_training(
+        vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress
+    )
+    report = TrainingReport(first_size=256 + len(rules.specials))
+    if word_counts is None:
+        with report.phase("count words"):
+            word_counts = count_words(
+                texts, pattern, special_tokens=rules.specials, threads=threads, **reading
+            )
+    order = arguments.byte_order(tie_break)
+    # Special tokens come first where they take part in the numbering at all.
+    tokens = [s.encode() for s in rules.specials] if tie_break == "huggingface" else []
+    taken = {token: number for number, token in enumerate(tokens)}
+    number_of = {byte: number for number, byte in enumerate(order, len(tokens))}
+    tokens += [order[i : i + 1] for i in range(256)]
+    words = [([number_of[byte] for byte in word], count) for word, count in word_counts.items()]
+    merges = _learn(words, tokens, taken, rules, tie_break, progress, report)
+    return merges, report
 
-    >>> count_words("to be or not to be", "gpt2")
-    {b'to': 1, b' be': 2, b' or': 1, b' not': 1, b' to': 1}
+
+def extend(
+    texts: Texts | None,
+    vocab_size: int | None,
+    vocabulary: Mapping[bytes, int],
+    *,
+    merges: Sequence[Merge] | None = None,
+    pattern: str | SplitPattern = "gpt2",
+    ignore_merges: bool = False,
+    special_tokens: Sequence[str] | Mapping[str, int] = (),
+    tie_break: str = "lowest-ids",
+    min_frequency: int = 1,
+    max_token_bytes: int | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    word_counts: WordCounts | None = None,
+) -> list[Merge]:
+    """Learn more merges, from texts as an existing vocabulary encodes them.
+
+    Parameters
+    ----------
+    texts : str, path, or iterable of both
+        As for `count_words`; None with `word_counts`.
+    vocab_size : int
+        Tokens wanted in all, those of `vocabulary` and the special tokens included.
+    vocabulary, merges, pattern, ignore_merges
+        As for `encode`.
+    special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress, word_counts
+        As for `train`; ties by ids go by the ids of `vocabulary`, and new tokens come behind them.
+
+    Returns
+    -------
+    list of (bytes, bytes)
+        The new merges. Their tokens are new: a pair whose bytes are a token already is passed over.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument of the wrong type or out of range.
+
+    Warns
+    -----
+    UserWarning
+        If nothing is left to merge before `vocab_size` is reached.
+
+    Examples
+    --------
+    >>> ranks = {bytes([byte]): byte for byte in range(256)} | {b"lo": 256}
+    >>> extend("low lower", 259, ranks)
+    [(b'lo', b'w'), (b' ', b'low')]
     """
-    find = arguments.specials_expression(specials)
-    counts: dict[bytes, int] = {}
-    for text in arguments.check_texts(texts):
-        for stretch in arguments.cut_at_specials(arguments.check_text(text, "each text"), find):
-            for piece in split(stretch, pattern):
-                word = piece.encode()
-                counts[word] = counts.get(word, 0) + 1
-    return counts
+    new, _ = extend_with_report(
+        texts,
+        vocab_size,
+        vocabulary,
+        merges=merges,
+        pattern=pattern,
+        ignore_merges=ignore_merges,
+        special_tokens=special_tokens,
+        tie_break=tie_break,
+        min_frequency=min_frequency,
+        max_token_bytes=max_token_bytes,
+        threads=threads,
+        progress=progress,
+        word_counts=word_counts,
+    )
+    return new
+
+
+def extend_with_report(
+    texts: Any,
+    vocab_size: int | None,
+    vocabulary: Mapping[bytes, int],
+    *,
+    merges: Sequence[Merge] | None,
+    pattern: str | SplitPattern,
+    ignore_merges: bool,
+    special_tokens: Sequence[str] | Mapping[str, int],
+    tie_break: str,
+    min_frequency: int,
+    max_token_bytes: int | None,
+    threads: int | None,
+    progress: Callable[[int, int], object] | None,
+    word_counts: WordCounts | None,
+    missing_bytes: str = "raise",
+    **reading: Any,
+) -> tuple[list[Merge], TrainingReport]:
+    """`extend`, and what there is to tell; `reading` holds more arguments of `count_words`."""
+    arguments.one_source(texts, word_counts)
+    encoder = BytePairEncoder(
+        vocabulary,
+        merges=merges,
+        pattern=pattern,
+        ignore_merges=ignore_merges,
+        missing_bytes=missing_bytes,
+    )
+    base = len(vocabulary) + len(arguments.check_special_tokens(special_tokens))
+    rules = arguments.check_training(
+        vocab_size,
+        special_tokens,
+        tie_break,
+        min_frequency,
+        max_token_bytes,
+        threads,
+        progress,
+        base,
+    )
+    report = TrainingReport(first_size=base)
+    if word_counts is None:
+        with report.phase("count words"):
+            word_counts = count_words(
+                texts, pattern, special_tokens=rules.specials, threads=threads, **reading
+            )
+    # Only the order of ids matters: numbered without gaps they are places in a list.
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    number_of = {vocabulary[token]: number for number, token in enumerate(tokens)}
+    words = [
+        ([number_of[i] for i in encoder.encode_piece(word)], count)
+        for word, count in word_counts.items()
+    ]
+    new = _learn(words, tokens, dict.fromkeys(vocabulary), rules, tie_break, progress, report)
+    return new, report
+
+
+def _learn(
+    words: list[tuple[Ids, int]],
+    tokens: list[bytes],
+    taken: Mapping[bytes, int | None],
+    rules: arguments.Training,
+    tie_break: str,
+    progress: Callable[[int, int], object] | None,
+    report: TrainingReport,
+) -> list[Merge]:
+    """Merge the most frequent pair, over and over; `tokens` grows by the tokens that are made.
+
+    A merge whose bytes are in `taken` gets the id it has there and makes no new token; where that
+    is None, the merge is not made.
+    """
+    report.distinct_words = len(words)
+    report.pieces = sum(count for _, count in words)
+    report.text_bytes = sum(count * len(tokens[i]) for ids, count in words for i in ids)
+    report.tokens_before = sum(count * len(ids) for ids, count in words)
+    first, merges = len(tokens), list[Merge]()
+    with report.phase("learn merges"):
+        while len(tokens) < first + rules.wanted:
+            counts = {
+                (left, right): count
+                for (left, right), count in count_pairs(words).items()
+                if count >= rules.least
+                and len(tokens[left] + tokens[right]) <= rules.longest
+                and taken.get(tokens[left] + tokens[right], 0) is not None
+            }
+            if not counts:
+                break
+            report.pairs = max(report.pairs, len(counts))
+            left, right = pair = best_pair(counts, tie_break)
+            token = tokens[left] + tokens[right]
+            number = taken.get(token)
+            if number is None:
+                number = len(tokens)
+                tokens.append(token)
+            before = sum(count * len(ids) for ids, count in words)
+            words = [(_merge(ids, pair, number), count) for ids, count in words]
+            merges.append((tokens[left], tokens[right]))
+            report.counts.append(counts[pair])
+            report.merged.append(before - sum(count * len(ids) for ids, count in words))
+            if progress is not None:
+                progress(len(tokens) - first, rules.wanted)
+    arguments.warn_early_end(len(tokens) - first, rules.wanted, rules.least)
+    return merges
 
 
 def count_pairs(words: Iterable[tuple[Ids, int]]) -> dict[Pair, int]:

@@ -1,8 +1,10 @@
 """What a byte-pair tokenizer is made of, learned from texts or read from files."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import count
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from fastllm import _backend
@@ -10,14 +12,19 @@ from fastllm import _bpe_arguments as arguments
 from fastllm.tokenizers import formats
 from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
-from fastllm.tokenizers.text_files import ERRORS, check_paths, read_chunks
+from fastllm.tokenizers.text_files import check_paths
+from fastllm.tokenizers.text_sources import Texts
+from fastllm.tokenizers.training_report import TrainingReport
 from fastllm.tokenizers.vocabulary import Merge
+from fastllm.tokenizers.word_counts import WordCounts
 
 
 class BPEVocabulary(Tokenizer):
     """The part of `BPETokenizer` that is there before any text: it can be compared and saved."""
 
     _bpe: ClassVar[Any] = _backend.bpe
+    _report: TrainingReport | None = None
+    _trusted = False  # made of what training has learned
 
     def __init__(
         self,
@@ -47,17 +54,29 @@ class BPEVocabulary(Tokenizer):
         self._listed = None if merges is None else [(left, right) for left, right in merges]
         self._ignore_merges = bool(ignore_merges)
         self._missing_bytes = missing_bytes
-        self._encoder = self._bpe.BytePairEncoder(
+        if not self._trusted:
+            self._encoder = self._new_encoder()
+        self._whole_ids = frozenset(self._id_of.values())
+        self._special_set = frozenset(self._special_tokens)
+        self._added_set = frozenset(self._added_tokens)
+
+    def __getattr__(self, name: str) -> Any:
+        """Make the encoder of a trained tokenizer when it is first asked for: it takes a moment."""
+        if name != "_encoder" or "_whole_ids" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._encoder = self._new_encoder()
+        return self._encoder
+
+    def _new_encoder(self) -> Any:
+        """The backend's encoder."""
+        return self._bpe.BytePairEncoder(
             self._ranks,
             merges=self._listed,
             pattern=self._pattern,
             ignore_merges=self._ignore_merges,
-            missing_bytes=missing_bytes,
+            missing_bytes=self._missing_bytes,
             special_tokens=self._id_of,
         )
-        self._whole_ids = frozenset(self._id_of.values())
-        self._special_set = frozenset(self._special_tokens)
-        self._added_set = frozenset(self._added_tokens)
 
     def _check_collisions(self) -> None:
         """No two tokens with one id, unless they are the same text or special tokens that may."""
@@ -77,27 +96,30 @@ class BPEVocabulary(Tokenizer):
     @classmethod
     def train(
         cls,
-        texts: str | Iterable[str],
-        vocab_size: int,
+        texts: Texts | None = None,
+        vocab_size: int | None = None,
         *,
-        pattern: str | SplitPattern = "gpt2",
+        pattern: str | SplitPattern | None = None,
         special_tokens: Sequence[str] | Mapping[str, int] = (),
         tie_break: str = "lowest-ids",
         min_frequency: int = 1,
         max_token_bytes: int | None = None,
         threads: int | None = None,
         progress: Callable[[int, int], object] | None = None,
+        word_counts: WordCounts | None = None,
     ) -> Self:
-        """Learn a vocabulary from texts.
+        """Learn a vocabulary from texts, or from counted words.
 
         Parameters
         ----------
-        texts : str or iterable of str
-            Each text is a document: no merge crosses from one into the next.
+        texts : str, path, or iterable of both
+            A string is a text, a `pathlib.Path` a file to read: see `fastllm.count_words`. Each
+            text is a document: no merge crosses from one into the next.
         vocab_size : int
             Tokens wanted in all: 256 bytes, the special tokens, and one for each merge.
-        pattern : str or SplitPattern
-            Name of a split pattern, or a regular expression.
+        pattern : str or SplitPattern, optional
+            Name of a split pattern, or a regular expression; gpt2 if not given, or what the
+            `word_counts` were cut by.
         special_tokens : sequence of str, or mapping from str to int
             Never learned from. A mapping gives their ids. Otherwise they follow the merges, or go
             before all else with ``tie_break="huggingface"``.
@@ -112,7 +134,10 @@ class BPEVocabulary(Tokenizer):
         threads : int, optional
             Threads to count with; the result does not depend on it.
         progress : callable, optional
-            Called as ``progress(merges_learned, merges_wanted)`` from time to time.
+            Called as ``progress(merges_learned, merges_wanted)`` from time to time;
+            `fastllm.TimeLeft` makes one that is told how long it will take.
+        word_counts : WordCounts, optional
+            Counted words, instead of `texts`.
 
         Raises
         ------
@@ -130,12 +155,101 @@ class BPEVocabulary(Tokenizer):
         >>> BPETokenizer.train("aaabdaaabac", 259, tie_break="first-seen").encode("aaabdaaabac")
         [258, 100, 258, 97, 99]
         """
-        rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        return cls._train(
+            texts,
+            vocab_size,
+            pattern=pattern,
+            special_tokens=special_tokens,
+            tie_break=tie_break,
+            min_frequency=min_frequency,
+            max_token_bytes=max_token_bytes,
+            threads=threads,
+            progress=progress,
+            word_counts=word_counts,
+        )
+
+    @classmethod
+    def train_from_files(
+        cls,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        vocab_size: int,
+        *,
+        documents: str = "files",
+        field: str | None = None,
+        errors: str = "strict",
+        pattern: str | SplitPattern = "gpt2",
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+        **options: Any,
+    ) -> Self:
+        """Learn a vocabulary from files, without ever holding their text.
+
+        Memory grows with the number of distinct pieces, not with the size of the files. A file is
+        read whole only if `pattern` has no name or a special token holds a line end, since then no
+        place is known to be safe to cut it at, or if it has no such place: no line that begins with
+        a letter or a digit. With ``documents="lines"`` any line end is such a place.
+
+        Parameters
+        ----------
+        paths : path or iterable of paths
+            UTF-8 text; ``.gz`` and ``.zst`` are unpacked, ``.jsonl`` (with `field`) and
+            ``.parquet`` read as such. ``.zst`` and ``.parquet`` need the extras ``zstd`` and
+            ``parquet``.
+        documents : {"files", "lines"}
+            Whether each file is a document, or each line of it with its line feed, as Hugging Face
+            tokenizers has it.
+        field : str, optional
+            The field or column that holds the texts, each a document.
+        errors : {"strict", "replace"}
+            What to do with bytes of plain text that are not UTF-8: raise, or read U+FFFD.
+        vocab_size, pattern, special_tokens, **options
+            As for `train`.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If a file is not UTF-8, with the position; or not what its name says.
+        ImportError
+            If a library to read it is not installed.
+        """
+        names = [Path(name) for name in check_paths(paths)]
+        for name in names:
+            os.stat(name)  # a wrong name is known before the first file is read
+        return cls._train(
+            names,
+            vocab_size,
+            pattern=pattern,
+            special_tokens=special_tokens,
+            documents=documents,
+            field=field,
+            errors=errors,
+            **options,
+        )
+
+    @classmethod
+    def _train(
+        cls,
+        texts: Any,
+        vocab_size: int | None,
+        *,
+        pattern: str | SplitPattern | None = None,
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+        tie_break: str = "lowest-ids",
+        min_frequency: int = 1,
+        max_token_bytes: int | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        word_counts: WordCounts | None = None,
+        **reading: Any,
+    ) -> Self:
+        rules = _pattern_of(pattern, word_counts)
         specials = arguments.check_special_tokens(special_tokens)
         given = special_tokens if isinstance(special_tokens, Mapping) else None
+        arguments.check_vocab_size(vocab_size)
         size = arguments.check_integer(vocab_size, "vocab_size", 0)
         first = _first_id(specials, given, tie_break, size)
-        merges = cls._bpe.train(
+        merges, report = cls._bpe.train_with_report(
             texts,
             size,
             pattern=rules,
@@ -145,62 +259,128 @@ class BPEVocabulary(Tokenizer):
             max_token_bytes=max_token_bytes,
             threads=threads,
             progress=progress,
+            word_counts=word_counts,
+            **reading,
         )
         order = arguments.byte_order(tie_break)
         tokens = [*(order[i : i + 1] for i in range(256)), *(a + b for a, b in merges)]
-        ranks = {token: number for number, token in enumerate(tokens, first)}
+        listed = None
+        if tie_break == "huggingface" and (named := {s.encode() for s in specials} & {*tokens}):
+            # A merge made the bytes of a special token: it has that id, and so is no rank.
+            tokens = [token for token in tokens if token not in named]
+            listed = merges
+        ranks = dict(zip(tokens, range(first, first + len(tokens)), strict=True))
         after = 0 if first else len(tokens)
         ids = given or {token: number for number, token in enumerate(specials, after)}
-        return cls(ranks, pattern=rules, special_tokens=ids)
+        if listed is not None:
+            ranks |= {
+                token.encode(): number for token, number in ids.items() if token.encode() in named
+            }
+        made = cls.__new__(cls)
+        made._trusted = True
+        made.__init__(  # type: ignore[misc]
+            arguments.CheckedVocabulary(ranks), pattern=rules, special_tokens=ids, merges=listed
+        )
+        if listed is None:
+            made.__dict__["_rank_merges"] = merges
+        made._report = report
+        return made
 
-    @classmethod
-    def train_from_files(
-        cls,
-        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-        vocab_size: int,
+    def extend(
+        self,
+        texts: Texts | None = None,
+        vocab_size: int | None = None,
         *,
+        tie_break: str = "lowest-ids",
+        min_frequency: int = 1,
+        max_token_bytes: int | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        word_counts: WordCounts | None = None,
+        documents: str = "files",
+        field: str | None = None,
         errors: str = "strict",
-        pattern: str | SplitPattern = "gpt2",
-        special_tokens: Sequence[str] | Mapping[str, int] = (),
-        **options: Any,
     ) -> Self:
-        """Learn a vocabulary from UTF-8 files, each a document, without ever holding their text.
+        """A tokenizer with more tokens, learned from texts as this one encodes them.
 
-        Memory grows with the number of distinct pieces, not with the size of the files. A file is
-        read whole only if `pattern` has no name or a special token holds a line end, since then no
-        place is known to be safe to cut it at, or if it has no such place: no line that begins with
-        a letter or a digit.
+        All ids stay what they are; new tokens come behind the highest.
 
         Parameters
         ----------
-        paths : path or iterable of paths
-        vocab_size, pattern, special_tokens, **options
-            As for `train`.
-        errors : {"strict", "replace"}
-            What to do with bytes that are not UTF-8: raise, or read U+FFFD.
+        texts, word_counts
+            As for `train`; special and added tokens in texts are not learned from.
+        vocab_size : int
+            Tokens wanted in all.
+        tie_break, min_frequency, max_token_bytes, threads, progress
+            As for `train`; ties by ids go by the ids of this tokenizer.
+        documents, field, errors
+            As for `train_from_files`.
 
         Raises
         ------
-        OSError
-            If a file cannot be read.
-        ValueError
-            If a file is not UTF-8; the message gives the position.
+        TypeError, ValueError
+            For an argument of the wrong type or out of range.
+
+        Warns
+        -----
+        UserWarning
+            If nothing is left to merge before `vocab_size` is reached.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> small = BPETokenizer.train("low low low", 258, special_tokens=["<s>"])
+        >>> large = small.extend("lower lower", 261)
+        >>> small.encode("lower"), large.encode("lower")
+        ([256, 119, 101, 114], [260])
         """
-        rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
-        arguments.check_choice(errors, "errors", ERRORS)
-        specials = arguments.check_special_tokens(special_tokens)
-        names = check_paths(paths)
-        for name in names:
-            os.stat(name)  # a wrong name is known before the first file is read
-
-        def texts() -> Iterator[str]:
-            for name in names:
-                with open(name, "rb") as file:
-                    yield from read_chunks(file, rules, specials, errors)
-
-        return cls.train(
-            texts(), vocab_size, pattern=rules, special_tokens=special_tokens, **options
+        _pattern_of(self._pattern, word_counts)
+        ids = self._whole_ids | set(self._ranks.values())
+        new, report = self._bpe.extend_with_report(
+            texts,
+            vocab_size,
+            self._ranks,
+            merges=self._listed,
+            pattern=self._pattern,
+            ignore_merges=self._ignore_merges,
+            special_tokens=[token for token in self._id_of if token.encode() not in self._ranks],
+            tie_break=tie_break,
+            min_frequency=min_frequency,
+            max_token_bytes=max_token_bytes,
+            threads=threads,
+            progress=progress,
+            word_counts=word_counts,
+            missing_bytes=self._missing_bytes,
+            documents=documents,
+            field=field,
+            errors=errors,
         )
+        settings = self._settings()
+        tokens = (left + right for left, right in new)
+        settings["ranks"] = self._ranks | dict(zip(tokens, count(max(ids, default=-1) + 1)))
+        if self._listed is not None:
+            settings["merges"] = [*self._listed, *new]
+        made = type(self)(**settings)
+        made._report = report
+        return made
+
+    def training_report(self) -> TrainingReport:
+        """What the training that made this tokenizer did; not kept in files, copies and pickles.
+
+        Raises
+        ------
+        ValueError
+            If it was not made by training.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("low lower", 258).training_report().distinct_words
+        2
+        """
+        if self._report is None:
+            raise ValueError("this tokenizer was not made by training in this process")
+        return self._report
 
     # The vocabulary
 
@@ -462,6 +642,20 @@ def _check_tokens(tokens: object, name: str) -> dict[str, int]:
             raise ValueError(f"{name} holds {token!r}, which no text can hold")
         arguments.check_id(number, f"the id of {token!r}")
     return dict(tokens)
+
+
+def _pattern_of(pattern: str | SplitPattern | None, word_counts: object) -> SplitPattern:
+    """The split pattern asked for, or that of counted words; an error if these differ."""
+    if not isinstance(word_counts, WordCounts):
+        pattern = "gpt2" if pattern is None else pattern
+        return pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+    counted = word_counts.split_pattern
+    if pattern is None:
+        return counted
+    asked = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+    if asked != counted:
+        raise ValueError(f"word_counts were cut by pattern {counted}, not by {asked}")
+    return counted
 
 
 def _first_id(

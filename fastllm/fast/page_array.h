@@ -1,0 +1,127 @@
+// Arrays that grow to many megabytes and are given back whole: straight from the system, in pages of 2 MB where it
+// has them, so that growing moves no bytes (mremap) and letting go lowers what the process holds at once.
+//
+// Invariants. `data` has room for `capacity` items; those never written are zero. T is copied as bytes.
+//
+// Cost. Room that is never touched costs nothing, so arrays double.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace fastllm {
+
+template <typename T>
+class PageArray {
+    static_assert(std::is_trivially_copyable<T>::value, "items are moved as bytes");
+    static_assert(sizeof(T) < 4096, "the bytes held are known from the capacity");
+
+  public:
+    PageArray() = default;
+    explicit PageArray(size_t count) { resize(count); }
+    PageArray(const PageArray &) = delete;
+    PageArray &operator=(const PageArray &) = delete;
+    PageArray(PageArray &&other) noexcept { swap(other); }
+    PageArray &operator=(PageArray &&other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~PageArray() { release(data_, bytes_of(capacity_)); }
+
+    T *data() { return data_; }
+    const T *data() const { return data_; }
+    size_t size() const { return size_; }
+    bool empty() const { return size_ == 0; }
+    T *begin() { return data_; }
+    T *end() { return data_ + size_; }
+    const T *begin() const { return data_; }
+    const T *end() const { return data_ + size_; }
+    T &back() { return (*this)[size_ - 1]; }
+
+    T &operator[](size_t i) { return data_[check(i)]; }
+    const T &operator[](size_t i) const { return data_[check(i)]; }
+
+    void push_back(const T &item) {
+        if (size_ == capacity_) make_room(size_ + 1);
+        data_[size_++] = item;
+    }
+
+    // Set the number of items; those that are new, if never written before, are zero.
+    void resize(size_t count) {
+        if (count > capacity_) make_room(count);
+        size_ = count;
+    }
+
+    void append(const T *items, size_t count) {
+        const size_t before = size_;
+        resize(size_ + count);
+        if (count) std::memcpy(data_ + before, items, count * sizeof(T));
+    }
+
+    void clear() { size_ = 0; }
+    void free() { PageArray().swap(*this); }
+
+    void swap(PageArray &other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        std::swap(capacity_, other.capacity_);
+    }
+
+    size_t bytes_held() const { return bytes_of(capacity_); }
+
+  private:
+    static constexpr size_t PAGE = size_t(1) << 12, LARGE_PAGE = size_t(2) << 20;
+
+    T *data_ = nullptr;
+    size_t size_ = 0, capacity_ = 0;
+
+    size_t check(size_t i) const {
+#if defined(_GLIBCXX_ASSERTIONS)
+        if (i >= size_) std::abort();
+#endif
+        return i;
+    }
+
+    static size_t bytes_of(size_t count) { return (count * sizeof(T) + PAGE - 1) / PAGE * PAGE; }
+
+    void make_room(size_t count) {
+        if (count > SIZE_MAX / 2 / sizeof(T)) throw std::bad_alloc();
+        const size_t wanted = count > 2 * capacity_ ? count : 2 * capacity_;
+        const size_t bytes = bytes_of(wanted);
+        data_ = static_cast<T *>(reallocate(data_, bytes_of(capacity_), bytes));
+        capacity_ = bytes / sizeof(T);
+    }
+
+#if defined(__linux__)
+    static void *reallocate(void *memory, size_t before, size_t bytes) {
+        void *found = memory ? mremap(memory, before, bytes, MREMAP_MAYMOVE)
+                             : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (found == MAP_FAILED) throw std::bad_alloc();
+        if (bytes >= LARGE_PAGE) madvise(found, bytes, MADV_HUGEPAGE);
+        return found;
+    }
+    static void release(void *memory, size_t bytes) {
+        if (memory) munmap(memory, bytes);
+    }
+#else
+    static void *reallocate(void *memory, size_t before, size_t bytes) {
+        void *found = std::realloc(memory, bytes);
+        if (!found) throw std::bad_alloc();
+        std::memset(static_cast<char *>(found) + before, 0, bytes - before);
+        return found;
+    }
+    static void release(void *memory, size_t) { std::free(memory); }
+#endif
+};
+
+}  // namespace fastllm

@@ -1,0 +1,121 @@
+// Whether bytes are UTF-8. Included once per instruction-set level, inside that level's namespace.
+//
+// Algorithm. Keiser and Lemire, "Validating UTF-8 in less than one instruction per byte" (2020): whether two bytes
+// may follow each other is looked up in three tables of 16 entries, by the nibbles of the first and the high nibble
+// of the second; each bit stands for one thing that can be wrong, and is wrong if all three have it. What is
+// left is that third and fourth bytes stand where the leads before them say. Blocks of ASCII are passed over.
+// Without such look-ups in one instruction (level 0), lead by lead.
+//
+// Cost. See count_words.h, where it is part of counting.
+
+#if FASTLLM_LEVEL >= 1
+
+namespace wrong {
+constexpr uint8_t SHORT_OF = 1;     // a lead, then no continuation
+constexpr uint8_t TOO_MANY = 2;     // ASCII, then a continuation
+constexpr uint8_t OVERLONG3 = 4;    // E0 80..9F
+constexpr uint8_t TOO_LARGE = 8;    // F4 90.. and above
+constexpr uint8_t SURROGATE = 16;   // ED A0..BF
+constexpr uint8_t OVERLONG2 = 32;   // C0, C1
+constexpr uint8_t OVERLONG4 = 64;   // F0 80..8F; F5 and above with 80..8F
+constexpr uint8_t TWO_CONTINUATIONS = 128;
+constexpr uint8_t ANY_LOW = SHORT_OF | TOO_MANY | TWO_CONTINUATIONS;  // what the low nibble does not decide
+}  // namespace wrong
+
+struct Utf8Tables {
+    alignas(16) uint8_t first_high[16], first_low[16], second_high[16];
+    constexpr Utf8Tables() : first_high{}, first_low{}, second_high{} {
+        using namespace wrong;
+        for (int i = 0; i < 16; i++) {
+            first_high[i] = i < 8 ? TOO_MANY
+                            : i < 12 ? TWO_CONTINUATIONS
+                            : i == 12 ? SHORT_OF | OVERLONG2
+                            : i == 13 ? SHORT_OF
+                            : i == 14 ? SHORT_OF | OVERLONG3 | SURROGATE
+                                      : SHORT_OF | TOO_LARGE | OVERLONG4;
+            first_low[i] = uint8_t(ANY_LOW | (i == 0 ? OVERLONG3 | OVERLONG4 : 0) | (i <= 1 ? OVERLONG2 : 0) |
+                                   (i >= 4 ? TOO_LARGE : 0) | (i >= 5 ? OVERLONG4 : 0) | (i == 13 ? SURROGATE : 0));
+            second_high[i] = i < 8 || i >= 12
+                                 ? SHORT_OF
+                                 : uint8_t(TOO_MANY | OVERLONG2 | TWO_CONTINUATIONS |
+                                           (i == 8 ? OVERLONG3 | OVERLONG4
+                                            : i == 9 ? OVERLONG3 | TOO_LARGE
+                                                     : SURROGATE | TOO_LARGE));
+        }
+    }
+};
+static constexpr Utf8Tables utf8_tables{};
+
+static inline __m256i in_both_halves(const uint8_t *table) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i *>(table)));
+}
+
+static bool is_utf8(std::string_view text) {
+    const __m256i first_high = in_both_halves(utf8_tables.first_high),
+                  first_low = in_both_halves(utf8_tables.first_low),
+                  second_high = in_both_halves(utf8_tables.second_high), nibble = _mm256_set1_epi8(15);
+    __m256i before = _mm256_setzero_si256(), error = before;
+    bool ascii_before = true;
+    auto look_at = [&](__m256i now) {
+        const bool ascii = _mm256_movemask_epi8(now) == 0;
+        if (!(ascii && ascii_before)) {
+            // The bytes one, two and three places earlier.
+            const __m256i joint = _mm256_permute2x128_si256(before, now, 0x21);
+            const __m256i one = _mm256_alignr_epi8(now, joint, 15), two = _mm256_alignr_epi8(now, joint, 14),
+                          three = _mm256_alignr_epi8(now, joint, 13);
+            const auto high = [&](__m256i v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble); };
+            const __m256i special = _mm256_and_si256(
+                _mm256_and_si256(_mm256_shuffle_epi8(first_high, high(one)),
+                                 _mm256_shuffle_epi8(first_low, _mm256_and_si256(one, nibble))),
+                _mm256_shuffle_epi8(second_high, high(now)));
+            // Two places behind E0 and above, three behind F0 and above: two continuations are right just there.
+            const __m256i third = _mm256_subs_epu8(two, _mm256_set1_epi8(char(0xE0 - 0x80)));
+            const __m256i fourth = _mm256_subs_epu8(three, _mm256_set1_epi8(char(0xF0 - 0x80)));
+            const __m256i due = _mm256_and_si256(_mm256_or_si256(third, fourth), _mm256_set1_epi8(char(0x80)));
+            error = _mm256_or_si256(error, _mm256_xor_si256(due, special));
+        }
+        before = now;
+        ascii_before = ascii;
+    };
+    size_t i = 0;
+    for (; i + 32 <= text.size(); i += 32) {
+        look_at(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(text.data() + i)));
+    }
+    alignas(32) char rest[32] = {};  // zeros behind the end: a character that is cut off is seen there
+    std::memcpy(rest, text.data() + i, text.size() - i);
+    look_at(_mm256_load_si256(reinterpret_cast<const __m256i *>(rest)));
+    if (i == text.size()) return _mm256_testz_si256(error, error);
+    look_at(_mm256_setzero_si256());
+    return _mm256_testz_si256(error, error);
+}
+
+#else
+
+static bool is_utf8(std::string_view text) {
+    const auto *p = reinterpret_cast<const uint8_t *>(text.data()), *const end = p + text.size();
+    while (p < end) {
+        uint64_t word;
+        if (end - p >= 8 && (std::memcpy(&word, p, 8), (word & 0x8080808080808080u) == 0)) {
+            p += 8;
+            continue;
+        }
+        if (*p < 0x80) {
+            p++;
+            continue;
+        }
+        const uint32_t lead = *p;
+        const int more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
+        if (lead < 0xC2 || lead > 0xF4 || end - p <= more) return false;
+        for (int i = 1; i <= more; i++) {
+            if (!is_continuation(p[i])) return false;
+        }
+        if ((lead == 0xE0 && p[1] < 0xA0) || (lead == 0xED && p[1] > 0x9F) || (lead == 0xF0 && p[1] < 0x90) ||
+            (lead == 0xF4 && p[1] > 0x8F)) {
+            return false;
+        }
+        p += more + 1;
+    }
+    return true;
+}
+
+#endif
