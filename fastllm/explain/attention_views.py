@@ -107,9 +107,7 @@ def _matrices(trace: Attention) -> list[dict[str, Any]]:
 def _tables(trace: Attention) -> str:
     """What a notebook shows: every table, with the arithmetic of each cell as its title."""
     if max(len(trace.tokens), len(trace.key_tokens)) > STILL_TOKENS:
-        return tag(
-            "p", f"More than {STILL_TOKENS} tokens: to_html writes a page to look around in."
-        )
+        return _too_many()
     parts = []
     for head in range(trace.heads):
         if trace.heads > 1:
@@ -182,20 +180,33 @@ def heads(
         "The same weights from afar. Left, a row for each token that looks and a column for each "
         "that is looked at; the largest weight of a row fills its cell. Right, a line from each "
         "token to those it looks at, the thicker the more.",
+        class_="script",
     ) + tag("div", "", class_="widget")
-    data = None
+    data: dict[str, Any] = {}  # where the steps of attention are, so are the weights
     if trace is None:
         data = {
             "tokens": list(map(visible, tokens)),
             "keys": list(map(visible, key_tokens)),
             "weights": [[_numbers(row) for row in head] for head in weights.tolist()],
         }
-    still = ""
-    if trace is None and max(len(tokens), len(key_tokens)) <= STILL_TOKENS:
-        for head, matrix in enumerate(weights):
-            rows = [[_label(t), *map(_shade, row)] for t, row in zip(tokens, matrix, strict=True)]
-            still += table(_header(["", *key_tokens]), rows, caption=f"head {head}")
-    return Section("heads", "Who looks at whom", html, data if trace is None else {}, still)
+    return Section("heads", "Who looks at whom", html, data, _bars(weights, tokens, key_tokens))
+
+
+def _bars(weights: Array, tokens: Sequence[str], key_tokens: Sequence[str]) -> str:
+    """What a notebook shows of weights: each over a bar as long as it is large."""
+    if max(len(tokens), len(key_tokens)) > STILL_TOKENS:
+        return _too_many()
+    tables = []
+    for head, matrix in enumerate(weights):
+        rows = [[_label(t), *map(_shade, row)] for t, row in zip(tokens, matrix, strict=True)]
+        caption = f"head {head}" if len(weights) > 1 else "rows look, columns are looked at"
+        tables.append(table(_header(["", *key_tokens]), rows, caption=caption))
+    return "".join(tables)
+
+
+def _too_many() -> str:
+    text = f"More than {STILL_TOKENS} tokens: to_html writes a page to look around in."
+    return tag("p", text, class_="note")
 
 
 def _shade(weight: float) -> str:
