@@ -20,7 +20,7 @@ import os
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
@@ -496,13 +496,12 @@ def split_text(str text, pattern, level_name=None):
     if not text.isascii():
         return split_utf8(text.encode(), pattern, level_name)
     data = PyUnicode_AsUTF8AndSize(text, &size)
-    return pieces_of(text, string_view(data, size), pattern, level_name)
+    return pieces_of(string_view(data, size), pattern, level_name)
 
 
 def split_utf8(bytes text, pattern, level_name=None):
     """The same for UTF-8."""
-    pieces = pieces_of(text, string_view(<const char*>text, len(text)), pattern, level_name)
-    return [piece.decode() for piece in pieces]
+    return pieces_of(string_view(<const char*>text, len(text)), pattern, level_name)
 
 
 def piece_starts(bytes text, pattern, level_name=None):
@@ -536,21 +535,21 @@ cdef int find_starts(string_view text, pattern, level_name, vector[uint64_t]& st
     return 0
 
 
-cdef list pieces_of(text, string_view view, pattern, level_name):
-    """Slices of `text`, whose bytes are `view`, from each start of a piece to the next."""
+cdef list pieces_of(string_view text, pattern, level_name):
+    """The stretches of `text` from each start of a piece to the next."""
     cdef vector[uint64_t] starts
-    cdef Py_ssize_t start = 0, end, size = view.size(), word
+    cdef Py_ssize_t start = 0, end, size = text.size(), word
     cdef uint64_t bits
     cdef list pieces = []
-    find_starts(view, pattern, level_name, starts)
+    find_starts(text, pattern, level_name, starts)
     for word in range(<Py_ssize_t>starts.size()):
         bits = starts[word]
         while bits:
             end = 64 * word + lowest(bits)
             if end > 0:
-                pieces.append(text[start:end])
+                pieces.append(PyUnicode_DecodeUTF8(text.data() + start, end - start, NULL))
             start = end
             bits &= bits - 1
     if size > 0:
-        pieces.append(text[start:size])
+        pieces.append(PyUnicode_DecodeUTF8(text.data() + start, size - start, NULL))
     return pieces
