@@ -63,7 +63,9 @@ def _piece_data(piece: Piece) -> dict[str, Any]:
 
 
 def _piece_table(piece: Piece) -> str:
-    states = [" | ".join(map(_shown, state)) for state in piece.states()]
+    states = [
+        " | ".join(tag("bdi", escape(part)) for part in state) for state in piece.shown_states()
+    ]
     rows = [["0", "", "", "", states[0]]]
     for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=True), 1):
         pair = f"{_shown(merge.made.left)} + {_shown(merge.made.right)}"

@@ -72,6 +72,7 @@ from fastllm.reference import bpe as reference
 from fastllm.tokenizers.bpe import BPETokenizer
 
 CANDIDATES = 6  # pairs of a step that are kept, the best first
+MOST_PARTS = 64  # of a piece that text and tables show
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,13 @@ class Piece:
         """The id of each token."""
         return [node.id for node in self.tokens]
 
+    def shown_states(self) -> Iterator[list[str]]:
+        """The parts before the first merge, and after each, as text; of many only the first."""
+        for state in self.states():
+            shown = list(map(readable, state[:MOST_PARTS]))
+            more = len(state) - len(shown)
+            yield [*shown, f"… and {more:,} more"] if more else shown
+
     def states(self) -> Iterator[list[bytes]]:
         """The parts before the first merge, and after each."""
         parts = list(self.parts)
@@ -205,7 +213,7 @@ def _piece_lines(steps: Steps, piece: Piece) -> None:
         else f"{counted(len(piece.tokens), 'token')} after {counted(len(piece.merges), 'merge')}"
     )
     steps.add((readable(piece.data), "title"), f": {ending}")
-    states = [list(map(readable, state)) for state in piece.states()]
+    states = list(piece.shown_states())
     rows: list[list[tuple[str, str] | str]] = [["0", "", "", "", "|".join(states[0])]]
     for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=True), 1):
         pair = f"{readable(merge.made.left)} + {readable(merge.made.right)}"

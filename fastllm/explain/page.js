@@ -736,10 +736,10 @@ function start() {
   const pieces = found("merges"), rounds = found("training"), steps = found("attention"), weights = found("heads");
   if (pieces) merges(pieces, widget("merges"));
   if (rounds) training(rounds, widget("training"));
-  const choice = steps && steps.tokens.length ? chosen(steps) : null;
+  const choice = steps && steps.tokens.length && steps.keys.length ? chosen(steps) : null;
   if (choice) attention(choice, widget("attention"));
   if (choice && weights) heads(choice, widget("heads"));
-  else if (weights?.tokens?.length) {
+  else if (weights?.tokens?.length && weights.keys.length) {
     heads(Object.assign(onlyWeights(weights), { onlyWeights: true }), widget("heads"));
   }
 }

@@ -468,6 +468,9 @@ def test_every_other_trace_has_a_page(chromium, tmp_path):
         explain.training("aaabdaaabac", 259),
         explain.training("", 256),
         explain.attention(np.empty((0, 3))),
+        explain.attention(np.ones((2, 3)), np.empty((0, 3)), np.empty((0, 3))),
+        explain.attention([[np.nan, 1.0], [np.inf, 2.0], [1e9, -1e-9]]),
+        explain.heads(np.empty((1, 2, 0))),
         explain.journey(""),
     ):
         page = opened(chromium, trace, tmp_path)
