@@ -209,13 +209,14 @@ def check_merges(merges: object, vocabulary: Mapping[bytes, int]) -> list[tuple[
     """Pairs of tokens of the vocabulary whose concatenation is a token too."""
     if isinstance(merges, (str, bytes)) or not isinstance(merges, Iterable):
         raise TypeError(f"merges must be a sequence of pairs, not {type(merges).__name__}")
-    pairs: list[tuple[bytes, bytes]] = []
-    for merge in merges:
-        left, right = check_pair(merge)
-        for token in (left, right, left + right):
-            if token not in vocabulary:
-                raise ValueError(f"merge ({left!r}, {right!r}) needs {token!r}, not a token")
-        pairs.append((left, right))
+    pairs = [
+        merge if type(merge) is tuple and len(merge) == 2 else check_pair(merge) for merge in merges
+    ]
+    for left, right in pairs:
+        if left in vocabulary and right in vocabulary and left + right in vocabulary:
+            continue
+        missing = next(token for token in (left, right, left + right) if token not in vocabulary)
+        raise ValueError(f"merge ({left!r}, {right!r}) needs {missing!r}, not a token")
     return pairs
 
 

@@ -10,7 +10,10 @@ _CHARACTER_OF = {
     byte: chr(byte) if place < 188 else chr(0x100 + place - 188)
     for place, byte in enumerate(BYTE_LEVEL_ORDER)
 }
-_BYTE_OF = {character: byte for byte, character in _CHARACTER_OF.items()}
+# What stands for no byte becomes, or stays, a character beyond Latin-1.
+_BYTE_OF = dict.fromkeys(range(256), 0xFFFF) | {
+    ord(character): byte for byte, character in _CHARACTER_OF.items()
+}
 
 
 def to_characters(token: bytes) -> str:
@@ -29,6 +32,6 @@ def to_bytes(characters: str) -> bytes | None:
     (b' the', None)
     """
     try:
-        return bytes(map(_BYTE_OF.__getitem__, characters))
-    except KeyError:
+        return characters.translate(_BYTE_OF).encode("latin-1")
+    except UnicodeEncodeError:
         return None

@@ -207,13 +207,14 @@ def _read_model(value: object, added: object, pattern: SplitPattern) -> Vocabula
     if not isinstance(vocab, dict) or not isinstance(model["merges"], list):
         raise ValueError(f"{where} has no vocab or no merges")
     tokens = _read_added_tokens(added, vocab)
+    ranks = ranks_of(vocab, {token["content"] for token in tokens})
     return Vocabulary(
-        ranks=ranks_of(vocab, {token["content"] for token in tokens}),
+        ranks=ranks,
         pattern=pattern,
         special_tokens={token["content"]: token["id"] for token in tokens if token["special"]},
         added_tokens={token["content"]: token["id"] for token in tokens if not token["special"]},
         normalized_tokens=frozenset(token["content"] for token in tokens if token["normalized"]),
-        merges=_read_merges(model["merges"]),
+        merges=_read_merges(model["merges"], ranks),
         ignore_merges=model["ignore_merges"],
     )
 
@@ -268,21 +269,31 @@ def _read_added_tokens(value: object, vocab: Mapping[str, int]) -> list[Json]:
     return tokens
 
 
-def _read_merges(value: list[Any]) -> list[Merge]:
+def _read_merges(value: list[Any], ranks: Mapping[bytes, int]) -> list[Merge]:
     """Merges written as "a b", or as pairs in newer files."""
-    merges: list[Merge] = []
-    for place, entry in enumerate(value):
-        if isinstance(entry, str):
-            if entry.startswith("#version"):
-                continue
-            entry = entry.split(" ")
-        if not isinstance(entry, list) or [type(token) for token in entry] != [str, str]:
-            raise ValueError(f"merge {place} is {_shown(value[place])}, not two tokens")
-        left, right = map(to_bytes, entry)
-        if left is None or right is None:
-            raise ValueError(f"merge {place}, {entry}, is not written in byte-level characters")
-        merges.append((left, right))
-    return merges
+    # Nearly all files hold nothing but merges of tokens: looked up, not read anew one by one.
+    token_of = {to_characters(token): token for token in ranks}
+    try:
+        if all(type(entry) is list for entry in value):
+            return [(token_of[left], token_of[right]) for left, right in value]
+        pairs = [entry.split(" ") for entry in value if not entry.startswith("#version")]
+        return [(token_of[left], token_of[right]) for left, right in pairs]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return [
+            _read_merge(place, entry)
+            for place, entry in enumerate(value)
+            if not (isinstance(entry, str) and entry.startswith("#version"))
+        ]
+
+
+def _read_merge(place: int, entry: Any) -> Merge:
+    parts = entry.split(" ") if isinstance(entry, str) else entry
+    if not isinstance(parts, list) or [type(token) for token in parts] != [str, str]:
+        raise ValueError(f"merge {place} is {_shown(entry)}, not two tokens")
+    left, right = map(to_bytes, parts)
+    if left is None or right is None:
+        raise ValueError(f"merge {place}, {parts}, is not written in byte-level characters")
+    return left, right
 
 
 def tokenizer_json(tokenizer: "BPEVocabulary") -> Json:

@@ -31,8 +31,11 @@ class Vocabulary:
         """
         if self.merges is None:
             return
-        used = {token for left, right in self.merges for token in (left, right, left + right)}
+        merges = set(self.merges)
+        parts = {token for merge in merges for token in merge}
         for text, number in (self.added_tokens | self.special_tokens).items():
             token = to_bytes(text)
-            if token and len(token) > 1 and token not in used and self.ranks.get(token) == number:
+            if not token or len(token) == 1 or self.ranks.get(token) != number or token in parts:
+                continue
+            if not any((token[:cut], token[cut:]) in merges for cut in range(1, len(token))):
                 del self.ranks[token]
