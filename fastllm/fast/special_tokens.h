@@ -9,7 +9,14 @@
 // slots, so probing ends. Nothing changes after the last `add`, so any number of threads may read.
 //
 // Cost. Proportional to the text where tokens are no longer than a few dozen characters; a text of beginnings of
-// a long token that overlaps itself ("aaaa") takes its length times the token's.
+// a long token that overlaps itself ("aaaa") takes its length times the token's. 1,005 tokens that begin with "<" or
+// "[", absent, 100 kB (medians of 31): 3.8 us in code, 6.6 in English, 5.7 in many languages; the reference's
+// expression takes 36 to 63 times as long. Whole calls of `encode` on 1 MB of code took some 5 to 25 % longer than
+// `encode_ordinary`, on HTML, all "<", some 25 to 50 %, whether tokens were 10 or 10,000 (medians of 5, machine shared).
+// 1,000 tokens with 36 different beginnings: some 2.5 times as long as `encode_ordinary`; tiktoken, 3.4 s for the same.
+//
+// Tried, same texts: going on from each candidate with a new block instead of its bits, HTML 0.3 ms slower per MB;
+// two characters in the bit map instead of three, 7 to 8 ms instead of 4 to 4.7 with 36 beginnings.
 
 #pragma once
 
