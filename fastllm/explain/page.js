@@ -411,13 +411,15 @@ function attention(choice, root) {
   if (data.full.length > 1) {
     controls.append(choices("head", data.full.map((_, i) => `head ${i}`), 0, (head) => choice.set({ head })));
   }
-  root.append(...[vectorTables(data), controls,
+  const vectors = make("div", { class: "scroll vectors", tabindex: 0, role: "region", "aria-label": "vectors" });
+  root.append(...[vectors, controls,
     data.keys.length > 7 // too wide to stand beside anything
       ? [matrix, make("div", { class: "split" }, context, recipe)]
       : make("div", { class: "split" }, make("div", {}, matrix, context), recipe),
     make("h3", { class: "row-title" }), row].flat());
-  const changed = changesOf(choice);
+  const [changed, changedHead] = [changesOf(choice), changesOf(choice)];
   choice.watch(() => {
+    if (changedHead("head")) vectors.replaceChildren(...vectorTables(data, choice.head));
     drawMatrix(choice, matrix);
     drawContext(choice, context);
     recipe.replaceChildren(...(choice.dimension === null ? cellRecipe(choice, keys) : sumRecipe(choice, values)));
@@ -431,15 +433,14 @@ function attention(choice, root) {
   });
 }
 
-function vectorTables(data) {
+function vectorTables(data, head) {
   const named = data.plain ? [["vectors", data.q, data.tokens]]
     : [["queries", data.q, data.tokens], ["keys", data.k, data.keys], ["values", data.v, data.keys]];
   const most = Math.max(...named.flatMap(([, vectors]) => vectors.flat(2).map(Math.abs)), 0) || 1;
-  const tables = named.map(([name, vectors, labels]) => make("table", {}, make("caption", {}, name),
-    make("tbody", {}, vectors[0].map((vector, i) => make("tr", {},
+  return named.map(([name, vectors, labels]) => make("table", {}, make("caption", {}, name),
+    make("tbody", {}, vectors[head].map((vector, i) => make("tr", {},
       make("th", { scope: "row" }, isolated(labels[i])),
       vector.map((number) => make("td", { class: "number shade", style: `--w:${Math.abs(number) / most}` }, number)))))));
-  return make("div", { class: "scroll vectors", tabindex: 0, role: "region", "aria-label": "vectors" }, tables);
 }
 
 /** The first of the rows or columns to show, so that the chosen one is among them. */

@@ -439,6 +439,10 @@ def test_queries_keys_and_values_of_two_heads(chromium, tmp_path):
     for head in range(2):
         radios = page.all("#attention .choices:last-child input")
         page.driver.execute_script("arguments[0].click()", radios[head])
+        numbers = np.array(page.texts(".vectors td"), dtype=float)
+        np.testing.assert_allclose(
+            numbers, np.concatenate([x[head].ravel() for x in (trace.q, trace.k, trace.v)])
+        )
         for i in range(5):
             for j in range(4):
                 page.driver.execute_script(
