@@ -3,9 +3,9 @@
 // Algorithm. Pieces of up to 15 bytes, nearly all of them, live in lines of 64 bytes: two keys of 16 bytes (the
 // piece, zeros, its length in the last byte), then for each 16 bytes of ids and their number. So one cache
 // line decides, and one comparison of 16 bytes. An id takes as many bits as the vocabulary asks for: seven ids of 16
-// bits fit, five of 24 or three of 32. A piece of more ids has the top bit of its length byte set, which the
-// quick comparison never meets, and its ids in an arena. Longer pieces have a table of their own, {hash, place of the bytes, place of the ids}. Both are
-// open-addressed and at most half full.
+// bits fit, five of 24 or three of 32. A piece of more ids has them in an arena, and MANY in its number. Longer
+// pieces have a table of their own, {hash, place of the bytes, place of the ids}. Both are open-addressed and at
+// most half full.
 //
 // Where a piece that is a token is never taken apart, the tokens themselves are put in to begin with.
 //
@@ -38,7 +38,7 @@ struct alignas(16) Key {
 constexpr size_t SHORT = 15;                // bytes of a piece that a key holds
 constexpr size_t LONG_IN_CHUNK = 257;       // at most so many pieces of more bytes start in 4 KB
 constexpr uint64_t LENGTH = uint64_t(1) << 56;  // one, in the last byte of a key
-constexpr uint64_t MANY = uint64_t(0x80) << 56;  // more ids than a value holds
+constexpr size_t MANY = 0x80;               // in a number of ids: they are in the arena
 
 // Ids of some bits each, one behind the other, and then their number.
 struct alignas(16) Value {
@@ -82,7 +82,7 @@ struct WordCache {
     Table<LongWord> long_words;
     size_t long_used = 0;
     std::vector<char> bytes;
-    std::vector<uint32_t> ids;  // each word's filled up to a multiple of four
+    std::vector<uint32_t> ids;  // of a short piece filled up to 16, of a long one to a multiple of four
     size_t cap;
     const Vocabulary *vocabulary;
     bool seeded;
@@ -148,7 +148,7 @@ struct WordCache {
     void reserve(size_t words) {
         const bool doubles = 2 * (long_used + LONG_IN_CHUNK) > long_words.size();
         const size_t more = doubles ? long_words.size() * sizeof(LongWord) : 0;
-        if (bytes_held() + more + 32 * words > cap) {
+        if (bytes_held() + more + 64 * words > cap) {
             wipe();
         } else if (used + words > line_mask + 1) {
             if (bytes_held() + more + (line_mask + 1) * sizeof(Line) <= cap) {
@@ -177,8 +177,7 @@ struct WordCache {
 
     // Put an entry in the first free place of its line or of those after it.
     void place(Key key, Value value) {
-        const Key plain{key.low, key.high & ~MANY};
-        for (size_t i = line_of(plain);; i = (i + 1) & line_mask) {
+        for (size_t i = line_of(key);; i = (i + 1) & line_mask) {
             for (int side = 0; side < 2; side++) {
                 if (lines[i].keys[side].high == 0) {
                     lines[i].keys[side] = key;
@@ -189,16 +188,23 @@ struct WordCache {
         }
     }
 
-    Value pack(const uint32_t *word_ids, size_t count) const {
+    Value pack(const uint32_t *word_ids, size_t count) {
         Value value{};
-        for (size_t i = 0; i < count; i++) {  // little-endian: the low bytes come first
-            for (int b = 0; b < id_bits / 8; b++) value.bytes[i * id_bits / 8 + b] = uint8_t(word_ids[i] >> 8 * b);
+        if (count > ids_in_value(id_bits)) {
+            const uint32_t start = keep(word_ids, count, 16);
+            std::memcpy(value.bytes, &start, 4);
+            count |= MANY;
+        } else {
+            for (size_t i = 0; i < count; i++) {  // little-endian: the low bytes come first
+                for (int b = 0; b < id_bits / 8; b++) value.bytes[i * id_bits / 8 + b] = uint8_t(word_ids[i] >> 8 * b);
+            }
         }
         value.bytes[byte_of_count(id_bits)] = uint8_t(count);
         return value;
     }
 
-    // Writes 8 places of `out`.
+    // The ids of a value in the first places of `out`, of which 16 may be written; returns their number, which may have
+    // MANY in it: `out` then has the bits of the value, and `copy_many` does the rest.
     size_t unpack(const Value &value, uint32_t *out) const {
         if (id_bits == 32) {
             std::memcpy(out, value.bytes, 12);
@@ -215,11 +221,18 @@ struct WordCache {
         return value.bytes[byte_of_count(id_bits)];
     }
 
-    // Keep the ids of a word; returns where they are.
-    uint32_t keep(const uint32_t *word_ids, size_t count) {
+    // Put the ids from the arena into `out`, where an unpacked value says where they are; returns their number.
+    size_t copy_many(size_t count, uint32_t *out) const {
+        const uint32_t start = id_bits == 32 ? out[0] : out[0] | out[1] << id_bits;
+        std::memcpy(out, ids.data() + start, 64);
+        return count & ~MANY;
+    }
+
+    // Keep the ids of a word, filled up to a multiple of `unit`; returns where they are.
+    uint32_t keep(const uint32_t *word_ids, size_t count, size_t unit) {
         const size_t start = ids.size();
         ids.insert(ids.end(), word_ids, word_ids + count);
-        ids.resize((ids.size() + 3) / 4 * 4);
+        ids.resize(start + (count + unit - 1) / unit * unit);
         return uint32_t(start);
     }
 
@@ -229,33 +242,20 @@ struct WordCache {
     }
 
     void add_short(Key key, const uint32_t *word_ids, size_t count) {
+        place(key, pack(word_ids, count));
         used++;
-        if (count <= ids_in_value(id_bits)) return place(key, pack(word_ids, count));
-        key.high |= MANY;
-        Value value{};
-        const uint32_t start = keep(word_ids, count);
-        std::memcpy(value.bytes, &start, 4);
-        value.bytes[4] = uint8_t(count);
-        place(key, value);
     }
 
     // Put the ids of a short piece that its own line does not have into `out`; false if no line has them.
     bool find_short(Key key, uint32_t *out, size_t &count) const {
-        const uint64_t many = key.high | MANY;
         for (size_t i = line_of(key);; i = (i + 1) & line_mask) {
             for (int side = 0; side < 2; side++) {
                 const Key &held = lines[i].keys[side];
-                const Value &value = lines[i].values[side];
                 if (held.high == 0) return false;
-                if (held.low != key.low) continue;
-                if (held.high == key.high) return count = unpack(value, out), true;
-                if (held.high == many) {
-                    uint32_t start;
-                    std::memcpy(&start, value.bytes, 4);
-                    count = value.bytes[4];
-                    copy_kept(start, count, out);
-                    return true;
-                }
+                if (held.low != key.low || held.high != key.high) continue;
+                count = unpack(lines[i].values[side], out);
+                if (count & MANY) count = copy_many(count, out);
+                return true;
             }
         }
     }
@@ -292,7 +292,7 @@ struct WordCache {
             }
         }
         long_words[long_slot(word, h)] = {h, uint32_t(bytes.size()), uint32_t(word.size()),
-                                          keep(word_ids, count), uint32_t(count), true};
+                                          keep(word_ids, count, 4), uint32_t(count), true};
         bytes.insert(bytes.end(), word.begin(), word.end());
         long_used++;
     }
