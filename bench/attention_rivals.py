@@ -177,6 +177,49 @@ def window_row(worker: Worker, rounds: int, quick: bool) -> tuple[str, dict[str,
     return what, {"fastllm": times["fastllm"]}
 
 
+# What the pictures show along the length: heads, heads of keys, queries (None for as many as there
+# are keys), head_dim, whether causal.
+CURVES = {
+    "prompt, 4 heads x 64, full": (4, 4, None, 64, False),
+    "prompt, 4 heads x 64, causal": (4, 4, None, 64, True),
+    "one query, 32 heads on 8 x 128": (32, 8, 1, 128, False),
+    "one query, 32 heads x 128": (32, 32, 1, 128, False),
+}
+
+
+def along_lengths(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
+    """Times and peak memory of fastllm and PyTorch for growing lengths, float32, one thread."""
+    names = [name for name in installed() if name != "numpy"]
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(name, 1)) for name in names}
+        for curve, (heads, kv_heads, queries, dim, causal) in CURVES.items():
+            shortest = 7 if queries is None else 9
+            for length in (2**n for n in range(shortest, shortest + (2 if quick else 6))):
+                q_len = length if queries is None else queries
+                settings = request_of(
+                    heads, kv_heads, q_len, length, dim, "float32", causal, 1, False
+                )
+                must_agree(curve, workers, settings)
+                pairs = q_len * (length + 1) // 2 if causal else q_len * length
+                yield {
+                    "curve": curve,
+                    "length": length,
+                    "operations": None if queries else 4 * heads * dim * pairs,
+                    "bytes": 8 * kv_heads * dim * length if queries else None,
+                    "times": turns(workers, settings, rounds),
+                    "memory": {name: _peak(name, settings) for name in names},
+                }
+
+
+def _peak(name: str, settings: Mapping[str, Any]) -> int:
+    # A process of its own, since what an earlier call left is used again by the next.
+    with Worker(name, 1) as worker:
+        small = {**settings, "query": (1, 1, 1, 8), "key": (1, 1, 8, 8)}
+        for shape in (small, {**small, "query": (1, 1, 32, 8), "key": (1, 1, 32, 8)}):
+            worker.times(shape, 0, 1)
+        return int(worker.times(settings, 0, 1, memory=True))
+
+
 def first_calls() -> dict[str, list[float]]:
     """The first call in a new process with nothing compiled; its imports are timed as well."""
     settings = request_of(12, 12, 512, 512, 64, "float32", False, 1, False)

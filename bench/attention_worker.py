@@ -71,6 +71,21 @@ def numpy_call(arrays, request):
     return call
 
 
+def peak_memory(call):
+    """By how many bytes a call makes the process grow while it runs, its result included."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak so far is forgotten
+
+    def status(name):
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+    before = status("VmRSS")
+    result = call()
+    assert result is not None
+    return status("VmHWM") - before
+
+
 CALLS = {"fastllm": fastllm_call, "torch": torch_call, "numpy": numpy_call}
 
 
@@ -80,6 +95,8 @@ def answer(contender, request):
     call = CALLS[contender](arrays, request)
     for _ in range(request["warm_up"]):
         call()
+    if request.get("memory"):
+        return peak_memory(call)
     times = []
     for _ in range(request["calls"]):
         start = time.perf_counter()

@@ -1,11 +1,12 @@
 """Draw what the rivals measured: ``python -m bench.plot rivals.json encoding.svg``.
 
 Bars of MB/s, one panel for each table whose rows have a size, written as SVG by hand: nothing needs
-to be installed.
+to be installed. `curves` draws attention along the length; ``python -m bench.report`` writes it.
 """
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -21,6 +22,7 @@ _COLOURS = {
     "snaptokens": "#30638e",
     "fastokens": "#edae49",
     "quicktok": "#66a182",
+    "torch": "#8d96a3",
 }
 _LABEL, _BAR, _WIDTH = 170, 14, 760
 
@@ -77,6 +79,110 @@ def _panel(group: str, measured: Sequence[tuple[str, str, float]], top: float) -
         )
         yield _text(_LABEL + length + 4, y + 10, f"{name} {speed:,.3g}")
         y += _BAR
+
+
+# --- Curves: speed and memory of attention along the length
+
+_CURVE_WIDTH, _CURVE_HEIGHT, _MARGIN = 310, 150, 45
+
+
+def curves(rows: Sequence[Json]) -> str:
+    """A panel of speed and one of peak memory for each curve; the dashed line is the ceiling."""
+    by_curve: dict[str, list[Json]] = {}
+    for row in rows:
+        by_curve.setdefault(row["curve"], []).append(row)
+    lines: list[str] = []
+    for number, (name, points) in enumerate(by_curve.items()):
+        unit = "GFLOP/s" if points[0]["operations"] else "GB/s"
+        speed, memory = _speed_lines(points), _memory_lines(points)
+        top = number * (_CURVE_HEIGHT + 60) + 30.0
+        lines += _axes(20, top, f"{name}: {unit}", speed, points[0]["ceilings"][unit])
+        title = f"{name}: MB beyond the inputs"
+        lines += _axes(30 + _CURVE_WIDTH + _MARGIN, top, title, memory, None)
+    width, height = 2 * (_CURVE_WIDTH + _MARGIN) + 40, len(by_curve) * (_CURVE_HEIGHT + 60) + 10
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="10">'
+    )
+    return "\n".join([head, '<path fill="#fff" d="M0 0h9999v99999H0z"/>', *lines, "</svg>\n"])
+
+
+Lines = Mapping[str, Sequence[tuple[int, float]]]
+
+
+def _speed_lines(points: Sequence[Json]) -> Lines:
+    """GFLOP/s or GB/s over the length, for each contender."""
+    return {
+        name: [
+            (p["length"], (p["operations"] or p["read"]) / p["times"][name]["median"] / 1e9)
+            for p in points
+        ]
+        for name in points[0]["times"]
+    }
+
+
+def _memory_lines(points: Sequence[Json]) -> Lines:
+    """Megabytes over the length, for each contender."""
+    return {
+        name: [(p["length"], p["memory"][name] / 1e6) for p in points]
+        for name in points[0]["memory"]
+    }
+
+
+def _axes(
+    left: float, top: float, title: str, lines: Lines, ceiling: float | None
+) -> Iterator[str]:
+    """One panel: lengths doubling to the right, values from 0 to the largest."""
+    x0, y0 = left + _MARGIN, top + _CURVE_HEIGHT
+    lengths = [length for length, _ in next(iter(lines.values()))]
+    largest = max([ceiling or 0.0, *(y for line in lines.values() for _, y in line)])
+    most = _round_up(largest)
+
+    def place(length: int, value: float) -> tuple[float, float]:
+        steps = math.log2(lengths[-1] / lengths[0])
+        along = math.log2(length / lengths[0]) / steps * (_CURVE_WIDTH - 60)
+        return x0 + along, y0 - value / most * _CURVE_HEIGHT
+
+    yield _text(left, top - 10, title, ' font-weight="bold"')
+    yield f'<path fill="none" stroke="#999" d="M{x0:.0f} {top:.0f}V{y0:.0f}h{_CURVE_WIDTH - 60}"/>'
+    for part in range(5):
+        value = most * part / 4
+        yield _text(x0 - 5, place(lengths[0], value)[1] + 3, f"{value:g}", ' text-anchor="end"')
+    for length in lengths:
+        yield _text(place(length, 0)[0], y0 + 12, _short(length), ' text-anchor="middle"')
+    if ceiling is not None:
+        y = place(lengths[0], ceiling)[1]
+        line = f"M{x0:.0f} {y:.1f}h{_CURVE_WIDTH - 60}"
+        yield f'<path fill="none" stroke="#333" stroke-dasharray="4 3" d="{line}"/>'
+    taken: list[float] = []
+    for name, line in lines.items():
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))
+        colour = _COLOURS.get(name, "#999")
+        yield f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
+        x, y = place(*line[-1])
+        while any(abs(y - other) < 11 for other in taken):
+            y += 1
+        taken.append(y)
+        yield _text(x + 5, y + 3, name, f' fill="{colour}"')
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 4, 5, 8 times a power of ten, which quarters divide evenly.
+
+    >>> [_round_up(x) for x in (0.3, 17.2, 153.0, 211.0, 800.0)]
+    [0.4, 20.0, 200.0, 400.0, 800.0]
+    """
+    power = 10.0 ** math.floor(math.log10(value or 1.0))
+    return next(step * power for step in (1, 2, 4, 5, 8, 10) if step * power >= value)
+
+
+def _short(length: int) -> str:
+    """A length with K for 1024.
+
+    >>> _short(512), _short(2048)
+    ('512', '2K')
+    """
+    return f"{length // 1024}K" if length >= 1024 else str(length)
 
 
 def _text(x: float, y: float, text: str, style: str = "") -> str:

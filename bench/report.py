@@ -4,7 +4,8 @@
 bench.rivals --json rivals.json`` the second. A table called NAME replaces what stands between
 ``<!-- bench:begin NAME -->`` and ``<!-- bench:end NAME -->``: one for each file of benchmarks
 (``encode`` for ``bench/test_encode.py``), ``machine``, and ``rivals-NAME`` for each task of the
-rivals. No figure is ever typed.
+rivals. No figure is ever typed. What the rivals measured along the length is drawn into
+``attention.svg`` in the folder ``pictures`` beside the README.
 """
 
 import argparse
@@ -17,7 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.plot import curves
+
 Json = Mapping[str, Any]
+# The task that is drawn: a table of it would be long.
+PICTURED = "attention-lengths"
 _PACKAGES = (
     "fastllm-kernels",
     "numpy",
@@ -128,6 +133,8 @@ def rival_tables(results: Json) -> dict[str, str]:
     """One table for each task of the rivals; one for each group of rows, if they have groups."""
     tables: dict[str, str] = {}
     for name, task in results["tasks"].items():
+        if name == PICTURED:
+            continue
         groups: dict[str | None, list[Json]] = {}
         for row in task["rows"]:
             groups.setdefault(row.get("group"), []).append(row)
@@ -197,11 +204,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in given.results:
         results = json.loads(path.read_text("utf-8"))
         tables |= benchmark_tables(results) if "benchmarks" in results else rival_tables(results)
+        if PICTURED in results.get("tasks", {}):
+            picture = given.readme.parent / "pictures" / "attention.svg"
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_text(curves(results["tasks"][PICTURED]["rows"]), "utf-8")
+            print(picture)
     text, found = replace_tables(given.readme.read_text("utf-8"), tables)
     for name in sorted(tables.keys() - set(found)):
         print(f"no place for table {name} in {given.readme}", file=sys.stderr)
     if not found:
-        return 1
+        return 1 if tables else 0
     given.readme.write_text(text, "utf-8")
     print(f"{given.readme}: {', '.join(found)}")
     return 0

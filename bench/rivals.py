@@ -24,6 +24,7 @@ from typing import Any
 
 import fastllm
 from bench import attention_rivals, corpora, encoding_rivals
+from bench.ceilings import ceilings
 from bench.report import cores, rival_tables, versions
 from bench.turns import row, take_turns
 
@@ -127,11 +128,21 @@ def attention_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
         yield row(what, times)
 
 
+def curve_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Attention along the length, for the picture, with what the machine gives at most."""
+    limits = ceilings()
+    for point in attention_rivals.along_lengths(rounds, quick=size < 1_000_000):
+        what = f"{point['curve']}, length {point['length']:,}"
+        times, read = point.pop("times"), point.pop("bytes")
+        yield row(what, times, None, read=read, ceilings=limits, **point)
+
+
 TASKS = {
     "encode": (encoding_rows, encoding_rivals.installed()),
     "decode": (decoding_rows, ("fastllm", "tiktoken", "tokenizers")),
     "train": (training_rows, ("fastllm", "tokenizers")),
     "attention": (attention_rows, attention_rivals.NAMES),
+    "attention-lengths": (curve_rows, ("fastllm", "torch")),
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_agrees
 
+from fastllm.fast import _attention_kernels as kernels
 from fastllm.fast import attention as fast
 from fastllm.reference import attention as reference
 
@@ -219,6 +220,30 @@ def test_attention_options_agree_with_the_oracle_over_several_blocks(option, dty
             actual, oracle(query[:, :q_len], key, value, **options), strict=True
         ):
             assert_agrees(SDPA, dtype, ours, right)
+
+
+@pytest.mark.parametrize("unit", ["as it is", "none"])
+@pytest.mark.parametrize("option", [*LONG, "plain", "negative scale", "grouped heads"])
+def test_attention_in_bfloat16_agrees_with_and_without_a_matrix_unit(monkeypatch, option, unit):
+    # Without the JIT there is no unit, but NumPy does what it would do.
+    usable = unit != "none" and (not COMPILED or kernels.matrices_usable())
+    monkeypatch.setattr(kernels, "matrices_usable", lambda: usable)
+    fast._plan.cache_clear()
+    options = LONG.get(option, {})
+    if option == "negative scale":
+        options = {"scale": -0.3}
+    if option == "grouped heads":
+        options = {"enable_gqa": True, "is_causal": True}
+    kv_lead = (1,) if "enable_gqa" in options else (2,)
+    query, key, value = heads(5, (2,), 70, 300, 40, 24, np.float32, kv_lead)
+    arrays = [bfloat16(x) for x in (query, key.swapaxes(-1, -2), value)]
+    wide = [(x.astype(np.uint32) << 16).view(np.float32) for x in arrays]
+    arrays[1], wide[1] = arrays[1].swapaxes(-1, -2), wide[1].swapaxes(-1, -2)
+    actual, lse = fast.scaled_dot_product_attention(*arrays, **options, return_lse=True)
+    expected, expected_lse = oracle(*wide, **options)
+    fast._plan.cache_clear()
+    assert_agrees(SDPA, np.uint16, actual, expected)
+    assert_agrees(SDPA, np.float32, lse, expected_lse)
 
 
 @pytest.mark.parametrize("kv_len", [255, 256, 1025, 3000] if COMPILED else [700])

@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 
+from fastllm.integrations import transformers as integration
 from fastllm.integrations import transformers_attention
 
 SMALL = {"vocab_size": 97, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": None}
@@ -29,7 +30,7 @@ CONFIGS = {
 @pytest.fixture(params=CONFIGS)
 def model(request):
     """Each model in turn, on "sdpa", with weights large enough for attention to matter."""
-    transformers_attention.register()
+    integration.register()
     torch.manual_seed(0)
     config = CONFIGS[request.param]()
     config._attn_implementation = "sdpa"

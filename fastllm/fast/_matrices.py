@@ -21,7 +21,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._vectors import Vector, vector_type
+from fastllm.fast._vectors import Vector, lanes, vector_type
 
 # The side of a product of four tiles.
 SIDE = 32
@@ -72,7 +72,7 @@ def _lower_paired(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 def zipped(bits: Any, low: int, high: int, model: Any) -> Any:
     """Pairs of the numbers of 16 bits from `low` on and those from `high` on."""
-    count = 64 // model.itemsize
+    count = lanes(model)
     low_bits, high_bits = (bits[at : at + count].astype(np.uint32) for at in (low, high))
     return (low_bits | high_bits << 16).view(np.float32)
 

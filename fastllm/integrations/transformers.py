@@ -10,11 +10,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from fastllm.integrations.post_processor import PostProcessor, Span, Template
+from fastllm.integrations.transformers_attention import register
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.byte_level import to_bytes
 from fastllm.tokenizers.huggingface import read_tokenizer_json
 
-__all__ = ["fast_tokenizer"]
+__all__ = ["fast_tokenizer", "register"]
 
 Ids = list[int]
 # With one of these the call is left to the wrapped tokenizer: what it does then is not encoding.
