@@ -53,22 +53,28 @@ def installed() -> list[str]:
 def measured(rounds: int, quick: bool) -> Iterator[tuple[str, dict[str, list[float]]]]:
     """The name and the times of every row."""
     for threads in sorted({1, min(2, cores())}):
-        plural = "s" * (threads > 1)
-        with ExitStack() as stack:
-            workers = {name: stack.enter_context(Worker(name, threads)) for name in installed()}
-            for what, sizes in (PREFILL | DECODE).items():
-                # Score matrices of 4096 x 4096 would fill the memory; NumPy has no bfloat16.
-                left_out = {"numpy"} if sizes[3] > 2048 or sizes[5] != "float32" else set()
-                running = {name: workers[name] for name in workers if name not in left_out}
-                for causal in (False, True) if sizes[2] > 1 else (False,):
-                    settings = request_of(*sizes, causal, threads, quick)
-                    must_agree(what, running, settings)
-                    kind = (", causal" if causal else ", full") if sizes[2] > 1 else ""
-                    name = f"{what}{kind}, {threads} thread{plural}"
-                    yield name, turns(running, settings, rounds)
-            if threads == 1:
-                yield window_row(workers["fastllm"], rounds, quick)
+        yield from on_threads(threads, rounds, quick)
     yield "12 heads x 512 x 64, first call of a process with its imports", first_calls()
+
+
+def on_threads(
+    threads: int, rounds: int, quick: bool
+) -> Iterator[tuple[str, dict[str, list[float]]]]:
+    """The rows on so many threads."""
+    plural = "s" * (threads > 1)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(name, threads)) for name in installed()}
+        for what, sizes in (PREFILL | DECODE).items():
+            # Score matrices of 4096 x 4096 would fill the memory; NumPy has no bfloat16.
+            left_out = {"numpy"} if sizes[3] > 2048 or sizes[5] != "float32" else set()
+            running = {name: workers[name] for name in workers if name not in left_out}
+            for causal in (False, True) if sizes[2] > 1 else (False,):
+                settings = request_of(*sizes, causal, threads, quick)
+                must_agree(what, running, settings)
+                kind = (", causal" if causal else ", full") if sizes[2] > 1 else ""
+                yield f"{what}{kind}, {threads} thread{plural}", turns(running, settings, rounds)
+        if threads == 1:
+            yield window_row(workers["fastllm"], rounds, quick)
 
 
 def request_of(

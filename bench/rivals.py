@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n{name}, backends {fastllm.backends()}", flush=True)
         task = {"contenders": contenders, "rows": list(measure(size, rounds, **options))}
         results["tasks"][name] = task
-        print(rival_tables({"tasks": {name: task}})[f"rivals-{name}"], flush=True)
+        print(*rival_tables({"tasks": {name: task}}).values(), flush=True)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1), "utf-8")
     return 0
