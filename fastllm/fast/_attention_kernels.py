@@ -62,7 +62,7 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
 - The same written out in Python with a vector type compiled 1.5 seconds longer, most of it type
   inference. Literal arguments cost as much: each is a type of its own, and every function called
   with one is compiled again. Computing strange rows in a kernel of its own: 8.2 to 4.7 seconds for
-  the first call, together with one literal less.
+  the first call, together with fewer literals.
 - Numba's parallel loops, instead of threads that share a counter: not used, because two of Numba's
   three threading layers end the process under concurrent calls or after a fork.
 - e**x by `math.exp`: Numba calls the C library once per element. The polynomial costs 12 vector
@@ -72,12 +72,24 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   from 0.94 to 1.07, in bfloat16 1.61 to 2.37 and 0.90 to 1.15. Blocks of 32, 64, 128, 256, 512
   keys: 3.74, 3.55, 3.95, 4.01, 4.14 ms for 32 on 8. 32 on 32 are bound by memory: 16.7 ms where
   others do not interrupt, 16.1 GB/s; a sum over as much memory in C reaches 13 to 15 GB/s from one
-  stream and 17 from four or more. In bfloat16 32 on 8 is bound by arithmetic: of the time, 45 %
-  goes into weighing values, 33 % into sums across lanes, 17 % into products with keys.
-- 16 bits told apart by a number, not by type: a branch in every innermost loop, 3.3 instead of 2.6
-  ms for 32 heads on 8.
+  stream and 17 from four or more. In bfloat16 32 on 8 is bound by arithmetic: of the time, 42 %
+  goes into weighing values, 30 % into sums across lanes, 16 % into products with keys.
 - bfloat16, 1024 x 64, causal: 0.49 of PyTorch's speed when widened to float32 and 1.68 with the
-  matrix unit, of which 0.82 to 1.68 is from copying rows as memory, not number by number.
+  matrix unit; copying rows as memory, not number by number, and scaling within the exponential
+  took it there from 0.82.
+
+Where it stands against PyTorch 2.13 on that machine (medians of 5 to 50 calls in turns, one thread;
+then two). 12 heads, full and causal: 128 x 64 1.17 and 1.32; 1024 x 64 1.11 to 1.18 and 1.52 to
+1.58 in three runs, 1.22 and 0.99 (spread 27 %); 4096 x 64 1.28 and 1.42, 1.26 and 1.39; 2048 x 128
+1.18 and 1.40, 1.20 and 1.31; bfloat16 1024 x 64 1.31 and 1.70, 1.29 and 1.41. One query, 8192 x
+128: 32 heads on 8 2.8 and 2.3, 32 on 32 1.06 and 1.09; in bfloat16 2.2 and 1.3, 1.3 and 1.5. A window of
+512 over 8192 costs 1.27 of its share of the causal work.
+
+What falls short, and why: 128 x 64 wastes a third of its products above the diagonal, and on two
+threads takes longer than on one (0.64 and 0.49 ms), as do other calls of less than a millisecond,
+which PyTorch's threads, that wait by spinning, do share. Products run at 175 GFLOP/s, of 200 to 220
+that nothing but multiplications reach, and are 85 % of 2048 x 128. Decoding 32 on 32 is bound by
+memory on both sides.
 """
 
 # Numba's decorators carry no types.
