@@ -78,12 +78,17 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   matrix unit; copying rows as memory, not number by number, and scaling within the exponential
   took it there from 0.82.
 
-Where it stands against PyTorch 2.13 on that machine (medians of 5 to 50 calls in turns, one thread;
-then two). 12 heads, full and causal: 128 x 64 1.17 and 1.32; 1024 x 64 1.11 to 1.18 and 1.52 to
-1.58 in three runs, 1.22 and 0.99 (spread 27 %); 4096 x 64 1.28 and 1.42, 1.26 and 1.39; 2048 x 128
-1.18 and 1.40, 1.20 and 1.31; bfloat16 1024 x 64 1.31 and 1.70, 1.29 and 1.41. One query, 8192 x
-128: 32 heads on 8 2.8 and 2.3, 32 on 32 1.06 and 1.09; in bfloat16 2.2 and 1.3, 1.3 and 1.5. A window of
-512 over 8192 costs 1.27 of its share of the causal work.
+Where it stands against PyTorch 2.13 on that machine (medians of 5 to 50 calls in turns, on one
+thread; then on two), for 12 heads, full and causal:
+
+- 128 x 64: 1.17, 1.32; on two threads 0.69, 0.80
+- 1024 x 64: 1.11 to 1.18, 1.52 to 1.58 in three runs; 1.22, 0.99 (spread 27 %)
+- 4096 x 64: 1.28, 1.42; 1.26, 1.39
+- 2048 x 128: 1.18, 1.40; 1.20, 1.31
+- 1024 x 64 in bfloat16: 1.31, 1.70; 1.29, 1.41
+
+and for one query of 8192 x 128: 32 heads on 8 2.8; 2.3, 32 on 32 1.06; 1.09, in bfloat16 2.2; 1.3
+and 1.3; 1.5. A window of 512 over 8192 costs 1.27 of its share of the causal work.
 
 What falls short, and why: 128 x 64 wastes a third of its products above the diagonal, and on two
 threads takes longer than on one (0.64 and 0.49 ms), as do other calls of less than a millisecond,
