@@ -34,6 +34,9 @@ _PACKAGES = (
     "snaptokens",
     "fastokens",
     "quicktok-v1",
+    "gigabpe",
+    "rustbpe",
+    "bpeasy",
     "torch",
 )
 

@@ -7,8 +7,8 @@ all contenders take turns (A B C, C B A, A B C, ...), so that a busy minute of t
 of them; the figures are medians. Encoding is described in `bench.encoding_rivals`. Attention runs
 in a process for each contender, and a first call is that of a new process, imports and compiling
 included. Fast and slow cases are all shown, and texts are never repeated to fill a size. Decoding
-is on one thread; training takes as many as each trainer likes. Nothing else should run meanwhile:
-with both cores busy, whatever waits for a second thread waits for long.
+is on one thread; training is described in `bench.training_rivals`. Nothing else should run
+meanwhile: with both cores busy, whatever waits for a second thread waits for long.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import fastllm
-from bench import attention_rivals, corpora, encoding_rivals
+from bench import attention_rivals, corpora, encoding_rivals, training_rivals
 from bench.ceilings import ceilings
 from bench.report import cores, rival_tables, versions
 from bench.turns import row, take_turns
@@ -80,43 +80,9 @@ def decoding_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
 # --- Training
 
 
-def train_ours(text: Sequence[str], vocab_size: int) -> list[tuple[str, str]]:
-    """Merges under Hugging Face's rule for ties, as its files spell them."""
-    tokenizer = fastllm.BPETokenizer.train(text, vocab_size, tie_break="huggingface")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokenizer.json"
-        tokenizer.save(path)
-        return [tuple(merge) for merge in json.loads(path.read_text("utf-8"))["model"]["merges"]]
-
-
-def train_theirs(text: Sequence[str], vocab_size: int) -> list[tuple[str, str]]:
-    """What tokenizers learns."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(text, trainer)
-    return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
-
-
 def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """A vocabulary from each corpus; writing it out is timed on both sides."""
-    vocab_size = 8_000
-    for name in corpora.NAMES:
-        text = corpora.corpus(name, size)
-        documents = corpora.documents(text)
-        calls = {"fastllm": functools.partial(train_ours, documents, vocab_size)}
-        if INSTALLED["tokenizers"]:
-            calls["tokenizers"] = functools.partial(train_theirs, documents, vocab_size)
-        data = len(text.encode())
-        what = f"{name}, {data / 1e6:.1f} MB, {vocab_size:,} tokens"
-        must_agree(what, {who: call() for who, call in calls.items()}, lambda a, b: a == b)
-        yield row(what, take_turns(calls, max(3, rounds // 3)), data)
+    """See `bench.training_rivals`: texts ten times as long, a process for each training."""
+    return training_rivals.training_rows(size, max(3, rounds // 2 + 1))
 
 
 # --- Attention
@@ -140,7 +106,7 @@ def curve_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
 TASKS = {
     "encode": (encoding_rows, encoding_rivals.installed()),
     "decode": (decoding_rows, ("fastllm", "tiktoken", "tokenizers")),
-    "train": (training_rows, ("fastllm", "tokenizers")),
+    "train": (training_rows, training_rivals.installed()),
     "attention": (attention_rows, attention_rivals.NAMES),
     "attention-lengths": (curve_rows, ("fastllm", "torch")),
 }

@@ -43,6 +43,13 @@ class TieBreak(Enum):
     first_seen = "first-seen"
 
 
+class Documents(Enum):
+    """What a document is: no merge crosses from one into the next."""
+
+    files = "files"
+    lines = "lines"
+
+
 class Commands(TyperGroup):
     """The group of commands: whatever goes wrong in one becomes a line and an exit code."""
 
@@ -239,6 +246,12 @@ def train(
     special_token: Annotated[
         list[str] | None, typer.Option(help="A token of its own, never merged; may be repeated.")
     ] = None,
+    documents: Annotated[
+        Documents, typer.Option(help="Whether each file is a document, or each line.")
+    ] = Documents.files,
+    field: Annotated[
+        str | None, typer.Option(help="Field of .jsonl, or column of .parquet, with the texts.")
+    ] = None,
     errors: ErrorsOption = Errors.strict,
     threads: ThreadsOption = None,
 ) -> None:
@@ -264,6 +277,8 @@ def train(
             max_token_bytes=max_token_bytes,
             threads=threads,
             progress=progress,
+            documents=documents.value,
+            field=field,
             errors=errors.value,
         )
         with _naming(output):

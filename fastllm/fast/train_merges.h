@@ -31,6 +31,11 @@
 // for all merges, code (112,144) 0.037 s, many languages (390,927) 0.158 s, after 0.012 to 0.060 s for the layout and
 // the first pairs.
 //
+// Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, medians of 5 interleaved, processes of their own):
+// 32,000 tokens English 4.4, code 4.3, many languages 4.9 times as fast; 100,000 tokens 3.8, 3.5, 4.4. Memory of the
+// process is 0.86, 0.97, 0.61 and 0.90, 1.00, 0.75 of gigabpe's; 42 MB of ours are Python, NumPy and this package before
+// any text is read, and what it grows by is 0.37, 0.45, 0.40 and 0.59, 0.67, 0.58 of gigabpe's growth.
+//
 // Not varied here, taken from a prototype that measured each: the bound (merging 1.4 to 2 times as fast, a quarter
 // of the pairs), words by descending count (the visits 2 times as fast), symbols of 16 bits where ids fit (1.3 to 1.6
 // times), one look-up per neighbour, lists prefetched 16 entries ahead.

@@ -42,7 +42,7 @@ class WordTable {
     uint64_t bytes = 0;   // of those
     bool crc;
 
-    WordTable(bool ordered, bool crc, size_t first_lines = size_t(1) << 10)
+    WordTable(bool ordered, bool crc, size_t first_lines = size_t(1) << 12)
         : lines(first_lines), line_mask(first_lines - 1), crc(crc), ordered_(ordered), long_words_(64) {
         if (ordered_) firsts_.resize(3 * first_lines);
     }
