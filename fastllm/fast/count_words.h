@@ -8,6 +8,11 @@
 //
 // Invariants. The table does not grow inside 4 KB, so lines stay where they are. Keys are compared, never whole
 // lines: a load that covers a counter written just before would have to wait for it.
+//
+// Cost. 40 MB of lines, gpt2, AVX2, one thread, checking UTF-8 and scanning included: English 0.083 s, code 0.089 s, many
+// languages 0.152 s. Keys by branches on the size took 0.100, 0.099 and 0.169 s. Two threads that count the same blocks
+// again take half the time of one; the first pass does not (English 0.062 s against 0.079 s): each grows its own
+// table, which was not looked into further.
 
 constexpr size_t COUNT_BATCH = 64;
 constexpr size_t COUNT_WORDS = 64;  // words of the bitmap at a time
