@@ -12,9 +12,8 @@ keeps the workers that are not in use; a call takes one, or a batch one for each
 puts it back, so that calls from any number of threads never share one. The interpreter is released for texts of
 at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth a thread.
 
-Texts are cut into segments of about SEGMENT bytes where no piece can reach across, so that what a worker holds
-does not grow with the text: after a newline that follows something other than white space and comes before an ASCII
-letter or digit, every pattern starts a piece. A stretch without such a place is one segment.
+Texts are cut into segments of about SEGMENT bytes where no piece can reach across (text_cuts.h), so that what a worker
+holds does not grow with the text. A stretch without such a place is one segment.
 """
 
 import os
@@ -33,7 +32,7 @@ from libc.string cimport memcpy
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
-from fastllm.fast._split cimport REGEX, Family, family_of, find_pieces
+from fastllm.fast._split cimport REGEX, Family, family_of, find_cut, find_pieces
 
 from fastllm import _bpe_arguments as arguments
 from fastllm.fast import _split
@@ -85,13 +84,20 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
 
 cdef extern from "encode_batch.h" namespace "fastllm" nogil:
     ctypedef void (*FindPieces)(Family, string_view, uint64_t*, vector[size_t]&) noexcept nogil
-    void encode_text(NativeWorker&, Family, FindPieces, string_view) except +
+    ctypedef size_t (*NextCut)(Family, string_view, size_t) noexcept nogil
+
+    cdef struct Splitter:
+        Family family
+        FindPieces find_pieces
+        NextCut next_cut
+
+    void encode_text(NativeWorker&, const Splitter&, string_view) except +
 
     cdef cppclass BatchJob:
         vector[int64_t] offsets
-        void add(string_view, bint shared) except +
-        void run(vector[NativeWorker*]&, Family, FindPieces) except +
-        void copy_to(uint32_t*)
+        void add(const Splitter&, string_view, bint shared) except +
+        void run(vector[NativeWorker*]&, const Splitter&) except +
+        void copy_to(uint32_t*, size_t threads) except +
 
 cdef extern from "decoder.h" namespace "fastllm" nogil:
     cdef cppclass Decoder:
@@ -148,7 +154,7 @@ cdef class IdMemory:
 cdef class Encoder:
     """The compiled half of `BytePairEncoder`: arguments are checked before they come here."""
     cdef Vocabulary vocabulary
-    cdef Family family
+    cdef Splitter splitter
     cdef bint whole, drop
     cdef object pattern
     cdef tuple given  # vocabulary and special tokens
@@ -168,7 +174,7 @@ cdef class Encoder:
             if size > most:
                 raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
         self.pattern = pattern
-        self.family = family_of(pattern)
+        self.splitter = Splitter(family_of(pattern), find_pieces, find_cut)
         self.whole = merges is None or ignore_merges
         self.drop = drop
         self.cache_bytes = CACHE_BYTES
@@ -227,7 +233,7 @@ cdef class Encoder:
         cdef Py_ssize_t size
         cdef const char* data
         cdef bytes encoded
-        if self.family == REGEX:
+        if self.splitter.family == REGEX:
             self._run_expressions(worker, self.pattern.normalize(arguments.check_text(text)))
             return worker
         if isinstance(text, str) and text.isascii():
@@ -238,10 +244,10 @@ cdef class Encoder:
             size = len(encoded)
         cdef string_view view = string_view(data, size)
         if size < RELEASE:
-            encode_text(worker.native[0], self.family, find_pieces, view)
+            encode_text(worker.native[0], self.splitter, view)
         else:
             with nogil:
-                encode_text(worker.native[0], self.family, find_pieces, view)
+                encode_text(worker.native[0], self.splitter, view)
         return worker
 
     cdef int _run_expressions(self, Worker worker, text) except -1:
@@ -290,14 +296,14 @@ cdef class Encoder:
         encoded = text.encode("utf-8", "surrogateescape")
         worker = self._take_worker()
         native = worker.native
-        if self.family == REGEX:
+        if self.splitter.family == REGEX:
             self._find_pieces(native, text, len(encoded))
         else:
             # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
             shape = ESCAPED.sub("\0", text).encode()
             native.starts.resize((len(shape) + 63) // 64)
             find_pieces(
-                self.family, string_view(<const char*>shape, len(shape)), native.starts.data(), native.doubtful
+                self.splitter.family, string_view(<const char*>shape, len(shape)), native.starts.data(), native.doubtful
             )
         native.encode(string_view(<const char*>encoded, len(encoded)))
         ids = self._as_list(&native.out)
@@ -337,7 +343,7 @@ cdef class Encoder:
                 kept.append(encoded)
                 data = encoded
                 size = len(encoded)
-            job.add(string_view(data, size), shared)
+            job.add(self.splitter, string_view(data, size), shared)
             total += size
         for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
             worker = self._take_worker()
@@ -346,7 +352,7 @@ cdef class Encoder:
         if out and natives.size() == 1:
             natives[0].out.borrow(out, room)
         with nogil:
-            job.run(natives, self.family, find_pieces)
+            job.run(natives, self.splitter)
         return 0
 
     def _encode_flat(self, list texts, threads, out):
@@ -356,8 +362,8 @@ cdef class Encoder:
         cdef Worker worker
         cdef Py_buffer view
         cdef Ids* ids
-        cdef size_t total
-        if self.family == REGEX:
+        cdef size_t total, used
+        if self.splitter.family == REGEX:
             return self._encode_flat_serially(texts, out)
         if arguments.check_out(out) is None:
             self._run_batch(&job, texts, threads, workers, NULL, 0)
@@ -368,6 +374,7 @@ cdef class Encoder:
             finally:
                 PyBuffer_Release(&view)
         total = job.offsets.back()
+        used = len(workers)
         worker = workers[0]
         ids = &worker.native.out
         if out is None and len(workers) == 1 and total:
@@ -377,7 +384,7 @@ cdef class Encoder:
             PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
             if len(workers) > 1:
                 with nogil:
-                    job.copy_to(<uint32_t*>view.buf)
+                    job.copy_to(<uint32_t*>view.buf, used)
             elif not ids.borrowed:
                 memcpy(view.buf, ids.data, 4 * total)
             PyBuffer_Release(&view)
@@ -413,7 +420,7 @@ cdef class Encoder:
         cdef Py_ssize_t i
         cdef const uint32_t* data
         cdef const int64_t* places
-        if self.family == REGEX or len(texts) == 1:
+        if self.splitter.family == REGEX or len(texts) == 1:
             return [self.encode(text) for text in texts]
         ids, offsets = self._encode_flat(texts, threads, None)
         PyObject_GetBuffer(ids, &view, PyBUF_SIMPLE)
@@ -427,7 +434,7 @@ cdef class Encoder:
         cdef BatchJob job
         cdef list workers = []
         batch = arguments.check_batch(texts, threads)
-        if self.family == REGEX:
+        if self.splitter.family == REGEX:
             return [self.count(text) for text in batch]
         self._run_batch(&job, batch, threads, workers, NULL, 0)
         self._put_all_back(workers)

@@ -28,3 +28,4 @@ cdef Py_ssize_t next_end(Scan* scan, string_view text, Py_ssize_t start) noexcep
 cdef void find_pieces(
     Family family, string_view text, uint64_t* starts, vector[size_t]& doubtful
 ) noexcept nogil
+cdef size_t find_cut(Family family, string_view text, size_t start) noexcept nogil

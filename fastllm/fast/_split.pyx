@@ -513,7 +513,12 @@ def piece_starts(bytes text, pattern, level_name=None):
 
 def next_cut(bytes text, pattern, size_t start):
     """The first place from `start` on, not 0, where UTF-8 `text` may be cut in two, or its size."""
-    return next_cut_of(family_of(pattern), string_view(<const char*>text, len(text)), start)
+    return find_cut(family_of(pattern), string_view(<const char*>text, len(text)), start)
+
+
+cdef size_t find_cut(Family family, string_view text, size_t start) noexcept nogil:
+    """The same. Only this module has the classes of characters that it asks for."""
+    return next_cut_of(family, text, start)
 
 
 cdef int find_starts(string_view text, pattern, level_name, vector[uint64_t]& starts) except -1:
