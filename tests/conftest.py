@@ -9,6 +9,19 @@ from hypothesis import settings
 
 from fastllm import BPETokenizer
 
+
+def pytest_cmdline_main(config):
+    """Run the whole suite on all processors, each file on one: what it has compiled stays there."""
+    processors = os.cpu_count() or 1
+    whole = config.option.file_or_dir in ([], ["tests"])
+    if hasattr(config, "workerinput"):  # one of those processes
+        return
+    if whole and processors > 1 and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses = processors
+        config.option.tx = ["popen"] * processors
+        config.option.dist = "loadfile"
+
+
 settings.register_profile("fastllm", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("fastllm")
 
