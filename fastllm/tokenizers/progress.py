@@ -24,8 +24,8 @@ class TimeLeft:
     >>> progress = TimeLeft(lambda done, total, left: said.append((done, total)))
     >>> BPETokenizer.train("low lower", 258, progress=progress)
     <BPETokenizer of 258 tokens, pattern gpt2>
-    >>> said
-    [(2, 2)]
+    >>> said[-1]
+    (2, 2)
     """
 
     _WEIGHT = 0.3  # of the last step
