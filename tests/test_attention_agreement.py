@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -389,9 +390,14 @@ def test_attention_never_holds_the_whole_score_matrix():
     run(NO_SQUARE, NUMBA_DISABLE_JIT="0")
 
 
-def test_attention_in_several_python_threads_at_once(monkeypatch):
+def share_all_work(monkeypatch, threads):
     monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
-    monkeypatch.setattr(fast, "_thread_limit", lambda: 4)
+    monkeypatch.setattr(fast, "_WAKING_WORK", 0)
+    monkeypatch.setattr(fast, "_thread_limit", lambda: threads)
+
+
+def test_attention_in_several_python_threads_at_once(monkeypatch):
+    share_all_work(monkeypatch, threads=4)
     cases = [heads(seed, (3,), 40, 40, 4, 4, np.float32) for seed in range(8)]
     expected = [oracle(*case, is_causal=True) for case in cases]
     failures = []
@@ -415,8 +421,7 @@ def test_attention_in_several_python_threads_at_once(monkeypatch):
 
 @pytest.mark.parametrize("rows", [1, 1000])
 def test_softmax_over_several_threads_agrees(monkeypatch, rows):
-    monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
-    monkeypatch.setattr(fast, "_thread_limit", lambda: 3)
+    share_all_work(monkeypatch, threads=3)
     x = normal(17, (rows, 200 if COMPILED else 20), np.float32)
     expected = np.exp(x.astype(np.float64))
     expected /= expected.sum(-1, keepdims=True)
@@ -427,7 +432,7 @@ FIRST_CALL_IN_THREADS = """
 import threading
 import numpy as np
 from fastllm.fast import attention
-attention._SERIAL_WORK, attention._thread_limit = 0, lambda: 3
+attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 40, 4), np.float32)
 right = []
 def attend():
@@ -445,6 +450,77 @@ def test_attention_first_call_from_several_threads(tmp_path):
     run(FIRST_CALL_IN_THREADS, NUMBA_CACHE_DIR=str(tmp_path))
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.0003, 0.003])
+def test_attention_with_helpers_that_just_left_or_sleep_agrees(monkeypatch, pause):
+    # Calls whose helpers still look for work, are about to sleep, or have to be woken.
+    share_all_work(monkeypatch, threads=3)
+    case = heads(18, (6,), 40, 40, 4, 4, np.float32)
+    expected = oracle(*case, is_causal=True)
+    for number in range(60 if COMPILED else 1):
+        actual = fast.scaled_dot_product_attention(*case, is_causal=True)
+        assert_agrees(SDPA, np.float32, actual, expected)
+        time.sleep(pause * number / 60)
+
+
+def test_attention_without_memory_for_scratch_raises_and_then_goes_on(monkeypatch):
+    share_all_work(monkeypatch, threads=3)
+    case = heads(19, (6,), 41, 43, 4, 4, np.float32)
+    fast._plan.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(fast, "_BLOCK", 2**50)
+        for _ in range(5):
+            with pytest.raises(MemoryError):
+                fast.scaled_dot_product_attention(*case)
+    fast._plan.cache_clear()
+    actual = fast.scaled_dot_product_attention(*case)
+    assert_agrees(SDPA, np.float32, actual, oracle(*case))
+
+
+SLEEP = """
+import time
+import numpy as np
+from fastllm.fast import _threads, attention
+attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
+x = np.ones((2, 40, 4), np.float32)
+attention.scaled_dot_product_attention(x, x, x)
+team = _threads._team
+seats = team._seats[:: team._teams.SEAT][: len(team._doors)]
+assert len(seats) > 0
+end = time.monotonic() + 60
+while any(seats != team._teams.ASLEEP):
+    assert time.monotonic() < end
+    time.sleep(0.01)
+before = time.process_time()
+time.sleep(0.3)
+assert time.process_time() - before < 0.1
+"""
+
+
+def test_attention_helpers_sleep_when_there_is_nothing_to_do():
+    run(SLEEP, NUMBA_DISABLE_JIT="0")
+
+
+EXIT = """
+import threading
+import numpy as np
+from fastllm.fast import attention
+attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
+x = np.ones((2, 400, 4), np.float32)
+def attend():
+    while True:
+        attention.scaled_dot_product_attention(x, x, x)
+attention.scaled_dot_product_attention(x, x, x)
+if OTHERS:
+    threading.Thread(target=attend, daemon=True).start()
+    attention.scaled_dot_product_attention(x, x, x)
+"""
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_attention_lets_the_process_end_at_once(others):
+    run(EXIT.replace("OTHERS", str(others)), NUMBA_DISABLE_JIT="0")
+
+
 FORK = """
 import os
 import threading
@@ -452,7 +528,7 @@ import warnings
 import numpy as np
 from fastllm.fast import attention
 warnings.simplefilter("ignore")
-attention._SERIAL_WORK, attention._thread_limit = 0, lambda: 3
+attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 40, 4), np.float32)
 def attend():
     return np.allclose(attention.scaled_dot_product_attention(x, x, x), 1.0)

@@ -253,6 +253,7 @@ def test_attention_of_few_queries_agrees_however_the_keys_are_split(
     monkeypatch, q_len, kv_len, head_dim, value_dim
 ):
     monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
+    monkeypatch.setattr(fast, "_WAKING_WORK", 0)
     arrays = heads(3, (4,), q_len, kv_len, head_dim, value_dim, np.float32, (2,))
     for threads in (1, 3):
         monkeypatch.setattr(fast, "_thread_limit", lambda threads=threads: threads)

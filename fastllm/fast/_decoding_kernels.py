@@ -42,6 +42,7 @@ from fastllm.fast._attention_tables import (
 )
 from fastllm.fast._compiled import compiled
 from fastllm.fast._narrow import widened
+from fastllm.fast._teams import call_of_this_kernel, do_together
 from fastllm.fast._vectors import (
     added,
     exponential,
@@ -64,6 +65,7 @@ from fastllm.fast._vectors import (
 
 @compiled
 def attend_few(
+    seats: Array,
     query: Array,
     key: Array,
     value: Array,
@@ -83,6 +85,29 @@ def attend_few(
     Lanes run along head_dim and along keys. Each part holds, for every row of its unit, the sums
     over its keys (value_dim, rounded up to whole vectors), the largest score, the sum of weights.
     """
+    if seats.size > 0:
+        do_together(
+            seats,
+            call_of_this_kernel(
+                (
+                    seats[:0],
+                    query,
+                    key,
+                    value,
+                    keep,
+                    bias,
+                    parts,
+                    places,
+                    lengths,
+                    strides,
+                    slopes,
+                    sizes,
+                    numbers,
+                    counter,
+                )
+            ),
+        )
+        return
     width = lanes(parts)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
     left, right, block, splits = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPLITS]

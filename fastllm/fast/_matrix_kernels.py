@@ -53,6 +53,7 @@ from fastllm.fast._matrices import (
     zipped,
 )
 from fastllm.fast._products import transpose
+from fastllm.fast._teams import call_of_this_kernel, do_together
 from fastllm.fast._vectors import (
     added,
     exponential,
@@ -189,6 +190,7 @@ def weigh_in_pairs(
 
 @compiled
 def attend_by_matrices(
+    seats: Array,
     query: Array,
     key: Array,
     value: Array,
@@ -206,6 +208,31 @@ def attend_by_matrices(
     counter: Array,
 ) -> None:
     """Attend over every unit, some tiles of queries after the other, into `out` and `lse`."""
+    if seats.size > 0:
+        do_together(
+            seats,
+            call_of_this_kernel(
+                (
+                    seats[:0],
+                    query,
+                    key,
+                    value,
+                    keep,
+                    bias,
+                    out,
+                    lse,
+                    places,
+                    lengths,
+                    strides,
+                    slopes,
+                    sinks,
+                    sizes,
+                    numbers,
+                    counter,
+                )
+            ),
+        )
+        return
     width = lanes(lse)
     head_dim, group = sizes[HEAD_DIM], sizes[GROUP]
     left, right, block, span = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPAN]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastllm.fast._attention_parts import next_item
 from fastllm.fast._compiled import compiled
+from fastllm.fast._teams import call_of_this_kernel, do_together
 from fastllm.fast._vectors import added, exponential, fill, lanes, larger, less, load, store, times
 
 Array = NDArray[Any]
@@ -16,6 +17,7 @@ Array = NDArray[Any]
 
 @compiled
 def softmax_rows(
+    seats: Array,
     scores: Array,
     weights: Array,
     n_rows: int,
@@ -24,6 +26,14 @@ def softmax_rows(
     counter: Array,
 ) -> None:
     """Softmax of each row of `scores` (n_rows * length), item by item, into `weights`."""
+    if seats.size > 0:
+        do_together(
+            seats,
+            call_of_this_kernel(
+                (seats[:0], scores, weights, n_rows, length, rows_per_item, counter)
+            ),
+        )
+        return
     width = lanes(scores)
     whole = length // width * width
     # The elements after the last whole vector, filled up with scores that weigh nothing.

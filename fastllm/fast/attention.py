@@ -5,11 +5,8 @@ imported by the first call, because importing Numba takes longer than importing 
 """
 
 import functools
-import importlib
 import importlib.util
 import math
-import os
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -26,6 +23,8 @@ from fastllm._attention_arguments import (
     rounded,
 )
 from fastllm.fast import _attention_tables as tables
+from fastllm.fast import _threads
+from fastllm.fast._threads import limit as _thread_limit
 from fastllm.reference import attention as reference
 
 if importlib.util.find_spec("numba") is None:
@@ -36,8 +35,8 @@ if importlib.util.find_spec("numba") is None:
 
 __all__ = ["softmax", "self_attention", "scaled_dot_product_attention"]  # noqa: RUF022
 
-# Below this many multiplications, waking a thread costs more than it saves.
-_SERIAL_WORK = 10_000_000
+# Below so many multiplications one thread does it all; above so many, threads that sleep are woken.
+_SERIAL_WORK, _WAKING_WORK = 5_000_000, 40_000_000
 
 
 def softmax(x: ArrayLike, axis: int = -1) -> Array:
@@ -472,6 +471,7 @@ _FEW_ROWS = 16
 _BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 64, 128
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
 _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
+_NO_SEATS = np.zeros(0, np.int64)
 _NO_KEEP = np.zeros(1, np.uint8)
 _NO_KEEP.flags.writeable = False
 _NO_BIAS = {dtype: np.zeros(1, dtype) for dtype in (_FLOAT32, _FLOAT64)}
@@ -523,63 +523,18 @@ def _returned(arguments: AttentionArguments, out: Array) -> Array:
     return arguments.out
 
 
-# --- Threads -------------------------------------------------------------------------------------
-#
-# The kernels release the interpreter lock and take their work from a shared counter, so plain
-# threads serve. Numba's own parallel loops would not: its workqueue layer ends the process when two
-# Python threads enter it at once, and its OpenMP layer ends a forked child.
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _forget_pool() -> None:
-    # The threads of a parent do not exist in its forked child.
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
-
-
 def _kernels() -> Any:
     from fastllm.fast import _attention_kernels
 
     return _attention_kernels
 
 
-def _thread_limit() -> int:
-    numba: Any = importlib.import_module("numba")
-    if numba.config.DISABLE_JIT:
-        return 1
-    try:
-        numba.threading_layer()
-    except ValueError:
-        # Nobody has called numba.set_num_threads yet, and asking would start Numba's threads.
-        return int(numba.config.NUMBA_NUM_THREADS)
-    return int(numba.get_num_threads())
-
-
 def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> Array:
     """Run a kernel on as many threads as the work is worth; return the counter they share."""
-    global _pool
-    kernel = getattr(_kernels(), name)
     counter = np.zeros(2, np.int64)
-    helpers: list[Future[None]] = []
     threads = min(_thread_limit(), items) if work > _SERIAL_WORK else 1
-    if threads > 1:
-        _pool = pool = _pool or ThreadPoolExecutor(os.cpu_count(), "fastllm-attention")
-        try:
-            for _ in range(threads - 1):
-                helpers.append(pool.submit(_call, kernel, *arguments, counter))
-        except RuntimeError:
-            # The interpreter is shutting down: this thread does all of it.
-            pass
-    _call(kernel, *arguments, counter)
-    for helper in helpers:
-        # One that has not started would find nothing left to do.
-        if not helper.cancel():
-            helper.result()
+    seats = _threads.seats(threads - 1, work > _WAKING_WORK) if threads > 1 else _NO_SEATS
+    _call(getattr(_kernels(), name), seats, *arguments, counter)
     return counter
 
 
