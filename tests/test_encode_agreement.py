@@ -177,3 +177,34 @@ def test_encoding_batches_on_threads_keeps_every_text_apart(published, threads):
     ids, offsets = encoder.encode_batch_to_numpy(texts, threads=threads)
     assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == expected
     assert encoder.count_batch(texts, threads=threads) == [len(one) for one in expected]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_encoding_batches_mends_surrogates_wherever_they_are(published, threads):
+    _, (encoder, _) = published
+    letters = [("\ud800", "\ufffd"), ("\ud83d\ude00", "\U0001f600"), ("\udfff", "\ufffd")]
+    for wrong, right in letters:
+        for before, after in [("", "é"), ("中" * 40, ""), ("é" * 300_000, "\U0001f600" * 9)]:
+            texts = ["a" * 200_000, "é", before + wrong + after, "中"]
+            mended = [*texts[:2], before + right + after, "中"]
+            expected = encoder.encode_batch(mended, threads=threads)
+            assert encoder.encode_batch(texts, threads=threads) == expected
+            assert encoder.count_batch(texts, threads=threads) == [len(ids) for ids in expected]
+            assert encoder.encode(texts[2]) == expected[2]
+
+
+def test_encoding_on_threads_makes_room_for_an_id_of_each_byte():
+    encoder = fast.BytePairEncoder(BYTES)
+    texts = ["\U0001f600 中é" * 30_000, "x y" * 100_000, "é" * 400_000]
+    expected = [list(text.encode()) for text in texts]
+    assert encoder.encode_batch(texts, threads=3) == expected
+    ids = [number for one in expected for number in one]
+    for room in (len(ids), len(ids) + 1, 4 * len(ids)):
+        out = np.full(room, 7, np.uint32)
+        found, offsets = encoder.encode_batch_to_numpy(texts, threads=2, out=out)
+        assert found.tolist() == ids
+        assert found.base is out
+        assert not (out[len(ids) :] != 7).any()
+        assert offsets[-1] == len(ids)
+    with pytest.raises(ValueError, match=f"out has room for 10 ids, but the texts have {len(ids)}"):
+        encoder.encode_batch_to_numpy(texts, threads=2, out=np.zeros(10, np.uint32))

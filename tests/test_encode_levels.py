@@ -151,6 +151,22 @@ def small_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def characters_file(tmp_path_factory):
+    """Every scalar value as UTF-8, from texts of each width that Python has, of all lengths."""
+    path = tmp_path_factory.mktemp("characters") / "cases"
+    scalars = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    texts = [scalars[:256], scalars[:0xE800], scalars]
+    for character in "é中\U0001f600":
+        mixed = "".join(
+            c + character for c in "a\0é߿ࠀ中\uffff\U00010000\U0010ffff" if c <= character
+        )
+        texts += [(mixed * 9)[:n] + character for n in range(60)]
+    case = BYTES, {"pattern": "cl100k"}, texts, [list(text.encode()) for text in texts]
+    path.write_bytes(pickle.dumps([case]))
+    return path
+
+
+@pytest.fixture(scope="module")
 def runs_file(tmp_path_factory):
     rng = random.Random(32)
     units = ["a", " ", "\n", "^", "7", "é", "\u0301", "aA", "'s", " \n", "\u3000", "中"]
@@ -171,6 +187,11 @@ def test_encoding_published_vocabularies_at_each_level_equals_tiktoken(level, pu
 @pytest.mark.parametrize("level", HERE)
 def test_encoding_small_vocabularies_at_each_level_equals_the_reference(level, small_file):
     in_process(level, small_file)
+
+
+@pytest.mark.parametrize("level", HERE)
+def test_encoding_any_characters_at_each_level_gives_their_bytes(level, characters_file):
+    in_process(level, characters_file)
 
 
 @pytest.mark.parametrize("level", HERE)

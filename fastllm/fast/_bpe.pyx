@@ -25,7 +25,6 @@ import numpy as np
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
@@ -70,6 +69,11 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         size_t bytes_held()
         size_t wipes
 
+    cdef struct Text:
+        const void* data
+        size_t size
+        int width
+
     cdef cppclass NativeWorker "fastllm::Worker":
         NativeWorker(Vocabulary*, bint whole, bint drop, int level, size_t cache_bytes) except +
         WordCache cache
@@ -78,6 +82,7 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         vector[size_t] doubtful
         Ids out
         int missing
+        bint surrogates
         void begin()
         void encode(string_view) except +
         void merge(string_view) except +
@@ -91,13 +96,15 @@ cdef extern from "encode_batch.h" namespace "fastllm" nogil:
         FindPieces find_pieces
         NextCut next_cut
 
-    void encode_text(NativeWorker&, const Splitter&, string_view) except +
+    void encode_text(NativeWorker&, const Splitter&, const Text&) except +
 
     cdef cppclass BatchJob:
         vector[int64_t] offsets
-        void add(const Splitter&, string_view, bint shared) except +
+        Ids ids
+        bint surrogates
+        void add(const Splitter&, int level, const Text&, bint shared) except +
         void run(vector[NativeWorker*]&, const Splitter&) except +
-        void copy_to(uint32_t*, size_t threads) except +
+        void clear()
 
 cdef extern from "decoder.h" namespace "fastllm" nogil:
     cdef cppclass Decoder:
@@ -111,6 +118,8 @@ cdef extern from "id_lists.h" namespace "fastllm":
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
+    int PyUnicode_KIND(object)
+    void* PyUnicode_DATA(object)
 
 cdef enum:
     RELEASE = 1 << 13
@@ -230,24 +239,21 @@ cdef class Encoder:
     cdef Worker _run(self, text):
         """A worker whose `out` holds the ids of `text`."""
         cdef Worker worker = self._take_worker()
-        cdef Py_ssize_t size
-        cdef const char* data
-        cdef bytes encoded
+        cdef Text characters
         if self.splitter.family == REGEX:
             self._run_expressions(worker, self.pattern.normalize(arguments.check_text(text)))
             return worker
-        if isinstance(text, str) and text.isascii():
-            data = PyUnicode_AsUTF8AndSize(text, &size)  # the text's own bytes
-        else:
-            encoded = utf8(text, self.pattern)  # not AsUTF8AndSize: that would stay in memory with the text
-            data = encoded
-            size = len(encoded)
-        cdef string_view view = string_view(data, size)
-        if size < RELEASE:
-            encode_text(worker.native[0], self.splitter, view)
+        if not isinstance(text, str) or self.pattern.normalization is not None:
+            text = self.pattern.normalize(arguments.check_text(text))
+        characters = characters_of(text)
+        if characters.size < RELEASE:
+            encode_text(worker.native[0], self.splitter, characters)
         else:
             with nogil:
-                encode_text(worker.native[0], self.splitter, view)
+                encode_text(worker.native[0], self.splitter, characters)
+        if worker.native.surrogates:
+            self._put_back(worker)
+            return self._run(arguments.check_text(text))
         return worker
 
     cdef int _run_expressions(self, Worker worker, text) except -1:
@@ -322,37 +328,36 @@ cdef class Encoder:
         return list_of_ids(table, &numbers[0], count), list_of_spans(&first[0], &last[0], count)
 
     cdef int _run_batch(self, BatchJob* job, list texts, threads, list workers, uint32_t* out, size_t room) except -1:
-        """Encode all texts, on threads where that pays; the workers used are put into `workers`.
+        """Encode all texts, on threads where that pays, to the memory at `out`, as long as it suffices.
 
-        One worker alone uses the memory at `out`, as long as it suffices."""
+        The workers used are put into `workers`."""
         cdef vector[NativeWorker*] natives
         cdef Worker worker
-        cdef Py_ssize_t size
         cdef size_t total = 0
-        cdef const char* data
-        cdef bytes encoded
-        cdef list kept = []  # what the views of the job point into
+        cdef int level = _split.level_number()
+        cdef Text characters
         cdef bint shared
         most = threads or cores()
         shared = most > 1 and sum(map(len, texts)) >= WORTH_THREADS
+        if self.pattern.normalization is not None:
+            texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
         for text in texts:
-            if isinstance(text, str) and text.isascii():
-                data = PyUnicode_AsUTF8AndSize(text, &size)
-            else:
-                encoded = utf8(text, self.pattern)
-                kept.append(encoded)
-                data = encoded
-                size = len(encoded)
-            job.add(self.splitter, string_view(data, size), shared)
-            total += size
+            characters = characters_of(text)
+            job.add(self.splitter, level, characters, shared)
+            total += characters.size
         for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
             worker = self._take_worker()
             workers.append(worker)
             natives.push_back(worker.native)
-        if out and natives.size() == 1:
-            natives[0].out.borrow(out, room)
+        if out:
+            job.ids.borrow(out, room)
         with nogil:
             job.run(natives, self.splitter)
+        if job.surrogates:
+            self.workers.extend(workers)
+            workers.clear()
+            job.clear()
+            return self._run_batch(job, [arguments.check_text(t) for t in texts], threads, workers, out, room)
         return 0
 
     def _encode_flat(self, list texts, threads, out):
@@ -361,8 +366,7 @@ cdef class Encoder:
         cdef list workers = []
         cdef Worker worker
         cdef Py_buffer view
-        cdef Ids* ids
-        cdef size_t total, used
+        cdef size_t total
         if self.splitter.family == REGEX:
             return self._encode_flat_serially(texts, out)
         if arguments.check_out(out) is None:
@@ -373,22 +377,14 @@ cdef class Encoder:
                 self._run_batch(&job, texts, threads, workers, <uint32_t*>view.buf, view.len // 4)
             finally:
                 PyBuffer_Release(&view)
-        total = job.offsets.back()
-        used = len(workers)
-        worker = workers[0]
-        ids = &worker.native.out
-        if out is None and len(workers) == 1 and total:
-            array = np.frombuffer(IdMemory.of(ids), np.uint32)
+        self._put_all_back(workers)
+        total = job.ids.size
+        if out is None and total:
+            array = np.frombuffer(IdMemory.of(&job.ids), np.uint32)
         else:
             array = arguments.room_for_ids(out, total)
-            PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-            if len(workers) > 1:
-                with nogil:
-                    job.copy_to(<uint32_t*>view.buf, used)
-            elif not ids.borrowed:
-                memcpy(view.buf, ids.data, 4 * total)
-            PyBuffer_Release(&view)
-        self._put_all_back(workers)
+            if not job.ids.borrowed:
+                copy_into(array, &job.ids)
         offsets = np.empty(job.offsets.size(), np.int64)
         PyObject_GetBuffer(offsets, &view, PyBUF_SIMPLE)
         memcpy(view.buf, job.offsets.data(), 8 * job.offsets.size())
@@ -538,14 +534,13 @@ cdef int copy_into(array, Ids* out) except -1:
     return 0
 
 
-cdef bytes utf8(text, pattern):
-    """The bytes of `text`, normalized, surrogates replaced."""
-    try:
-        if pattern.normalization is None:
-            return text.encode()
-    except (AttributeError, UnicodeEncodeError):
-        pass  # not a str, or one with surrogates: the shared check says so, or mends it
-    return pattern.normalize(arguments.check_text(text)).encode()
+cdef Text characters_of(str text):
+    """Where the characters of a str are; ASCII is UTF-8 already."""
+    cdef Text characters
+    characters.width = 0 if text.isascii() else PyUnicode_KIND(text)
+    characters.data = PyUnicode_DATA(text)
+    characters.size = len(text)
+    return characters
 
 
 cdef bint read_ints(list ids, vector[int64_t]& numbers) except -1:

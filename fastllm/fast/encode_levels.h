@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <memory>
+
 #include "levels.h"
 #include "long_piece.h"
 #include "word_cache.h"
@@ -10,6 +12,7 @@ namespace fastllm {
 
 #define FASTLLM_LEVEL 0
 namespace baseline {
+#include "utf8_write.h"
 #include "merge_piece.h"
 #include "merge_long.h"
 #include "encode_pieces.h"
@@ -22,6 +25,7 @@ namespace baseline {
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
 namespace avx2 {
+#include "utf8_write.h"
 #include "merge_piece.h"
 #include "merge_long.h"
 #include "encode_pieces.h"
@@ -33,6 +37,7 @@ namespace avx2 {
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
 namespace avx512 {
+#include "utf8_write.h"
 #include "merge_piece.h"
 #include "merge_long.h"
 #include "encode_pieces.h"
@@ -98,6 +103,53 @@ struct Ids {
     }
 };
 
+// A text: UTF-8, or characters as Python keeps them.
+struct Text {
+    const void *data;
+    size_t size;  // in bytes of UTF-8, or in characters
+    int width;    // bytes of a character; 0: UTF-8
+
+    size_t bytes() const { return size * size_t(width ? width : 1); }
+    std::string_view utf8() const { return {static_cast<const char *>(data), size}; }
+};
+
+constexpr size_t ROOM_FOR_UTF8 = 64;
+
+// Memory that is not cleared first.
+struct Bytes {
+    std::unique_ptr<char[]> data;
+    size_t capacity = 0;
+
+    char *room(size_t size) {
+        if (size > capacity) {
+            data.reset(new char[size]);
+            capacity = size;
+        }
+        return data.get();
+    }
+};
+
+template <typename Character>
+inline char *write_utf8(int level, const void *data, size_t count, char *out) {
+    const Character *text = static_cast<const Character *>(data);
+#if FASTLLM_LEVELS == 3
+    if (level == 2) return avx512::write_utf8(text, count, out);
+    if (level == 1) return avx2::write_utf8(text, count, out);
+#endif
+    return baseline::write_utf8(text, count, out);
+}
+
+// `text` as UTF-8 in `memory`; false if it holds half of a surrogate pair, which has no UTF-8.
+inline bool to_utf8(int level, const Text &text, Bytes &memory, std::string_view &utf8) {
+    const size_t most = text.width == 4 ? 4 : size_t(text.width) + 1;
+    char *start = memory.room(text.size * most + ROOM_FOR_UTF8);
+    const char *end = text.width == 1   ? write_utf8<uint8_t>(level, text.data, text.size, start)
+                      : text.width == 2 ? write_utf8<uint16_t>(level, text.data, text.size, start)
+                                        : write_utf8<uint32_t>(level, text.data, text.size, start);
+    utf8 = {start, end ? size_t(end - start) : 0};
+    return end != nullptr;
+}
+
 // What one thread needs to encode.
 struct Worker {
     const Vocabulary &vocabulary;
@@ -108,8 +160,10 @@ struct Worker {
     LongPiece long_piece;
     std::vector<uint64_t> starts;
     std::vector<size_t> doubtful;
+    Bytes utf8;
     Ids out;
-    int missing = -1;  // a byte that is no token and may not be dropped
+    int missing = -1;         // a byte that is no token and may not be dropped
+    bool surrogates = false;  // whether a text has half of a surrogate pair; its ids are left out
 
     static constexpr size_t MOST_KEPT = size_t(4) << 20;  // bytes of text
 
@@ -120,10 +174,14 @@ struct Worker {
           level(level),
           cache(vocabulary, whole, level > 0, cache_bytes) {}
 
+    bool goes_on() const { return missing < 0 && !surrogates; }
+
     // What is kept from call to call has a bound, whatever the texts were.
     void begin() {
         out.clear();
         missing = -1;
+        surrogates = false;
+        if (utf8.capacity > MOST_KEPT) utf8 = Bytes();
         if (starts.capacity() > MOST_KEPT / 64) std::vector<uint64_t>().swap(starts);
         if (long_piece.bytes_held() > MOST_KEPT) long_piece = LongPiece();
     }
