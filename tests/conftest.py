@@ -41,6 +41,7 @@ if "fast" not in BACKENDS:
         "test_split_agreement.py",
         "test_split_levels.py",
         "test_train_agreement.py",
+        "test_train_rivals.py",
     ]
 # What needs a library of its own is tested where that is installed.
 if importlib.util.find_spec("torch") is None:
