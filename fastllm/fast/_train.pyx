@@ -102,6 +102,7 @@ cdef extern from * nogil:
         bint finished
         bint begin(NativeTable&, bint keep, const vector[uint32_t]* ids, const vector[uint64_t]* offsets) except +
         void learn(uint64_t) except +
+        void forget() except +
         size_t bytes_held()
 
     Learner* new_learner "fastllm::new_learner"(TrainingRules&, vector[string]&) except +
@@ -320,9 +321,10 @@ cdef class Trainer:
         return self.native.finished
 
     def merges(self):
-        """The merges learned so far, in order."""
+        """The merges learned, in order; the training ends here."""
         cdef list made = []
         cdef bytes token
+        self.native.forget()  # as much again may be needed for what comes next
         for merge in self.native.learned:
             left, right = self.tokens[merge.left], self.tokens[merge.right]
             token = left + right

@@ -34,7 +34,7 @@ namespace counting_avx2 {
 
 using FindPieces = void (*)(Family, std::string_view, uint64_t *, std::vector<size_t> &);
 
-class WordCounter {
+class alignas(128) WordCounter {
   public:
     WordCounter(Family family, FindPieces find_pieces, int level)
         : family_(family), find_pieces_(find_pieces), level_(level) {}

@@ -1,15 +1,14 @@
 """Counting the words of texts, on several threads where there is much to count.
 
-The calling thread reads, others count, each in a table of its own; the tables are added up at the
-end. What comes from whatever the caller iterates over stays in the caller's thread, and so does
-Ctrl-C.
+The calling thread reads, and counts what the others are too busy to take; each thread has a table
+of its own, and they are added up at the end. What comes from whatever the caller iterates over
+stays in the caller's thread, and so does Ctrl-C.
 """
 
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
 
 from fastllm.fast import _bpe, _train
 from fastllm.tokenizers.text_sources import Block, Reading, read
@@ -18,24 +17,19 @@ Item = Block | list[str]
 
 ALONE = 4  # blocks before threads are started
 NUMBERS = 1 << 36  # places in a block: what comes first has the lower number
-POLL = 0.1  # seconds between two looks at whether all is well
+POLL = 0.1  # seconds between two looks at what another thread does
 
 
 def count(texts: object, reading: Reading, ordered: bool, threads: int | None) -> _train.WordTable:
     """How often each word of `texts` occurs."""
     items = enumerate(read(texts, reading))
     table = _new_table(reading, ordered)
-    for number, item in islice(items, ALONE if threads != 1 else None):
+    threads = threads or min(_bpe.cores(), 8)
+    for number, item in islice(items, ALONE if threads > 1 else None):
         _add(table, item, reading, number)
-    first = next(items, None)
-    if first is not None:
-        _count_on_threads(table, _chain(first, items), reading, threads or min(_bpe.cores(), 8))
+    if (first := next(items, None)) is not None:
+        _count_on_threads(table, chain([first], items), reading, threads)
     return table
-
-
-def _chain(first: tuple[int, Item], rest: Iterator[tuple[int, Item]]) -> Iterator[tuple[int, Item]]:
-    yield first
-    yield from rest
 
 
 def _new_table(reading: Reading, ordered: bool) -> _train.WordTable:
@@ -47,10 +41,19 @@ def _add(table: _train.WordTable, item: Item, reading: Reading, number: int) -> 
     number *= NUMBERS
     if isinstance(item, Block):
         with item.view() as view:
-            if _is_plain(view, reading) and table.add_block(view, number, reading.lines):
-                return
-        item = item.texts(reading)
-    stretches = [stretch for text in item for stretch in reading.stretches(text)]
+            counted = _is_plain(view, reading) and table.add_block(view, number, reading.lines)
+        if not counted:
+            _add_texts(table, item.texts(reading), reading, number)
+        item.release()
+    else:
+        _add_texts(table, item, reading, number)
+
+
+def _add_texts(
+    table: _train.WordTable, texts: list[str], reading: Reading, number: int
+) -> None:
+    """Count documents, or parts of them, that still have to be cut and normalized."""
+    stretches = [stretch for text in texts for stretch in reading.stretches(text)]
     rules = reading.rules
     if rules.normalization:
         stretches = [rules.normalize(stretch) for stretch in stretches]
@@ -74,7 +77,7 @@ def _is_plain(view: memoryview, reading: Reading) -> bool:
 def _count_on_threads(
     table: _train.WordTable, items: Iterator[tuple[int, Item]], reading: Reading, threads: int
 ) -> None:
-    waiting: queue.Queue[tuple[int, Item] | None] = queue.Queue(threads)
+    waiting: queue.Queue[tuple[int, Item] | None] = queue.Queue(2 * (threads - 1))
     failures: list[BaseException] = []
 
     def work(own: _train.WordTable) -> None:
@@ -85,13 +88,18 @@ def _count_on_threads(
             except BaseException as error:  # whatever it was, the calling thread raises it
                 failures.append(error)
 
-    tables = [table, *(_new_table(reading, table.ordered) for _ in range(threads - 1))]
+    tables = [_new_table(reading, table.ordered) for _ in range(threads - 1)]
     workers = [threading.Thread(target=work, args=(own,), daemon=True) for own in tables]
     for worker in workers:
         worker.start()
     try:
         for number, item in items:
-            _put(waiting, (number, _kept(item)), failures)
+            if failures:
+                break
+            try:
+                waiting.put_nowait((number, item))
+            except queue.Full:
+                _add(table, item, reading, number)
     except BaseException as error:
         failures.insert(0, error)
     for _ in workers:
@@ -100,26 +108,8 @@ def _count_on_threads(
         worker.join()
     if failures:
         raise failures[0]
-    for own in tables[1:]:
+    for own in tables:
         table.add_table(own)
-
-
-def _kept(item: Item) -> Item:
-    """A block whose buffer is not used again."""
-    if isinstance(item, list):
-        return item
-    with item.view() as view:
-        return Block(bytearray(view), item.size, item.path, item.position)
-
-
-def _put(
-    waiting: "queue.Queue[Any]", task: tuple[int, Item], failures: list[BaseException]
-) -> None:
-    while not failures:
-        try:
-            return waiting.put(task, timeout=POLL)
-        except queue.Full:
-            continue
 
 
 def in_background(

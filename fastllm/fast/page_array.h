@@ -3,7 +3,9 @@
 //
 // Invariants. `data` has room for `capacity` items; those never written are zero. T is copied as bytes.
 //
-// Cost. Room that is never touched costs nothing, so arrays double.
+// Cost. Room that is never touched costs nothing, so arrays double. Tables that are met in no order get all their pages
+// at once, by writing: a page that is read first is the system's one page of zeros, and giving it memory when it is
+// written stops every other thread for a moment and breaks up pages of 2 MB.
 
 #pragma once
 
@@ -28,7 +30,11 @@ class PageArray {
 
   public:
     PageArray() = default;
-    explicit PageArray(size_t count) { resize(count); }
+    // Zeros that will be met in no order.
+    explicit PageArray(size_t count) {
+        resize(count);
+        touch();
+    }
     PageArray(const PageArray &) = delete;
     PageArray &operator=(const PageArray &) = delete;
     PageArray(PageArray &&other) noexcept { swap(other); }
@@ -93,6 +99,15 @@ class PageArray {
     }
 
     static size_t bytes_of(size_t count) { return (count * sizeof(T) + PAGE - 1) / PAGE * PAGE; }
+
+    void touch() {
+        const size_t bytes = bytes_of(capacity_);
+#if defined(MADV_POPULATE_WRITE)
+        if (madvise(data_, bytes, MADV_POPULATE_WRITE) == 0) return;
+#endif
+        volatile char *const memory = reinterpret_cast<char *>(data_);
+        for (size_t i = 0; i < bytes; i += PAGE) memory[i] = 0;
+    }
 
     void make_room(size_t count) {
         if (count > SIZE_MAX / 2 / sizeof(T)) throw std::bad_alloc();

@@ -87,6 +87,8 @@ class Learner {
                        const std::vector<uint64_t> *offsets) = 0;
     // Learn up to `most` merges more.
     virtual void learn(uint64_t most) = 0;
+    // Give back all memory but that of what was learned; nothing more can be learned then.
+    virtual void forget() = 0;
     virtual size_t bytes_held() const = 0;
 };
 
@@ -126,7 +128,7 @@ class MergeLearner final : public Learner {
         });
         if (!done) return false;
         if (!keep_table) table.clear();
-        slots_.resize(1 << 12);
+        slots_ = PageArray<Slot>(1 << 12);
         if (ids) return count_token_pairs();
         raise_bound();
         return count_byte_pairs();
@@ -145,6 +147,17 @@ class MergeLearner final : public Learner {
             progress.store(made_, std::memory_order_relaxed);
             if (made_ % 64 == 0) raise_bound();
         }
+    }
+
+    void forget() override {
+        layout_ = WordLayout<Symbol>(Symbol(end_));
+        pairs_.free();
+        slots_.free();
+        places_.free();
+        merged_.free();
+        queue_ = PairQueue();
+        for (auto *side : {&lefts_, &rights_}) std::vector<Neighbour>().swap(*side);
+        finished = true;
     }
 
     size_t bytes_held() const override {
@@ -238,7 +251,7 @@ class MergeLearner final : public Learner {
 
     void index_pairs(size_t slots) {
         slots_.free();
-        slots_.resize(slots);
+        slots_ = PageArray<Slot>(slots);
         const size_t mask = slots - 1;
         for (size_t i = 0; i < pairs_.size(); i++) {
             const uint64_t h = hash_of(pairs_[i].left, pairs_[i].right);

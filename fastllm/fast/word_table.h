@@ -34,7 +34,7 @@ struct CountedWord {
     uint32_t size, used;
 };
 
-class WordTable {
+class alignas(128) WordTable {
   public:
     PageArray<CountLine> lines;
     size_t line_mask;

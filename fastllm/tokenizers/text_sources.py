@@ -3,7 +3,7 @@ r"""Where the texts of a training come from: strings, or files of several kinds,
 What a file is follows from its name. ``.gz`` and ``.zst`` are unpacked on the way; what is left is
 UTF-8 text, or ``.jsonl`` (``.ndjson``) with one object on each line, or ``.parquet``.
 
-Text is handed on in blocks of about a megabyte that split apart just as they do together: behind a
+Text is handed on in blocks of about 256 KB that split apart just as they do together: behind a
 line end that follows something else than white space and goes before a letter or a digit, or, where
 each line is a document, behind any line end. A file without such a place is one block.
 """
@@ -23,7 +23,7 @@ from fastllm import _bpe_arguments as arguments
 from fastllm.tokenizers.patterns import SplitPattern, compile_pattern, split_pattern
 from fastllm.tokenizers.text_files import ERRORS, cut_is_unsafe
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 DOCUMENTS = ("files", "lines")
 _CUT = r"\S\n[\p{L}\p{N}]"
 _PACKED = (".gz", ".zst")
@@ -54,11 +54,31 @@ class Reading:
         encoded = (re.escape(token.encode()) for token in self.specials)
         self.find_special_bytes = re.compile(b"|".join(encoded)) if self.specials else None
         self.uncut = not self.lines and cut_is_unsafe(self.rules, self.specials)
+        self.buffers = Buffers()
 
     def stretches(self, text: str) -> list[str]:
         """What lies between the special tokens of a document."""
         text = arguments.check_text(text, "each text")
         return arguments.cut_at_specials(text, self.find_special)
+
+
+class Buffers:
+    """Room for blocks, used again once a block is done with; any thread may bring it back."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+
+    def take(self, size: int) -> bytearray:
+        """Room for `size` bytes or more, whatever they are."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            return bytearray(size)
+        return buffer if len(buffer) >= size else bytearray(size)
+
+    def bring_back(self, buffer: bytearray) -> None:
+        """Let others use this room."""
+        self._free.append(buffer)
 
 
 @dataclass
@@ -69,10 +89,15 @@ class Block:
     size: int
     path: str
     position: int  # in the file, as unpacked
+    buffers: Buffers
 
     def view(self) -> memoryview:
         """The bytes, to be let go before the buffer is used again."""
         return memoryview(self.buffer)[: self.size]
+
+    def release(self) -> None:
+        """Say that nobody needs these bytes any more."""
+        self.buffers.bring_back(self.buffer)
 
     def texts(self, reading: Reading) -> list[str]:
         """The documents, or parts of them, in this block.
@@ -104,10 +129,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def read(texts: object, reading: Reading) -> Iterator[Block | list[str]]:
-    """Blocks of files, and lists of texts that together have about as many characters.
-
-    A block's buffer is used again once the next one is asked for.
-    """
+    """Blocks of files, and lists of texts that together have about as many characters."""
     items: Iterable[Any] = (
         [texts] if isinstance(texts, os.PathLike) else arguments.check_texts(texts)
     )
@@ -230,8 +252,9 @@ def _required(module: str, path: str) -> Any:
 
 
 def _read_blocks(file: Any, path: str, reading: Reading) -> Iterator[Block]:
-    """A text in blocks; two buffers take turns."""
-    buffer, spare = bytearray(2 * BLOCK), bytearray()
+    """A text in blocks."""
+    buffers = reading.buffers
+    buffer = buffers.take(2 * BLOCK)
     size = position = searched = 0
     while True:
         if size == len(buffer):  # no place to cut at so far
@@ -248,15 +271,14 @@ def _read_blocks(file: Any, path: str, reading: Reading) -> Iterator[Block]:
         if not cut:
             continue
         rest = size - cut
-        if len(spare) < rest + BLOCK:
-            spare = bytearray(rest + 2 * BLOCK)
-        spare[:rest] = memoryview(buffer)[cut:size]
-        yield Block(buffer, cut, path, position)
-        buffer, spare = spare, buffer
+        following = buffers.take(max(2 * BLOCK, rest + BLOCK))
+        following[:rest] = memoryview(buffer)[cut:size]
+        yield Block(buffer, cut, path, position, buffers)
+        buffer = following
         position += cut
         size, searched = rest, 0
     if size:
-        yield Block(buffer, size, path, position)
+        yield Block(buffer, size, path, position, buffers)
 
 
 def last_cut(data: bytes | bytearray, start: int, end: int, lines: bool) -> int:
