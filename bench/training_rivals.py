@@ -9,15 +9,15 @@ the same rule (gpt2 pattern, lines as documents, ties as Hugging Face has them),
 must be equal, or the run ends. rustbpe and bpeasy take texts from Python, here the lines of the
 file, and break ties by ids; fastllm's own tokens under that rule are compared with rustbpe's.
 gigatoken reads the file itself and its merges are not compared. The slow ones take part once.
+
+What only the process that starts the others needs is imported where it is used: a contender's
+process should hold as little else as it can.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -109,6 +109,8 @@ def _gigatoken(path: str, merges: int, threads: int) -> Any:
 
 def digest(merges: object) -> str:
     """What tells merges, or tokens in order, from others."""
+    import hashlib
+
     return hashlib.sha256(repr(merges).encode()).hexdigest()
 
 
@@ -146,10 +148,13 @@ def train_here(name: str, path: str, merges: int, threads: int) -> dict[str, Any
 
 def run(name: str, path: str, merges: int, threads: int) -> dict[str, Any]:
     """One training in a new process."""
+    import subprocess
+
     environment = os.environ | {
         "RAYON_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false",
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as packages are when they are installed
     command = [sys.executable, "-m", "bench.training_rivals", name, path, str(merges), str(threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -182,7 +187,8 @@ def check_rustbpe(path: str, merges: int) -> None:
 
 def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """Times, then memory: each corpus, vocabularies of three sizes, one thread and two."""
-    # Not above: a contender's process should hold as little else as it can.
+    import tempfile
+
     from bench import corpora
     from bench.report import cores
     from bench.turns import row

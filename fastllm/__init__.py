@@ -4,7 +4,6 @@ The names here come from the best backend there is, topic by topic; `backends` s
 `fastllm.reference` or `fastllm.fast` to choose one yourself.
 """
 
-from importlib import metadata
 from typing import Any
 
 from fastllm import _backend, reference
@@ -19,8 +18,6 @@ from fastllm.tokenizers.word_counts import WordCounts
 
 if set(backends().values()) != {"fast"}:
     _backend.forget_fast()
-
-__version__ = metadata.version("fastllm-kernels")
 
 BytePairEncoder = _backend.bpe.BytePairEncoder
 TokenFinder = _backend.bpe.TokenFinder
@@ -39,6 +36,10 @@ softmax = _backend.attention.softmax
 def __getattr__(name: str) -> Any:
     if name == "fast":
         return _backend.load_fast()
+    if name == "__version__":
+        from importlib import metadata  # takes as much memory as all of this package
+
+        return metadata.version("fastllm-kernels")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

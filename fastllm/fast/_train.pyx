@@ -310,6 +310,10 @@ cdef class Trainer:
         """Let a call that runs in another thread return soon."""
         self.native.stop.store(True)
 
+    def forget(self):
+        """Give back all memory but that of what was learned; nothing more can be learned then."""
+        self.native.forget()
+
     @property
     def made(self):
         """How many tokens were made so far."""
@@ -321,10 +325,9 @@ cdef class Trainer:
         return self.native.finished
 
     def merges(self):
-        """The merges learned, in order; the training ends here."""
+        """The merges learned so far, in order."""
         cdef list made = []
         cdef bytes token
-        self.native.forget()  # as much again may be needed for what comes next
         for merge in self.native.learned:
             left, right = self.tokens[merge.left], self.tokens[merge.right]
             token = left + right

@@ -291,6 +291,7 @@ def _learn(
             counting.in_background(lambda: trainer.learn(rules.wanted), trainer.stop, watch)
             watch()
     facts = trainer.facts
+    trainer.forget()  # as much again is needed for the tokens in Python
     report.pairs, report.tokens_before = facts["pairs"], facts["symbols"]
     report.counts, report.merged = trainer.counts()
     arguments.warn_early_end(trainer.made, rules.wanted, rules.least)

@@ -49,9 +49,7 @@ def _add(table: _train.WordTable, item: Item, reading: Reading, number: int) -> 
         _add_texts(table, item, reading, number)
 
 
-def _add_texts(
-    table: _train.WordTable, texts: list[str], reading: Reading, number: int
-) -> None:
+def _add_texts(table: _train.WordTable, texts: list[str], reading: Reading, number: int) -> None:
     """Count documents, or parts of them, that still have to be cut and normalized."""
     stretches = [stretch for text in texts for stretch in reading.stretches(text)]
     rules = reading.rules

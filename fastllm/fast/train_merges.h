@@ -9,7 +9,7 @@
 // A merge of (p, q) into z goes through the list, writes z into p's first, q's first and q's last slot, and adds up the
 // weights by the neighbour on each side. Then each distinct neighbour a costs one look-up: (a, p) loses what (a, z)
 // gets. Pairs below the bound of word_layout.h are never entered: no hash entry, no list, no place in the queue. When
-// there are twice as many places as after the last time, those of pairs that are merged or have fallen below the
+// there are half as many places again as after the last time, those of pairs that are merged or have fallen below the
 // bound are given up, and the others moved together.
 //
 // Ties. By ids: the pair of ids. First seen: the first place in the list that still holds; it only moves forward.
@@ -33,8 +33,8 @@
 //
 // Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, medians of 5 interleaved, processes of their own):
 // 32,000 tokens English 4.4, code 4.3, many languages 4.9 times as fast; 100,000 tokens 3.8, 3.5, 4.4. Memory of the
-// process is 0.86, 0.97, 0.61 and 0.90, 1.00, 0.75 of gigabpe's; 42 MB of ours are Python, NumPy and this package before
-// any text is read, and what it grows by is 0.37, 0.45, 0.40 and 0.59, 0.67, 0.58 of gigabpe's growth.
+// process (one run each) is 0.68, 0.79, 0.50 and 0.72, 0.81, 0.58 of gigabpe's; 32 MB of ours are Python, NumPy and this
+// package before any text is read.
 //
 // Not varied here, taken from a prototype that measured each: the bound (merging 1.4 to 2 times as fast, a quarter
 // of the pairs), words by descending count (the visits 2 times as fast), symbols of 16 bits where ids fit (1.3 to 1.6
@@ -103,6 +103,7 @@ class MergeLearner final : public Learner {
         lefts_.resize(ids + 1);
         rights_.resize(ids + 1);
         token_bytes_.resize(rules.taken.empty() ? 0 : ids);
+        learned.reserve(std::min(rules.wanted, uint64_t(1) << 20));
     }
 
     bool begin(WordTable &table, bool keep_table, const std::vector<uint32_t> *ids,
@@ -292,7 +293,7 @@ class MergeLearner final : public Learner {
         }
         pairs_.resize(kept);
         places_.resize(end);
-        compact_at_ = std::max(FEW_PLACES, 2 * end);
+        compact_at_ = std::max(FEW_PLACES, end + end / 2);
         index_pairs(slots_.size());
         queue_.clear();
         for (uint32_t i = 0; i < kept; i++) queue(i);
@@ -341,7 +342,7 @@ class MergeLearner final : public Learner {
             })) {
             return false;
         }
-        compact_at_ = std::max(FEW_PLACES, 2 * room);
+        compact_at_ = std::max(FEW_PLACES, room + room / 2);
         for (uint32_t i = 0; i < pairs_.size(); i++) queue(i);
         return true;
     }

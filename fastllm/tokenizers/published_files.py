@@ -3,7 +3,6 @@
 A file is used only if its SHA-256 is the published one.
 """
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -36,6 +35,8 @@ class PublishedFile:
     @cached_property
     def cache_key(self) -> str:
         """The name that tiktoken's cache gives the file: the SHA-1 of its URL."""
+        import hashlib  # not above: it takes 3 MB, and most processes never need it
+
         return hashlib.sha1(self.url.encode(), usedforsecurity=False).hexdigest()
 
     def check(self, data: bytes, source: str) -> bytes:
@@ -46,6 +47,8 @@ class PublishedFile:
         ValueError
             If its SHA-256 is another.
         """
+        import hashlib
+
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
             raise ValueError(
