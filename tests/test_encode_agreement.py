@@ -1,5 +1,6 @@
 """The compiled encoder gives the reference's ids, and tiktoken's for published vocabularies."""
 
+import ctypes
 import random
 import threading
 from itertools import pairwise
@@ -191,6 +192,16 @@ def test_encoding_batches_mends_surrogates_wherever_they_are(published, threads)
             assert encoder.encode_batch(texts, threads=threads) == expected
             assert encoder.count_batch(texts, threads=threads) == [len(ids) for ids in expected]
             assert encoder.encode(texts[2]) == expected[2]
+
+
+def test_encoding_uses_the_utf8_that_the_interpreter_keeps(published):
+    rival, (encoder, _) = published
+    text = "é中\U0001f600 naïve\n" * 3_000
+    expected = rival.encode_ordinary(text)
+    assert encoder.encode(text) == expected
+    ctypes.pythonapi.PyUnicode_AsUTF8AndSize(ctypes.py_object(text), None)
+    assert encoder.encode(text) == expected
+    assert encoder.encode_batch([text, text], threads=2) == [expected] * 2
 
 
 def test_encoding_on_threads_makes_room_for_an_id_of_each_byte():

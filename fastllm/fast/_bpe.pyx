@@ -112,14 +112,15 @@ cdef extern from "decoder.h" namespace "fastllm" nogil:
         size_t size_of(const int64_t*, size_t count, Py_ssize_t& unknown)
         void write(const int64_t*, size_t count, char*, size_t size)
 
+cdef extern from "text_of.h" namespace "fastllm":
+    Text text_of(object) except +
+
 cdef extern from "id_lists.h" namespace "fastllm":
     list list_of_ids(PyObject** table, const uint32_t* ids, size_t count)
     list list_of_spans(const int64_t* starts, const int64_t* ends, size_t count)
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
-    int PyUnicode_KIND(object)
-    void* PyUnicode_DATA(object)
 
 cdef enum:
     RELEASE = 1 << 13
@@ -245,7 +246,7 @@ cdef class Encoder:
             return worker
         if not isinstance(text, str) or self.pattern.normalization is not None:
             text = self.pattern.normalize(arguments.check_text(text))
-        characters = characters_of(text)
+        characters = text_of(text)
         if characters.size < RELEASE:
             encode_text(worker.native[0], self.splitter, characters)
         else:
@@ -342,7 +343,7 @@ cdef class Encoder:
         if self.pattern.normalization is not None:
             texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
         for text in texts:
-            characters = characters_of(text)
+            characters = text_of(text)
             job.add(self.splitter, level, characters, shared)
             total += characters.size
         for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
@@ -532,15 +533,6 @@ cdef int copy_into(array, Ids* out) except -1:
     memcpy(view.buf, out.data, 4 * out.size)
     PyBuffer_Release(&view)
     return 0
-
-
-cdef Text characters_of(str text):
-    """Where the characters of a str are; ASCII is UTF-8 already."""
-    cdef Text characters
-    characters.width = 0 if text.isascii() else PyUnicode_KIND(text)
-    characters.data = PyUnicode_DATA(text)
-    characters.size = len(text)
-    return characters
 
 
 cdef bint read_ints(list ids, vector[int64_t]& numbers) except -1:
