@@ -93,3 +93,19 @@ def test_arrays_of_a_published_size_of_vocabulary_fit():
     wide, _ = tokenizer.encode_batch_to_numpy(texts, threads=2)
     narrow, _ = tokenizer.encode_batch_to_numpy(texts, threads=2, dtype=np.uint16)
     assert wide.tolist() == narrow.tolist()
+
+
+def test_arrays_keep_their_ids_while_anything_refers_to_them(tokenizer):
+    first, second = ["low lower " * 4_000] * 3, ["é 中 new " * 3_000] * 5
+    expected = [i for text in first for i in tokenizer.encode(text)]
+    for threads in (1, 2):
+        ids, _ = tokenizer.encode_batch_to_numpy(first, threads=threads)
+        part = ids[10:-10]
+        del ids
+        for _ in range(3):
+            others, _ = tokenizer.encode_batch_to_numpy(second, threads=threads)
+            others[:] = 0
+            del others
+        assert part.tolist() == expected[10:-10]
+        tokenizer.count_batch(second, threads=threads)
+        assert part.tolist() == expected[10:-10]

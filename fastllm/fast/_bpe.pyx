@@ -26,10 +26,11 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, P
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy
+from libcpp.memory cimport make_shared, shared_ptr
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
+from cython.operator cimport dereference as deref
 
 from fastllm.fast._split cimport REGEX, Family, family_of, find_cut, find_pieces
 
@@ -59,7 +60,12 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         size_t size
         bint borrowed
         void borrow(uint32_t*, size_t room)
-        uint32_t* give()
+        void swap(Ids&)
+        void trim()
+
+    cdef cppclass SpareIds:
+        void take(Ids&)
+        void put(Ids&)
 
     cdef cppclass LongPiece:
         vector[uint32_t] parts
@@ -144,21 +150,23 @@ cdef class Worker:
 
 cdef class IdMemory:
     """Ids that an encoding has left, as the memory of an array."""
-    cdef uint32_t* data
-    cdef Py_ssize_t count
+    cdef Ids ids
+    cdef shared_ptr[SpareIds] spare  # where the memory goes in the end
 
     @staticmethod
-    cdef IdMemory of(Ids* ids):
+    cdef IdMemory of(Ids& ids, shared_ptr[SpareIds] spare):
         cdef IdMemory memory = IdMemory()
-        memory.count = ids.size
-        memory.data = ids.give()
+        memory.ids.swap(ids)
+        memory.ids.trim()
+        memory.spare = spare
         return memory
 
     def __dealloc__(self):
-        free(self.data)
+        if self.spare:
+            deref(self.spare).put(self.ids)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
-        PyBuffer_FillInfo(view, self, self.data, 4 * self.count, False, flags)
+        PyBuffer_FillInfo(view, self, self.ids.data, 4 * self.ids.size, False, flags)
 
 
 cdef class Encoder:
@@ -171,6 +179,7 @@ cdef class Encoder:
     cdef Decoder decoder  # made by the first decoding
     cdef bint decodes
     cdef list workers
+    cdef shared_ptr[SpareIds] spare
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
     cdef size_t cache_bytes
     cdef readonly int64_t _highest  # of all ids; -1 where there is none
@@ -191,6 +200,7 @@ cdef class Encoder:
         self.given = (vocabulary, special_tokens)
         self.decodes = False
         self.workers = []
+        self.spare = make_shared[SpareIds]()
         self._highest = -1
         items = vocabulary.items()
         if not are_in_order(vocabulary):
@@ -352,6 +362,8 @@ cdef class Encoder:
             natives.push_back(worker.native)
         if out:
             job.ids.borrow(out, room)
+        else:
+            deref(self.spare).take(job.ids)
         with nogil:
             job.run(natives, self.splitter)
         if job.surrogates:
@@ -381,7 +393,7 @@ cdef class Encoder:
         self._put_all_back(workers)
         total = job.ids.size
         if out is None and total:
-            array = np.frombuffer(IdMemory.of(&job.ids), np.uint32)
+            array = np.frombuffer(IdMemory.of(job.ids, self.spare), np.uint32)
         else:
             array = arguments.room_for_ids(out, total)
             if not job.ids.borrowed:
@@ -434,6 +446,7 @@ cdef class Encoder:
         if self.splitter.family == REGEX:
             return [self.count(text) for text in batch]
         self._run_batch(&job, batch, threads, workers, NULL, 0)
+        deref(self.spare).put(job.ids)
         self._put_all_back(workers)
         return [job.offsets[i + 1] - job.offsets[i] for i in range(len(batch))]
 

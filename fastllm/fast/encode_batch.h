@@ -3,20 +3,20 @@
 // Algorithm. Texts, and segments of long ones, are units in one row. A thread takes the next few units, at least
 // SHARE bytes of them, and encodes them into its own worker's buffer. As soon as all units before them are encoded,
 // by whichever thread, it is known where their ids belong, and the thread copies them there; most often that is at
-// once, while they are in its cache. Then it comes back for more, until none is left. One thread alone writes the ids
-// where they are to stay. Texts that are not ASCII become UTF-8 just before they are encoded, in the worker's memory.
+// once, while they are in its cache. Then it comes back for more, until none is left. Texts that are not ASCII become
+// UTF-8 just before they are encoded, in the worker's memory.
 //
 // Invariants. No worker serves two threads. Threads live for one call: there is nothing that a fork could break. The
 // calling thread works as well.
 //
-// Cost. cl100k, 16 MB in documents of 10,000 characters, AVX-512, medians of 11 in turns; two threads against one: 1.84
-// English, 1.71 code, 1.75 many languages into new memory, 1.89, 1.83, 1.88 into an array that is there. New pages
-// are what differs: the system takes more than a microsecond for each.
+// Cost. cl100k, 16 MB in documents of 10,000 characters, AVX-512, medians of 11 in turns; two threads against one: 1.86
+// English, 1.90 code, 1.87 many languages.
 //
 // Tried: all stretches copied at the end, 1.58, 1.65, 1.27; texts made UTF-8 before they are shared, which was a quarter
 // of the time for many languages; huge pages for the ids, 1.2; pages asked for in advance by the megabyte, 1.6; room for
-// an id a byte from the start, which never is memory that was used before: 12 % slower on one thread. One thread
-// that writes the ids where they stay, not by way of its own memory, was 15 % slower where that is in no cache.
+// an id a byte from the start, in new pages each time: 12 % slower on one thread, and without the memory of earlier
+// ids (`SpareIds`) 1.71, 1.75 where there are more of them than the allocator keeps. One thread that writes the ids
+// where they stay, not by way of its own memory, was 15 % slower where that is in no cache.
 // What starting a thread takes was not measured; WORTH_THREADS is a guess on the safe side.
 
 #pragma once
