@@ -57,6 +57,12 @@ def check_texts(texts: object) -> Iterable[str]:
     return texts
 
 
+def check_callback(call: object, name: str) -> None:
+    """Raise TypeError unless `call` is None or can be called."""
+    if call is not None and not callable(call):
+        raise TypeError(f"{name} must be callable, not {type(call).__name__}")
+
+
 def check_integer(value: object, name: str, least: int) -> int:
     """`value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
@@ -132,8 +138,7 @@ def check_training(
         longest = check_integer(max_token_bytes, "max_token_bytes", 1)
     if threads is not None:
         check_integer(threads, "threads", 1)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be callable, not {type(progress).__name__}")
+    check_callback(progress, "progress")
     check_vocab_size(vocab_size)
     size = check_integer(vocab_size, "vocab_size", 0)
     of_what = f"256 bytes and {len(specials)} special tokens"

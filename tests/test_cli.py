@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -511,31 +513,79 @@ def _wait_until_reading(process):
         time.sleep(0.02)
 
 
-@POSIX
-def test_progress_is_on_standard_error_and_only_on_a_terminal(folder, tmp_path):
+@contextlib.contextmanager
+def on_a_terminal(command):
+    """A process whose standard error is a terminal, and a call that reads what it shows there."""
     import pty
 
-    command = [*COMMAND, "count", "-t", str(folder / "tok.json"), str(folder / "plain.txt")]
-    plain = subprocess.run(command, capture_output=True)
-    assert plain.stderr == b""
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=theirs, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         os.close(theirs)
-        shown = b""
-        while True:
+
+        def read():
             try:
-                data = os.read(ours, 4096)
+                return os.read(ours, 4096)
             except OSError:  # the other end is closed
-                break
-            if not data:
-                break
-            shown += data
-        assert process.stdout.read() == plain.stdout
+                return b""
+
+        yield process, read
+        process.kill()
     os.close(ours)
+
+
+def everything(read):
+    """All that a process shows until it ends."""
+    return b"".join(iter(read, b""))
+
+
+@POSIX
+def test_progress_is_on_standard_error_and_only_on_a_terminal(folder, tmp_path):
+    command = [*COMMAND, "count", "-t", str(folder / "tok.json"), str(folder / "plain.txt")]
+    plain = subprocess.run(command, capture_output=True)
+    assert plain.stderr == b""
+    with on_a_terminal(command) as (process, read):
+        shown = everything(read)
+        assert process.stdout.read() == plain.stdout
     assert b"counting" in shown
+
+
+@POSIX
+def test_progress_of_training_goes_through_counting_and_merging(folder, tmp_path):
+    texts = [str(folder / "plain.txt")] * 3
+    command = [*COMMAND, "train", *texts, "--vocab-size", "290", "-o", str(tmp_path / "tok.json")]
+    with on_a_terminal(command) as (process, read):
+        shown = everything(read).decode()
+        assert process.wait() == 0
+    assert re.search(r"counting words [^\n]*100%[^\n]* 0:00:00 left", shown)
+    assert re.search(r"learning merges [^\n]*100%", shown)
+    assert subprocess.run(command, capture_output=True).stderr.splitlines()[:-1] == []
+
+
+@POSIX
+@pytest.mark.parametrize("step", ["counting words", "learning merges"])
+def test_training_stopped_in_either_step_ends_soon_and_leaves_no_file(step, tmp_path):
+    rng = random.Random(7)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=10)) for _ in range(150_000)]
+    source, out = tmp_path / "text.txt", tmp_path / "tok.json"
+    source.write_text("\n".join(words * 10))
+    out.write_text("as it was")
+    command = [*COMMAND, "train", str(source), "--vocab-size", "600000", "-o", str(out)]
+    with on_a_terminal(command) as (process, read):
+        shown = b""
+        while step.encode() not in shown:
+            shown += read()
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    assert process.returncode == 130
+    assert out.read_text() == "as it was"
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, out.name}
 
 
 def test_output_that_the_encoding_lacks_is_escaped(folder):

@@ -330,6 +330,39 @@ def test_counting_on_threads_raises_what_goes_wrong(tmp_path, small_blocks):
         fast.count_words(texts(), threads=2)
 
 
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst", ".parquet"])
+def test_counting_reports_how_much_of_all_files_is_read(bpe_backend, tmp_path, packed):
+    text = english()[:700_000]
+    one, two = tmp_path / "one.txt", tmp_path / f"two.txt{packed}"
+    one.write_text(text)
+    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+    if packed == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table({"text": text.splitlines()}), two)
+    else:
+        two.write_bytes(pack[packed](text.encode()))
+    told = []
+    bpe_backend.count_words([one, two], field="text", progress=lambda *now: told.append(now))
+    total = one.stat().st_size + two.stat().st_size
+    assert {of for _, of in told} == {total}
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert len(told) >= 4
+    assert told[0][0] < total // 2
+    assert told[-1][0] == total or packed == ".parquet"
+
+
+def test_counting_stops_when_progress_raises(bpe_backend, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "text.txt"
+    path.write_text(english())
+    with pytest.raises(KeyboardInterrupt):
+        bpe_backend.count_words(path, progress=stop)
+    with pytest.raises(TypeError, match="progress must be callable, not int"):
+        bpe_backend.count_words(path, progress=1)
+    assert bpe_backend.count_words(["to be"], progress=stop)  # nothing to be told of texts
+
+
 def test_a_call_in_the_background_stops_when_the_caller_is_interrupted():
     stopped = []
 

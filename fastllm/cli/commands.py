@@ -8,13 +8,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
 import fastllm
@@ -177,22 +178,39 @@ def _console(stderr: bool = False) -> Console:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, if that is a terminal, as a callback (done, total)."""
+def _progress(*steps: str) -> Iterator[Any]:
+    """Progress bars on standard error, if that is a terminal: for each step a callback (done, total).
+
+    A step is shown from its first call on; the first one at once.
+    """
     console = _console(stderr=True)
     if not console.is_terminal:
-        yield lambda done, total: None
+        silent = [lambda done, total: None for _ in steps]
+        yield silent if len(steps) > 1 else silent[0]
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        shown = [_shown_step(bar, step, number == 0) for number, step in enumerate(steps)]
+        yield shown if len(steps) > 1 else shown[0]
+
+
+def _shown_step(bar: Progress, step: str, visible: bool) -> fastllm.TimeLeft:
+    """A callback (done, total) that moves a bar of its own and says how long it will take."""
+    task = bar.add_task(step, total=None, start=visible, visible=visible, left="")
+
+    def show(done: int, total: int, seconds: float | None) -> None:
+        if not bar.tasks[task].started:
+            bar.start_task(task)
+        left = "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+        bar.update(task, completed=done, total=total, visible=True, left=left)
+
+    return fastllm.TimeLeft(show)
 
 
 @contextmanager
@@ -266,7 +284,7 @@ def train(
         raise UsageError(f"{output}: a tokenizer is saved as .json, .tiktoken or .model")
     with ExitStack() as stack:
         paths = [stack.enter_context(files.as_file(text)) for text in texts]
-        progress = stack.enter_context(_progress("training"))
+        counting, learning = stack.enter_context(_progress("counting words", "learning merges"))
         tokenizer = fastllm.BPETokenizer.train_from_files(
             paths,
             vocab_size,
@@ -276,7 +294,8 @@ def train(
             min_frequency=min_frequency,
             max_token_bytes=max_token_bytes,
             threads=threads,
-            progress=progress,
+            count_progress=counting,
+            progress=learning,
             documents=documents.value,
             field=field,
             errors=errors.value,

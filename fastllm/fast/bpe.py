@@ -63,8 +63,9 @@ def count_words(
     field: str | None = None,
     errors: str = "strict",
     threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> WordCounts:
-    reading = Reading(pattern, special_tokens, documents, field, errors)
+    reading = Reading(pattern, special_tokens, documents, field, errors, progress)
     if threads is not None:
         arguments.check_integer(threads, "threads", 1)
     table = counting.count(texts, reading, ordered=True, threads=threads)
@@ -111,6 +112,7 @@ def train_with_report(
     threads: int | None,
     progress: Callable[[int, int], object] | None,
     word_counts: WordCounts | None,
+    count_progress: Callable[[int, int], object] | None = None,
     **reading: Any,
 ) -> tuple[list[Merge], TrainingReport]:
     arguments.one_source(texts, word_counts)
@@ -119,7 +121,15 @@ def train_with_report(
     )
     report = TrainingReport(first_size=256 + len(rules.specials))
     table = _table(
-        texts, word_counts, tie_break, threads, report, pattern, rules.specials, **reading
+        texts,
+        word_counts,
+        tie_break,
+        threads,
+        report,
+        pattern,
+        rules.specials,
+        progress=count_progress,
+        **reading,
     )
     order = arguments.byte_order(tie_break)
     names = [s.encode() for s in rules.specials] if tie_break == "huggingface" else []

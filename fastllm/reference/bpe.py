@@ -162,6 +162,7 @@ def count_words(
     field: str | None = None,
     errors: str = "strict",
     threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> WordCounts:
     """How often each piece of some texts occurs: all that training needs to know of them.
 
@@ -184,6 +185,9 @@ def count_words(
         What to do with bytes of plain text files that are not UTF-8: raise, or read U+FFFD.
     threads : int, optional
         Threads to count with; the result does not depend on it.
+    progress : callable, optional
+        Called as ``progress(bytes_read, bytes_in_all)`` from time to time, if `texts` is a path or
+        a list of paths. Packed files count as they are.
 
     Returns
     -------
@@ -205,7 +209,7 @@ def count_words(
     >>> dict(count_words("to be or not to be"))
     {b'to': 1, b' be': 2, b' or': 1, b' not': 1, b' to': 1}
     """
-    reading = Reading(pattern, special_tokens, documents, field, errors)
+    reading = Reading(pattern, special_tokens, documents, field, errors, progress)
     if threads is not None:
         arguments.check_integer(threads, "threads", 1)
     counts: dict[bytes, int] = {}
@@ -317,6 +321,7 @@ def train_with_report(
     threads: int | None,
     progress: Callable[[int, int], object] | None,
     word_counts: WordCounts | None,
+    count_progress: Callable[[int, int], object] | None = None,
     **reading: Any,
 ) -> tuple[list[Merge], TrainingReport]:
     """`train`, and what there is to tell of it; `reading` holds more arguments of `count_words`."""
@@ -328,7 +333,12 @@ def train_with_report(
     if word_counts is None:
         with report.phase("count words"):
             word_counts = count_words(
-                texts, pattern, special_tokens=rules.specials, threads=threads, **reading
+                texts,
+                pattern,
+                special_tokens=rules.specials,
+                threads=threads,
+                progress=count_progress,
+                **reading,
             )
     order = arguments.byte_order(tie_break)
     # Special tokens come first where they take part in the numbering at all.

@@ -179,6 +179,7 @@ class BPEVocabulary(Tokenizer):
         errors: str = "strict",
         pattern: str | SplitPattern = "gpt2",
         special_tokens: Sequence[str] | Mapping[str, int] = (),
+        count_progress: Callable[[int, int], object] | None = None,
         **options: Any,
     ) -> Self:
         """Learn a vocabulary from files, without ever holding their text.
@@ -201,6 +202,9 @@ class BPEVocabulary(Tokenizer):
             The field or column that holds the texts, each a document.
         errors : {"strict", "replace"}
             What to do with bytes of plain text that are not UTF-8: raise, or read U+FFFD.
+        count_progress : callable, optional
+            Called as ``count_progress(bytes_read, bytes_in_all)`` from time to time, as long as
+            words are counted; after that comes `progress`.
         vocab_size, pattern, special_tokens, **options
             As for `train`.
 
@@ -214,6 +218,7 @@ class BPEVocabulary(Tokenizer):
             If a library to read it is not installed.
         """
         names = [Path(name) for name in check_paths(paths)]
+        arguments.check_callback(count_progress, "count_progress")
         for name in names:
             os.stat(name)  # a wrong name is known before the first file is read
         return cls._train(
@@ -224,6 +229,7 @@ class BPEVocabulary(Tokenizer):
             documents=documents,
             field=field,
             errors=errors,
+            count_progress=count_progress,
             **options,
         )
 

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ class Reading:
         documents: str = "files",
         field: str | None = None,
         errors: str = "strict",
+        progress: Callable[[int, int], object] | None = None,
     ) -> None:
         self.rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
         self.specials = arguments.check_special_tokens(special_tokens)
@@ -50,6 +51,8 @@ class Reading:
         if field is not None and not isinstance(field, str):
             raise TypeError(f"field must be a str, not {type(field).__name__}")
         self.field = field
+        arguments.check_callback(progress, "progress")
+        self.progress = progress
         self.find_special = arguments.specials_expression(self.specials)
         encoded = (re.escape(token.encode()) for token in self.specials)
         self.find_special_bytes = re.compile(b"|".join(encoded)) if self.specials else None
@@ -134,12 +137,13 @@ def read(texts: object, reading: Reading) -> Iterator[Block | list[str]]:
         [texts] if isinstance(texts, os.PathLike) else arguments.check_texts(texts)
     )
     batch = _Batch()
+    told = _BytesRead(items, reading.progress)
     for item in items:
         if not isinstance(item, os.PathLike):
             yield from batch.add(item)
             continue
         yield from batch.rest()
-        yield from _read_file(os.fspath(item), reading)
+        yield from _read_file(os.fspath(item), reading, told)
     yield from batch.rest()
 
 
@@ -148,6 +152,25 @@ def documents(texts: object, reading: Reading) -> Iterator[str]:
     for item in read(texts, reading):
         for text in item.texts(reading) if isinstance(item, Block) else item:
             yield from reading.stretches(text)
+
+
+class _BytesRead:
+    """Tells how much of all files has been read."""
+
+    def __init__(self, items: Iterable[Any], tell: Callable[[int, int], object] | None) -> None:
+        files = isinstance(items, (list, tuple)) and all(isinstance(i, os.PathLike) for i in items)
+        self._tell = tell if files else None
+        self._total = sum(os.stat(item).st_size for item in items) if self._tell else 0
+        self._before = 0  # in files that are done
+
+    def now_at(self, file: Any) -> None:
+        """Say how far reading has come in a file; pipes do not know."""
+        if self._tell and file.seekable():
+            self._tell(min(self._before + file.tell(), self._total), self._total)
+
+    def end_of(self, file: Any) -> None:
+        """A file is done."""
+        self._before += os.fstat(file.fileno()).st_size
 
 
 class _Batch:
@@ -169,34 +192,41 @@ class _Batch:
             self.texts, self.size = [], 0
 
 
-def _read_file(path: str, reading: Reading) -> Iterator[Block | list[str]]:
+def _read_file(path: str, reading: Reading, told: _BytesRead) -> Iterator[Block | list[str]]:
+    with open(path, "rb", buffering=0) as raw:
+        for part in _parts(raw, path, reading):
+            yield part
+            told.now_at(raw)
+        told.end_of(raw)
+
+
+def _parts(raw: Any, path: str, reading: Reading) -> Iterator[Block | list[str]]:
+    """What is in a file, by its name."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     kind = next((suffix for suffix in reversed(suffixes) if suffix not in _PACKED), "")
     if suffixes[-1:] == [".parquet"]:
-        yield from _read_parquet(path, reading)
-    elif kind in _RECORDS and reading.field is not None:
-        with _opened(path) as file:
+        yield from _read_parquet(raw, path, reading)
+        return
+    with _unpacked(raw, path) as file:
+        if kind in _RECORDS and reading.field is not None:
             yield from _read_records(file, path, reading.field)
-    else:
-        with _opened(path) as file:
+        else:
             yield from _read_blocks(file, path, reading)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    """The bytes of a file, unpacked."""
+def _unpacked(raw: Any, path: str) -> Iterator[Any]:
+    """The bytes in a file that may be packed."""
     suffix = Path(path).suffix.lower()
     if suffix == ".gz":
-        with gzip.open(path, "rb") as packed:
+        with gzip.open(raw, "rb") as packed:
             yield _naming_errors(packed, path, (EOFError, gzip.BadGzipFile, OSError))
     elif suffix == ".zst":
         zstandard = _required("zstandard", path)
-        with open(path, "rb") as raw:
-            reader = io.BufferedReader(_Zstandard(raw, zstandard.ZstdDecompressor()), BLOCK)
-            yield _naming_errors(reader, path, (EOFError, zstandard.ZstdError))
+        reader = io.BufferedReader(_Zstandard(raw, zstandard.ZstdDecompressor()), BLOCK)
+        yield _naming_errors(reader, path, (EOFError, zstandard.ZstdError))
     else:
-        with open(path, "rb", buffering=0) as plain:
-            yield plain
+        yield raw
 
 
 class _naming_errors:  # noqa: N801 - reads as a verb where it is used
@@ -333,12 +363,12 @@ class _Raw(io.RawIOBase):
         return int(self.file.readinto(view))
 
 
-def _read_parquet(path: str, reading: Reading) -> Iterator[list[str]]:
+def _read_parquet(raw: Any, path: str, reading: Reading) -> Iterator[list[str]]:
     """The texts in one column of a Parquet file, missing ones left out."""
     if reading.field is None:
         raise ValueError(f"{path} is Parquet: field= must name the column with the texts")
     parquet = _required("pyarrow.parquet", path)
-    file = parquet.ParquetFile(path)
+    file = parquet.ParquetFile(raw)
     if reading.field not in file.schema_arrow.names:
         names = ", ".join(file.schema_arrow.names)
         raise ValueError(f"{path} has no column {reading.field!r}, only {names}")
