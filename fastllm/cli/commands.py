@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from enum import Enum
@@ -179,7 +179,7 @@ def _console(stderr: bool = False) -> Console:
 
 @contextmanager
 def _progress(*steps: str) -> Iterator[Any]:
-    """Progress bars on standard error, if that is a terminal: for each step a callback (done, total).
+    """Bars on standard error, if that is a terminal: for each step a callback (done, total).
 
     A step is shown from its first call on; the first one at once.
     """
