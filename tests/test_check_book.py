@@ -1,5 +1,6 @@
 """`fastllm check-book`: that every fact is computed, and that it notices what is wrong."""
 
+import hashlib
 import types
 
 import numpy as np
@@ -14,12 +15,26 @@ from fastllm.cli.check_book import find_backends
 from fastllm.cli.commands import app
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
+from fastllm.tokenizers import published_files
+from fastllm.tokenizers.published_files import PublishedFile
+
+ANOTHER_STORY = (
+    '"It\'s the last he painted, you know," Mrs. Gisburn said with pardonable pride. '
+    "Jack embraced beauty through art and life." + sections.OPENING * 9
+)
 
 
 @pytest.fixture(autouse=True)
-def vocabulary(monkeypatch):
-    """GPT-2's vocabulary at hand."""
+def vocabulary(monkeypatch, tmp_path):
+    """GPT-2's vocabulary at hand, but no story: no network, and another cache than the user's."""
+
+    def no_network(name, file):
+        raise FileNotFoundError(file.url)
+
     monkeypatch.setenv("FASTLLM_VOCAB_DIR", str(gpt2_folder()))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "folder"))
+    monkeypatch.setattr(published_files, "user_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(published_files, "_download", no_network)
 
 
 def run(*options, **environment):
@@ -96,14 +111,24 @@ def test_command_notices_numbers_that_are_wrong(monkeypatch):
 
 def test_command_notices_a_story_that_is_another(tmp_path):
     story = tmp_path / "the-verdict.txt"
-    story.write_text(
-        '"It\'s the last he painted, you know," Mrs. Gisburn said with pardonable pride. '
-        "Jack embraced beauty through art and life." + sections.OPENING * 9
-    )
+    story.write_text(ANOTHER_STORY)
     code, text, _ = run("--story", str(story))
     assert code == 1
     assert "DIFFERENT FROM THE BOOK: 2.2 characters of the story" in text
     assert "for want of the-verdict.txt" not in text
+
+
+def test_command_finds_the_story_where_vocabularies_are(monkeypatch, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "the-verdict.txt").write_text(ANOTHER_STORY)
+    code, _, result = run()
+    assert code == 1
+    assert "is not the-verdict.txt as published at https://raw.github" in result.stderr
+    digest = hashlib.sha256(ANOTHER_STORY.encode()).hexdigest()
+    monkeypatch.setattr(check, "STORY_FILE", PublishedFile("https://x.org/the-verdict.txt", digest))
+    code, text, _ = run()
+    assert code == 1
+    assert "DIFFERENT FROM THE BOOK: 2.2 characters of the story" in text
 
 
 def test_command_without_the_compiled_backend(monkeypatch):

@@ -18,10 +18,18 @@ from fastllm.book.sections import (
     untrained_gpt,
     with_attributes,
 )
-from fastllm.tokenizers import published
+from fastllm.tokenizers import published, published_files
 from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.published_files import PublishedFile
 
 FAST = "the fast backend"
+
+# Where section 2.2 of the book has it from.
+STORY_FILE = PublishedFile(
+    "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch02/01_main-chapter-code/"
+    "the-verdict.txt",
+    "b41e41a68f0398a3154ae69e2e4c0e2694e17fe0d66730536837f1b01935b31f",
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,21 @@ def check(
             number = name.partition(" ")[0]
             yield Row(number, what, printed, values, section.tolerance, missing)
     untrained_gpt.cache_clear()
+
+
+def find_story() -> str | None:
+    """The story of chapter 2, found or downloaded as vocabularies are; None if it cannot be had.
+
+    Raises
+    ------
+    ValueError
+        If there is a file of that name that is not the one the book works on.
+    """
+    try:
+        [data] = published_files.read("the story of chapter 2", ((STORY_FILE,),))
+    except FileNotFoundError:
+        return None
+    return data.decode()
 
 
 def _gpt2_ranks() -> dict[bytes, int] | None:

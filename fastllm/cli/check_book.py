@@ -20,7 +20,11 @@ FIRST = 2  # numbers of an array
 LONGEST = 17  # characters that show how a fact begins
 
 WHERE_TO_GET = {
-    sections.STORY: "--story names the file, which section 2.2 of the book says where to get",
+    sections.STORY: (
+        "--story names the file, which section 2.2 of the book says where to get; or put it into a "
+        "folder that FASTLLM_VOCAB_DIR names, or let fastllm download it: "
+        "pip install 'fastllm-kernels[vocab]'"
+    ),
     sections.VOCABULARY: (
         "put encoder.json and vocab.bpe, or r50k_base.tiktoken, into a folder that "
         "FASTLLM_VOCAB_DIR names, or let fastllm download it: pip install 'fastllm-kernels[vocab]'"
@@ -36,7 +40,10 @@ WHERE_TO_GET = {
 def check_book(
     story: Annotated[
         Path | None,
-        typer.Option(help="the-verdict.txt, the story that chapter 2 of the book works on."),
+        typer.Option(
+            help="the-verdict.txt, the story that chapter 2 of the book works on; else it is "
+            "looked for where vocabularies are, and downloaded."
+        ),
     ] = None,
     gpt: Annotated[
         bool,
@@ -50,7 +57,7 @@ def check_book(
 
     The book is "Build a Large Language Model (From Scratch)" by Sebastian Raschka.
     """
-    text = None if story is None else story.read_text("utf-8")
+    text = check.find_story() if story is None else story.read_text("utf-8")
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
     backends, missing = find_backends()
     with console.status("computing (the first time, kernels are compiled) ..."):
