@@ -29,7 +29,7 @@ from fastllm.fast._attention_tables import (
     VALUE_DIM,
 )
 from fastllm.fast._compiled import part_of_a_kernel
-from fastllm.fast._products import transpose
+from fastllm.fast._products import ROWS_AT_ONCE, transpose
 from fastllm.fast._vectors import (
     added,
     divided,
@@ -93,6 +93,24 @@ def assign_lanes(
 
 
 @part_of_a_kernel
+def find_ends(
+    first: int,
+    count: int,
+    lane: int,
+    tile: int,
+    width: int,
+    right: int,
+    diagonals: Array,
+    ends: Array,
+) -> None:
+    """How many of `count` keys each vector of a tile needs: whole steps of products, or all."""
+    for i in range(0, tile, width):
+        seen = max(0, diagonals[lane + i + width - 1] + right + 1 - first)
+        steps = (seen + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE
+        ends[i // width] = min(count, steps * ROWS_AT_ONCE)
+
+
+@part_of_a_kernel
 def load_mask(
     inputs: Arrays,
     start: int,
@@ -138,7 +156,7 @@ def load_mask(
 def change_scores(
     scores: Array,
     start: int,
-    count: int,
+    ends: Array,
     lane: int,
     tile: int,
     tables: Arrays,
@@ -147,7 +165,10 @@ def change_scores(
     marks: Array,
     highest: Array,
 ) -> None:
-    """Apply softcap, linear bias, mask, diagonal and window; find the largest scores again."""
+    """Apply softcap, linear bias, mask, diagonal and window; find the largest scores again.
+
+    Of vector v the first ends[v] scores.
+    """
     _, _, _, _, _, sizes, numbers = tables
     _, diagonals, _ = who
     _, _, slants = state
@@ -169,7 +190,7 @@ def change_scores(
         first, last, far = load(edge, 0), load(edge, width), load(edge, 2 * width)
         slant = load(slants, lane + i)
         top = nothing
-        for j in range(count):
+        for j in range(ends[i // width]):
             at = fill(scores, j)
             s = load(scores, j * tile + i)
             if capped:
@@ -189,14 +210,17 @@ def change_scores(
 @part_of_a_kernel
 def weigh(
     scores: Array,
-    count: int,
+    ends: Array,
     lane: int,
     tile: int,
     state: Arrays,
     highest: Array,
     fades: Array,
 ) -> None:
-    """Turn scores into weights; `fades` is what earlier sums are worth under the new maximum."""
+    """Turn scores, ends[v] of vector v, into weights.
+
+    `fades` is what earlier sums are worth under the new maximum.
+    """
     tops, sums, _ = state
     width = lanes(scores)
     zero, nothing = fill(scores, 0.0), fill(scores, -np.inf)
@@ -207,7 +231,7 @@ def weigh(
         shift = where_above(top, nothing, top, zero)
         fade = exponential(less(before, shift))
         weights = zero
-        for j in range(i, count * tile + i, tile):
+        for j in range(i, ends[i // width] * tile + i, tile):
             p = exponential(less(load(scores, j), shift))
             store(scores, j, p)
             weights = added(p, weights)

@@ -259,6 +259,7 @@ def attend_by_matrices(
     tops, sums, slants = scratch(lse, room), scratch(lse, room), scratch(lse, room)
     positions, diagonals = np.zeros(room, np.int64), np.zeros(room, np.int64)
     lane_heads = np.zeros(room, np.int64)
+    ends = np.zeros(SIDE // width, np.int64)
     tables = (places, lengths, strides, slopes, sinks, sizes, numbers)
     inputs, state = (query, key, value, keep, bias), (tops, sums, slants)
     who = (positions, diagonals, lane_heads)
@@ -333,8 +334,9 @@ def attend_by_matrices(
                 if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < 0.0:
                     scale_scores(scores, count, scale)
                     rest = 1.0
+                    ends[:] = count
                     change_scores(
-                        scores, first, count, lane, side, tables, who, state, marks, highest
+                        scores, first, ends, lane, side, tables, who, state, marks, highest
                     )
                 else:
                     find_highest(scores, count, scale, highest)

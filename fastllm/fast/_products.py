@@ -1,6 +1,6 @@
 """Products of matrices that stay in registers, and squares turned on their diagonal.
 
-Where the time goes: ROWS_AT_ONCE rows of running sums, two or three vectors each, stay in registers
+Where the time goes: ROWS_AT_ONCE rows of running sums, up to three vectors each, stay in registers
 while one number of every row after the other is multiplied with those vectors.
 """
 
@@ -12,6 +12,7 @@ import platform
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
@@ -97,21 +98,26 @@ def dot_products(
     queries: Any,
     first: int,
     tile: int,
+    vectors: int,
     scores: Any,
     to: int,
     tops: Any,
+    tops_at: int,
 ) -> None:
-    """Scores of `count` keys, `step` apart, with a tile of queries; `tops` their maximum.
+    """Scores of `count` keys, `step` apart, with some vectors of a tile; `tops` their maximum.
 
     Scores are written for whole steps of ROWS_AT_ONCE: those beyond `count` repeat the last key,
     so that all reads are safe.
     """
-    columns = queries[first : first + depth * tile].reshape(depth, tile)
+    width = vectors * lanes(queries)
+    best = tops[tops_at : tops_at + width]
     for i in range(-(-count // ROWS_AT_ONCE) * ROWS_AT_ONCE):
         start = at + min(i, count - 1) * step
-        score = keys[start : start + depth] @ columns
-        scores[to + i * tile : to + (i + 1) * tile] = score
-        tops[:tile] = larger(score, tops[:tile])
+        score = np.zeros(width, scores.dtype)
+        for d in range(depth):
+            score += keys[start + d] * queries[first + d * tile : first + d * tile + width]
+        scores[to + i * tile : to + i * tile + width] = score
+        best[:] = larger(score, best)
 
 
 def weighted_sums(
@@ -119,7 +125,7 @@ def weighted_sums(
     at: int,
     step: int,
     count: int,
-    depth: int,
+    ends: Any,
     weights: Any,
     first: int,
     tile: int,
@@ -127,42 +133,51 @@ def weighted_sums(
     to: int,
     fades: Any,
 ) -> None:
-    """`count` columns of the context: faded, plus `depth` values times their weights.
+    """`count` columns of the context of a tile: faded, plus values times their weights.
 
-    Columns are written for whole steps of ROWS_AT_ONCE: those beyond `count` repeat the last one.
+    The lanes of vector v have ends[v] weights, and those of later vectors no fewer. Columns are
+    written for whole steps of ROWS_AT_ONCE: those beyond `count` repeat the last one.
     """
-    columns = weights[first : first + depth * tile].reshape(depth, tile)
+    width = lanes(weights)
     for i in range(-(-count // ROWS_AT_ONCE) * ROWS_AT_ONCE):
-        column = values[at + min(i, count - 1) :: step][:depth]
-        context[to + i * tile : to + (i + 1) * tile] *= fades[:tile]
-        context[to + i * tile : to + (i + 1) * tile] += column @ columns
+        column = values[at + min(i, count - 1) :: step]
+        for lane in range(tile):
+            depth = ends[lane // width]
+            place = to + i * tile + lane
+            context[place] *= fades[lane]
+            context[place] += column[:depth] @ weights[first + lane :: tile][:depth]
 
 
-def _type_products(context: Any) -> Any:
-    return lambda rows, at, step, count, depth, columns, first, tile, target, to, lane_numbers: (
+def _type_dot_products(context: Any) -> Any:
+    # fmt: off
+    return lambda keys, at, step, count, depth, queries, first, tile, vectors, scores, to, tops, \
+        tops_at: types.none
+    # fmt: on
+
+
+def _type_weighted_sums(context: Any) -> Any:
+    return lambda values, at, step, count, ends, weights, first, tile, context, to, fades: (
         types.none
     )
 
 
-type_callable(dot_products)(_type_products)
-type_callable(weighted_sums)(_type_products)
-_PRODUCTS = (
-    types.Array,
-    *(types.Integer,) * 4,
-    types.Array,
-    *(types.Integer,) * 2,
-    types.Array,
-    types.Integer,
-    types.Array,
+type_callable(dot_products)(_type_dot_products)
+type_callable(weighted_sums)(_type_weighted_sums)
+
+
+@lower_builtin(
+    dot_products,
+    *(types.Array, *(types.Integer,) * 4),
+    *(types.Array, *(types.Integer,) * 3),
+    *(types.Array, types.Integer) * 2,
 )
-
-
-@lower_builtin(dot_products, *_PRODUCTS)
 def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
-    rows, at, step, count, depth, queries, tile, target, tops = _products(
-        context, builder, signature, args
+    keys, at, step, count, depth, queries, first, tile, n_vectors, scores, to, tops, tops_at = (
+        _pointers_and_integers(context, builder, signature, args)
     )
+    queries, scores = builder.gep(queries, [first]), builder.gep(scores, [to])
+    tops = builder.gep(tops, [tops_at])
 
     def emit(vectors: int) -> None:
         places = [_vector_at(builder, vector, tops, i * vector.lanes) for i in range(vectors)]
@@ -172,86 +187,105 @@ def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -
                 _mul_add(builder, _at_most(builder, i, last), step, start)
                 for i in range(ROWS_AT_ONCE)
             ]
-            sums = _summed(builder, vector, vectors, rows, starts, None, depth, queries)
+            sums = _Sums(builder, vector, vectors, starts)
+            sums.add(keys, None, _constant(0), depth, queries, tile, 0)
             best = [builder.load(place, align=4) for place in places]
-            group = builder.gep(target, [builder.mul(row, tile)])
-            for i, sums_of_row in enumerate(sums):
+            for i, sums_of_row in enumerate(sums.values()):
+                place = builder.gep(scores, [builder.mul(builder.add(row, _constant(i)), tile)])
                 for j, score in enumerate(sums_of_row):
-                    lane = (vectors * i + j) * vector.lanes
-                    builder.store(score, _vector_at(builder, vector, group, lane), align=4)
+                    at_lane = _vector_at(builder, vector, place, j * vector.lanes)
+                    builder.store(score, at_lane, align=4)
                     higher = builder.fcmp_ordered(">", score, best[j])
                     best[j] = builder.select(higher, score, best[j])
             for place, value in zip(places, best, strict=True):
                 builder.store(value, place, align=4)
 
-    _for_either_tile(builder, vector, tile, emit)
+    _for_one_of(builder, n_vectors, (3, 2, 1), emit)
     return context.get_dummy_value()
 
 
-@lower_builtin(weighted_sums, *_PRODUCTS)
+@lower_builtin(
+    weighted_sums,
+    *(types.Array, *(types.Integer,) * 3, types.Array),
+    *(types.Array, *(types.Integer,) * 2),
+    *(types.Array, types.Integer, types.Array),
+)
 def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
-    rows, at, step, count, depth, weights, tile, target, fades = _products(
+    values, at, step, count, ends, weights, first, tile, target, to, fades = _pointers_and_integers(
         context, builder, signature, args
     )
+    weights, target = builder.gep(weights, [first]), builder.gep(target, [to])
 
     def emit(vectors: int) -> None:
+        depths = [builder.load(builder.gep(ends, [_constant(i)])) for i in range(vectors)]
         with _groups(builder, count) as (column, last):
             start = builder.add(at, column)
             starts = [builder.add(_at_most(builder, i, last), start) for i in range(ROWS_AT_ONCE)]
             # Sums of a block start at 0 and join the others at its end: rounding errors grow less.
-            sums = _summed(builder, vector, vectors, rows, starts, step, depth, weights)
+            sums = _Sums(builder, vector, vectors, starts)
+            begin = _constant(0)
+            for skipped, end in enumerate(depths):
+                sums.add(values, step, begin, end, weights, tile, skipped)
+                begin = end
             fade = [
                 builder.load(_vector_at(builder, vector, fades, i * vector.lanes), align=4)
                 for i in range(vectors)
             ]
-            group = builder.gep(target, [builder.mul(column, tile)])
-            for i, sums_of_column in enumerate(sums):
+            for i, sums_of_column in enumerate(sums.values()):
+                group = builder.gep(target, [builder.mul(builder.add(column, _constant(i)), tile)])
                 for j, value in enumerate(sums_of_column):
-                    place = _vector_at(builder, vector, group, (vectors * i + j) * vector.lanes)
+                    place = _vector_at(builder, vector, group, j * vector.lanes)
                     before = builder.load(place, align=4)
                     builder.store(fuse(builder, before, fade[j], value), place, align=4)
 
-    _for_either_tile(builder, vector, tile, emit)
+    n_vectors = builder.sdiv(tile, _constant(vector.lanes))
+    _for_one_of(builder, n_vectors, (3, 2), emit)
     return context.get_dummy_value()
 
 
-def _products(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
-    """The arguments, with arrays as pointers to where they are to be read or written."""
-    numbers = [
+def _pointers_and_integers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+    """The arguments: of arrays where they begin, integers as wide as addresses."""
+    return [
         context.make_array(kind)(context, builder, value).data
         if isinstance(kind, types.Array)
         else context.cast(builder, value, kind, types.intp)
         for kind, value in zip(signature.args, args, strict=True)
     ]
-    rows, at, step, count, depth, columns, first, tile, target, to, lane_numbers = numbers
-    columns, target = builder.gep(columns, [first]), builder.gep(target, [to])
-    return [rows, at, step, count, depth, columns, tile, target, lane_numbers]
 
 
-def _for_either_tile(builder: Any, vector: Vector, tile: Any, emit: Callable[[int], None]) -> None:
-    """Emit code for tiles of three vectors and for tiles of two."""
-    three = builder.icmp_signed("==", tile, ir.Constant(tile.type, 3 * vector.lanes))
-    with builder.if_else(three) as (yes, no):
+def _for_one_of(
+    builder: Any, number: Any, choices: tuple[int, ...], emit: Callable[[int], None]
+) -> None:
+    """Emit code for each of these numbers, to run the one for `number`."""
+    choice, *others = choices
+    if not others:
+        emit(choice)
+        return
+    with builder.if_else(builder.icmp_signed("==", number, _constant(choice))) as (yes, no):
         with yes:
-            emit(3)
+            emit(choice)
         with no:
-            emit(2)
+            _for_one_of(builder, number, tuple(others), emit)
+
+
+def _constant(number: int) -> ir.Constant:
+    return ir.Constant(ir.IntType(64), number)
 
 
 @contextlib.contextmanager
 def _groups(builder: Any, count: Any) -> Any:
     """A loop over steps of ROWS_AT_ONCE: the first row, and how far the last row is from it."""
-    rows = ir.Constant(count.type, ROWS_AT_ONCE)
-    steps = builder.sdiv(builder.add(count, ir.Constant(count.type, ROWS_AT_ONCE - 1)), rows)
+    rows = _constant(ROWS_AT_ONCE)
+    steps = builder.sdiv(builder.add(count, _constant(ROWS_AT_ONCE - 1)), rows)
     with cgutils.for_range(builder, steps, intp=count.type) as loop:
         row = builder.mul(loop.index, rows)
-        last = builder.sub(builder.sub(count, row), ir.Constant(count.type, 1))
+        last = builder.sub(builder.sub(count, row), _constant(1))
         yield row, last
 
 
 def _at_most(builder: Any, number: int, last: Any) -> Any:
-    number = ir.Constant(last.type, number)
+    number = _constant(number)
     return builder.select(builder.icmp_signed("<", number, last), number, last)
 
 
@@ -260,36 +294,41 @@ def _mul_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _vector_at(builder: Any, vector: Vector, base: Any, lane: int) -> Any:
-    place = builder.gep(base, [ir.Constant(ir.IntType(64), lane)])
+    place = builder.gep(base, [_constant(lane)])
     return builder.bitcast(place, vector_type(vector).as_pointer())
 
 
-def _summed(
-    builder: Any,
-    vector: Vector,
-    vectors: int,
-    rows: Any,
-    starts: list[Any],
-    stride: Any,
-    depth: Any,
-    columns: Any,
-) -> list[list[Any]]:
-    """For every row the sum over `depth` of its number times each vector."""
-    zero = constant(vector, 0.0)
-    slots = [[cgutils.alloca_once(builder, zero.type) for _ in range(vectors)] for _ in starts]
-    for slot in (slot for row in slots for slot in row):
-        builder.store(zero, slot)
-    with cgutils.for_range(builder, depth, intp=depth.type) as loop:
-        lane = builder.mul(loop.index, ir.Constant(depth.type, vectors * vector.lanes))
-        column = builder.gep(columns, [lane])
-        factors = [
-            builder.load(_vector_at(builder, vector, column, i * vector.lanes), align=4)
-            for i in range(vectors)
+class _Sums:
+    """Running sums in registers: of each row some vectors."""
+
+    def __init__(self, builder: Any, vector: Vector, vectors: int, starts: list[Any]) -> None:
+        self.builder, self.vector, self.starts = builder, vector, starts
+        zero = constant(vector, 0.0)
+        # The compiler keeps them in registers.
+        self.slots = [
+            [cgutils.alloca_once(builder, zero.type) for _ in range(vectors)] for _ in starts
         ]
-        offset = loop.index if stride is None else builder.mul(loop.index, stride)
-        for start, row in zip(starts, slots, strict=True):
-            place = builder.gep(rows, [builder.add(start, offset)])
-            number = splat(builder, builder.load(place), vector.lanes)
-            for slot, factor in zip(row, factors, strict=True):
-                builder.store(fuse(builder, number, factor, builder.load(slot)), slot)
-    return [[builder.load(slot) for slot in row] for row in slots]
+        for slot in (slot for row in self.slots for slot in row):
+            builder.store(zero, slot)
+
+    def add(
+        self, rows: Any, stride: Any, begin: Any, end: Any, columns: Any, tile: Any, skipped: int
+    ) -> None:
+        """Add from `begin` to `end` the numbers of each row times vectors, but not the first."""
+        builder, lanes_of = self.builder, self.vector.lanes
+        with cgutils.for_range(builder, builder.sub(end, begin), intp=end.type) as loop:
+            index = builder.add(begin, loop.index)
+            column = builder.gep(columns, [builder.mul(index, tile)])
+            factors = [
+                builder.load(_vector_at(builder, self.vector, column, i * lanes_of), align=4)
+                for i in range(skipped, len(self.slots[0]))
+            ]
+            offset = index if stride is None else builder.mul(index, stride)
+            for start, row in zip(self.starts, self.slots, strict=True):
+                place = builder.gep(rows, [builder.add(start, offset)])
+                number = splat(builder, builder.load(place), lanes_of)
+                for slot, factor in zip(row[skipped:], factors, strict=True):
+                    builder.store(fuse(builder, number, factor, builder.load(slot)), slot)
+
+    def values(self) -> list[list[Any]]:
+        return [[self.builder.load(slot) for slot in row] for row in self.slots]
