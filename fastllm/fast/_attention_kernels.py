@@ -102,9 +102,9 @@ and for one query of 8192 x 128: 32 heads on 8 2.8; 2.3, 32 on 32 1.06; 1.09, in
 and 1.3; 1.5. A window of 512 over 8192 costs 1.27 of its share of the causal work.
 
 What falls short, and why: products run at 172 GFLOP/s and are 85 to 90 % of 2048 x 128; nothing
-but multiplications reach 205 to 214, the same loop written in C with everything in the nearest cache
-189, and with keys from farther away 178 (asking for them beforehand: 176). Decoding 32 on 32 is bound by
-memory on both sides.
+but multiplications reach 205 to 214, the same loop written in C with everything in the nearest
+cache 189, and with keys from farther away 178 (asking for them beforehand: 176). Decoding 32 on 32
+is bound by memory on both sides.
 """
 
 # Numba's decorators carry no types.
