@@ -200,6 +200,21 @@ def test_merging_refuses_what_is_no_byte_pair_tokenizer():
         explain.bpe(BPETokenizer({b"a": 0}, pattern="gpt2"), "ab")
 
 
+def test_merging_of_a_word_whose_tree_is_deep_is_shown_as_far_as_one_can_read():
+    ranks = {bytes([b]): b for b in range(256)}
+    ranks |= {b"a" + b"b" * n: 255 + n for n in range(1, 1500)}
+    trace = explain.bpe(BPETokenizer(ranks, pattern="gpt2"), "a" + "b" * 1400)
+    assert trace.ids == [255 + 1400]
+    text, html = str(trace), trace._repr_html_()
+    assert "  … and 1,200 more merges\n" in text
+    assert "… and 1,200 more merges" in html
+    assert text.count("└─ b (98)") == 20
+    assert html.count("<small>98</small>") == 20
+    assert len(repr(trace.pieces[0].tokens[0])) < 2000
+    [piece] = trace.sections()[0].data["pieces"]
+    assert (len(piece["merges"]), piece["more"]) == (200, 1200)
+
+
 def test_merging_of_a_long_piece_is_right_and_its_text_is_short(trained):
     text = "the" * 1000
     trace = explain.bpe(trained, text)

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastllm import _bpe_arguments as arguments
 from fastllm.explain.faces import Section
-from fastllm.explain.merging import Merging, Node, Piece
+from fastllm.explain.merging import MOST_DEPTH, MOST_MERGES, MOST_PARTS, Merging, Node, Piece
 from fastllm.explain.page import escape, table, tag
 from fastllm.explain.rounds import TIE_RULES, Training, decided_by
 from fastllm.explain.showing import counted, readable
@@ -57,8 +57,9 @@ def _piece_data(piece: Piece) -> dict[str, Any]:
                     for pair in merge.candidates
                 ],
             }
-            for merge in piece.merges
+            for merge in piece.merges[:MOST_MERGES]
         ],
+        "more": max(0, len(piece.merges) - MOST_MERGES),
     }
 
 
@@ -67,18 +68,25 @@ def _piece_table(piece: Piece) -> str:
         " | ".join(tag("bdi", escape(part)) for part in state) for state in piece.shown_states()
     ]
     rows = [["0", "", "", "", states[0]]]
-    for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=True), 1):
+    for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=False), 1):
         pair = f"{_shown(merge.made.left)} + {_shown(merge.made.right)}"
         rows.append([str(number), tag("b", pair), str(merge.made.rank), str(merge.id), state])
     ending = "a token, taken whole" if piece.whole else counted(len(piece.tokens), "token")
     return tag("h3", f"{_shown(piece.data)}: {ending}") + (
         table(("step", "merge", "rank", "id", "parts"), rows)
-        + tag("ul", map(_branch, piece.tokens), class_="tree")
+        + _more(len(piece.merges) - MOST_MERGES, "merge")
+        + tag("ul", map(_branch, piece.tokens[:MOST_PARTS]), class_="tree")
+        + _more(len(piece.tokens) - MOST_PARTS, "token")
     )
 
 
-def _branch(node: Node) -> str:
-    below = tag("ul", map(_branch, node.children)) if node.children else ""
+def _more(count: int, kind: str) -> str:
+    return tag("p", f"… and {counted(count, f'more {kind}')}", class_="quiet") if count > 0 else ""
+
+
+def _branch(node: Node, depth: int = 1) -> str:
+    children = node.children if depth <= MOST_DEPTH else ()
+    below = tag("ul", [_branch(child, depth + 1) for child in children]) if children else ""
     return tag("li", f"{_shown(node.data)} {tag('small', str(node.id))}{below}")
 
 

@@ -62,8 +62,8 @@ vocabulary fits only the rule that it was learned with.
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
 
 from fastllm import _bpe_arguments as arguments
 from fastllm.explain.faces import Line, Section, Steps, Trace, in_turn
@@ -73,6 +73,8 @@ from fastllm.tokenizers.bpe import BPETokenizer
 
 CANDIDATES = 6  # pairs of a step that are kept, the best first
 MOST_PARTS = 64  # of a piece that text and tables show
+MOST_MERGES = 200
+MOST_DEPTH = 20  # of a tree
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Node:
 
     data: bytes
     id: int
-    children: tuple["Node", ...] = ()
+    children: tuple["Node", ...] = field(default=(), repr=False)  # a tree may be as deep as a word
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Piece:
 
     def shown_states(self) -> Iterator[list[str]]:
         """The parts before the first merge, and after each, as text; of many only the first."""
-        for state in self.states():
+        for state in islice(self.states(), MOST_MERGES + 1):
             shown = list(map(readable, state[:MOST_PARTS]))
             more = len(state) - len(shown)
             yield [*shown, f"… and {more:,} more"] if more else shown
@@ -215,26 +217,34 @@ def _piece_lines(steps: Steps, piece: Piece) -> None:
     steps.add((readable(piece.data), "title"), f": {ending}")
     states = list(piece.shown_states())
     rows: list[list[tuple[str, str] | str]] = [["0", "", "", "", "|".join(states[0])]]
-    for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=True), 1):
+    for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=False), 1):
         pair = f"{readable(merge.made.left)} + {readable(merge.made.right)}"
         made = (pair, "strong")
         rows.append([str(number), made, str(merge.made.rank), str(merge.id), "|".join(state)])
     at = len(steps.lines)
     steps.table(("step", "merge", "rank", "id", "parts"), rows)
     steps.lines[at:] = [[("  ", ""), *line] for line in steps.lines[at:]]
+    _say_more(steps, len(piece.merges) - MOST_MERGES, "merge")
     steps.add()
-    for i, node in enumerate(piece.tokens):
+    for i, node in enumerate(piece.tokens[:MOST_PARTS]):
         steps.add(*in_turn([readable(node.data)], [i]), (f" ({node.id})", "quiet"))
         for branch, child in _branches(node):
             steps.add((branch, "quiet"), readable(child.data), (f" ({child.id})", "quiet"))
+    _say_more(steps, len(piece.tokens) - MOST_PARTS, "token")
 
 
-def _branches(node: Node, indent: str = "") -> Iterator[tuple[str, Node]]:
-    """Everything below a node, with the lines of a tree before it."""
+def _say_more(steps: Steps, count: int, kind: str) -> None:
+    if count > 0:
+        steps.add((f"  … and {counted(count, f'more {kind}')}", "quiet"))
+
+
+def _branches(node: Node, indent: str = "", depth: int = 1) -> Iterator[tuple[str, Node]]:
+    """What is below a node, as far as trees are shown, with the lines of a tree before it."""
     for i, child in enumerate(node.children):
         last = i == len(node.children) - 1
         yield indent + ("└─ " if last else "├─ "), child
-        yield from _branches(child, indent + ("   " if last else "│  "))
+        if depth < MOST_DEPTH:
+            yield from _branches(child, indent + ("   " if last else "│  "), depth + 1)
 
 
 def bpe(tokenizer: BPETokenizer, word: str) -> Merging:

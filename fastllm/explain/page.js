@@ -191,7 +191,8 @@ function whatHappens(piece, step) {
   }
   const next = piece.merges[step];
   if (!next) {
-    return ["No pair of neighbours has a rank: done. ", piece.tokens.length === 1 ? "The token is " : "The tokens are ",
+    return [piece.more ? `${plural(piece.more, "more merge")} later no pair of neighbours has a rank. `
+      : "No pair of neighbours has a rank: done. ", piece.tokens.length === 1 ? "The token is " : "The tokens are ",
       ...piece.tokens.slice(0, MOST_NAMED).flatMap(([text, id], i) => [i ? ", " : "", make("b", {}, isolated(text)), ` (id ${id})`]),
       piece.tokens.length > MOST_NAMED ? ` and ${piece.tokens.length - MOST_NAMED} more.` : "."];
   }
