@@ -396,7 +396,7 @@ cdef class Encoder:
             array = np.frombuffer(IdMemory.of(job.ids, self.spare), np.uint32)
         else:
             array = arguments.room_for_ids(out, total)
-            if not job.ids.borrowed:
+            if total and not job.ids.borrowed:
                 copy_into(array, &job.ids)
         offsets = np.empty(job.offsets.size(), np.int64)
         PyObject_GetBuffer(offsets, &view, PyBUF_SIMPLE)

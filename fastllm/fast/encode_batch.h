@@ -256,7 +256,7 @@ struct BatchJob {
         if (settled == 0) return;
         make_room(mine[settled - 1].place + mine[settled - 1].size);
         std::shared_lock<std::shared_mutex> nobody_moves(moving);
-        for (size_t i = 0; i < settled; i++) {
+        for (size_t i = 0; i < settled && ids.data; i++) {
             std::memcpy(ids.data + mine[i].place, worker.out.data + mine[i].start, 4 * mine[i].size);
         }
         mine.erase(mine.begin(), mine.begin() + ptrdiff_t(settled));
