@@ -5,6 +5,7 @@ as large as what is found, and each measurement says how large that was.
 """
 
 import gettext
+import hashlib
 import random
 import site
 import sys
@@ -64,6 +65,26 @@ def _code() -> Iterator[str]:
     yield from _readable(sorted(own))
     for folder in _site_packages():
         yield from _readable(sorted(folder.rglob("*.py")))
+
+
+def python_files(size: int) -> Iterator[bytes]:
+    """Different Python files of this machine in random order, as many as hold `size` bytes.
+
+    So the beginning of a long text is the same kind of text as all of it.
+    """
+    folders = {Path(sysconfig.get_path("stdlib")), *_site_packages()}
+    paths = sorted({path for folder in folders for path in folder.rglob("*.py")})
+    random.Random(SEED).shuffle(paths)
+    seen: set[bytes] = set()
+    for text in _readable(paths):
+        data = text.encode()
+        digest = hashlib.sha256(data).digest()
+        if digest not in seen:
+            seen.add(digest)
+            yield data + b"\n"
+            size -= len(data) + 1
+        if size <= 0:
+            return
 
 
 def _many_languages() -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Draw what the rivals measured: ``python -m bench.plot rivals.json encoding.svg``.
 
 Bars of MB/s, one panel for each table whose rows have a size, written as SVG by hand: nothing needs
-to be installed. `curves` draws attention along the length; ``python -m bench.report`` writes it.
+to be installed. `curves` draws attention along the length, `growth` training along the size of the
+text; ``python -m bench.report`` writes both.
 """
 
 import argparse
@@ -23,6 +24,7 @@ _COLOURS = {
     "fastokens": "#edae49",
     "quicktok": "#66a182",
     "torch": "#8d96a3",
+    "gigabpe": "#00798c",
 }
 _LABEL, _BAR, _WIDTH = 170, 14, 760
 
@@ -99,12 +101,41 @@ def curves(rows: Sequence[Json]) -> str:
         lines += _axes(20, top, f"{name}: {unit}", speed, points[0]["ceilings"][unit])
         title = f"{name}: MB beyond the inputs"
         lines += _axes(30 + _CURVE_WIDTH + _MARGIN, top, title, memory, None)
-    width, height = 2 * (_CURVE_WIDTH + _MARGIN) + 40, len(by_curve) * (_CURVE_HEIGHT + 60) + 10
+    return _pairs_of_panels(lines, len(by_curve))
+
+
+def _pairs_of_panels(lines: Sequence[str], count: int) -> str:
+    """The picture that `count` rows of two panels make."""
+    width, height = 2 * (_CURVE_WIDTH + _MARGIN) + 40, count * (_CURVE_HEIGHT + 60) + 10
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="10">'
     )
     return "\n".join([head, '<path fill="#fff" d="M0 0h9999v99999H0z"/>', *lines, "</svg>\n"])
+
+
+def growth(rows: Sequence[Json]) -> str:
+    """Seconds and megabytes along the size of the text.
+
+    Dashed: what they would be if they grew from fastllm's first point on as the text does, and as
+    the number of distinct words does.
+    """
+    points = [row for row in rows if "words" in row]
+    first = points[0]
+    seconds, memory = first["times"]["fastllm"]["median"], first["memory"]["fastllm"] / 1e6
+    times: dict[str, list[tuple[int, float]]] = {
+        name: [(p["length"], p["times"][name]["median"]) for p in points] for name in first["times"]
+    }
+    held = {
+        name: [(p["length"], p["memory"][name] / 1e6) for p in points] for name in first["memory"]
+    }
+    times["as the text"] = [(p["length"], seconds * p["length"] / first["length"]) for p in points]
+    held["as the words"] = [(p["length"], memory * p["words"] / first["words"]) for p in points]
+    title = "training, 32,000 tokens, one thread: seconds over MB of Python"
+    lines = [*_axes(20, 30.0, title, times, None, linear=True)]
+    title = "MB beyond the imports"
+    lines += _axes(30 + _CURVE_WIDTH + _MARGIN, 30.0, title, held, None, linear=True)
+    return _pairs_of_panels(lines, 1)
 
 
 Lines = Mapping[str, Sequence[tuple[int, float]]]
@@ -130,18 +161,24 @@ def _memory_lines(points: Sequence[Json]) -> Lines:
 
 
 def _axes(
-    left: float, top: float, title: str, lines: Lines, ceiling: float | None
+    left: float,
+    top: float,
+    title: str,
+    lines: Lines,
+    ceiling: float | None,
+    linear: bool = False,
 ) -> Iterator[str]:
-    """One panel: lengths doubling to the right, values from 0 to the largest."""
+    """One panel: lengths doubling to the right, or millions in proportion; values from 0 up."""
     x0, y0 = left + _MARGIN, top + _CURVE_HEIGHT
     lengths = [length for length, _ in next(iter(lines.values()))]
     largest = max([ceiling or 0.0, *(y for line in lines.values() for _, y in line)])
     most = _round_up(largest)
 
     def place(length: int, value: float) -> tuple[float, float]:
-        steps = math.log2(lengths[-1] / lengths[0])
-        along = math.log2(length / lengths[0]) / steps * (_CURVE_WIDTH - 60)
-        return x0 + along, y0 - value / most * _CURVE_HEIGHT
+        along = length / lengths[-1]
+        if not linear:
+            along = math.log2(length / lengths[0]) / math.log2(lengths[-1] / lengths[0])
+        return x0 + along * (_CURVE_WIDTH - 60), y0 - value / most * _CURVE_HEIGHT
 
     yield _text(left, top - 10, title, ' font-weight="bold"')
     yield f'<path fill="none" stroke="#999" d="M{x0:.0f} {top:.0f}V{y0:.0f}h{_CURVE_WIDTH - 60}"/>'
@@ -149,7 +186,8 @@ def _axes(
         value = most * part / 4
         yield _text(x0 - 5, place(lengths[0], value)[1] + 3, f"{value:g}", ' text-anchor="end"')
     for length in lengths:
-        yield _text(place(length, 0)[0], y0 + 12, _short(length), ' text-anchor="middle"')
+        shown = f"{length / 1e6:.0f}" if linear else _short(length)
+        yield _text(place(length, 0)[0], y0 + 12, shown, ' text-anchor="middle"')
     if ceiling is not None:
         y = place(lengths[0], ceiling)[1]
         line = f"M{x0:.0f} {y:.1f}h{_CURVE_WIDTH - 60}"
@@ -158,7 +196,8 @@ def _axes(
     for name, line in lines.items():
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))
         colour = _COLOURS.get(name, "#999")
-        yield f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
+        style = 'stroke-width="2"' if name in _COLOURS else 'stroke-dasharray="4 3"'
+        yield f'<polyline fill="none" stroke="{colour}" {style} points="{path}"/>'
         x, y = place(*line[-1])
         while any(abs(y - other) < 11 for other in taken):
             y += 1

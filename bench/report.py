@@ -4,8 +4,9 @@
 bench.rivals --json rivals.json`` the second. A table called NAME replaces what stands between
 ``<!-- bench:begin NAME -->`` and ``<!-- bench:end NAME -->``: one for each file of benchmarks
 (``encode`` for ``bench/test_encode.py``), ``machine``, and ``rivals-NAME`` for each task of the
-rivals. No figure is ever typed. What the rivals measured along the length is drawn into
-``attention.svg`` in the folder ``pictures`` beside the README.
+rivals. No figure is ever typed. What was measured along the length of attention and the size of
+training texts is drawn into ``attention.svg`` and ``training.svg`` in the folder ``pictures``
+beside the README.
 """
 
 import argparse
@@ -18,11 +19,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.plot import curves
+from bench.plot import curves, growth
 
 Json = Mapping[str, Any]
-# The task that is drawn: a table of it would be long.
-PICTURED = "attention-lengths"
+# The tasks that are drawn, and those that would make too long a table.
+PICTURES = {
+    "attention-lengths": ("attention.svg", curves),
+    "train-growth": ("training.svg", growth),
+}
+NO_TABLE = ("attention-lengths",)
 _PACKAGES = (
     "fastllm-kernels",
     "numpy",
@@ -136,7 +141,7 @@ def rival_tables(results: Json) -> dict[str, str]:
     """One table for each task of the rivals; one for each group of rows, if they have groups."""
     tables: dict[str, str] = {}
     for name, task in results["tasks"].items():
-        if name == PICTURED:
+        if name in NO_TABLE:
             continue
         groups: dict[str | None, list[Json]] = {}
         for row in task["rows"]:
@@ -152,9 +157,15 @@ def _rival_table(contenders: Sequence[str], rows: Sequence[Json]) -> str:
     """A row for each input, a column for each rival that takes part in any of them."""
     present = [name for name in contenders if any(name in row["times"] for row in rows)]
     cells = []
+    first = "fastllm" if "fastllm" in present else present[0]
     for row in rows:
-        ours = row["times"].get("fastllm")
-        cells.append([row["what"], *(_rival_cell(row, name, ours) for name in present)])
+        ours = row["times"].get(first)
+        cells.append(
+            [
+                row["what"],
+                *(_rival_cell(row, name, ours if name != first else None) for name in present),
+            ]
+        )
     return markdown_table(["what", *present], cells)
 
 
@@ -163,11 +174,16 @@ def _rival_cell(row: Json, contender: str, ours: Json | None) -> str:
     if times is None:
         return "-"
     if row.get("unit") == "bytes":
-        return f"{times['median'] / 1e6:,.0f} MB"
+        cell = f"{times['median'] / 1e6:,.0f} MB"
+        return cell if ours is None else f"{cell} ({ratio(times['median'], ours['median'])})"
+    if row.get("unit") == "merges":
+        return f"{times['median']:,.0f} equal"
     cell = with_spread(times["median"], times["iqr"])
+    if times["rounds"] == 1:
+        cell = seconds(times["median"])
     if row.get("bytes"):
         cell = f"{row['bytes'] / times['median'] / 1e6:,.3g} MB/s ± {_percent(times)} %"
-    if ours is None or contender == "fastllm":
+    if ours is None:
         return cell
     return f"{cell} ({ratio(times['median'], ours['median'])})"
 
@@ -207,10 +223,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in given.results:
         results = json.loads(path.read_text("utf-8"))
         tables |= benchmark_tables(results) if "benchmarks" in results else rival_tables(results)
-        if PICTURED in results.get("tasks", {}):
-            picture = given.readme.parent / "pictures" / "attention.svg"
+        for task in PICTURES.keys() & results.get("tasks", {}).keys():
+            file, draw = PICTURES[task]
+            picture = given.readme.parent / "pictures" / file
             picture.parent.mkdir(exist_ok=True)
-            picture.write_text(curves(results["tasks"][PICTURED]["rows"]), "utf-8")
+            picture.write_text(draw(results["tasks"][task]["rows"]), "utf-8")
             print(picture)
     text, found = replace_tables(given.readme.read_text("utf-8"), tables)
     for name in sorted(tables.keys() - set(found)):

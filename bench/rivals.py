@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import fastllm
-from bench import attention_rivals, corpora, encoding_rivals, training_rivals
+from bench import (
+    attention_rivals,
+    corpora,
+    encoding_rivals,
+    training_equality,
+    training_growth,
+    training_rivals,
+)
 from bench.ceilings import ceilings
 from bench.report import cores, rival_tables, versions
 from bench.turns import row, take_turns
@@ -85,6 +92,11 @@ def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
     return training_rivals.training_rows(size, max(3, rounds // 2 + 1))
 
 
+def tie_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """fastllm with each rule for ties, the same way."""
+    return training_rivals.tie_rows(size, max(3, rounds // 2 + 1))
+
+
 # --- Attention
 
 
@@ -106,7 +118,11 @@ def curve_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
 TASKS = {
     "encode": (encoding_rows, encoding_rivals.installed()),
     "decode": (decoding_rows, ("fastllm", "tiktoken", "tokenizers")),
-    "train": (training_rows, training_rivals.installed()),
+    "train": (training_rows, training_rivals.installed(training_rivals.QUICK)),
+    "train-slow": (training_rivals.slow_rows, training_rivals.installed()),
+    "train-ties": (tie_rows, training_rivals.TIES),
+    "train-equal": (training_equality.equality_rows, training_equality.installed()),
+    "train-growth": (training_growth.growth_rows, training_rivals.installed(training_rivals.QUICK)),
     "attention": (attention_rows, attention_rivals.NAMES),
     "attention-lengths": (curve_rows, ("fastllm", "torch")),
 }

@@ -1,4 +1,4 @@
-"""Training against the trainers that are installed: the task `train` of `bench.rivals`.
+"""Training against the trainers that are installed, for `bench.rivals`.
 
 ``python -m bench.training_rivals NAME FILE MERGES THREADS`` is one training: it prints, as JSON,
 how long it took from the path to the finished vocabulary and merges, imports left out, the most
@@ -6,9 +6,9 @@ memory that the process has held, and a digest of the merges.
 
 Each training runs in a new process; contenders take turns. fastllm, gigabpe and tokenizers follow
 the same rule (gpt2 pattern, lines as documents, ties as Hugging Face has them), so their merges
-must be equal, or the run ends. rustbpe and bpeasy take texts from Python, here the lines of the
-file, and break ties by ids; fastllm's own tokens under that rule are compared with rustbpe's.
-gigatoken reads the file itself and its merges are not compared. The slow ones take part once.
+must be equal, or the run ends; `bench.training_equality` compares the others'. rustbpe and bpeasy
+take texts from Python, here the lines of the file. The task `train` has those that take seconds,
+`train-slow` all of them, once.
 
 What only the process that starts the others needs is imported where it is used: a contender's
 process should hold as little else as it can.
@@ -19,20 +19,22 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 NAMES = ("fastllm", "gigabpe", "tokenizers", "rustbpe", "bpeasy", "gigatoken")
 SAME_RULE = ("fastllm", "gigabpe", "tokenizers")
-SLOW = ("tokenizers", "rustbpe", "bpeasy", "gigatoken")
+QUICK = ("fastllm", "gigabpe")
+TIES = ("lowest-ids", "huggingface", "first-seen")  # contenders that are fastllm with this rule
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 Merges = list[tuple[bytes, bytes]]
 
 
-def installed() -> tuple[str, ...]:
+def installed(names: Sequence[str] = NAMES) -> tuple[str, ...]:
     """The contenders that can be imported."""
-    return tuple(name for name in NAMES if importlib.util.find_spec(name) is not None)
+    return tuple(name for name in names if importlib.util.find_spec(name) is not None)
 
 
 # --- One training, in a process of its own
@@ -43,7 +45,7 @@ def _lines(path: str) -> Iterator[str]:
         yield from file
 
 
-def _fastllm(path: str, merges: int, threads: int, tie_break: str = "huggingface") -> Merges:
+def train_fastllm(path: str, merges: int, threads: int, tie_break: str = "huggingface") -> Merges:
     from fastllm import BPETokenizer
 
     tokenizer = BPETokenizer.train_from_files(
@@ -53,7 +55,7 @@ def _fastllm(path: str, merges: int, threads: int, tie_break: str = "huggingface
     return tokenizer.merges
 
 
-def _of_characters(merges: Sequence[Sequence[str]]) -> Merges:
+def of_characters(merges: Sequence[Sequence[str]]) -> Merges:
     """Merges as bytes, from the characters that ByteLevel shows bytes as."""
     from tokenizers import pre_tokenizers
 
@@ -64,7 +66,7 @@ def _of_characters(merges: Sequence[Sequence[str]]) -> Merges:
     return [(bytes(byte[c] for c in left), bytes(byte[c] for c in right)) for left, right in merges]
 
 
-def _gigabpe(path: str, merges: int, threads: int) -> Any:
+def train_gigabpe(path: str, merges: int, threads: int) -> Any:
     import gigabpe
 
     # Its alphabet is the bytes seen; so many more tokens than merges, and some merges to spare.
@@ -74,7 +76,7 @@ def _gigabpe(path: str, merges: int, threads: int) -> Any:
     return found
 
 
-def _tokenizers(path: str, merges: int, threads: int) -> Any:
+def train_tokenizers(path: str, merges: int, threads: int) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -87,7 +89,7 @@ def _tokenizers(path: str, merges: int, threads: int) -> Any:
     return [tuple(m) for m in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
-def _rustbpe(path: str, merges: int, threads: int) -> Any:
+def train_rustbpe(path: str, merges: int, threads: int) -> Any:
     import rustbpe
 
     tokenizer = rustbpe.Tokenizer()
@@ -95,13 +97,13 @@ def _rustbpe(path: str, merges: int, threads: int) -> Any:
     return tokenizer.get_mergeable_ranks()
 
 
-def _bpeasy(path: str, merges: int, threads: int) -> Any:
+def train_bpeasy(path: str, merges: int, threads: int) -> Any:
     import bpeasy
 
     return bpeasy.train_bpe(_lines(path), PATTERN, 1 << 20, 256 + merges)
 
 
-def _gigatoken(path: str, merges: int, threads: int) -> Any:
+def train_gigatoken(path: str, merges: int, threads: int) -> Any:
     import gigatoken
 
     return gigatoken.train_bpe(gigatoken.TextFileSource([path]), 256 + merges, [])
@@ -116,9 +118,7 @@ def digest(merges: object) -> str:
 
 def _digest_of(name: str, found: Any, merges: int) -> str | None:
     if name in ("gigabpe", "tokenizers"):
-        return digest(_of_characters(found[:merges]))
-    if name == "rustbpe":
-        return digest([bytes(token) for token, _ in sorted(found, key=lambda pair: pair[1])][256:])
+        return digest(of_characters(found[:merges]))
     return digest(found) if name == "fastllm" else None
 
 
@@ -132,8 +132,9 @@ def peak_bytes() -> int:
 
 def train_here(name: str, path: str, merges: int, threads: int) -> dict[str, Any]:
     """Train in this process."""
-    importlib.import_module(name)
-    work = globals()[f"_{name}"]
+    module = "fastllm" if name in TIES else name
+    importlib.import_module(module)
+    work = partial(train_fastllm, tie_break=name) if name in TIES else globals()[f"train_{name}"]
     before = peak_bytes()
     start = time.perf_counter()
     found = work(path, merges, threads)
@@ -169,8 +170,6 @@ def measured(
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
-            if number and name in SLOW:
-                continue
             results[name].append(run(name, path, merges, threads))
     digests = {name: {r["digest"] for r in results[name]} for name in names if name in SAME_RULE}
     if any(found != digests["fastllm"] for found in digests.values()):
@@ -178,45 +177,81 @@ def measured(
     return results
 
 
-def check_rustbpe(path: str, merges: int) -> None:
-    """End the run unless rustbpe makes the tokens that fastllm makes under the same rule."""
-    tokens = [left + right for left, right in _fastllm(path, merges, 1, "lowest-ids")]
-    if run("rustbpe", path, merges, 1)["digest"] != digest(tokens):
-        sys.exit(f"{path}: fastllm and rustbpe disagree")
-
-
-def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Times, then memory: each corpus, vocabularies of three sizes, one thread and two."""
+def corpus_files(size: int) -> Iterator[tuple[str, str]]:
+    """Each corpus by name, with `size` bytes of it in a file that is gone afterwards."""
     import tempfile
 
     from bench import corpora
-    from bench.report import cores
-    from bench.turns import row
 
-    names = installed()
-    quick = size < 1_000_000
-    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fastllm-rivals-") as folder:
         for corpus in corpora.NAMES:
             path = Path(folder) / f"{corpus.replace(' ', '-')}.txt"
-            path.write_text(corpora.corpus(corpus, size if quick else 10 * size), "utf-8")
-            bytes_ = path.stat().st_size
-            if "rustbpe" in names:
-                check_rustbpe(str(path), 500 if quick else 8_000)
-            for tokens in (1_000,) if quick else (8_000, 32_000, 100_000):
-                for threads in sorted({1, min(2, cores())}):
-                    # The slow ones take minutes: they run with one size, on one thread.
-                    taking = [
-                        n for n in names if n not in SLOW or (threads == 1 and tokens <= 32_000)
-                    ]
-                    found = measured(str(path), tokens - 256, threads, rounds, taking)
-                    what = f"{corpus}, {bytes_ / 1e6:.0f} MB, {tokens:,} tokens"
-                    what += f", {threads} thread{'s' * (threads > 1)}"
-                    times = {n: [r["seconds"] for r in found[n]] for n in taking}
-                    peaks = {n: [r["peak"] for r in found[n]] for n in taking}
-                    yield row(what, times, group="Time")
-                    rows.append(row(what, peaks, group="Peak memory of the process", unit="bytes"))
+            path.write_text(corpora.corpus(corpus, size), "utf-8")
+            yield f"{corpus}, {path.stat().st_size / 1e6:.1f} MB", str(path)
+
+
+TIME, MEMORY = "Time", "Peak memory of the process"
+
+
+def in_two_tables(
+    inputs: Iterable[tuple[str, str, int, int]], rounds: int, names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """For each (what, path, tokens, threads) a row of times; then the rows of memory."""
+    from bench.turns import row
+
+    rows = []
+    for what, path, tokens, threads in inputs:
+        found = measured(path, tokens - 256, threads, rounds, names)
+        times = {name: [r["seconds"] for r in results] for name, results in found.items()}
+        peaks = {name: [r["peak"] for r in results] for name, results in found.items()}
+        yield row(what, times, group=TIME)
+        rows.append(row(what, peaks, group=MEMORY, unit="bytes"))
     yield from rows
+
+
+def training_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Each corpus, vocabularies of two sizes, one thread and two."""
+    from bench.report import cores
+
+    quick = size < 1_000_000
+    inputs = (
+        (
+            f"{corpus}, {tokens:,} tokens, {threads} thread{'s' * (threads > 1)}",
+            path,
+            tokens,
+            threads,
+        )
+        for corpus, path in corpus_files(size if quick else 10 * size)
+        for tokens in ((1_000,) if quick else (32_000, 100_000))
+        for threads in sorted({1, min(2, cores())})
+    )
+    yield from in_two_tables(inputs, rounds, installed(QUICK))
+
+
+def slow_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Each corpus, one size of vocabulary, one thread, one round."""
+    del rounds
+    quick = size < 1_000_000
+    tokens = 1_000 if quick else 8_000
+    inputs = (
+        (f"{corpus}, {tokens:,} tokens", path, tokens, 1)
+        for corpus, path in corpus_files(size if quick else 5 * size)
+    )
+    yield from in_two_tables(inputs, 1, installed())
+
+
+def tie_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """What it takes to break ties by each rule, on one thread."""
+    from bench.turns import row
+
+    quick = size < 1_000_000
+    for corpus, path in corpus_files(size if quick else 10 * size):
+        for tokens in (1_000,) if quick else (32_000, 100_000):
+            times: dict[str, list[float]] = {name: [] for name in TIES}
+            for number in range(rounds):
+                for name in TIES if number % 2 == 0 else reversed(TIES):
+                    times[name].append(run(name, path, tokens - 256, 1)["seconds"])
+            yield row(f"{corpus}, {tokens:,} tokens", times)
 
 
 if __name__ == "__main__":

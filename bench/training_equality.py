@@ -1,0 +1,75 @@
+"""Whether other trainers learn the same, each under its own rule: the task `train-equal`.
+
+Hugging Face tokenizers under ``"huggingface"``, rustbpe and bpeasy under ``"lowest-ids"``; minbpe
+is too slow for such texts, and stands here as its rule, applied to distinct words with their counts
+(`tests/merge_rules.py`, where it is compared with the rule in its literal form). Documents are
+lines, and the pattern is gpt2. A difference ends the run.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench import training_rivals as rivals
+from bench.turns import row
+
+RULE_OF_MINBPE = "minbpe's rule"
+Learn = Callable[[str, int], Any]
+
+
+def _tokenizers(path: str, merges: int) -> Any:
+    return rivals.of_characters(rivals.train_tokenizers(path, merges, 2)[:merges])
+
+
+def _rustbpe(path: str, merges: int) -> Any:
+    ranked = sorted(rivals.train_rustbpe(path, merges, 1), key=lambda pair: pair[1])
+    return [bytes(token) for token, _ in ranked[256:]]
+
+
+def _bpeasy(path: str, merges: int) -> Any:
+    ranks = rivals.train_bpeasy(path, merges, 1)
+    return sorted(ranks, key=ranks.__getitem__)[256:]
+
+
+def _minbpe(path: str, merges: int) -> Any:
+    import fastllm
+
+    sys.path.append(str(Path(__file__).parent.parent / "tests"))
+    from merge_rules import first_seen_merges
+
+    return first_seen_merges(fastllm.count_words(Path(path), documents="lines"), merges)
+
+
+# The rule for ties, and what learns by it: merges, or the tokens that they make.
+RIVALS: dict[str, tuple[str, Learn]] = {
+    "tokenizers": ("huggingface", _tokenizers),
+    "rustbpe": ("lowest-ids", _rustbpe),
+    "bpeasy": ("lowest-ids", _bpeasy),
+    RULE_OF_MINBPE: ("first-seen", _minbpe),
+}
+
+
+def installed() -> tuple[str, ...]:
+    """Those that can be compared here."""
+    return tuple(
+        name for name in RIVALS if name == RULE_OF_MINBPE or importlib.util.find_spec(name)
+    )
+
+
+def equality_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """How many merges were compared and found equal, on each corpus."""
+    del rounds  # nothing is timed
+    quick = size < 1_000_000
+    for corpus, path in rivals.corpus_files(size if quick else 5 * size // 4):
+        equal = {}
+        for name in installed():
+            wanted = 500 if quick else 4_000 if name == RULE_OF_MINBPE else 32_000
+            tie_break, learn = RIVALS[name]
+            ours = rivals.train_fastllm(path, wanted, 2, tie_break)
+            theirs = learn(path, wanted)
+            if theirs not in (ours, [left + right for left, right in ours]):
+                sys.exit(f"{corpus}: fastllm and {name} learn different merges")
+            equal[name] = [float(wanted)]
+        yield row(corpus, equal, unit="merges")
