@@ -62,10 +62,10 @@ def equality_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """How many merges were compared and found equal, on each corpus."""
     del rounds  # nothing is timed
     quick = size < 1_000_000
-    for corpus, path in rivals.corpus_files(size if quick else 5 * size // 4):
+    for corpus, path in rivals.corpus_files(size if quick else 2 * size):
         equal = {}
         for name in installed():
-            wanted = 500 if quick else 4_000 if name == RULE_OF_MINBPE else 32_000
+            wanted = 500 if quick else 4_000 if name == RULE_OF_MINBPE else 16_000
             tie_break, learn = RIVALS[name]
             ours = rivals.train_fastllm(path, wanted, 2, tie_break)
             theirs = learn(path, wanted)
