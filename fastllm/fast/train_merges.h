@@ -27,18 +27,20 @@
 // `lefts_` and `rights_` are untouched between merges. Pairs are numbered in the order of their places.
 //
 // Cost. Bound by visits to list entries, each a likely cache miss: at most the places ever written. 40 MB, 32,000
-// tokens, one thread, AVX2 counting (Xeon, quiet machine, one run each): English (115,432 distinct words) 0.038 s
-// for all merges, code (112,144) 0.037 s, many languages (390,927) 0.158 s, after 0.012 to 0.060 s for the layout and
-// the first pairs.
+// tokens, one thread (Xeon, medians of 5): English (115,432 distinct words) 0.033 s for all merges, code (112,144)
+// 0.034 s, many languages (390,927) 0.109 s, after 0.014, 0.014 and 0.052 s for the layout and the first pairs.
 //
-// Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, medians of 5 interleaved, processes of their own):
-// 32,000 tokens English 4.4, code 4.3, many languages 4.9 times as fast; 100,000 tokens 3.8, 3.5, 4.4. Memory of the
-// process (one run each) is 0.68, 0.79, 0.50 and 0.72, 0.81, 0.58 of gigabpe's; 32 MB of ours are Python, NumPy and this
-// package before any text is read.
+// Varied one at a time, layout, first pairs and merges together, English / code / many languages (medians of 5 in turns,
+// same merges): as it is 0.048 / 0.048 / 0.163 s; without the bound 0.059 / 0.057 / 0.210 (2.5 to 4 times the pairs, 7 to
+// 19 MB more); words in the order of the table, not by descending count, 0.070 / 0.069 / 0.270; symbols of 32 bits
+// 0.050 / 0.049 / 0.170 (2 to 10 MB more); symbols not prefetched 0.052 / 0.048 / 0.188. Places given up at one and a
+// half times what was left, not at twice: within noise, up to 6 MB less; at one and a quarter 4 MB less again for many
+// languages, nothing elsewhere. One look-up per neighbour was not varied.
 //
-// Not varied here, taken from a prototype that measured each: the bound (merging 1.4 to 2 times as fast, a quarter
-// of the pairs), words by descending count (the visits 2 times as fast), symbols of 16 bits where ids fit (1.3 to 1.6
-// times), one look-up per neighbour, lists prefetched 16 entries ahead.
+// Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, one thread, medians of 5 in turns, processes of
+// their own): 32,000 tokens English 3.8, code 3.8, many languages 3.6 times as fast, 100,000 tokens 3.1, 3.1, 3.6.
+// Memory of the process is 0.72, 0.79, 0.50 and 0.75, 0.80, 0.58 of gigabpe's; 31 MB of ours are Python, NumPy and this
+// package before any text is read (gigabpe: 13 MB). On two threads gigabpe takes less memory: code 0.90 at 32,000.
 
 #pragma once
 
