@@ -31,6 +31,7 @@ BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
 collect_ignore = []
 if "fast" not in BACKENDS:
     collect_ignore += [
+        "fuzz_attention.py",
         "fuzz_encode.py",
         "fuzz_split.py",
         "test_backend_choice.py",

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -474,6 +475,20 @@ def test_attention_without_memory_for_scratch_raises_and_then_goes_on(monkeypatc
     fast._plan.cache_clear()
     actual = fast.scaled_dot_product_attention(*case)
     assert_agrees(SDPA, np.float32, actual, oracle(*case))
+
+
+def test_attention_agrees_on_random_calls():
+    program = (
+        f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
+        "import fuzz_attention; sys.exit(fuzz_attention.main())"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "--seconds", "2"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 SLEEP = """

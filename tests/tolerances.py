@@ -22,8 +22,8 @@ TOLERANCES = {
 }
 
 
-def assert_agrees(operation, dtype, actual, expected):
-    """Fail unless `actual` is an array of `dtype` equal to `expected` within the table.
+def assert_agrees(operation, dtype, actual, expected, slack=1.0):
+    """Fail unless `actual` is an array of `dtype` equal to `expected` within `slack` of the table.
 
     NaN agrees with NaN only, infinity with the same infinity only.
     """
@@ -31,7 +31,7 @@ def assert_agrees(operation, dtype, actual, expected):
     if str(np.dtype(dtype)) == "bfloat16":
         dtype, actual = np.uint16, actual.view(np.uint16)
         expected = expected.astype(np.float32)
-    rtol, atol = TOLERANCES[operation, str(np.dtype(dtype))]
+    rtol, atol = (slack * bound for bound in TOLERANCES[operation, str(np.dtype(dtype))])
     assert actual.dtype == np.dtype(dtype), f"{operation}: dtype {actual.dtype}, not {dtype}"
     assert actual.shape == expected.shape, f"{operation}: shape {actual.shape}, {expected.shape}"
     actual, expected = (_numbers(array) for array in (actual, expected))
