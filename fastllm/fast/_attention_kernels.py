@@ -85,26 +85,35 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   others do not interrupt, 16.1 GB/s; a sum over as much memory in C reaches 13 to 15 GB/s from one
   stream and 17 from four or more. In bfloat16 32 on 8 is bound by arithmetic: of the time, 42 %
   goes into weighing values, 30 % into sums across lanes, 16 % into products with keys.
+- Decoding, values by 4 rows x 4 vectors, so that each is widened once for four heads: in bfloat16
+  32 on 8 from 2.35 to 2.20 ms, but 32 on 32 from 8.8 to 9.6 (float32 16.6 to 17.4), where three of
+  the four rows repeat one. Asking for keys and values in the first of several passes only: 2.38 and
+  2.40. The softmax of a row as a function of its own: float32 32 on 8 from 3.7 to 4.9 ms, as Numba
+  counts references to every array it is given; inlined, from 3.2 to 3.7. `attend_by_matrices`
+  instead: bfloat16 32 on 8 from 3.1 to 5.9.
 - bfloat16, 1024 x 64, causal: 0.49 of PyTorch's speed when widened to float32 and 1.68 with the
   matrix unit; copying rows as memory, not number by number, and scaling within the exponential
   took it there from 0.82.
 
-Where it stands against PyTorch 2.13 on that machine (medians of 5 to 50 calls in turns, on one
-thread; then on two), for 12 heads, full and causal:
+Where it stands against PyTorch 2.13 on that machine (medians of 5 turns of up to 10 calls each, all
+from one run, on one thread; then on two), for 12 heads, full and causal:
 
-- 128 x 64: 1.17, 1.32; on two threads 0.69, 0.80
-- 1024 x 64: 1.11 to 1.18, 1.52 to 1.58 in three runs; 1.22, 0.99 (spread 27 %)
-- 4096 x 64: 1.28, 1.42; 1.26, 1.39
-- 2048 x 128: 1.18, 1.40; 1.20, 1.31
-- 1024 x 64 in bfloat16: 1.31, 1.70; 1.29, 1.41
+- 128 x 64: 1.19, 1.42; 1.15, 1.50 (causal 1.51 and 1.44 on others of its runs)
+- 1024 x 64: 1.19, 1.62; 1.16, 1.64
+- 2048 x 128: 1.13, 1.45; 1.12, 1.37 (causal on one thread 1.37 in another run)
+- 1024 x 64 in bfloat16: 1.36, 1.77; 1.36, 1.69
+- 4096 x 64, not measured again since it was 1.28, 1.42; 1.26, 1.39
 
-and for one query of 8192 x 128: 32 heads on 8 2.8; 2.3, 32 on 32 1.06; 1.09, in bfloat16 2.2; 1.3
-and 1.3; 1.5. A window of 512 over 8192 costs 1.27 of its share of the causal work.
+and for one query of 8192 x 128: 32 heads on 8 3.5; 3.6, 32 on 32 1.03; 1.08, in bfloat16 2.5; 2.3
+and 1.1; 1.5. A window of 512 over 8192 costs 1.27 of its share of the causal work.
 
 What falls short, and why: products run at 172 GFLOP/s and are 85 to 90 % of 2048 x 128; nothing
 but multiplications reach 205 to 214, the same loop written in C with everything in the nearest
 cache 189, and with keys from farther away 178 (asking for them beforehand: 176). Decoding 32 on 32
-is bound by memory on both sides.
+is bound by memory on both sides: 134 MB in 17.7 ms are 15 GB/s, where a sum reaches 17. Decoding in
+bfloat16 reads 34 MB for 32 on 8, which takes 2.0 ms at that rate, 3.3 times PyTorch's speed at best
+on one thread; it needs 2.2 to 2.6. Products of pairs (dpbf16ps) would bring it nearer; that is not
+written.
 """
 
 # Numba's decorators carry no types.
