@@ -11,6 +11,7 @@ processor's: here the stamp that is compared covers all of these.
 import contextlib
 import functools
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,31 @@ class _KernelCache(FunctionCache):
                 self.flush()
 
 
+# The first compilation of a process adds to registries of Numba's, extensions of other packages
+# among it, and a thread that looks something up meanwhile would fail.
+_one_at_a_time = threading.RLock()
+
+
 def compiled(function: Callable[..., Any]) -> Any:
     """Decorate a kernel: what Python calls."""
     kernel: Any = njit(**_OPTIONS)(function)
+    if hasattr(kernel, "_compile_for_args"):  # not if NUMBA_DISABLE_JIT is set
+        kernel._compile_for_args = _locked(kernel._compile_for_args)
     # Numba may keep caches elsewhere by now, there may be no sources, or no folder that can be
     # written: then every process compiles anew.
     with contextlib.suppress(AttributeError, OSError, RuntimeError):
         kernel._cache = _KernelCache(function)
     return kernel
+
+
+def _locked(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+    """What Numba calls for arguments of new types, in one thread at a time."""
+
+    def compile_alone(*arguments: Any, **keywords: Any) -> Any:
+        with _one_at_a_time:
+            return compile_for(*arguments, **keywords)
+
+    return compile_alone
 
 
 def part_of_a_kernel(function: Callable[..., Any]) -> Any:
