@@ -118,6 +118,7 @@ class Round:
             return self.laid_out(self.numbers.random(shape) < self.rng.choice([0.1, 0.5, 0.9]))
         bias = self.numbers.standard_normal(shape)
         bias[self.numbers.random(shape) < 0.2] = -np.inf
+        bias[self.numbers.random(shape) < self.rng.choice([0, 0, 0.05])] = np.nan
         return self.laid_out(bias.astype(np.float64 if self.dtype == np.float64 else np.float32))
 
     def sequences(self):

@@ -418,12 +418,15 @@ def _attend_head(arguments: AttentionArguments, index: tuple[int, ...]) -> list[
         values: list[Row] = widened(value[keys]).tolist()
         corner = len(keys_of_sequence) - len(vectors) if arguments.bottom_right else 0
         for i, vector in enumerate(vectors):
-            scores = _scores(arguments, index, vector, keys_of_sequence, i + corner)
+            seen = _window(arguments, i + corner, len(values))
+            scores = _scores(
+                arguments, index, vector, keys_of_sequence[seen], i + corner - seen.start
+            )
             if arguments.mask is not None:
-                mask = arguments.mask[index][queries.start + i, keys].tolist()
+                mask = arguments.mask[index][queries.start + i, keys][seen].tolist()
                 scores = _masked(scores, mask)
-            row, lse = _attend(scores, values, sink)
-            rows.append((row if values else [0.0] * value.shape[-1], lse))
+            row, lse = _attend(scores, values[seen], sink)
+            rows.append((row if values[seen] else [0.0] * value.shape[-1], lse))
     return rows
 
 
@@ -440,6 +443,12 @@ def _sequences(arguments: AttentionArguments, index: tuple[int, ...]) -> list[tu
     return [(slice(0, q_len), slice(0, kv_len))]
 
 
+def _window(arguments: AttentionArguments, diagonal: int, kv_len: int) -> slice:
+    """The keys that a query sees which stands at key position `diagonal`."""
+    first = min(max(0, diagonal - arguments.left), kv_len)
+    return slice(first, max(first, min(kv_len, diagonal + arguments.right + 1)))
+
+
 def _scores(
     arguments: AttentionArguments,
     index: tuple[int, ...],
@@ -447,13 +456,10 @@ def _scores(
     keys: list[Row],
     diagonal: int,
 ) -> Row:
-    """The scores of a query that stands at key position `diagonal`; -inf outside its window."""
+    """The scores of a query that stands at position `diagonal` of these keys."""
     scores = []
     slope = 0.0 if arguments.alibi_slopes is None else float(arguments.alibi_slopes[index])
     for j, key in enumerate(keys):
-        if not diagonal - arguments.left <= j <= diagonal + arguments.right:
-            scores.append(-math.inf)
-            continue
         score = _dot(query, key) * arguments.scale
         if arguments.softcap:
             score = arguments.softcap * math.tanh(score / arguments.softcap)
