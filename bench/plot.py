@@ -1,17 +1,12 @@
-"""Draw what the rivals measured: ``python -m bench.plot rivals.json encoding.svg``.
+"""Pictures of what the rivals measured, as SVG written by hand: nothing needs to be installed.
 
-Bars of MB/s, one panel for each table whose rows have a size, written as SVG by hand: nothing needs
-to be installed. `curves` draws attention along the length, `growth` training along the size of the
-text; ``python -m bench.report`` writes both.
+`speeds` draws encoding as bars of MB/s, a panel for each table; `curves` draws attention along the
+length, `growth` training along the size of the text. ``python -m bench.report`` writes them.
 """
 
-import argparse
-import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -26,7 +21,7 @@ _COLOURS = {
     "torch": "#8d96a3",
     "gigabpe": "#00798c",
 }
-_LABEL, _BAR, _WIDTH = 170, 14, 760
+_LABEL, _BAR, _WIDTH = 230, 14, 800
 
 
 def bars(rows: Sequence[Json]) -> list[tuple[str, str, float]]:
@@ -42,17 +37,17 @@ def bars(rows: Sequence[Json]) -> list[tuple[str, str, float]]:
     ]
 
 
-def svg(results: Json, task: str = "encode") -> str:
-    """The picture of one task."""
+def speeds(rows: Sequence[Json]) -> str:
+    """Panels of the rows whose texts have a size, those of cl100k: others look alike."""
     groups: dict[str, list[Json]] = {}
-    for row in results["tasks"][task]["rows"]:
-        if row.get("bytes"):
-            groups.setdefault(row.get("group") or task, []).append(row)
+    for row in rows:
+        if row.get("bytes") and row["what"].startswith("cl100k"):
+            groups.setdefault(row["group"], []).append(row)
     lines: list[str] = []
     height = 10
-    for group, rows in groups.items():
-        panel = list(_panel(group, bars(rows), height))
-        height += 30 + sum("<rect" in line for line in panel) * _BAR + 12 * len(rows)
+    for group, members in groups.items():
+        panel = list(_panel(group, bars(members), height))
+        height += 30 + sum("<rect" in line for line in panel) * _BAR + 12 * len(members)
         lines += panel
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -226,19 +221,3 @@ def _short(length: int) -> str:
 
 def _text(x: float, y: float, text: str, style: str = "") -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}"{style}>{escape(text)}</text>'
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the figures, write the picture."""
-    parser = argparse.ArgumentParser(prog="python -m bench.plot", description=__doc__)
-    parser.add_argument("results", type=Path, help="JSON of the rivals")
-    parser.add_argument("picture", type=Path, help="the SVG file to write")
-    given = parser.parse_args(arguments)
-    picture = svg(json.loads(given.results.read_text("utf-8")))
-    given.picture.write_text(picture, "utf-8")
-    print(f"{given.picture}: {len(picture):,} bytes")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

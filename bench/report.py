@@ -4,9 +4,9 @@
 bench.rivals --json rivals.json`` the second. A table called NAME replaces what stands between
 ``<!-- bench:begin NAME -->`` and ``<!-- bench:end NAME -->``: one for each file of benchmarks
 (``encode`` for ``bench/test_encode.py``), ``machine``, and ``rivals-NAME`` for each task of the
-rivals. No figure is ever typed. What was measured along the length of attention and the size of
-training texts is drawn into ``attention.svg`` and ``training.svg`` in the folder ``pictures``
-beside the README.
+rivals. No figure is ever typed. The speed of encoding, and what was measured along the length of
+attention and the size of training texts, are drawn into ``encoding.svg``, ``attention.svg`` and
+``training.svg`` in the folder ``pictures`` beside the README.
 """
 
 import argparse
@@ -19,11 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.plot import curves, growth
+from bench.plot import curves, growth, speeds
 
 Json = Mapping[str, Any]
 # The tasks that are drawn, and those that would make too long a table.
 PICTURES = {
+    "encode": ("encoding.svg", speeds),
     "attention-lengths": ("attention.svg", curves),
     "train-growth": ("training.svg", growth),
 }
