@@ -7,7 +7,9 @@ import re
 import sysconfig
 from pathlib import Path
 
+import bpeasy
 import pytest
+import rustbpe
 from merge_rules import first_seen_merges, minbpe_merges
 from texts import english
 
@@ -34,7 +36,6 @@ def learned(texts, vocab_size, tie_break="lowest-ids"):
 
 
 def test_training_equals_rustbpe(texts):
-    rustbpe = pytest.importorskip("rustbpe")
     rival = rustbpe.Tokenizer()
     rival.train_from_iterator(iter(texts), 5_000, pattern=PATTERN)
     ranks = sorted(rival.get_mergeable_ranks(), key=lambda ranked: ranked[1])
@@ -42,7 +43,6 @@ def test_training_equals_rustbpe(texts):
 
 
 def test_training_equals_bpeasy(texts):
-    bpeasy = pytest.importorskip("bpeasy")
     ranks = bpeasy.train_bpe(iter(texts), PATTERN, 1 << 20, 5_000)
     assert sorted(ranks, key=ranks.get)[256:] == learned(texts, 5_000)
 
