@@ -173,7 +173,7 @@ cdef class Encoder:
     """The compiled half of `BytePairEncoder`: arguments are checked before they come here."""
     cdef Vocabulary vocabulary
     cdef Splitter splitter
-    cdef bint whole, drop
+    cdef bint whole, drop, normalizes
     cdef object pattern
     cdef tuple given  # vocabulary and special tokens
     cdef Decoder decoder  # made by the first decoding
@@ -193,6 +193,7 @@ cdef class Encoder:
             if size > most:
                 raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
         self.pattern = pattern
+        self.normalizes = pattern.normalization is not None
         self.splitter = Splitter(family_of(pattern), find_pieces, find_cut)
         self.whole = merges is None or ignore_merges
         self.drop = drop
@@ -254,7 +255,7 @@ cdef class Encoder:
         if self.splitter.family == REGEX:
             self._run_expressions(worker, self.pattern.normalize(arguments.check_text(text)))
             return worker
-        if not isinstance(text, str) or self.pattern.normalization is not None:
+        if self.normalizes or not isinstance(text, str):
             text = self.pattern.normalize(arguments.check_text(text))
         characters = text_of(text)
         if characters.size < RELEASE:
@@ -350,7 +351,7 @@ cdef class Encoder:
         cdef bint shared
         most = threads or cores()
         shared = most > 1 and sum(map(len, texts)) >= WORTH_THREADS
-        if self.pattern.normalization is not None:
+        if self.normalizes:
             texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
         for text in texts:
             characters = text_of(text)
