@@ -1,6 +1,8 @@
 """Counting words: what a document is, what files may hold, threads; on both backends."""
 
+import copy
 import gzip
+import pickle
 import random
 from pathlib import Path
 
@@ -170,6 +172,24 @@ def test_counts_of_a_column(bpe_backend, tmp_path):
         bpe_backend.count_words(path, field="n")
 
 
+@pytest.mark.parametrize("cut", [slice(0), slice(30), slice(-5), slice(4, None)])
+def test_counts_name_a_damaged_file_of_columns(bpe_backend, tmp_path, cut):
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["one two"]}), path)
+    path.write_bytes(path.read_bytes()[cut])
+    with pytest.raises(ValueError, match=r"rows\.parquet cannot be read as Parquet"):
+        bpe_backend.count_words(path, field="text")
+
+
+def test_counts_name_a_damaged_packed_file(bpe_backend, tmp_path):
+    packed = bytearray(gzip.compress(bytes(range(256)) * 64))
+    packed[12:20] = b"\xff" * 8
+    path = tmp_path / "text.txt.gz"
+    path.write_bytes(packed)
+    with pytest.raises(ValueError, match=r"text\.txt\.gz cannot be unpacked"):
+        bpe_backend.count_words(path)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -289,6 +309,14 @@ def test_counts_refuse_a_damaged_file(tmp_path, line, message):
         WordCounts.load(path)
 
 
+def test_counts_can_be_sent_to_another_process(bpe_backend):
+    counts = bpe_backend.count_words("one two one", "o200k", special_tokens=["<s>"])
+    for other in (pickle.loads(pickle.dumps(counts)), copy.deepcopy(counts)):
+        assert list(other.items()) == list(counts.items())
+        assert other.split_pattern == counts.split_pattern
+        assert other.merge(counts).special_tokens == ("<s>",)
+
+
 def test_counts_of_different_patterns_do_not_merge():
     with pytest.raises(
         ValueError, match="cut by pattern o200k cannot be added to words cut by gpt2"
@@ -308,6 +336,7 @@ def test_counts_of_different_patterns_do_not_merge():
         ({b"": 1}, ValueError, "an empty word"),
         ({b"a": 0}, ValueError, "at least 1"),
         ({b"a": 2**63}, ValueError, "at most"),
+        ({b"ab": 2**62}, ValueError, f"of {2**63} bytes of text, more than {2**63 - 1}"),
         ({b"a": 1.5}, TypeError, "must be an int"),
     ],
 )

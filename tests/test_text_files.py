@@ -108,6 +108,8 @@ def test_files_that_are_missing_are_told_before_reading(bpe_tokenizer, tmp_path)
         bpe_tokenizer.train_from_files([tmp_path / "none.txt"], 300)
     with pytest.raises(TypeError, match="paths must be a path"):
         bpe_tokenizer.train_from_files(3, 300)
+    with pytest.raises(TypeError, match="paths holds 3; every path must be a str or a path"):
+        bpe_tokenizer.train_from_files([3], 300)
 
 
 def test_files_that_are_not_utf8_raise_or_are_replaced(bpe_tokenizer, tmp_path):

@@ -154,6 +154,18 @@ def test_training_on_counts_past_32_bits(bpe_backend):
     assert merges == [(b"x", b"y"), (b"a", b"b"), (b"c", b"d"), (b"xy", b"z")]
 
 
+def test_training_on_counts_of_nearly_63_bits(bpe_backend):
+    counts = WordCounts({b"ab": 2**60, b"abc": 2**60 - 1, b"xab": 2**60 - 2, b"zz": 1})
+    merges = bpe_backend.train(word_counts=counts, vocab_size=260)
+    assert merges == [(b"a", b"b"), (b"ab", b"c"), (b"x", b"ab"), (b"z", b"z")]
+
+
+def test_training_takes_limits_of_any_size(bpe_backend):
+    assert bpe_backend.train("ab ab", 258, max_token_bytes=2**70) == [(b"a", b"b"), (b" ", b"ab")]
+    with pytest.warns(UserWarning, match="no pair occurs"):
+        assert bpe_backend.train("ab ab", 258, min_frequency=2**70) == []
+
+
 def test_training_needs_one_source(bpe_backend):
     for call in ({}, {"texts": "a", "word_counts": WordCounts({})}):
         with pytest.raises(TypeError, match="either texts or word_counts"):

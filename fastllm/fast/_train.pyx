@@ -260,7 +260,7 @@ cdef class Trainer:
         cdef uint32_t i
         rules.first_seen = first_seen
         rules.least = min(least, 2**63 - 1)
-        rules.longest = longest
+        rules.longest = min(longest, 2**63 - 1)
         rules.wanted = wanted
         rules.first_byte = first_byte
         rules.skip_taken = skip_taken

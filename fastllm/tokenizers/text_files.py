@@ -25,7 +25,12 @@ def check_paths(paths: object) -> list[str]:
         return [os.fspath(paths)]
     if not isinstance(paths, Iterable):
         raise TypeError(f"paths must be a path or an iterable of paths, not {type(paths).__name__}")
-    return [os.fspath(path) for path in paths]
+    names = []
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"paths holds {path!r}; every path must be a str or a path")
+        names.append(os.fspath(path))
+    return names
 
 
 def read_chunks(

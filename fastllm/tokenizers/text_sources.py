@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ def _unpacked(raw: Any, path: str) -> Iterator[Any]:
     suffix = Path(path).suffix.lower()
     if suffix == ".gz":
         with gzip.open(raw, "rb") as packed:
-            yield _naming_errors(packed, path, (EOFError, gzip.BadGzipFile, OSError))
+            yield _naming_errors(packed, path, (EOFError, OSError, zlib.error))
     elif suffix == ".zst":
         zstandard = _required("zstandard", path)
         reader = io.BufferedReader(_Zstandard(raw, zstandard.ZstdDecompressor()), BLOCK)
@@ -367,17 +368,27 @@ def _read_parquet(raw: Any, path: str, reading: Reading) -> Iterator[list[str]]:
     """The texts in one column of a Parquet file, missing ones left out."""
     if reading.field is None:
         raise ValueError(f"{path} is Parquet: field= must name the column with the texts")
-    parquet = _required("pyarrow.parquet", path)
-    file = parquet.ParquetFile(raw)
-    if reading.field not in file.schema_arrow.names:
-        names = ", ".join(file.schema_arrow.names)
-        raise ValueError(f"{path} has no column {reading.field!r}, only {names}")
     batch = _Batch()
-    for rows in file.iter_batches(batch_size=1024, columns=[reading.field]):
-        for text in rows.column(0).to_pylist():
+    for texts in _column(raw, path, reading.field):
+        for text in texts:
             if text is None:
                 continue
             if not isinstance(text, str):
                 raise ValueError(f"{path}, column {reading.field!r} does not hold texts")
             yield from batch.add(text)
     yield from batch.rest()
+
+
+def _column(raw: Any, path: str, name: str) -> Iterator[list[Any]]:
+    """What one column of a Parquet file holds, some rows at a time."""
+    parquet = _required("pyarrow.parquet", path)
+    try:
+        file = parquet.ParquetFile(raw)
+        names = file.schema_arrow.names
+        batches = file.iter_batches(batch_size=1024, columns=[name])
+        while name in names and (rows := next(batches, None)) is not None:
+            yield rows.column(0).to_pylist()
+    except (OSError, ValueError) as error:  # all that pyarrow raises for files is one of these
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+    if name not in names:
+        raise ValueError(f"{path} has no column {name!r}, only {', '.join(names)}")

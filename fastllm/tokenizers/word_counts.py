@@ -54,6 +54,7 @@ class WordCounts(Mapping[bytes, int]):
             raise TypeError(
                 f"counts must be a mapping from bytes to int, not {type(counts).__name__}"
             )
+        text_bytes = 0
         for word, count in counts.items():
             if not isinstance(word, bytes):
                 raise TypeError(f"counts holds {word!r}; every word must be bytes")
@@ -61,6 +62,9 @@ class WordCounts(Mapping[bytes, int]):
                 raise ValueError("counts holds an empty word")
             if arguments.check_integer(count, f"the count of {word!r}", 1) > MOST:
                 raise ValueError(f"the count of {word!r} must be at most {MOST}, not {count}")
+            text_bytes += len(word) * count
+        if text_bytes > MOST:  # a pair could occur that often
+            raise ValueError(f"counts are of {text_bytes} bytes of text, more than {MOST}")
         self._counts: dict[bytes, int] | None = dict(counts)
         self._table: Any = None
         self._set_rules(pattern, special_tokens)
@@ -76,6 +80,10 @@ class WordCounts(Mapping[bytes, int]):
     def _set_rules(self, pattern: str | SplitPattern, special_tokens: Iterable[str]) -> None:
         self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
         self._special_tokens = arguments.check_special_tokens(special_tokens)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: counts, not the compiled table."""
+        return self.__dict__ | {"_counts": self._dict, "_table": None}
 
     @property
     def table(self) -> Any:
