@@ -62,6 +62,9 @@ from fastllm.fast._vectors import (
     where_equal,
 )
 
+# Of a single row, which is bound by memory, so many keys and values ahead are asked for.
+_AHEAD = 8
+
 
 @compiled
 def attend_few(
@@ -174,10 +177,13 @@ def attend_few(
 
         for start in range(begin, end, block):
             count = min(block, end - start)
-            # The values of this block are on their way while its keys are gone through, the keys of
-            # the next one while its values are.
+            whole = (count + 3) // 4 * 4
+            # Of several rows, the values of a block are on their way while its keys are gone
+            # through, the keys of the next one while its values are.
             next_keys = places[KEY, first_head] + (start + count) * key_row
             next_values = places[VALUE, first_head] + start * value_row
+            later_keys = places[KEY, first_head] + (start + _AHEAD) * key_row
+            later_values = places[VALUE, first_head] + (start + _AHEAD) * value_row
             key_at, key_step = places[KEY, first_head] + start * key_row, key_row
             if copy_keys:
                 for j in range(count):
@@ -192,11 +198,11 @@ def attend_few(
                     k2 = key_at + min(j + 2, count - 1) * key_step
                     k3 = key_at + min(j + 3, count - 1) * key_step
                     s0, s1, s2, s3 = zero, zero, zero, zero
-                    values_at = next_values + j * value_row
+                    ahead = later_keys + j * key_row
                     for d in range(0, rounded, width):
                         q = load(queries, d)
                         for i in range(4):
-                            prefetch(value, values_at + i * value_row + d)
+                            prefetch(key, ahead + i * key_row + d)
                         s0, s1 = (
                             fused(widened(keys, k0 + d, parts), q, s0),
                             fused(widened(keys, k1 + d, parts), q, s1),
@@ -242,7 +248,7 @@ def attend_few(
                     else:
                         copy_row(bias, at, mask_column, count, marks, origin)
                 highest = nothing
-                for j in range(0, count, width):
+                for j in range(0, whole, width):
                     at = added(fill(parts, j), ramp)
                     s = load(scores, row * block + j)
                     if capped:
@@ -263,7 +269,7 @@ def attend_few(
                 fades[row] = np.exp(tops[row] - shift)
                 tops[row] = top
                 shifts, weights = fill(parts, shift), zero
-                for j in range(0, count, width):
+                for j in range(0, whole, width):
                     p = exponential(less(load(scores, row * block + j), shifts))
                     store(scores, row * block + j, p)
                     weights = added(p, weights)
@@ -275,6 +281,28 @@ def attend_few(
                     at = value_at + j * value_row
                     gather_row(value, at, value_column, value_dim, value_rows, j * value_rounded)
                 value_at, value_step = 0, value_rounded
+            if n_rows == 1:
+                fade = fill(parts, fades[0])
+                for d in range(0, value_rounded, width):
+                    store(context, d, times(load(context, d), fade))
+                for j in range(0, count, 4):
+                    v0 = value_at + min(j + 0, count - 1) * value_step
+                    v1 = value_at + min(j + 1, count - 1) * value_step
+                    v2 = value_at + min(j + 2, count - 1) * value_step
+                    v3 = value_at + min(j + 3, count - 1) * value_step
+                    # Scores beyond the last one became weight 0.
+                    p0, p1 = repeat(scores, j), repeat(scores, j + 1)
+                    p2, p3 = repeat(scores, j + 2), repeat(scores, j + 3)
+                    ahead = later_values + j * value_row
+                    for d in range(0, value_rounded, width):
+                        for i in range(4):
+                            prefetch(value, ahead + i * value_row + d)
+                        c = times(widened(values, v0 + d, parts), p0)
+                        c = fused(widened(values, v1 + d, parts), p1, c)
+                        c = fused(widened(values, v2 + d, parts), p2, c)
+                        c = fused(widened(values, v3 + d, parts), p3, c)
+                        store(context, d, added(c, load(context, d)))
+                continue
             last = value_rounded - width
             for d in range(0, value_rounded, 8 * width):
                 # Columns beyond the last vector repeat it, and write the same again.

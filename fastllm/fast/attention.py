@@ -401,7 +401,7 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     splits, span = 1, 1
     spans: tuple[int, ...]
     if rows <= _FEW_ROWS:
-        kernel, block = "attend_few", _FEW_BLOCK
+        kernel, block = "attend_few", _SINGLE_BLOCK if rows == 1 else _FEW_BLOCK
         if plan.work > _SERIAL_WORK:
             # Enough pieces to share among the threads, none too small to be worth merging.
             splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
@@ -469,6 +469,8 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _FEW_ROWS = 16
 # Keys at a time: they and their values stay in the nearest cache while they are gone through.
 _BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 64, 128
+# A single row reads nothing twice, and then stops the less often the more there are.
+_SINGLE_BLOCK = 256
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
 _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
 _NO_SEATS = np.zeros(0, np.int64)
