@@ -7,10 +7,10 @@ A text goes through three hands: `find_pieces` (`_split.pyx`, with block_masks.h
 each piece starts; `Worker.encode` (encode_pieces.h, with word_cache.h and merge_piece.h) turns pieces into
 ids; what is here turns ids into a list or an array.
 
-A worker holds what one thread needs: a cache of words, which stays warm between calls, and buffers. An encoder
-keeps the workers that are not in use; a call takes one, or a batch one for each of its threads (encode_batch.h), and
-puts it back, so that calls from any number of threads never share one. The interpreter is released for texts of
-at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth a thread.
+A worker holds what one thread needs: a cache of words, which stays warm between calls, and buffers. A call takes one
+from the encoder's pool (worker_pool.h), or a batch one for each of its threads (encode_batch.h), and puts it back. The
+interpreter is released for texts of at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth a
+thread.
 
 Texts are cut into segments of about SEGMENT bytes where no piece can reach across (text_cuts.h), so that what a worker
 holds does not grow with the text. A stretch without such a place is one segment.
@@ -27,8 +27,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from libcpp.memory cimport make_shared, shared_ptr
+from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
 from libcpp.string_view cimport string_view
+from libcpp.utility cimport move
 from libcpp.vector cimport vector
 from cython.operator cimport dereference as deref
 
@@ -80,8 +81,8 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         size_t size
         int width
 
-    cdef cppclass NativeWorker "fastllm::Worker":
-        NativeWorker(Vocabulary*, bint whole, bint drop, int level, size_t cache_bytes) except +
+    cdef cppclass Worker:
+        Worker(Vocabulary*, bint whole, bint drop, int level, size_t cache_bytes) except +
         WordCache cache
         LongPiece long_piece
         vector[uint64_t] starts
@@ -93,6 +94,12 @@ cdef extern from "encode_levels.h" namespace "fastllm" nogil:
         void encode(string_view) except +
         void merge(string_view) except +
 
+cdef extern from "worker_pool.h" namespace "fastllm" nogil:
+    cdef cppclass WorkerPool:
+        unique_ptr[Worker] take()
+        void put(unique_ptr[Worker]) except +
+        vector[unique_ptr[Worker]] idle
+
 cdef extern from "encode_batch.h" namespace "fastllm" nogil:
     ctypedef void (*FindPieces)(Family, string_view, uint64_t*, vector[size_t]&) noexcept nogil
     ctypedef size_t (*NextCut)(Family, string_view, size_t) noexcept nogil
@@ -102,14 +109,14 @@ cdef extern from "encode_batch.h" namespace "fastllm" nogil:
         FindPieces find_pieces
         NextCut next_cut
 
-    void encode_text(NativeWorker&, const Splitter&, const Text&) except +
+    void encode_text(Worker&, const Splitter&, const Text&) except +
 
     cdef cppclass BatchJob:
         vector[int64_t] offsets
         Ids ids
         bint surrogates
         void add(const Splitter&, int level, const Text&, bint shared) except +
-        void run(vector[NativeWorker*]&, const Splitter&) except +
+        void run(vector[unique_ptr[Worker]]&, const Splitter&) except +
         void clear()
 
 cdef extern from "decoder.h" namespace "fastllm" nogil:
@@ -135,17 +142,6 @@ cdef enum:
 
 
 cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
-
-
-cdef class Worker:
-    """What one thread needs to encode."""
-    cdef NativeWorker* native
-
-    def __cinit__(self):
-        self.native = NULL
-
-    def __dealloc__(self):
-        del self.native
 
 
 cdef class IdMemory:
@@ -178,7 +174,7 @@ cdef class Encoder:
     cdef tuple given  # vocabulary and special tokens
     cdef Decoder decoder  # made by the first decoding
     cdef bint decodes
-    cdef list workers
+    cdef WorkerPool workers
     cdef shared_ptr[SpareIds] spare
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
     cdef size_t cache_bytes
@@ -200,7 +196,6 @@ cdef class Encoder:
         self.cache_bytes = CACHE_BYTES
         self.given = (vocabulary, special_tokens)
         self.decodes = False
-        self.workers = []
         self.spare = make_shared[SpareIds]()
         self._highest = -1
         items = vocabulary.items()
@@ -228,103 +223,103 @@ cdef class Encoder:
     cdef uint32_t _find(self, bytes token):
         return self.vocabulary.find_token(string_view(<const char*>token, len(token)))
 
-    cdef Worker _take_worker(self):
+    cdef int _take_worker(self, unique_ptr[Worker]& worker) except -1:
         """A worker of one's own; put back with `_put_back`."""
-        cdef Worker worker
-        try:
-            worker = self.workers.pop()
-        except IndexError:
-            worker = Worker()
-            worker.native = new NativeWorker(
-                &self.vocabulary, self.whole, self.drop, _split.level_number(), self.cache_bytes
+        worker = self.workers.take()
+        if not worker:
+            worker.reset(
+                new Worker(&self.vocabulary, self.whole, self.drop, _split.level_number(), self.cache_bytes)
             )
-        worker.native.begin()
-        return worker
-
-    cdef int _put_back(self, Worker worker) except -1:
-        """The worker may serve other calls; raises if a byte of the text was no token."""
-        self.workers.append(worker)
-        if worker.native.missing >= 0:
-            raise arguments.missing_byte_error(worker.native.missing)
+        deref(worker).begin()
         return 0
 
-    cdef Worker _run(self, text):
-        """A worker whose `out` holds the ids of `text`."""
-        cdef Worker worker = self._take_worker()
+    cdef int _put_back(self, unique_ptr[Worker]& worker) except -1:
+        """The worker may serve other calls; raises if a byte of the text was no token."""
+        cdef int missing = deref(worker).missing
+        self.workers.put(move(worker))
+        if missing >= 0:
+            raise arguments.missing_byte_error(missing)
+        return 0
+
+    cdef int _run(self, text, unique_ptr[Worker]& worker) except -1:
+        """Take a worker, and let it put the ids of `text` into its `out`."""
         cdef Text characters
-        if self.splitter.family == REGEX:
-            self._run_expressions(worker, self.pattern.normalize(arguments.check_text(text)))
-            return worker
-        if self.normalizes or not isinstance(text, str):
+        if self.normalizes or self.splitter.family == REGEX or not isinstance(text, str):
             text = self.pattern.normalize(arguments.check_text(text))
+        self._take_worker(worker)
+        if self.splitter.family == REGEX:
+            return self._run_expressions(deref(worker), text)
         characters = text_of(text)
         if characters.size < RELEASE:
-            encode_text(worker.native[0], self.splitter, characters)
+            encode_text(deref(worker), self.splitter, characters)
         else:
             with nogil:
-                encode_text(worker.native[0], self.splitter, characters)
-        if worker.native.surrogates:
+                encode_text(deref(worker), self.splitter, characters)
+        if deref(worker).surrogates:
             self._put_back(worker)
-            return self._run(arguments.check_text(text))
-        return worker
-
-    cdef int _run_expressions(self, Worker worker, text) except -1:
-        """Encode by a pattern that has no scanner."""
-        cdef bytes encoded = text.encode()
-        self._find_pieces(worker.native, text, len(encoded))
-        worker.native.encode(string_view(<const char*>encoded, len(encoded)))
+            return self._run(arguments.check_text(text), worker)
         return 0
 
-    cdef int _find_pieces(self, NativeWorker* native, text, size_t size) except -1:
+    cdef int _run_expressions(self, Worker& worker, text) except -1:
+        """Encode by a pattern that has no scanner."""
+        cdef bytes encoded = text.encode()
+        self._find_pieces(worker, text, len(encoded))
+        worker.encode(string_view(<const char*>encoded, len(encoded)))
+        return 0
+
+    cdef int _find_pieces(self, Worker& worker, text, size_t size) except -1:
         """Its pieces, written down as a bitmap of starts; `text` has `size` bytes."""
         cdef size_t start = 0
-        native.starts.assign(size // 64 + 1, <uint64_t>0)
+        worker.starts.assign(size // 64 + 1, <uint64_t>0)
         for piece in split_by_expressions(text, self.pattern.expressions):
-            native.starts[start >> 6] |= <uint64_t>1 << (start & 63)
+            worker.starts[start >> 6] |= <uint64_t>1 << (start & 63)
             start += len(piece.encode("utf-8", "surrogateescape"))
         return 0
 
-    cdef list _as_list(self, Ids* out):
+    cdef list _as_list(self, Ids& out):
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
         return list_of_ids(table, out.data, out.size)
 
     def encode(self, text):
-        cdef Worker worker = self._run(text)
-        ids = self._as_list(&worker.native.out)
+        cdef unique_ptr[Worker] worker
+        self._run(text, worker)
+        ids = self._as_list(deref(worker).out)
         self._put_back(worker)
         return ids
 
     def encode_to_numpy(self, text, dtype=None):
+        cdef unique_ptr[Worker] worker
         if dtype is not None:
             dtype = arguments.check_id_dtype(dtype, self._highest)
-        cdef Worker worker = self._run(text)
-        ids = np.empty(worker.native.out.size, np.uint32)
-        copy_into(ids, &worker.native.out)
+        self._run(text, worker)
+        ids = np.empty(deref(worker).out.size, np.uint32)
+        copy_into(ids, deref(worker).out)
         self._put_back(worker)
         return ids if dtype is None else ids.astype(dtype, copy=False)
 
     def encode_bytes(self, data):
-        cdef Worker worker
         cdef bytes shape, encoded = arguments.check_bytes(data)
-        cdef NativeWorker* native
+        cdef unique_ptr[Worker] worker
         try:
             return self.encode(encoded.decode())
         except UnicodeDecodeError:
             text = self.pattern.normalize(encoded.decode("utf-8", "surrogateescape"))
         encoded = text.encode("utf-8", "surrogateescape")
-        worker = self._take_worker()
-        native = worker.native
+        self._take_worker(worker)
         if self.splitter.family == REGEX:
-            self._find_pieces(native, text, len(encoded))
+            self._find_pieces(deref(worker), text, len(encoded))
         else:
             # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
             shape = ESCAPED.sub("\0", text).encode()
-            native.starts.resize((len(shape) + 63) // 64)
+            deref(worker).starts.resize((len(shape) + 63) // 64)
             find_pieces(
-                self.splitter.family, string_view(<const char*>shape, len(shape)), native.starts.data(), native.doubtful
+                self.splitter.family,
+                string_view(<const char*>shape, len(shape)),
+                deref(worker).starts.data(),
+                deref(worker).doubtful,
             )
-        native.encode(string_view(<const char*>encoded, len(encoded)))
-        ids = self._as_list(&native.out)
+        deref(worker).encode(string_view(<const char*>encoded, len(encoded)))
+        ids = self._as_list(deref(worker).out)
         self._put_back(worker)
         return ids
 
@@ -339,12 +334,10 @@ cdef class Encoder:
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if ids.max() < len(self.ints) else NULL
         return list_of_ids(table, &numbers[0], count), list_of_spans(&first[0], &last[0], count)
 
-    cdef int _run_batch(self, BatchJob* job, list texts, threads, list workers, uint32_t* out, size_t room) except -1:
-        """Encode all texts, on threads where that pays, to the memory at `out`, as long as it suffices.
-
-        The workers used are put into `workers`."""
-        cdef vector[NativeWorker*] natives
-        cdef Worker worker
+    cdef int _run_batch(self, BatchJob& job, list texts, threads, uint32_t* out, size_t room) except -1:
+        """Encode all texts, on threads where that pays, to the memory at `out`, as long as it suffices."""
+        cdef vector[unique_ptr[Worker]] workers
+        cdef unique_ptr[Worker] worker
         cdef size_t total = 0
         cdef int level = _split.level_number()
         cdef Text characters
@@ -358,47 +351,52 @@ cdef class Encoder:
             job.add(self.splitter, level, characters, shared)
             total += characters.size
         for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
-            worker = self._take_worker()
-            workers.append(worker)
-            natives.push_back(worker.native)
+            self._take_worker(worker)
+            workers.push_back(move(worker))
         if out:
             job.ids.borrow(out, room)
         else:
             deref(self.spare).take(job.ids)
         with nogil:
-            job.run(natives, self.splitter)
+            job.run(workers, self.splitter)
+        self._put_all_back(workers)
         if job.surrogates:
-            self.workers.extend(workers)
-            workers.clear()
             job.clear()
-            return self._run_batch(job, [arguments.check_text(t) for t in texts], threads, workers, out, room)
+            return self._run_batch(job, [arguments.check_text(t) for t in texts], threads, out, room)
+        return 0
+
+    cdef int _put_all_back(self, vector[unique_ptr[Worker]]& workers) except -1:
+        cdef int missing = -1
+        cdef size_t i
+        for i in range(workers.size()):
+            missing = max(missing, deref(workers[i]).missing)
+            self.workers.put(move(workers[i]))
+        if missing >= 0:
+            raise arguments.missing_byte_error(missing)
         return 0
 
     def _encode_flat(self, list texts, threads, out):
         """All ids in one array, new or at the front of `out`, and the offsets of the texts."""
         cdef BatchJob job
-        cdef list workers = []
-        cdef Worker worker
         cdef Py_buffer view
         cdef size_t total
         if self.splitter.family == REGEX:
             return self._encode_flat_serially(texts, out)
         if arguments.check_out(out) is None:
-            self._run_batch(&job, texts, threads, workers, NULL, 0)
+            self._run_batch(job, texts, threads, NULL, 0)
         else:
             PyObject_GetBuffer(out, &view, PyBUF_SIMPLE)
             try:
-                self._run_batch(&job, texts, threads, workers, <uint32_t*>view.buf, view.len // 4)
+                self._run_batch(job, texts, threads, <uint32_t*>view.buf, view.len // 4)
             finally:
                 PyBuffer_Release(&view)
-        self._put_all_back(workers)
         total = job.ids.size
         if out is None and total:
             array = np.frombuffer(IdMemory.of(job.ids, self.spare), np.uint32)
         else:
             array = arguments.room_for_ids(out, total)
             if total and not job.ids.borrowed:
-                copy_into(array, &job.ids)
+                copy_into(array, job.ids)
         offsets = np.empty(job.offsets.size(), np.int64)
         PyObject_GetBuffer(offsets, &view, PyBUF_SIMPLE)
         memcpy(view.buf, job.offsets.data(), 8 * job.offsets.size())
@@ -412,16 +410,6 @@ cdef class Encoder:
         ids = arguments.room_for_ids(out, offsets[len(batch)])
         np.concatenate([np.empty(0, np.uint32), *batch], out=ids)
         return ids, offsets
-
-    cdef int _put_all_back(self, list workers) except -1:
-        cdef Worker worker
-        cdef int missing = -1
-        for worker in workers:
-            self.workers.append(worker)
-            missing = max(missing, worker.native.missing)
-        if missing >= 0:
-            raise arguments.missing_byte_error(missing)
-        return 0
 
     def _encode_lists(self, list texts, threads):
         """The ids of each text as a list."""
@@ -442,36 +430,37 @@ cdef class Encoder:
 
     def count_batch(self, texts, threads=None):
         cdef BatchJob job
-        cdef list workers = []
         batch = arguments.check_batch(texts, threads)
         if self.splitter.family == REGEX:
             return [self.count(text) for text in batch]
-        self._run_batch(&job, batch, threads, workers, NULL, 0)
+        self._run_batch(job, batch, threads, NULL, 0)
         deref(self.spare).put(job.ids)
-        self._put_all_back(workers)
         return [job.offsets[i + 1] - job.offsets[i] for i in range(len(batch))]
 
     def encode_piece(self, bytes piece):
-        cdef Worker worker = self._take_worker()
-        worker.native.starts.assign(len(piece) // 64 + 1, <uint64_t>0)
-        worker.native.starts[0] = 1
-        worker.native.encode(string_view(<const char*>piece, len(piece)))
-        ids = self._as_list(&worker.native.out)
+        cdef unique_ptr[Worker] worker
+        self._take_worker(worker)
+        deref(worker).starts.assign(len(piece) // 64 + 1, <uint64_t>0)
+        deref(worker).starts[0] = 1
+        deref(worker).encode(string_view(<const char*>piece, len(piece)))
+        ids = self._as_list(deref(worker).out)
         self._put_back(worker)
         return ids
 
     def count(self, text):
-        cdef Worker worker = self._run(text)
-        cdef Py_ssize_t count = worker.native.out.size
+        cdef unique_ptr[Worker] worker
+        self._run(text, worker)
+        cdef Py_ssize_t count = deref(worker).out.size
         self._put_back(worker)
         return count
 
     def last_merge(self, bytes token):
-        cdef Worker worker = self._take_worker()
-        worker.native.merge(string_view(<const char*>token, len(token)))
-        cdef Pair last = worker.native.long_piece.last
-        cdef bint made = len(token) > 1 and worker.native.long_piece.parts.size() == 1
-        made = made and worker.native.long_piece.parts[0] == last.result
+        cdef unique_ptr[Worker] worker
+        self._take_worker(worker)
+        deref(worker).merge(string_view(<const char*>token, len(token)))
+        cdef Pair last = deref(worker).long_piece.last
+        cdef bint made = len(token) > 1 and deref(worker).long_piece.parts.size() == 1
+        made = made and deref(worker).long_piece.parts[0] == last.result
         self._put_back(worker)
         return (self._token_bytes(last.left), self._token_bytes(last.right)) if made else None
 
@@ -517,12 +506,15 @@ cdef class Encoder:
     def _set_cache_bytes(self, size_t cache_bytes):
         """Limit each worker's cache; for tests."""
         self.cache_bytes = cache_bytes
-        self.workers.clear()
+        self.workers.idle.clear()
 
     def _cache_state(self):
         """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
-        cdef Worker worker
-        return [(worker.native.cache.bytes_held(), worker.native.cache.wipes) for worker in self.workers]
+        cdef size_t i
+        return [
+            (deref(self.workers.idle[i]).cache.bytes_held(), deref(self.workers.idle[i]).cache.wipes)
+            for i in range(self.workers.idle.size())
+        ]
 
 
 cdef bint are_in_order(vocabulary):
@@ -540,7 +532,7 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-cdef int copy_into(array, Ids* out) except -1:
+cdef int copy_into(array, Ids& out) except -1:
     """Copy ids into a new array of uint32; by the plain buffer, which makes no memoryview."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)

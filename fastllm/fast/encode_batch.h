@@ -23,6 +23,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <stdexcept>
@@ -187,11 +188,11 @@ struct BatchJob {
     }
 
     // Encode all units on as many threads as there are workers.
-    void run(const std::vector<Worker *> &workers, const Splitter &splitter) {
+    void run(const std::vector<std::unique_ptr<Worker>> &workers, const Splitter &splitter) {
         if (surrogates) return;
         std::vector<size_t> sizes(units.size());
         share(workers, splitter, sizes);
-        for (const Worker *worker : workers) surrogates |= worker->surrogates;
+        for (const std::unique_ptr<Worker> &worker : workers) surrogates |= worker->surrogates;
         std::vector<int64_t> counts(offsets.size(), 0);
         for (size_t unit = 0; unit < units.size(); unit++) counts[texts[unit]] += int64_t(sizes[unit]);
         int64_t total = 0;
@@ -220,7 +221,7 @@ struct BatchJob {
         return worker.out.size - before;
     }
 
-    void share(const std::vector<Worker *> &workers, const Splitter &splitter, std::vector<size_t> &sizes) {
+    void share(const std::vector<std::unique_ptr<Worker>> &workers, const Splitter &splitter, std::vector<size_t> &sizes) {
         Turns turns(units);
         std::vector<std::vector<Stretch>> left(workers.size());  // by worker: encoded, not copied
         std::exception_ptr failure;

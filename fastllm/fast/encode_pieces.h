@@ -117,22 +117,22 @@ static inline Key make_key(const uint8_t *p, uint32_t row) {
     return key;
 }
 
-// One bit for each length of a batch that is more than SHORT.
-static inline uint64_t long_ones(const uint32_t *lengths) {
+// One bit for each of `count` lengths, a multiple of 16, that is more than SHORT.
+static inline uint64_t long_ones(const uint32_t *lengths, size_t count) {
     uint64_t mask = 0;
 #if FASTLLM_LEVEL == 2
-    for (int i = 0; i < 64; i += 16) {
+    for (size_t i = 0; i < count; i += 16) {
         const __m512i v = _mm512_loadu_si512(lengths + i);
         mask |= uint64_t(_mm512_cmpgt_epu32_mask(v, _mm512_set1_epi32(int(SHORT)))) << i;
     }
 #elif FASTLLM_LEVEL == 1
-    for (int i = 0; i < 64; i += 8) {
+    for (size_t i = 0; i < count; i += 8) {
         const __m256i v = _mm256_loadu_si256((const __m256i *)(lengths + i));
         const __m256i more = _mm256_cmpgt_epi32(v, _mm256_set1_epi32(int(SHORT)));
         mask |= uint64_t(uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(more)))) << i;
     }
 #else
-    for (int i = 0; i < 64; i++) mask |= uint64_t(lengths[i] > SHORT) << i;
+    for (size_t i = 0; i < count; i++) mask |= uint64_t(lengths[i] > SHORT) << i;
 #endif
     return mask;
 }
@@ -154,8 +154,9 @@ static inline __attribute__((always_inline)) void prepare_count(const Job &job, 
     batch.count = count;
     alignas(64) uint32_t lengths[BATCH], rows[BATCH];
     for (size_t i = 0; i < count; i++) lengths[i] = places[i + 1] - places[i];
-    for (size_t i = count; i < BATCH; i++) lengths[i] = 0;
-    for (size_t i = 0; i < BATCH; i++) rows[i] = (lengths[i] < 16 ? lengths[i] : 16) * 16;
+    const size_t filled = (count + 15) / 16 * 16;
+    for (size_t i = count; i < filled; i++) lengths[i] = 0;
+    for (size_t i = 0; i < filled; i++) rows[i] = (lengths[i] < 16 ? lengths[i] : 16) * 16;
     size_t inside = count;  // pieces behind whose start there are 16 bytes to read
     while (inside > 0 && places[inside - 1] + 16 > size) inside--;
     if (__builtin_expect(inside == count, 1)) {
@@ -176,7 +177,7 @@ static inline __attribute__((always_inline)) void prepare_count(const Job &job, 
         batch.lines[i] = reinterpret_cast<const Line *>(lines + (hash_key(batch.keys[i]) & mask));
         __builtin_prefetch(batch.lines[i]);
     }
-    for (uint64_t more = long_ones(lengths); more; more &= more - 1) {
+    for (uint64_t more = long_ones(lengths, filled); more; more &= more - 1) {
         const int i = __builtin_ctzll(more);
         if (lengths[i] > LONGEST_CACHED) continue;
         const uint64_t h = hash_bytes(job.text.data() + places[i], lengths[i]);

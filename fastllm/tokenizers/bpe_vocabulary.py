@@ -55,20 +55,14 @@ class BPEVocabulary(Tokenizer):
         self._ignore_merges = bool(ignore_merges)
         self._missing_bytes = missing_bytes
         if not self._trusted:
-            self._encoder = self._new_encoder()
+            self._encoder  # noqa: B018 - is made now, so that a bad vocabulary fails here
         self._whole_ids = frozenset(self._id_of.values())
         self._special_set = frozenset(self._special_tokens)
         self._added_set = frozenset(self._added_tokens)
 
-    def __getattr__(self, name: str) -> Any:
-        """Make the encoder of a trained tokenizer when it is first asked for: it takes a moment."""
-        if name != "_encoder" or "_whole_ids" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self._encoder = self._new_encoder()
-        return self._encoder
-
-    def _new_encoder(self) -> Any:
-        """The backend's encoder."""
+    @cached_property
+    def _encoder(self) -> Any:
+        """The backend's encoder; of a trained tokenizer when it is first used, as it takes a moment."""
         return self._bpe.BytePairEncoder(
             self._ranks,
             merges=self._listed,
