@@ -62,7 +62,7 @@ class BPEVocabulary(Tokenizer):
 
     @cached_property
     def _encoder(self) -> Any:
-        """The backend's encoder; of a trained tokenizer when it is first used: it takes a moment."""
+        """The backend's encoder; after training it is made at its first use: it takes a moment."""
         return self._bpe.BytePairEncoder(
             self._ranks,
             merges=self._listed,
