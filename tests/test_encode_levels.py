@@ -282,6 +282,21 @@ def test_cache_stays_below_its_cap_and_ids_stay_right(tokens, sizes, cap):
         assert turn < 400, "never emptied"
 
 
+@pytest.mark.parametrize("pattern", ["cl100k", r"\w+|\W"])
+def test_cache_stays_warm_over_calls_that_fail(pattern):
+    encoder = fast.BytePairEncoder({bytes([i]): i for i in range(1, 256)}, pattern=pattern)
+    encoder.encode("some words to keep")
+    [(held, wipes)] = encoder._cache_state()
+    with pytest.raises(TypeError, match="text must be a str, not int"):
+        encoder.encode(5)
+    with pytest.raises(ValueError, match="byte 0"):
+        encoder.encode("\0")
+    with pytest.raises(ValueError, match="byte 0"):
+        encoder.encode_batch(["some", "\0"])
+    assert encoder._cache_state() == [(held, wipes)]
+    assert encoder.encode("some words") == list(b"some words")
+
+
 @pytest.mark.parametrize("cap", [0, 1 << 16, 64 << 20])
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
 def test_cache_has_room_for_a_chunk_of_nothing_but_new_words(pattern, cap):
