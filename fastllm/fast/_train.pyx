@@ -11,6 +11,8 @@ and what takes long looks at a flag that another thread can set.
 What goes in is checked in `bpe.py` and `counting.py`; what comes out are bytes and tuples.
 """
 
+from array import array
+
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
@@ -340,8 +342,13 @@ cdef class Trainer:
 
     def counts(self):
         """For each merge how often its pair occurred; and how often each was merged."""
-        counts = [merge.count for merge in self.native.learned]
-        return counts, [merge.merged for merge in self.native.learned]
+        cdef size_t i, size = self.native.learned.size()
+        counts, merged = array("q", [0]) * size, array("q", [0]) * size
+        cdef int64_t[:] counts_view = counts, merged_view = merged
+        for i in range(size):
+            counts_view[i] = self.native.learned[i].count
+            merged_view[i] = self.native.learned[i].merged
+        return counts, merged
 
     @property
     def facts(self):

@@ -20,10 +20,21 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace fastllm {
 
-template <typename T>
+// Give the system what `free` has kept: what is small comes from there, and what Python reads texts into.
+inline void return_freed_memory() {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+}
+
+// `LARGE` bytes are worth pages of 2 MB, of which the last is never full.
+template <typename T, size_t LARGE = size_t(2) << 20>
 class PageArray {
     static_assert(std::is_trivially_copyable<T>::value, "items are moved as bytes");
     static_assert(sizeof(T) < 4096, "the bytes held are known from the capacity");
@@ -86,7 +97,7 @@ class PageArray {
     size_t bytes_held() const { return bytes_of(capacity_); }
 
   private:
-    static constexpr size_t PAGE = size_t(1) << 12, LARGE_PAGE = size_t(2) << 20;
+    static constexpr size_t PAGE = size_t(1) << 12;
 
     T *data_ = nullptr;
     size_t size_ = 0, capacity_ = 0;
@@ -122,7 +133,7 @@ class PageArray {
         void *found = memory ? mremap(memory, before, bytes, MREMAP_MAYMOVE)
                              : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (found == MAP_FAILED) throw std::bad_alloc();
-        if (bytes >= LARGE_PAGE) madvise(found, bytes, MADV_HUGEPAGE);
+        if (bytes >= LARGE) madvise(found, bytes, MADV_HUGEPAGE);
         return found;
     }
     static void release(void *memory, size_t bytes) {

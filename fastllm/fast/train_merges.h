@@ -8,9 +8,10 @@
 //
 // A merge of (p, q) into z goes through the list, writes z into p's first, q's first and q's last slot, and adds up the
 // weights by the neighbour on each side. Then each distinct neighbour a costs one look-up: (a, p) loses what (a, z)
-// gets. Pairs below the bound of word_layout.h are never entered: no hash entry, no list, no place in the queue. When
-// there are half as many places again as after the last time, those of pairs that are merged or have fallen below the
-// bound are given up, and the others moved together.
+// gets. Pairs below the bound of word_layout.h are never entered: no hash entry, no list, no place in the queue. Most
+// places are soon those of pairs that are merged or have fallen below the bound (English, 32,000 tokens: of 5.5 MB
+// 0.1 MB are of others at the end). When there are more places than ever before, by a quarter, they are given up, and
+// the others moved together.
 //
 // Ties. By ids: the pair of ids. First seen: the first place in the list that still holds; it only moves forward.
 //
@@ -33,9 +34,16 @@
 // Varied one at a time, layout, first pairs and merges together, English / code / many languages (medians of 5 in turns,
 // same merges): as it is 0.048 / 0.048 / 0.163 s; without the bound 0.059 / 0.057 / 0.210 (2.5 to 4 times the pairs, 7 to
 // 19 MB more); words in the order of the table, not by descending count, 0.070 / 0.069 / 0.270; symbols of 32 bits
-// 0.050 / 0.049 / 0.170 (2 to 10 MB more); symbols not prefetched 0.052 / 0.048 / 0.188. Places given up at one and a
-// half times what was left, not at twice: within noise, up to 6 MB less; at one and a quarter 4 MB less again for many
-// languages, nothing elsewhere. One look-up per neighbour was not varied.
+// 0.050 / 0.049 / 0.170 (2 to 10 MB more); symbols not prefetched 0.052 / 0.048 / 0.188. One look-up per neighbour
+// was not varied.
+//
+// Memory, and what it cost in time (whole trainings, one thread, medians of 5 in turns; before: places given up at one
+// and a half times what was left after the last time, all arrays in pages of 2 MB, lists of Python ints for the report).
+// As it is, English 32,000 48.2 to 44.7 MB, code 48.1 to 44.3, many languages 80.8 to 75.0 (100,000: 103.9 to 96.8),
+// time within noise. Tried on the way: given up at an eighth more than was left last time, as much memory again for many
+// languages, but learning took 5 % longer at 100,000; at an eighth more than ever before, 1 to 3 %. Pages of 4 KB for all
+// arrays below 16 MB: 0.7 MB less for English 32,000 and 6 % more time to learn 100,000 of English, so only places,
+// which are met in order, go without, and up to 16 MB: with those of many languages, too, trainings took 9 % longer.
 //
 // Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, one thread, medians of 5 in turns, processes of
 // their own): 32,000 tokens English 3.8, code 3.8, many languages 3.6 times as fast, 100,000 tokens 3.1, 3.1, 3.6.
@@ -131,7 +139,8 @@ class MergeLearner final : public Learner {
         });
         if (!done) return false;
         if (!keep_table) table.clear();
-        slots_ = PageArray<Slot>(1 << 12);
+        return_freed_memory();
+        slots_ = PageArray<Slot>(FEW_PAIRS);
         if (ids) return count_token_pairs();
         raise_bound();
         return count_byte_pairs();
@@ -140,7 +149,7 @@ class MergeLearner final : public Learner {
     void learn(uint64_t most) override {
         for (uint64_t i = 0; i < most && !stop.load(std::memory_order_relaxed); i++) {
             if (made_ == rules_.wanted) return;
-            if (places_.size() > compact_at_) compact();
+            if (places_.size() > most_places_ || pairs_.size() > most_pairs_) compact();
             const uint32_t number = take_best();
             if (number == PairQueue::EMPTY) {
                 finished = true;
@@ -160,6 +169,7 @@ class MergeLearner final : public Learner {
         merged_.free();
         queue_ = PairQueue();
         for (auto *side : {&lefts_, &rights_}) std::vector<Neighbour>().swap(*side);
+        return_freed_memory();
         finished = true;
     }
 
@@ -188,7 +198,8 @@ class MergeLearner final : public Learner {
         Symbol left, right;  // end_ where there is no new pair on that side
     };
     static constexpr size_t AHEAD = 16;         // places whose symbols are fetched early
-    static constexpr size_t FEW_PLACES = 1024;  // not worth making fewer
+    static constexpr size_t FEW_PLACES = 1024, FEW_PAIRS = 4096;  // not worth making fewer
+    static constexpr size_t MORE_PLACES = 4;  // one more in so many
     static constexpr uint32_t NO_PAIR = PairQueue::EMPTY;
 
     const TrainingRules rules_;
@@ -200,8 +211,8 @@ class MergeLearner final : public Learner {
     std::vector<uint32_t> lengths_;
     PageArray<CountedPair> pairs_;
     PageArray<Slot> slots_;  // open addressing, at most two thirds full
-    PageArray<uint32_t> places_;
-    size_t compact_at_ = 0;
+    PageArray<uint32_t, size_t(16) << 20> places_;  // met in order, for the most part
+    size_t most_places_ = 0, most_pairs_ = 0;  // more than these are worth looking for ones to give up
     PairQueue queue_;
     std::vector<Neighbour> lefts_, rights_;
     std::vector<uint32_t> touched_lefts_, touched_rights_;
@@ -247,9 +258,14 @@ class MergeLearner final : public Learner {
     uint32_t find(uint32_t left, uint32_t right) { return slot_of(left, right).number - 1; }
 
     void make_room_for_pairs(size_t more) {
-        size_t wanted = slots_.size();
-        while (3 * (pairs_.size() + more) > 2 * wanted) wanted *= 2;
+        const size_t wanted = slots_for(pairs_.size() + more);
         if (wanted > slots_.size()) index_pairs(wanted);
+    }
+
+    static size_t slots_for(size_t pairs) {
+        size_t slots = FEW_PAIRS;
+        while (3 * pairs > 2 * slots) slots *= 2;
+        return slots;
     }
 
     void index_pairs(size_t slots) {
@@ -282,6 +298,12 @@ class MergeLearner final : public Learner {
         places_[pair.begin + pair.size++] = place;
     }
 
+    // What is held by now stays with the process: only more than ever before costs memory.
+    void allow_more() {
+        most_places_ = std::max({most_places_, FEW_PLACES, places_.size() + places_.size() / MORE_PLACES});
+        most_pairs_ = std::max({most_pairs_, FEW_PAIRS, 4 * pairs_.size()});
+    }
+
     // Forget the pairs that will never be merged, and close the gaps that their places leave.
     void compact() {
         size_t kept = 0, end = 0;
@@ -295,8 +317,8 @@ class MergeLearner final : public Learner {
         }
         pairs_.resize(kept);
         places_.resize(end);
-        compact_at_ = std::max(FEW_PLACES, end + end / 2);
-        index_pairs(slots_.size());
+        index_pairs(slots_for(kept));
+        allow_more();
         queue_.clear();
         for (uint32_t i = 0; i < kept; i++) queue(i);
     }
@@ -326,7 +348,6 @@ class MergeLearner final : public Learner {
             })) {
             return false;
         }
-        size_t room = 0;
         for (uint32_t i = 0; i < 1 << 16; i++) {
             const uint32_t left = first + (i >> 8), right = first + (i & 255);
             if (sizes[i] == 0) continue;
@@ -336,7 +357,6 @@ class MergeLearner final : public Learner {
             }
             make_room_for_pairs(1);
             const uint32_t size = sizes[i];
-            room += size;
             sizes[i] = add_pair(left, right, counts[i], size);
         }
         if (!each_pair([&](uint32_t pair, int64_t, uint32_t place) {
@@ -344,7 +364,7 @@ class MergeLearner final : public Learner {
             })) {
             return false;
         }
-        compact_at_ = std::max(FEW_PLACES, room + room / 2);
+        allow_more();
         for (uint32_t i = 0; i < pairs_.size(); i++) queue(i);
         return true;
     }

@@ -269,7 +269,9 @@ class BPEVocabulary(Tokenizer):
             # A merge made the bytes of a special token: it has that id, and so is no rank.
             tokens = [token for token in tokens if token not in named]
             listed = merges
-        ranks = dict(zip(tokens, range(first, first + len(tokens)), strict=True))
+        ranks = arguments.CheckedVocabulary(
+            zip(tokens, range(first, first + len(tokens)), strict=True)
+        )
         after = 0 if first else len(tokens)
         ids = given or {token: number for number, token in enumerate(specials, after)}
         if listed is not None:
@@ -279,7 +281,7 @@ class BPEVocabulary(Tokenizer):
         made = cls.__new__(cls)
         made._trusted = True
         made.__init__(  # type: ignore[misc]
-            arguments.CheckedVocabulary(ranks), pattern=rules, special_tokens=ids, merges=listed
+            ranks, pattern=rules, special_tokens=ids, merges=listed
         )
         if listed is None:
             made.__dict__["_rank_merges"] = merges

@@ -3,6 +3,7 @@
 import operator
 import sys
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,11 @@ class Phase:
     name: str
     seconds: float
     peak_bytes: int | None
+
+
+def _no_counts() -> "array[int]":
+    """None yet; each takes 8 bytes, a quarter of what it would in a list."""
+    return array("q")
 
 
 @dataclass
@@ -35,15 +41,16 @@ class TrainingReport:
         Tokens of the text before the first merge of this training.
     first_size : int
         Tokens in the vocabulary before it.
-    counts : list of int
+    counts : array of int
         For each merge, how often its pair occurred.
-    merged : list of int
+    merged : array of int
         For each merge, how often it was made in the text: pairs that overlap go once.
     phases : list of Phase
 
     Examples
     --------
-    >>> report = TrainingReport(text_bytes=11, tokens_before=11, first_size=256, merged=[4, 2])
+    >>> report = TrainingReport(text_bytes=11, tokens_before=11, first_size=256)
+    >>> report.merged.extend([4, 2])
     >>> report.bytes_per_token()
     [(256, 1.0), (257, 1.5714285714285714), (258, 2.2)]
     """
@@ -54,8 +61,8 @@ class TrainingReport:
     pairs: int = 0
     tokens_before: int = 0
     first_size: int = 256
-    counts: list[int] = field(default_factory=list)
-    merged: list[int] = field(default_factory=list)
+    counts: "array[int]" = field(default_factory=_no_counts)
+    merged: "array[int]" = field(default_factory=_no_counts)
     phases: list[Phase] = field(default_factory=list)
 
     @contextmanager
