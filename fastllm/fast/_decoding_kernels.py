@@ -41,6 +41,7 @@ from fastllm.fast._attention_tables import (
     VALUE_DIM,
 )
 from fastllm.fast._compiled import compiled
+from fastllm.fast._few_products import FOUR, dot_products_of_few, weighted_sums_of_few
 from fastllm.fast._narrow import widened
 from fastllm.fast._teams import call_of_this_kernel, do_together
 from fastllm.fast._vectors import (
@@ -141,7 +142,7 @@ def attend_few(
     ramp = load(lane_numbers, 0)
     # A plain 0 would be a type of its own, and its callees compiled again for it.
     origin = np.int64(0)
-    tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), np.zeros(most_rows)
+    tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), scratch(parts, most_rows)
     zero = fill(parts, 0.0)
     nothing = fill(parts, -np.inf)
     factor = fill(parts, numbers[SCALE])
@@ -214,24 +215,25 @@ def attend_few(
                     scores[j + 0], scores[j + 1] = total(s0), total(s1)
                     scores[j + 2], scores[j + 3] = total(s2), total(s3)
             else:
-                for first in range(0, n_rows, 4):
-                    # Rows beyond the last one repeat it, and write the same again.
-                    r0, r1 = first, min(first + 1, n_rows - 1)
-                    r2, r3 = min(first + 2, n_rows - 1), min(first + 3, n_rows - 1)
-                    q0, q1, q2, q3 = r0 * rounded, r1 * rounded, r2 * rounded, r3 * rounded
-                    for j in range(count):
-                        at = key_at + j * key_step
-                        s0, s1, s2, s3 = zero, zero, zero, zero
-                        values_at = next_values + j * value_row
-                        for d in range(0, rounded, width):
-                            prefetch(value, values_at + d)
-                            k = widened(keys, at + d, parts)
-                            s0 = fused(k, load(queries, q0 + d), s0)
-                            s1 = fused(k, load(queries, q1 + d), s1)
-                            s2 = fused(k, load(queries, q2 + d), s2)
-                            s3 = fused(k, load(queries, q3 + d), s3)
-                        scores[r0 * block + j], scores[r1 * block + j] = total(s0), total(s1)
-                        scores[r2 * block + j], scores[r3 * block + j] = total(s2), total(s3)
+                for j in range(0, count, FOUR):
+                    for first in range(0, n_rows, FOUR):
+                        dot_products_of_few(
+                            keys,
+                            key_at + j * key_step,
+                            key_step,
+                            count - j,
+                            queries,
+                            first * rounded,
+                            rounded,
+                            n_rows - first,
+                            rounded,
+                            scores,
+                            first * block + j,
+                            block,
+                            value,
+                            next_values + j * value_row,
+                            value_row,
+                        )
 
             for row in range(n_rows):
                 position, head = row // group, first_head + row % group
@@ -303,91 +305,26 @@ def attend_few(
                         c = fused(widened(values, v3 + d, parts), p3, c)
                         store(context, d, added(c, load(context, d)))
                 continue
-            last = value_rounded - width
-            for d in range(0, value_rounded, 8 * width):
-                # Columns beyond the last vector repeat it, and write the same again.
-                d0 = d
-                d1 = min(d + 1 * width, last)
-                d2 = min(d + 2 * width, last)
-                d3 = min(d + 3 * width, last)
-                d4 = min(d + 4 * width, last)
-                d5 = min(d + 5 * width, last)
-                d6 = min(d + 6 * width, last)
-                d7 = min(d + 7 * width, last)
-                for first in range(0, n_rows, 2):
-                    second = min(first + 1, n_rows - 1)
-                    fade_a, fade_b = fill(parts, fades[first]), fill(parts, fades[second])
-                    a, b = first * value_rounded, second * value_rounded
-                    a0 = zero
-                    b0 = zero
-                    a1 = zero
-                    b1 = zero
-                    a2 = zero
-                    b2 = zero
-                    a3 = zero
-                    b3 = zero
-                    a4 = zero
-                    b4 = zero
-                    a5 = zero
-                    b5 = zero
-                    a6 = zero
-                    b6 = zero
-                    a7 = zero
-                    b7 = zero
-                    for j in range(count):
-                        at = value_at + j * value_step
-                        keys_at = next_keys + j * key_row + d
-                        for i in range(8):
-                            prefetch(key, keys_at + i * width)
-                        p, q = repeat(scores, first * block + j), repeat(scores, second * block + j)
-                        v = widened(values, at + d0, parts)
-                        a0, b0 = fused(v, p, a0), fused(v, q, b0)
-                        v = widened(values, at + d1, parts)
-                        a1, b1 = fused(v, p, a1), fused(v, q, b1)
-                        v = widened(values, at + d2, parts)
-                        a2, b2 = fused(v, p, a2), fused(v, q, b2)
-                        v = widened(values, at + d3, parts)
-                        a3, b3 = fused(v, p, a3), fused(v, q, b3)
-                        v = widened(values, at + d4, parts)
-                        a4, b4 = fused(v, p, a4), fused(v, q, b4)
-                        v = widened(values, at + d5, parts)
-                        a5, b5 = fused(v, p, a5), fused(v, q, b5)
-                        v = widened(values, at + d6, parts)
-                        a6, b6 = fused(v, p, a6), fused(v, q, b6)
-                        v = widened(values, at + d7, parts)
-                        a7, b7 = fused(v, p, a7), fused(v, q, b7)
-                    o0a = fused(load(context, a + d0), fade_a, a0)
-                    o0b = fused(load(context, b + d0), fade_b, b0)
-                    o1a = fused(load(context, a + d1), fade_a, a1)
-                    o1b = fused(load(context, b + d1), fade_b, b1)
-                    o2a = fused(load(context, a + d2), fade_a, a2)
-                    o2b = fused(load(context, b + d2), fade_b, b2)
-                    o3a = fused(load(context, a + d3), fade_a, a3)
-                    o3b = fused(load(context, b + d3), fade_b, b3)
-                    o4a = fused(load(context, a + d4), fade_a, a4)
-                    o4b = fused(load(context, b + d4), fade_b, b4)
-                    o5a = fused(load(context, a + d5), fade_a, a5)
-                    o5b = fused(load(context, b + d5), fade_b, b5)
-                    o6a = fused(load(context, a + d6), fade_a, a6)
-                    o6b = fused(load(context, b + d6), fade_b, b6)
-                    o7a = fused(load(context, a + d7), fade_a, a7)
-                    o7b = fused(load(context, b + d7), fade_b, b7)
-                    store(context, a + d0, o0a)
-                    store(context, b + d0, o0b)
-                    store(context, a + d1, o1a)
-                    store(context, b + d1, o1b)
-                    store(context, a + d2, o2a)
-                    store(context, b + d2, o2b)
-                    store(context, a + d3, o3a)
-                    store(context, b + d3, o3b)
-                    store(context, a + d4, o4a)
-                    store(context, b + d4, o4b)
-                    store(context, a + d5, o5a)
-                    store(context, b + d5, o5b)
-                    store(context, a + d6, o6a)
-                    store(context, b + d6, o6b)
-                    store(context, a + d7, o7a)
-                    store(context, b + d7, o7b)
+            for first in range(0, n_rows, FOUR):
+                weighted_sums_of_few(
+                    values,
+                    value_at,
+                    value_step,
+                    count,
+                    scores,
+                    first * block,
+                    block,
+                    n_rows - first,
+                    value_rounded,
+                    context,
+                    first * value_rounded,
+                    value_rounded,
+                    fades,
+                    first,
+                    key,
+                    next_keys,
+                    key_row,
+                )
         for row in range(n_rows):
             at = (item * most_rows + row) * (value_rounded + 2)
             for d in range(0, value_rounded, width):

@@ -46,7 +46,7 @@ def _type_element(context: Any) -> Any:
 @lower_builtin(element, types.Array, types.Integer, types.Array)
 def _lower_element(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     number = builder.load(address_of(context, builder, signature, args))
-    return _widen(builder, signature, number)
+    return widen(builder, signature.args[0].dtype, signature.args[2].dtype, number)
 
 
 @type_callable(widened)
@@ -60,7 +60,7 @@ def _lower_widened(context: Any, builder: Any, signature: Any, args: Any) -> Any
     shape = ir.VectorType(address.type.pointee, Vector(signature.args[2].dtype).lanes)
     itemsize = signature.args[0].dtype.bitwidth // 8
     numbers = builder.load(builder.bitcast(address, shape.as_pointer()), align=itemsize)
-    return _widen(builder, signature, numbers)
+    return widen(builder, signature.args[0].dtype, signature.args[2].dtype, numbers)
 
 
 def _same_shape(like: ir.Type, scalar: ir.Type) -> ir.Type:
@@ -71,8 +71,8 @@ def _constant_like(shape: ir.Type, number: float) -> ir.Constant:
     return ir.Constant(shape, [number] * shape.count if hasattr(shape, "count") else number)
 
 
-def _widen(builder: Any, signature: Any, number: Any) -> Any:
-    kind, model = signature.args[0].dtype, signature.args[2].dtype
+def widen(builder: Any, kind: Any, model: Any, number: Any) -> Any:
+    """Code that widens a number, or a vector of them, of dtype `kind` to `model`."""
     if kind == model:
         return number
     wide = _same_shape(number.type, ir.FloatType() if model.bitwidth == 32 else ir.DoubleType())

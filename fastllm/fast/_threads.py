@@ -46,12 +46,19 @@ def _find_processor() -> Callable[[], int]:
 _processor = _find_processor()
 
 
+def _others(processor: int) -> tuple[set[int], set[int]]:
+    """Where this thread may run, and where if not on that processor; both empty if nowhere else."""
+    allowed = os.sched_getaffinity(0) if processor >= 0 else set()
+    others = allowed - {processor}
+    return (allowed, others) if others and others != allowed else (set(), set())
+
+
 def _avoid(processor: int) -> None:
     """Move elsewhere, if this thread runs on that processor, whose thread is not going to wait."""
     if processor == _processor() >= 0:
-        allowed = os.sched_getaffinity(0)
-        if len(allowed) > 1:
-            os.sched_setaffinity(0, allowed - {processor})
+        allowed, others = _others(processor)
+        if allowed:
+            os.sched_setaffinity(0, others)
             os.sched_setaffinity(0, allowed)
 
 
@@ -72,19 +79,17 @@ class Team:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._caller_processor = -1
-        self._last_call = -math.inf
+        self._last_end = -math.inf
         self._closing = bool(numba.config.DISABLE_JIT)  # then nobody is let in
 
     def seats(self, helpers: int, wake: bool) -> NDArray[np.int64]:
         """The seats of so many helpers, or of as many as there are.
 
-        Those who sleep are woken if told to, or if the last call was a moment ago: waking takes
+        Those who sleep are woken if told to, or if the last call ended just now: waking takes
         time that a short call does not save, but those that follow it will.
         """
         seat, asleep, free = self._teams.SEAT, self._teams.ASLEEP, self._teams.FREE
-        now = time.perf_counter()
-        wake = wake or now - self._last_call < _PATIENCE
-        self._last_call = now
+        wake = wake or time.perf_counter() - self._last_end < _PATIENCE
         if not wake:
             return self._seats[: seat * min(helpers, len(self._doors))]
         with self._lock:
@@ -97,6 +102,10 @@ class Team:
                     self._caller_processor = _processor()
                     self._doors[number].release()
         return self._seats[: seat * helpers]
+
+    def end_call(self) -> None:
+        """Remember that a call has ended just now: one that follows soon is worth waking for."""
+        self._last_end = time.perf_counter()
 
     def close(self) -> None:
         """Let all helpers leave, since compiled code will not be there for much longer."""
@@ -143,7 +152,13 @@ class Team:
 
     def _help(self, number: int, door: Any) -> None:
         while not self._closing:
+            # Linux likes to wake a thread on the processor of its waker, which has work to do.
+            allowed, others = _others(self._caller_processor)
+            if allowed:
+                os.sched_setaffinity(0, others)
             door.acquire()
+            if allowed and os.sched_getaffinity(0) == others:
+                os.sched_setaffinity(0, allowed)
             _avoid(self._caller_processor)
             self._teams.serve(self._seats, number)
 
@@ -159,6 +174,12 @@ def seats(helpers: int, wake: bool) -> NDArray[np.int64]:
         with _lock:
             _team = _team or Team()
     return _team.seats(helpers, wake)
+
+
+def end_call() -> None:
+    """See `Team.end_call`."""
+    if _team is not None:
+        _team.end_call()
 
 
 def _forget() -> None:

@@ -129,7 +129,12 @@ def _type_prefetch(context: Any) -> Any:
 
 @lower_builtin(prefetch, types.Array, types.Integer)
 def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    address = address_of(context, builder, signature, args)
+    prefetch_address(builder, address_of(context, builder, signature, args))
+    return context.get_dummy_value()
+
+
+def prefetch_address(builder: Any, address: Any) -> None:
+    """Code that asks for what is at an address."""
     numbers = [ir.IntType(32)] * 3
     function = cgutils.get_or_insert_function(
         builder.module,
@@ -139,7 +144,6 @@ def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> An
     # For reading, into the second cache, data.
     pointer = builder.bitcast(address, ir.IntType(8).as_pointer())
     builder.call(function, [pointer, _int32(0), _int32(2), _int32(1)])
-    return context.get_dummy_value()
 
 
 def store(array: Any, index: int, vector: Any) -> None:

@@ -36,7 +36,9 @@ if importlib.util.find_spec("numba") is None:
 __all__ = ["softmax", "self_attention", "scaled_dot_product_attention"]  # noqa: RUF022
 
 # Below so many multiplications one thread does it all; above so many, threads that sleep are woken.
-_SERIAL_WORK, _WAKING_WORK = 5_000_000, 40_000_000
+_SERIAL_WORK, _WAKING_WORK = 5_000_000, 10_000_000
+# To read a number from memory, for few rows to use, takes as long as so many multiplications.
+_READING = 16
 
 
 def softmax(x: ArrayLike, axis: int = -1) -> Array:
@@ -402,6 +404,7 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     spans: tuple[int, ...]
     if rows <= _FEW_ROWS:
         kernel, block = "attend_few", _SINGLE_BLOCK if rows == 1 else _FEW_BLOCK
+        plan = plan._replace(work=plan.work + _READING * plan.work // max(rows, 1))
         if plan.work > _SERIAL_WORK:
             # Enough pieces to share among the threads, none too small to be worth merging.
             splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
@@ -537,6 +540,8 @@ def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> Arr
     threads = min(_thread_limit(), items) if work > _SERIAL_WORK else 1
     seats = _threads.seats(threads - 1, work > _WAKING_WORK) if threads > 1 else _NO_SEATS
     _call(getattr(_kernels(), name), seats, *arguments, counter)
+    if threads > 1:
+        _threads.end_call()
     return counter
 
 
