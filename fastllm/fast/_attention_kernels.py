@@ -158,6 +158,7 @@ from fastllm.fast._compiled import compiled
 from fastllm.fast._decoding_kernels import attend_few, merge_parts
 from fastllm.fast._matrices import usable as matrices_usable
 from fastllm.fast._matrix_kernels import attend_by_matrices
+from fastllm.fast._narrow import widened
 from fastllm.fast._products import ROWS_AT_ONCE, dot_products, transpose, weighted_sums
 from fastllm.fast._softmax_kernels import attention_steps, softmax_rows
 from fastllm.fast._strange_rows import attend_strange_rows
@@ -205,29 +206,7 @@ def attend(
 ) -> None:
     """Attend over every unit, some tiles of queries after the other, into `out` and `lse`."""
     if seats.size > 0:
-        do_together(
-            seats,
-            call_of_this_kernel(
-                (
-                    seats[:0],
-                    query,
-                    key,
-                    value,
-                    keep,
-                    bias,
-                    out,
-                    lse,
-                    places,
-                    lengths,
-                    strides,
-                    slopes,
-                    sinks,
-                    sizes,
-                    numbers,
-                    counter,
-                )
-            ),
-        )
+        do_together(seats, call_of_this_kernel(seats))
         return
     width = lanes(lse)
     most = 3 * width
@@ -239,6 +218,8 @@ def attend(
     n_items = lengths.shape[1] * items_per_unit
     key_row, key_column = strides[KEY, 0], strides[KEY, 1]
     value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
+    # A call for each row would count references to its arrays, which takes longer than the rest.
+    whole_queries = strides[QUERY, 1] == 1 and head_dim % width == 0
     copy_keys = lanes(key) != width or key_column != 1
     copy_values = lanes(value) != width or value_column != 1
     # One row per lane, rounded up to whole vectors, and transposed: one column per lane.
@@ -297,7 +278,11 @@ def attend(
             for i in range(tile):
                 at = places[QUERY, lane_heads[lane + i]]
                 at += positions[lane + i] * strides[QUERY, 0]
-                copy_row(query, at, strides[QUERY, 1], head_dim, rows, i * rounded)
+                if whole_queries:
+                    for d in range(0, rounded, width):
+                        store(rows, i * rounded + d, widened(query, at + d, lse))
+                else:
+                    copy_row(query, at, strides[QUERY, 1], head_dim, rows, i * rounded)
             for i in range(0, tile, width):
                 for d in range(0, rounded, width):
                     to = lane * rounded + d * tile + i

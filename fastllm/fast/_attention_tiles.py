@@ -29,6 +29,7 @@ from fastllm.fast._attention_tables import (
     VALUE_DIM,
 )
 from fastllm.fast._compiled import part_of_a_kernel
+from fastllm.fast._narrow import put_vector
 from fastllm.fast._products import ROWS_AT_ONCE, transpose
 from fastllm.fast._vectors import (
     added,
@@ -79,10 +80,9 @@ def assign_lanes(
     positions, diagonals, lane_heads = who
     tops, sums, slants = state
     group = sizes[GROUP]
+    row = min(first_row + lane, last_row)
+    position, head = row // group, unit * group + row % group
     for i in range(lane, lane + tile):
-        # Lanes beyond the last row repeat it; nothing of them is written.
-        row = min(first_row + i, last_row)
-        position, head = row // group, unit * group + row % group
         positions[i] = position
         diagonals[i] = position + corner
         lane_heads[i] = head
@@ -90,6 +90,11 @@ def assign_lanes(
         tops[i] = sinks[head]
         sums[i] = 1.0 if sinks[head] > -np.inf else 0.0
         slants[i] = -slopes[head]
+        # Lanes beyond the last row repeat it; nothing of them is written.
+        if first_row + i < last_row:
+            head += 1
+            if head == (unit + 1) * group:
+                head, position = unit * group, position + 1
 
 
 @part_of_a_kernel
@@ -281,4 +286,9 @@ def finish_tile(
             position, head = positions[lane + i + k], lane_heads[lane + i + k]
             lse[places[LSE, head] + position] = tops[lane + i + k] + np.log(sums[lane + i + k])
             to = places[OUT, head] + position * strides[OUT, 0]
-            put_row(results, k * rounded, dim, out, to)
+            if rounded == dim:
+                # A call for each row would count references to its arrays.
+                for d in range(0, dim, width):
+                    put_vector(out, to + d, load(results, k * rounded + d))
+            else:
+                put_row(results, k * rounded, dim, out, to)

@@ -90,27 +90,7 @@ def attend_few(
     over its keys (value_dim, rounded up to whole vectors), the largest score, the sum of weights.
     """
     if seats.size > 0:
-        do_together(
-            seats,
-            call_of_this_kernel(
-                (
-                    seats[:0],
-                    query,
-                    key,
-                    value,
-                    keep,
-                    bias,
-                    parts,
-                    places,
-                    lengths,
-                    strides,
-                    slopes,
-                    sizes,
-                    numbers,
-                    counter,
-                )
-            ),
-        )
+        do_together(seats, call_of_this_kernel(seats))
         return
     width = lanes(parts)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]

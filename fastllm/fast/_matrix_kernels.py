@@ -209,29 +209,7 @@ def attend_by_matrices(
 ) -> None:
     """Attend over every unit, some tiles of queries after the other, into `out` and `lse`."""
     if seats.size > 0:
-        do_together(
-            seats,
-            call_of_this_kernel(
-                (
-                    seats[:0],
-                    query,
-                    key,
-                    value,
-                    keep,
-                    bias,
-                    out,
-                    lse,
-                    places,
-                    lengths,
-                    strides,
-                    slopes,
-                    sinks,
-                    sizes,
-                    numbers,
-                    counter,
-                )
-            ),
-        )
+        do_together(seats, call_of_this_kernel(seats))
         return
     width = lanes(lse)
     head_dim, group = sizes[HEAD_DIM], sizes[GROUP]

@@ -27,12 +27,7 @@ def softmax_rows(
 ) -> None:
     """Softmax of each row of `scores` (n_rows * length), item by item, into `weights`."""
     if seats.size > 0:
-        do_together(
-            seats,
-            call_of_this_kernel(
-                (seats[:0], scores, weights, n_rows, length, rows_per_item, counter)
-            ),
-        )
+        do_together(seats, call_of_this_kernel(seats))
         return
     width = lanes(scores)
     whole = length // width * width

@@ -19,6 +19,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.extending import intrinsic
 
 from fastllm.fast._compiled import compiled, part_of_a_kernel
@@ -157,23 +158,35 @@ def run_task(typing: Any, task: Any) -> Any:
 
 
 @instruction
-def call_of_this_kernel(typing: Any, arguments: Any) -> Any:
-    """The address of a task on the stack: to call the kernel that this is in, with `arguments`."""
+def call_of_this_kernel(typing: Any, seats: Any) -> Any:
+    """The address of a task on the stack: the call of the kernel that this is in, without seats.
+
+    `seats` must be the first argument of that kernel, an array of one dimension; the others are
+    those it was called with.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        shape = ir.LiteralStructType([*[_WORD] * _N_WORDS, args[0].type])
+        # As Numba passes them: where to leave a result, where an exception, then the arguments.
+        given = builder.function.args[2:]
+        shape = ir.LiteralStructType([*[_WORD] * _N_WORDS, *(value.type for value in given)])
         task = cgutils.alloca_once(builder, shape)
-        function = _emit_function(context, builder, tuple(arguments.types), shape)
-        words = {_FUNCTION: builder.ptrtoint(function, _WORD)}
+        words = {_FUNCTION: builder.ptrtoint(_emit_function(builder, shape), _WORD)}
         for i in range(_N_WORDS):
             builder.store(words.get(i, ir.Constant(_WORD, 0)), _field(builder, task, i))
-        builder.store(args[0], _field(builder, task, _N_WORDS))
+        for i, value in enumerate(given):
+            left = ir.Constant(value.type, 0) if i in _SIZES_OF_SEATS else value
+            builder.store(left, _field(builder, task, _N_WORDS + i))
         return builder.ptrtoint(task, _WORD)
 
-    return types.int64(arguments), emit
+    return types.int64(seats), emit
 
 
-def _emit_function(context: Any, builder: Any, kinds: Any, shape: ir.Type) -> Any:
+# An array is passed as its owner, its parent, its size, the size of an element, its address, its
+# shape and its strides.
+_SIZES_OF_SEATS = (2, 5)
+
+
+def _emit_function(builder: Any, shape: ir.Type) -> Any:
     """A function that does a task of this shape: to call the function that is being built."""
     module, kernel = builder.module, builder.function
     kind = ir.FunctionType(ir.VoidType(), [_WORD])
@@ -181,10 +194,15 @@ def _emit_function(context: Any, builder: Any, kinds: Any, shape: ir.Type) -> An
     function.linkage = "internal"
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     task = _pointer(builder, function.args[0], shape)
-    packed = builder.load(_field(builder, task, _N_WORDS))
-    values = [builder.extract_value(packed, i) for i in range(len(kinds))]
-    status, _ = context.call_conv.call_function(builder, kernel, types.none, kinds, values)
-    with builder.if_then(status.is_error, likely=False):
+    outputs = [cgutils.alloca_once(builder, value.type.pointee) for value in kernel.args[:2]]
+    for output in outputs:
+        builder.store(cgutils.get_null_value(output.type.pointee), output)
+    fields = range(_N_WORDS, len(shape.elements))
+    code = builder.call(
+        kernel, [*outputs, *(builder.load(_field(builder, task, i)) for i in fields)]
+    )
+    good = [builder.icmp_signed("==", code, number) for number in (RETCODE_OK, RETCODE_NONE)]
+    with builder.if_then(builder.not_(builder.or_(*good)), likely=False):
         # What failed is memory that could not be had: kernels raise nothing else.
         builder.store(ir.Constant(_WORD, 1), _field(builder, task, _FAILED))
     builder.ret_void()
