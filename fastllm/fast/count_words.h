@@ -9,16 +9,16 @@
 // Invariants. The table does not grow inside 4 KB, so lines stay where they are. Keys are compared, never whole
 // lines: a load that covers a counter written just before would have to wait for it.
 //
-// Cost. 40 MB of lines, gpt2, AVX2, one thread, checking UTF-8 and scanning included: English 0.083 s, code 0.089 s, many
-// languages 0.152 s. Keys by branches on the size took 0.100, 0.099 and 0.169 s. Two threads, reading and adding the
-// tables up included (medians of 9 in turns): 1.6, 1.5 and 1.4 times as fast as one. What it took: tables whose pages
-// come by writing (page_array.h; before, many languages gained nothing from a second thread: 0.143 s for halves that
-// take 0.072 s alone), tables in cache lines of their own, and a calling thread that counts instead of waiting.
-// In a process that has just started it is less: 1.3 times for English (0.088 and 0.070 s, medians of 11 in turns), 1.2 in
-// all for a vocabulary of 32,000; two processes that count half each take half the time, so the cores are not the
-// bound. Of 0.065 s each thread counts 0.045 and one reads for 0.010: the rest is waiting for the interpreter and for a
-// core to wake, and 0.005 s to add the tables up. A queue in C (SimpleQueue) and threads after two blocks instead of
-// four made no difference.
+// Cost. 40 MB of lines, gpt2, AVX2, one thread, checking UTF-8 and scanning included: English 0.083 s, code 0.089 s,
+// many languages 0.152 s. Keys by branches on the size took 0.100, 0.099 and 0.169 s. Two threads, reading and adding
+// the tables up included (medians of 9 in turns): 1.6, 1.5 and 1.4 times as fast as one. What it took: tables whose
+// pages come by writing (page_array.h; before, many languages gained nothing from a second thread: 0.143 s for halves
+// that take 0.072 s alone), tables in cache lines of their own, and a calling thread that counts instead of waiting.
+// In a process that has just started it is less: 1.3 times for English (0.088 and 0.070 s, medians of 11 in turns),
+// 1.2 in all for a vocabulary of 32,000; two processes that count half each take half the time, so the cores are not
+// the bound. Of 0.065 s each thread counts 0.045 and one reads for 0.010: the rest is waiting for the interpreter and
+// for a core to wake, and 0.005 s to add the tables up. A queue in C (SimpleQueue) and threads after two blocks
+// instead of four made no difference.
 
 constexpr size_t COUNT_BATCH = 64;
 constexpr size_t COUNT_WORDS = 64;  // words of the bitmap at a time

@@ -31,24 +31,30 @@
 // tokens, one thread (Xeon, medians of 5): English (115,432 distinct words) 0.033 s for all merges, code (112,144)
 // 0.034 s, many languages (390,927) 0.109 s, after 0.014, 0.014 and 0.052 s for the layout and the first pairs.
 //
-// Varied one at a time, layout, first pairs and merges together, English / code / many languages (medians of 5 in turns,
-// same merges): as it is 0.048 / 0.048 / 0.163 s; without the bound 0.059 / 0.057 / 0.210 (2.5 to 4 times the pairs, 7 to
-// 19 MB more); words in the order of the table, not by descending count, 0.070 / 0.069 / 0.270; symbols of 32 bits
-// 0.050 / 0.049 / 0.170 (2 to 10 MB more); symbols not prefetched 0.052 / 0.048 / 0.188. One look-up per neighbour
-// was not varied.
+// Varied one at a time, layout, first pairs and merges together, English / code / many languages (medians of 5 in
+// turns, same merges): as it is 0.048 / 0.048 / 0.163 s; without the bound 0.059 / 0.057 / 0.210 (2.5 to 4 times the
+// pairs, 7 to 19 MB more); words in the order of the table, not by descending count, 0.070 / 0.069 / 0.270; symbols of
+// 32 bits 0.050 / 0.049 / 0.170 (2 to 10 MB more); symbols not prefetched 0.052 / 0.048 / 0.188. One look-up per
+// neighbour was not varied.
 //
 // Memory, and what it cost in time (whole trainings, one thread, medians of 5 in turns; before: places given up at one
-// and a half times what was left after the last time, all arrays in pages of 2 MB, lists of Python ints for the report).
-// As it is, English 32,000 48.2 to 44.7 MB, code 48.1 to 44.3, many languages 80.8 to 75.0 (100,000: 103.9 to 96.8),
-// time within noise. Tried on the way: given up at an eighth more than was left last time, as much memory again for many
-// languages, but learning took 5 % longer at 100,000; at an eighth more than ever before, 1 to 3 %. Pages of 4 KB for all
-// arrays below 16 MB: 0.7 MB less for English 32,000 and 6 % more time to learn 100,000 of English, so only places,
-// which are met in order, go without, and up to 16 MB: with those of many languages, too, trainings took 9 % longer.
+// and a half times what was left after the last time, all arrays in pages of 2 MB, lists of Python ints for the
+// report). As it is, English 32,000 48.2 to 44.7 MB, code 48.1 to 44.3, many languages 80.8 to 75.0 (100,000: 103.9 to
+// 96.8), time within noise. Tried on the way: given up at an eighth more than was left last time, as much memory again
+// for many languages, but learning took 5 % longer at 100,000; at an eighth more than ever before, 1 to 3 %. Pages of
+// 4 KB for all arrays below 16 MB: 0.7 MB less for English 32,000 and 6 % more time to learn 100,000 of English, so
+// only places, which are met in order, go without, and up to 16 MB: with those of many languages, too, trainings took
+// 9 % longer.
 //
 // Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, one thread, medians of 5 in turns, processes of
-// their own): 32,000 tokens English 3.8, code 3.8, many languages 3.6 times as fast, 100,000 tokens 3.1, 3.1, 3.6.
-// Memory of the process is 0.72, 0.79, 0.50 and 0.75, 0.80, 0.58 of gigabpe's; 31 MB of ours are Python, NumPy and this
-// package before any text is read (gigabpe: 13 MB). On two threads gigabpe takes less memory: code 0.90 at 32,000.
+// their own): 32,000 tokens English 3.8, code 3.7, many languages 4.1 times as fast, 100,000 tokens 3.3, 3.3, 3.9.
+// Memory of the process is 0.70, 0.75, 0.47 and 0.75, 0.78, 0.55 of gigabpe's; 31 MB of ours are Python, NumPy and this
+// package before any text is read (gigabpe: 12 MB). On two threads gigabpe takes less memory: code 0.85 at 32,000.
+//
+// Against Hugging Face tokenizers 0.23 (English, 40 MB, 32,000 tokens, medians of 5 in turns): 54 times as fast with
+// one thread each (0.176 and 9.47 s) and with two (0.127 and 6.84 s). Memory 44.6 of 127.7 MB (0.35) and 45.5 of 146.1
+// (0.31). A fifth, 25.5 or 29.2 MB, is less than what importing this package takes; with a stand-in for NumPy, which
+// training does not use, importing took 19.3 MB and training 32.8.
 
 #pragma once
 
