@@ -23,8 +23,9 @@ memory.
 `softmax_rows` is the same softmax with lanes along the row; `attention_steps` is plain loops, since
 all it does is fill arrays of length x length that the caller asked for.
 
-`_vectors`, `_narrow`, `_products` and `_matrices` are the instructions; `_attention_tables` says
-what a kernel is given, `_attention_parts` and `_attention_tiles` what kernels have in common.
+`_vectors`, `_narrow`, `_products`, `_few_products` and `_matrices` are the instructions;
+`_attention_tables` says what a kernel is given, `_attention_parts` and `_attention_tiles` what
+kernels have in common.
 
 Invariants
 ----------
@@ -78,42 +79,61 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   all of 512 x 64 (6.4 ms); it now moves away first (4.4 ms; 3.0 ms where it was awake).
 - e**x by `math.exp`: Numba calls the C library once per element. The polynomial costs 12 vector
   instructions for all lanes.
-- Decoding, 8192 x 128, asking for the values of a block while its keys are gone through and for
-  the next keys while its values are: 32 heads on 8 from 1.66 to 3.45 of PyTorch's speed, 32 on 32
-  from 0.94 to 1.07, in bfloat16 1.61 to 2.37 and 0.90 to 1.15. Blocks of 32, 64, 128, 256, 512
-  keys: 3.74, 3.55, 3.95, 4.01, 4.14 ms for 32 on 8. 32 on 32 are bound by memory: 16.7 ms where
-  others do not interrupt, 16.1 GB/s; a sum over as much memory in C reaches 13 to 15 GB/s from one
-  stream and 17 from four or more. In bfloat16 32 on 8 is bound by arithmetic: of the time, 42 %
-  goes into weighing values, 30 % into sums across lanes, 16 % into products with keys.
-- Decoding, values by 4 rows x 4 vectors, so that each is widened once for four heads: in bfloat16
-  32 on 8 from 2.35 to 2.20 ms, but 32 on 32 from 8.8 to 9.6 (float32 16.6 to 17.4), where three of
-  the four rows repeat one. Asking for keys and values in the first of several passes only: 2.38 and
-  2.40. The softmax of a row as a function of its own: float32 32 on 8 from 3.7 to 4.9 ms, as Numba
-  counts references to every array it is given; inlined, from 3.2 to 3.7. `attend_by_matrices`
-  instead: bfloat16 32 on 8 from 3.1 to 5.9.
+- What one core reads (loops in C, pages of 2 MB, best of 5): 15 GB/s of 256 MB without asking
+  ahead, however many streams; 19 to 20 where lines are asked for 1 to 3 KB ahead into the second
+  cache; 17 at 4 KB, 6 to 9 without keeping them (prefetchnta). A line takes 180 ns, so that is some
+  55 of them under way. With pages of 4 KB 14, and 16 to 18. Of 128 MB that repeat 22 to 24, of 64
+  MB 30 either way, since much of it stays in the third cache.
+- Decoding, 32 on 32, 8192 x 128, what a single row asks for: values of the same block while its
+  keys are gone through 16.8 ms; keys and values 8 rows ahead, four rows next to each other, and the
+  context in memory instead of registers 15.5 (17.3 GB/s; the same loop in C 17.5). Two rows ahead
+  17.0, 4 rows 16.3, 12 to 32 rows 14.3 to 16.1, blocks of 128 to 512 keys alike. With the context
+  in registers 17 to 19, as the compiler then asks in bursts; in C, values row after row 17 GB/s,
+  by four rows 20. In bfloat16 7.4 to 9 ms (8.8
+  before); asking once for each line instead of each vector: no gain.
+- Decoding, several rows: sixteen sums at once, four rows by four keys, whose totals across lanes
+  are found together, and four rows by four vectors of values: bfloat16 32 on 8 from 2.5 to 2.1 ms,
+  float32 as before (3.2). Of 27 ns for a key and its value in the nearest caches 13 go into
+  products with keys, 10 into weighing values, 2 into the softmax.
+- Products of pairs (dpbf16ps), in C: 0.59 ns each, where a fused multiplication takes 0.15, so they
+  multiply half as fast; weighing values for four rows 10.7 ns a key with them, 7.2 by widening. Not
+  used. The matrix unit for decoding: products with keys 7 ns a key and the softmax 4, but to put
+  values into pairs takes 13 and their products 8: 29 ns in all, and 4.1 ms (32 on 8), 19 ms (32 on
+  32), as nothing is asked for meanwhile. Not kept.
+- The softmax of a row as a function of its own: float32 32 on 8 from 3.7 to 4.9 ms, as Numba counts
+  references to every array it is given; inlined, from 3.2 to 3.7. Likewise packing and writing rows
+  of tiles: 128 x 64 causal from 32.4 to 29.7 microseconds a head where a row is no call.
+- Two threads, 32 on 32, 1024 x 128: 1.37 ms as on one, since calls of more than a millisecond never
+  woke a helper; 0.71 (1.28 on one) when time counts from the end of the last call. Calls 3 ms
+  apart: 1.56 ms when a helper was woken on its caller's processor, 0.87 (1.36 on one) since it goes
+  to sleep where it may not run there; 128 x 64 0.43 instead of 0.61 (0.57 on one), as it is now
+  worth waking for.
 - bfloat16, 1024 x 64, causal: 0.49 of PyTorch's speed when widened to float32 and 1.68 with the
   matrix unit; copying rows as memory, not number by number, and scaling within the exponential
   took it there from 0.82.
 
-Where it stands against PyTorch 2.13 on that machine (medians of 5 turns of up to 10 calls each, all
+Where it stands against PyTorch 2.13 on that machine (medians of 9 turns of up to 10 calls each, all
 from one run, on one thread; then on two), for 12 heads, full and causal:
 
-- 128 x 64: 1.19, 1.42; 1.15, 1.50 (causal 1.51 and 1.44 on others of its runs)
-- 1024 x 64: 1.19, 1.62; 1.16, 1.64
-- 2048 x 128: 1.13, 1.45; 1.12, 1.37 (causal on one thread 1.37 in another run)
-- 1024 x 64 in bfloat16: 1.36, 1.77; 1.36, 1.69
-- 4096 x 64, not measured again since it was 1.28, 1.42; 1.26, 1.39
+- 128 x 64: 1.12, 1.52; 1.31, 1.87 (it varies: 1.10 to 1.19, 1.42 to 1.52 on one thread)
+- 1024 x 64: 1.22, 1.54; 1.20, 1.70 (causal on one thread 1.42 to 1.62 in other runs)
+- 4096 x 64: 1.26, 1.41; 1.28, 1.43
+- 2048 x 128: 1.10, 1.34; 1.13, 1.37
+- 1024 x 64 in bfloat16: 1.36, 1.80; 1.33, 1.90
 
-and for one query of 8192 x 128: 32 heads on 8 3.5; 3.6, 32 on 32 1.03; 1.08, in bfloat16 2.5; 2.3
-and 1.1; 1.5. A window of 512 over 8192 costs 1.27 of its share of the causal work.
+and for one query of 8192 x 128: 32 heads on 8 2.9; 3.5, 32 on 32 1.12; 1.18, in bfloat16 2.8; 2.8
+and 1.14; 1.41. Of 1024 x 128: 1.55; 1.55, 0.98; 0.96, in bfloat16 1.26; 1.16 and 0.91; 0.83. A
+window of 512 over 8192 costs 1.25 of its share of the causal work. A first call with imports: 5.3
+seconds with nothing compiled.
 
 What falls short, and why: products run at 172 GFLOP/s and are 85 to 90 % of 2048 x 128; nothing
 but multiplications reach 205 to 214, the same loop written in C with everything in the nearest
-cache 189, and with keys from farther away 178 (asking for them beforehand: 176). Decoding 32 on 32
-is bound by memory on both sides: 134 MB in 17.7 ms are 15 GB/s, where a sum reaches 17. Decoding in
-bfloat16 reads 34 MB for 32 on 8, which takes 2.0 ms at that rate, 3.3 times PyTorch's speed at best
-on one thread; it needs 2.2 to 2.6. Products of pairs (dpbf16ps) would bring it nearer; that is not
-written.
+cache 189, and with keys from farther away 178 (asking for them beforehand: 176). Two threads share
+it evenly: 1.97 times as fast as one. Decoding 32 on 32 is bound by memory on both sides: 268 MB in
+16 ms are 16.7 GB/s, PyTorch reads 15, and all that one core reads, 19.5, would be 1.27 of its
+speed. In bfloat16, 32 on 32 are 134 MB, 6 ms at the 22 GB/s that so much is read with, 2.3 times
+PyTorch's speed at best, and 32 on 8 34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, of which the
+arithmetic alone takes 27. Widening with shifts and masks instead of shuffles is not tried.
 """
 
 # Numba's decorators carry no types.
