@@ -56,9 +56,8 @@ def dot_products_of_few(
         r = min(row, n_rows - 1)
         q = queries[first + r * q_step : first + r * q_step + depth]
         for key in range(FOUR):
-            start = at + min(key, count - 1) * step
-            k = [widened_numbers(keys, start + d, queries) for d in range(0, depth, lanes(queries))]
-            scores[to + r * score_step + key] = np.concatenate(k) @ q
+            k = _widened_row(keys, at + min(key, count - 1) * step, depth, queries)
+            scores[to + r * score_step + key] = k @ q
 
 
 def weighted_sums_of_few(
@@ -85,12 +84,16 @@ def weighted_sums_of_few(
         place = slice(to + row * context_step, to + row * context_step + columns)
         context[place] *= fades[fade_at + row]
         for j in range(count):
-            start = at + j * step
-            v = [
-                widened_numbers(values, start + d, context)
-                for d in range(0, columns, lanes(context))
-            ]
-            context[place] += weights[first + row * weight_step + j] * np.concatenate(v)
+            v = _widened_row(values, at + j * step, columns, context)
+            context[place] += weights[first + row * weight_step + j] * v
+
+
+def _widened_row(array: Any, start: int, size: int, model: Any) -> Any:
+    """The whole vectors of a row, as numbers of `model`'s dtype."""
+    row = np.empty(size, model.dtype)
+    for d in range(0, size, lanes(model)):
+        row[d : d + lanes(model)] = widened_numbers(array, start + d, model)
+    return row
 
 
 @type_callable(dot_products_of_few)
