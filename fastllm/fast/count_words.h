@@ -14,11 +14,13 @@
 // the tables up included (medians of 9 in turns): 1.6, 1.5 and 1.4 times as fast as one. What it took: tables whose
 // pages come by writing (page_array.h; before, many languages gained nothing from a second thread: 0.143 s for halves
 // that take 0.072 s alone), tables in cache lines of their own, and a calling thread that counts instead of waiting.
-// In a process that has just started it is less: 1.3 times for English (0.088 and 0.070 s, medians of 11 in turns),
-// 1.2 in all for a vocabulary of 32,000; two processes that count half each take half the time, so the cores are not
-// the bound. Of 0.065 s each thread counts 0.045 and one reads for 0.010: the rest is waiting for the interpreter and
-// for a core to wake, and 0.005 s to add the tables up. A queue in C (SimpleQueue) and threads after two blocks
-// instead of four made no difference.
+// In processes that have just started, English: 1.53 and 1.49 times (0.084 and 0.055 s, medians of 9 and 15 in turns),
+// beside other work of the machine only 1.3 (0.088 and 0.070 s, 11 in turns); 1.2 in all for a vocabulary of 32,000.
+// Two processes that count half each take half the time, so the cores are not the bound. Of 0.065 s each thread
+// counts 0.045 and one reads for 0.010: the rest is waiting for the interpreter and for a core to wake, and 0.005 s to
+// add the tables up. A queue in C (SimpleQueue), threads after one or two blocks instead of four, threads kept on
+// processors of their own, and a shorter switch interval of the interpreter made no difference; blocks of 512 KB or
+// 1 MB instead of 256 KB: 0.058 and 0.066 s.
 
 constexpr size_t COUNT_BATCH = 64;
 constexpr size_t COUNT_WORDS = 64;  // words of the bitmap at a time
