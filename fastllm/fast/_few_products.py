@@ -22,6 +22,7 @@ from fastllm.fast._vectors import (
     constant,
     fuse,
     lanes,
+    pointers_and_integers,
     prefetch_address,
     splat,
 )
@@ -136,7 +137,7 @@ def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -
         later,
         later_at,
         later_step,
-    ) = _pointers_and_integers(context, builder, signature, args)
+    ) = pointers_and_integers(context, builder, signature, args)
     kind, vector = signature.args[0].dtype, Vector(signature.args[4].dtype)
     width = _constant(vector.lanes)
     key_places, query_places = (
@@ -199,7 +200,7 @@ def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) 
         later,
         later_at,
         later_step,
-    ) = _pointers_and_integers(context, builder, signature, args)
+    ) = pointers_and_integers(context, builder, signature, args)
     kind, vector = signature.args[0].dtype, Vector(signature.args[9].dtype)
     width = _constant(vector.lanes)
     four = _constant(FOUR * vector.lanes)
@@ -250,16 +251,6 @@ def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) 
         for result, address in zip(results, addresses, strict=True):
             builder.store(result, builder.bitcast(address, result.type.as_pointer()), align=4)
     return context.get_dummy_value()
-
-
-def _pointers_and_integers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
-    """The arguments: of arrays where they begin, integers as wide as addresses."""
-    return [
-        context.make_array(kind)(context, builder, value).data
-        if isinstance(kind, types.Array)
-        else context.cast(builder, value, kind, types.intp)
-        for kind, value in zip(signature.args, args, strict=True)
-    ]
 
 
 def _constant(number: int) -> ir.Constant:

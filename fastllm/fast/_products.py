@@ -24,6 +24,7 @@ from fastllm.fast._vectors import (
     fuse,
     lanes,
     larger,
+    pointers_and_integers,
     splat,
     vector_type,
 )
@@ -174,7 +175,7 @@ type_callable(weighted_sums)(_type_weighted_sums)
 def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
     keys, at, step, count, depth, queries, first, tile, n_vectors, scores, to, tops, tops_at = (
-        _pointers_and_integers(context, builder, signature, args)
+        pointers_and_integers(context, builder, signature, args)
     )
     queries, scores = builder.gep(queries, [first]), builder.gep(scores, [to])
     tops = builder.gep(tops, [tops_at])
@@ -212,7 +213,7 @@ def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -
 )
 def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
-    values, at, step, count, ends, weights, first, tile, target, to, fades = _pointers_and_integers(
+    values, at, step, count, ends, weights, first, tile, target, to, fades = pointers_and_integers(
         context, builder, signature, args
     )
     weights, target = builder.gep(weights, [first]), builder.gep(target, [to])
@@ -242,16 +243,6 @@ def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) 
     n_vectors = builder.sdiv(tile, _constant(vector.lanes))
     _for_one_of(builder, n_vectors, (3, 2), emit)
     return context.get_dummy_value()
-
-
-def _pointers_and_integers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
-    """The arguments: of arrays where they begin, integers as wide as addresses."""
-    return [
-        context.make_array(kind)(context, builder, value).data
-        if isinstance(kind, types.Array)
-        else context.cast(builder, value, kind, types.intp)
-        for kind, value in zip(signature.args, args, strict=True)
-    ]
 
 
 def _for_one_of(

@@ -70,6 +70,16 @@ def address_of(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.gep(array.data, [index])
 
 
+def pointers_and_integers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+    """The arguments: of arrays where they begin, integers as wide as addresses."""
+    return [
+        context.make_array(kind)(context, builder, value).data
+        if isinstance(kind, types.Array)
+        else context.cast(builder, value, kind, types.intp)
+        for kind, value in zip(signature.args, args, strict=True)
+    ]
+
+
 def vector_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     shape = vector_type(Vector(signature.args[0].dtype))
     return builder.bitcast(address_of(context, builder, signature, args), shape.as_pointer())
