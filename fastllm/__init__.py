@@ -4,11 +4,10 @@ The names here come from the best backend there is, topic by topic; `backends` s
 `fastllm.reference` or `fastllm.fast` to choose one yourself.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastllm import _backend, reference
 from fastllm._backend import backends
-from fastllm.kv_cache import KVCache
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
 from fastllm.tokenizers.progress import TimeLeft
@@ -16,8 +15,11 @@ from fastllm.tokenizers.published import get_encoding
 from fastllm.tokenizers.word import WordTokenizer
 from fastllm.tokenizers.word_counts import WordCounts
 
-if set(backends().values()) != {"fast"}:
-    _backend.forget_fast()
+if TYPE_CHECKING:
+    from fastllm.kv_cache import KVCache
+    from fastllm.reference import scaled_dot_product_attention, self_attention, softmax
+
+_backend.forget_fast()
 
 BytePairEncoder = _backend.bpe.BytePairEncoder
 TokenFinder = _backend.bpe.TokenFinder
@@ -28,19 +30,31 @@ extend = _backend.bpe.extend
 merge = _backend.bpe.merge
 split = _backend.bpe.split
 train = _backend.bpe.train
-scaled_dot_product_attention = _backend.attention.scaled_dot_product_attention
-self_attention = _backend.attention.self_attention
-softmax = _backend.attention.softmax
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fast":
-        return _backend.load_fast()
-    if name == "__version__":
+    """What takes long to import, or is not always there, by its first use."""
+    value: Any
+    if name in ("scaled_dot_product_attention", "self_attention", "softmax"):
+        value = getattr(_backend.attention, name)
+    elif name == "KVCache":
+        from fastllm import kv_cache
+
+        value = kv_cache.KVCache
+    elif name == "fast":
+        value = _backend.load_fast()
+    elif name == "__version__":
         from importlib import metadata  # takes as much memory as all of this package
 
-        return metadata.version("fastllm-kernels")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = metadata.version("fastllm-kernels")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

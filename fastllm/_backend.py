@@ -8,8 +8,12 @@
     the compiled kernels, or an ImportError that says what is missing;
 ``reference``
     the pure-Python textbook for everything.
+
+``_backend.bpe`` and ``_backend.attention`` are the modules that serve these topics. Each is
+imported by its first use.
 """
 
+import functools
 import importlib
 import os
 import sys
@@ -18,27 +22,31 @@ from types import ModuleType
 TOPICS = ("bpe", "attention")
 CHOICES = ("auto", "fast", "reference")
 
+_choice = os.environ.get("FASTLLM_BACKEND", "auto")
+if _choice not in CHOICES:
+    raise ValueError(f"FASTLLM_BACKEND must be auto, fast or reference, not {_choice!r}")
 
-def _choose(topic: str, choice: str) -> tuple[ModuleType, str]:
+
+@functools.cache
+def _choose(topic: str) -> tuple[ModuleType, str]:
     """The module that serves `topic`, and the word `backends` has for it."""
-    if choice == "reference":
+    if _choice == "reference":
         reason = "reference (FASTLLM_BACKEND=reference)"
     else:
         try:
             return importlib.import_module(f"fastllm.fast.{topic}"), "fast"
         except ImportError as error:
-            if choice == "fast":
+            if _choice == "fast":
                 raise
             reason = f"reference ({error})"
     return importlib.import_module(f"fastllm.reference.{topic}"), reason
 
 
-_choice = os.environ.get("FASTLLM_BACKEND", "auto")
-if _choice not in CHOICES:
-    raise ValueError(f"FASTLLM_BACKEND must be auto, fast or reference, not {_choice!r}")
-
-bpe, _bpe_reason = _choose("bpe", _choice)
-attention, _attention_reason = _choose("attention", _choice)
+def __getattr__(name: str) -> ModuleType:
+    if name not in TOPICS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = globals()[name] = _choose(name)[0]
+    return module
 
 
 def backends() -> dict[str, str]:
@@ -54,7 +62,7 @@ def backends() -> dict[str, str]:
     >>> sorted(backends())
     ['attention', 'bpe']
     """
-    return {"bpe": _bpe_reason, "attention": _attention_reason}
+    return {topic: _choose(topic)[1] for topic in TOPICS}
 
 
 def load_fast() -> ModuleType:
@@ -75,3 +83,7 @@ def forget_fast() -> None:
     to `load_fast`.
     """
     vars(sys.modules["fastllm"]).pop("fast", None)
+
+
+if _choice == "fast":
+    backends()  # what is missing is said at once

@@ -1,5 +1,7 @@
 """Argument checks of the byte-pair functions, shared so that both backends raise alike."""
 
+from __future__ import annotations
+
 import operator
 import os
 import re
@@ -7,12 +9,11 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from fastllm import _numpy as np
 
-IdArray = npt.NDArray[np.uint32] | npt.NDArray[np.uint16]
+IdArray: TypeAlias = "np.typing.NDArray[np.uint32] | np.typing.NDArray[np.uint16]"
 
 TIE_BREAKS = ("lowest-ids", "huggingface", "first-seen")
 MISSING_BYTES = ("raise", "drop")
@@ -351,11 +352,11 @@ def check_out(out: object) -> IdArray | None:
     return out
 
 
-def room_for_ids(out: object, count: int, dtype: type[Any] = np.uint32) -> IdArray:
-    """An array of `count` ids: a new one, or the front of `out`."""
+def room_for_ids(out: object, count: int, dtype: type[Any] | None = None) -> IdArray:
+    """An array of `count` ids: a new one, of uint32 if not told, or the front of `out`."""
     checked = check_out(out)
     if checked is None:
-        return np.empty(count, dtype)
+        return np.empty(count, dtype or np.uint32)
     if checked.size < count:
         raise ValueError(f"out has room for {checked.size} ids, but the texts have {count}")
     return checked[:count]

@@ -90,6 +90,50 @@ for _ in range(2):
     assert done.stdout.count("numba") >= 2, done
 
 
-def test_importing_loads_neither_numba_nor_typer():
-    code = "import sys, fastllm; print([m for m in ('numba', 'typer', 'rich') if m in sys.modules])"
+def test_importing_loads_neither_numpy_nor_numba_nor_typer():
+    heavy = ("numpy", "numba", "typer", "rich")
+    code = f"import sys, fastllm; print([m for m in {heavy} if m in sys.modules])"
     assert run(code).stdout.strip() == "[]"
+
+
+WITHOUT_ARRAYS = """
+import sys, fastllm
+tokenizer = fastllm.BPETokenizer.train_from_files({path!r}, 300, threads=2)
+ids = tokenizer.encode("low lower")
+assert tokenizer.decode(ids) == "low lower"
+assert tokenizer.encode_batch(["low", "lower"], threads=2)
+assert tokenizer.encode("low<|end|>", disallowed_special=())
+tokenizer.save({path!r} + ".tiktoken")
+loaded = fastllm.BPETokenizer.from_file({path!r} + ".tiktoken", pattern="gpt2")
+assert loaded.encode("low lower") == ids
+assert fastllm.count_words({path!r})
+print("numpy" in sys.modules)
+print(tokenizer.encode_to_numpy("low lower").tolist() == ids, "numpy" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_numpy_is_loaded_only_where_arrays_are_asked_for(tmp_path, backend):
+    path = tmp_path / "text.txt"
+    path.write_text("low lower lowest\n" * 50 + "slow slower slowest\n" * 30, "utf-8")
+    done = run(WITHOUT_ARRAYS.format(path=str(path)), FASTLLM_BACKEND=backend)
+    assert done.stdout.split() == ["False", "True", "True"], done.stderr
+
+
+def test_names_that_are_loaded_by_their_first_use_are_there():
+    code = """
+import fastllm
+before = dir(fastllm)
+assert set(fastllm.__all__) <= set(before)
+from fastllm import *
+assert softmax([0.0, 0.0]).tolist() == [0.5, 0.5]
+assert scaled_dot_product_attention is fastllm.fast.scaled_dot_product_attention
+assert KVCache is fastllm.KVCache
+assert fastllm.reference.attention.softmax is fastllm.reference.softmax
+try:
+    fastllm.attention
+except AttributeError as error:
+    print(error)
+"""
+    done = run(code)
+    assert done.stdout.strip() == "module 'fastllm' has no attribute 'attention'", done.stderr

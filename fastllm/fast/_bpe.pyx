@@ -20,8 +20,6 @@ import os
 import re
 from operator import itemgetter
 
-import numpy as np
-
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
@@ -36,6 +34,7 @@ from cython.operator cimport dereference as deref
 from fastllm.fast._split cimport REGEX, Family, family_of, find_cut, find_pieces
 
 from fastllm import _bpe_arguments as arguments
+from fastllm import _numpy as np
 from fastllm.fast import _split
 
 cdef extern from "encode_levels.h" namespace "fastllm" nogil:
@@ -414,18 +413,16 @@ cdef class Encoder:
     def _encode_lists(self, list texts, threads):
         """The ids of each text as a list."""
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
-        cdef Py_buffer view
+        cdef BatchJob job
         cdef Py_ssize_t i
-        cdef const uint32_t* data
-        cdef const int64_t* places
         if self.splitter.family == REGEX or len(texts) == 1:
             return [self.encode(text) for text in texts]
-        ids, offsets = self._encode_flat(texts, threads, None)
-        PyObject_GetBuffer(ids, &view, PyBUF_SIMPLE)
-        cdef int64_t[::1] ends = offsets
-        data = <const uint32_t*>view.buf
-        lists = [list_of_ids(table, data + ends[i], ends[i + 1] - ends[i]) for i in range(len(texts))]
-        PyBuffer_Release(&view)
+        self._run_batch(job, texts, threads, NULL, 0)
+        lists = [
+            list_of_ids(table, job.ids.data + job.offsets[i], job.offsets[i + 1] - job.offsets[i])
+            for i in range(len(texts))
+        ]
+        deref(self.spare).put(job.ids)
         return lists
 
     def count_batch(self, texts, threads=None):
@@ -470,20 +467,16 @@ cdef class Encoder:
 
     def decode_bytes(self, ids):
         cdef vector[int64_t] numbers
-        cdef Py_buffer view
         cdef Py_ssize_t unknown = -1, size
         if not self.decodes:
             self._make_decoder()
-        if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
-            numbers.resize(ids.size)
-            if ids.size:  # an empty vector has no memory to copy to
-                PyObject_GetBuffer(np.ascontiguousarray(ids, np.int64), &view, PyBUF_SIMPLE)
-                memcpy(numbers.data(), view.buf, 8 * numbers.size())
-                PyBuffer_Release(&view)
-        elif type(ids) is not list or not read_ints(ids, numbers):
-            ids = arguments.check_ids(ids)
-            if not read_ints(ids, numbers):
-                raise arguments.unknown_id_error(max(ids, key=abs))  # beyond 64 bits
+        if type(ids) is not list or not read_ints(ids, numbers):
+            if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
+                read_array(ids, numbers)
+            else:
+                ids = arguments.check_ids(ids)
+                if not read_ints(ids, numbers):
+                    raise arguments.unknown_id_error(max(ids, key=abs))  # beyond 64 bits
         size = self.decoder.size_of(numbers.data(), numbers.size(), unknown)
         if unknown >= 0:
             raise arguments.unknown_id_error(ids[unknown])
@@ -554,6 +547,18 @@ cdef bint read_ints(list ids, vector[int64_t]& numbers) except -1:
     except OverflowError:
         return False
     return True
+
+
+cdef int read_array(ids, vector[int64_t]& numbers) except -1:
+    """Put an array of ids, of any integers, into `numbers`."""
+    cdef Py_buffer view
+    numbers.resize(ids.size)
+    if numbers.empty():  # without memory to copy to
+        return 0
+    PyObject_GetBuffer(np.ascontiguousarray(ids, np.int64), &view, PyBUF_SIMPLE)
+    memcpy(numbers.data(), view.buf, 8 * numbers.size())
+    PyBuffer_Release(&view)
+    return 0
 
 
 def split_by_expressions(text, expressions):

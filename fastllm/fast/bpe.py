@@ -3,13 +3,13 @@
 This file checks arguments and calls `_split`, `_bpe` and `_train`; the loops are there.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from fastllm import _bpe_arguments as arguments
+from fastllm import _numpy as np
 from fastllm.fast.special_tokens import TokenFinder
 from fastllm.reference import bpe as reference
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
@@ -358,8 +358,8 @@ class BytePairEncoder(_bpe.Encoder):
         texts: Iterable[str],
         threads: int | None = None,
         out: IdArray | None = None,
-        dtype: npt.DTypeLike | None = None,
-    ) -> tuple[IdArray, npt.NDArray[np.int64]]:
+        dtype: np.typing.DTypeLike | None = None,
+    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
         batch = arguments.check_batch(texts, threads)
         if out is None and dtype is None:
             return self._encode_flat(batch, threads, None)

@@ -1,6 +1,11 @@
-"""The textbook: pure Python, complete, the specification of everything in `fastllm.fast`."""
+"""The textbook: pure Python, complete, the specification of everything in `fastllm.fast`.
 
-from fastllm.reference.attention import scaled_dot_product_attention, self_attention, softmax
+Attention is imported by its first use, and NumPy with it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from fastllm.reference.bpe import (
     BytePairEncoder,
     TokenFinder,
@@ -12,6 +17,9 @@ from fastllm.reference.bpe import (
     split,
     train,
 )
+
+if TYPE_CHECKING:
+    from fastllm.reference.attention import scaled_dot_product_attention, self_attention, softmax
 
 __all__ = [
     "BytePairEncoder",
@@ -27,3 +35,11 @@ __all__ = [
     "split",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("attention", *__all__):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    attention = importlib.import_module("fastllm.reference.attention")
+    value = globals()[name] = attention if name == "attention" else getattr(attention, name)
+    return value

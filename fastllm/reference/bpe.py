@@ -10,15 +10,15 @@ bytes instead of characters from Radford et al., "Language Models are Unsupervis
 Learners" (GPT-2, 2019).
 """
 
+from __future__ import annotations
+
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from fastllm import _bpe_arguments as arguments
+from fastllm import _numpy as np
 from fastllm.reference.special_tokens import TokenFinder
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
 from fastllm.tokenizers.text_sources import Reading, Texts
@@ -687,7 +687,7 @@ class BytePairEncoder:
             i for piece in split(text, self._pattern) for i in self.encode_piece(piece.encode())
         ]
 
-    def encode_to_numpy(self, text: str, dtype: npt.DTypeLike | None = None) -> IdArray:
+    def encode_to_numpy(self, text: str, dtype: np.typing.DTypeLike | None = None) -> IdArray:
         """The ids of `text` as an array of uint32, or of uint16 where the vocabulary fits."""
         kind = arguments.check_id_dtype(dtype, self._highest)
         return np.array(self.encode(text), dtype=kind)
@@ -714,8 +714,8 @@ class BytePairEncoder:
         texts: Iterable[str],
         threads: int | None = None,
         out: IdArray | None = None,
-        dtype: npt.DTypeLike | None = None,
-    ) -> tuple[IdArray, npt.NDArray[np.int64]]:
+        dtype: np.typing.DTypeLike | None = None,
+    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
         """All ids in one array; those of text i are ``ids[offsets[i]:offsets[i + 1]]``.
 
         With `out`, an array of uint32 or uint16, the ids are written at its front, not into a new
@@ -729,7 +729,7 @@ class BytePairEncoder:
         return ids, offsets
 
     def as_lists(
-        self, ids: IdArray, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+        self, ids: IdArray, starts: np.typing.NDArray[np.int64], ends: np.typing.NDArray[np.int64]
     ) -> tuple[Ids, list[tuple[int, int]]]:
         """The ids of an encoding, and where each token begins and ends, as lists."""
         return ids.tolist(), list(zip(starts.tolist(), ends.tolist(), strict=True))

@@ -1,15 +1,15 @@
 """Byte-pair tokenizers as users see them; a backend does the work."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from fastllm import _bpe_arguments as arguments
+from fastllm import _numpy as np
 from fastllm.tokenizers.bpe_decoding import BPEDecoding
 from fastllm.tokenizers.id_files import id_dtype, writing_ids
 from fastllm.tokenizers.offsets import (
@@ -39,7 +39,7 @@ class EncodedCuts(NamedTuple):
     """The ids of several texts, where those of each begin, and which are of tokens taken whole."""
 
     ids: IdArray
-    offsets: npt.NDArray[np.int64]
+    offsets: np.typing.NDArray[np.int64]
     whole: Places
 
 
@@ -143,7 +143,7 @@ class BPETokenizer(BPEDecoding):
         self,
         text: str,
         *,
-        dtype: npt.DTypeLike | None = None,
+        dtype: np.typing.DTypeLike | None = None,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
     ) -> IdArray:
@@ -255,10 +255,10 @@ class BPETokenizer(BPEDecoding):
         *,
         threads: int | None = None,
         out: IdArray | None = None,
-        dtype: npt.DTypeLike | None = None,
+        dtype: np.typing.DTypeLike | None = None,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
-    ) -> tuple[IdArray, npt.NDArray[np.int64]]:
+    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
         """All ids in one array, and where each text's begin and end.
 
         Parameters
@@ -289,11 +289,11 @@ class BPETokenizer(BPEDecoding):
             dtype = arguments.check_id_dtype(dtype, self.max_token_value, out)
         cuts = self._cut_batch(texts, allowed_special, disallowed_special)
         if cuts is None:
-            flat: tuple[IdArray, npt.NDArray[np.int64]]
+            flat: tuple[IdArray, np.typing.NDArray[np.int64]]
             flat = self._encoder.encode_batch_to_numpy(texts, threads, out, dtype)
             return flat
         encoded = self._encode_cuts(cuts, threads)
-        ids = arguments.room_for_ids(out, encoded.ids.size, dtype or np.uint32)
+        ids = arguments.room_for_ids(out, encoded.ids.size, dtype)
         ids[:] = encoded.ids
         return ids, encoded.offsets
 
@@ -466,7 +466,7 @@ class BPETokenizer(BPEDecoding):
             starts, ends = character_runs_of_kept(made, sizes, np.concatenate(list(kept)))
         return ids, *self._align(text, rules).places(starts, ends), whole
 
-    def _kept_bytes(self, stretch: str, token: str) -> npt.NDArray[np.bool_]:
+    def _kept_bytes(self, stretch: str, token: str) -> np.typing.NDArray[np.bool_]:
         """Which bytes of a stretch and the token behind it are in tokens, where some are left out.
 
         Left out are all that the vocabulary lacks, but for pieces that are tokens.

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastllm.tokenizers.atomic_write import replacing
 from fastllm.tokenizers.base import FORMAT
 from fastllm.tokenizers.byte_level import to_bytes, to_characters
@@ -159,9 +157,8 @@ def read_tiktoken(data: bytes) -> dict[bytes, int]:
 
 def _has_two_fields_a_line(data: bytes) -> bool:
     """Whether blanks and line ends take turns; blank lines and the like are for a closer look."""
-    characters = np.frombuffer(data, dtype=np.uint8)
-    separators = characters[characters <= ord(" ")]
-    return bool((separators[::2] == ord(" ")).all() and (separators[1::2] == ord("\n")).all())
+    separators = data.translate(None, bytes(range(ord(" ") + 1, 256)))
+    return separators == (b" \n" * len(separators))[: len(separators)]
 
 
 def _read_rank_lines(lines: list[bytes]) -> dict[bytes, int]:

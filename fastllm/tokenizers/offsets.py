@@ -1,14 +1,15 @@
 """Where tokens stand in a text: from bytes to characters, and back through normalization."""
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from fastllm import _numpy as np
 
-Places = npt.NDArray[np.int64]
+Places: TypeAlias = "np.typing.NDArray[np.int64]"
 # Below U+0300 no character combines with one before it, though with one behind it.
 _COMBINABLE = re.compile(r".?[\u0300-\U0010ffff]+", re.DOTALL)
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -30,7 +31,7 @@ class Alignment:
         self._starts = self._ends - np.asarray(widths, dtype=np.int64)
 
     @classmethod
-    def of_segments(cls, before: Sequence[int], after: Sequence[int]) -> "Alignment":
+    def of_segments(cls, before: Sequence[int], after: Sequence[int]) -> Alignment:
         """Each of the ``after[i]`` characters of a segment was made from all ``before[i]``.
 
         >>> Alignment.of_segments([2, 1], [3, 1]).span(1, 2)
@@ -50,7 +51,7 @@ class Alignment:
         """What each of several runs of characters was made from: where it begins and ends."""
         return self._starts[starts], self._ends[ends - 1]
 
-    def after(self, earlier: "Alignment") -> "Alignment":
+    def after(self, earlier: Alignment) -> Alignment:
         """This step of change after an earlier one."""
         made = Alignment.__new__(Alignment)
         made._starts = earlier._starts[self._starts]
@@ -143,19 +144,23 @@ class TokenShapes:
             table[places] = shape
             self._shapes.append(table)
 
-    def of(self, ids: npt.NDArray[np.integer]) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
+    def of(
+        self, ids: np.typing.NDArray[np.integer]
+    ) -> tuple[Places, Places, np.typing.NDArray[np.bool_]]:
         """Of each token the bytes, the characters that begin in it, and if it begins inside one."""
         places = ids if self._ids is None else np.searchsorted(self._ids, ids)
         sizes, characters, inside = (table[places] for table in self._shapes)
         return sizes, characters, inside
 
 
-def _begins_character(data: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+def _begins_character(data: np.typing.NDArray[np.int8]) -> np.typing.NDArray[np.bool_]:
     """Which bytes of UTF-8 begin a character: all but 0x80 to 0xBF."""
     return data >= -64
 
 
-def character_runs(characters: Places, inside: npt.NDArray[np.bool_]) -> tuple[Places, Places]:
+def character_runs(
+    characters: Places, inside: np.typing.NDArray[np.bool_]
+) -> tuple[Places, Places]:
     """Where each of consecutive tokens begins and ends, in characters.
 
     A token that begins or ends inside a character takes all of it.
@@ -178,7 +183,7 @@ def character_runs(characters: Places, inside: npt.NDArray[np.bool_]) -> tuple[P
 
 
 def character_runs_of_kept(
-    text: str, sizes: Places, kept: npt.NDArray[np.bool_]
+    text: str, sizes: Places, kept: np.typing.NDArray[np.bool_]
 ) -> tuple[Places, Places]:
     """The same where some bytes of `text` are in no token.
 
