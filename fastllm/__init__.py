@@ -11,13 +11,13 @@ from fastllm._backend import backends
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
 from fastllm.tokenizers.progress import TimeLeft
-from fastllm.tokenizers.published import get_encoding
 from fastllm.tokenizers.word import WordTokenizer
 from fastllm.tokenizers.word_counts import WordCounts
 
 if TYPE_CHECKING:
     from fastllm.kv_cache import KVCache
     from fastllm.reference import scaled_dot_product_attention, self_attention, softmax
+    from fastllm.tokenizers.published import get_encoding
 
 _backend.forget_fast()
 
@@ -41,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from fastllm import kv_cache
 
         value = kv_cache.KVCache
+    elif name == "get_encoding":
+        from fastllm.tokenizers import published
+
+        value = published.get_encoding
     elif name == "fast":
         value = _backend.load_fast()
     elif name == "__version__":

@@ -91,7 +91,7 @@ for _ in range(2):
 
 
 def test_importing_loads_neither_numpy_nor_numba_nor_typer():
-    heavy = ("numpy", "numba", "typer", "rich")
+    heavy = ("numpy", "numba", "typer", "rich", "dataclasses")
     code = f"import sys, fastllm; print([m for m in {heavy} if m in sys.modules])"
     assert run(code).stdout.strip() == "[]"
 

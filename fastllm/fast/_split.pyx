@@ -71,10 +71,11 @@ def _fill_class_table():
         for name in names:
             for first, last in class_ranges(name):
                 flat[first : last + 1] = bytes([value]) * (last + 1 - first)
-    cdef bytes page
+    class_ranges.cache_clear()  # they take more memory than the table made of them
+    cdef bytes page, classes = bytes(flat)
     pages = {}
-    for start in range(0, len(flat), 64):
-        page = bytes(flat[start : start + 64])
+    for start in range(0, len(classes), 64):
+        page = classes[start : start + 64]
         add_page(page, pages.setdefault(page, len(pages)))
 
 

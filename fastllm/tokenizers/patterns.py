@@ -13,9 +13,8 @@ end of a *line* in Oniguruma, and no possessive intervals, since ``{1,3}+`` repe
 import re
 import unicodedata
 import warnings
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fastllm.tokenizers.spellings import branches
 
@@ -53,8 +52,13 @@ _DEEPSEEK_WORDS = (
 )
 
 
-@dataclass(frozen=True)
-class SplitPattern:
+class _Steps(NamedTuple):
+    steps: tuple[str, ...]
+    name: str | None = None
+    normalization: Literal["NFC"] | None = None
+
+
+class SplitPattern(_Steps):
     r"""How text is cut into pieces.
 
     Attributes
@@ -72,10 +76,6 @@ class SplitPattern:
     >>> split_pattern("smollm2").steps[0]
     '\\p{N}'
     """
-
-    steps: tuple[str, ...]
-    name: str | None = None
-    normalization: Literal["NFC"] | None = None
 
     @cached_property
     def scanner(self) -> tuple[str, int] | None:

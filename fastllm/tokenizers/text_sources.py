@@ -16,9 +16,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastllm import _bpe_arguments as arguments
 from fastllm.tokenizers.patterns import SplitPattern, compile_pattern, split_pattern
@@ -85,8 +84,7 @@ class Buffers:
         self._free.append(buffer)
 
 
-@dataclass
-class Block:
+class Block(NamedTuple):
     """A part of a file that splits apart from what is around it."""
 
     buffer: bytearray

@@ -6,13 +6,11 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass
-class Phase:
+class Phase(NamedTuple):
     """A part of a training: how long it took, the most memory the process had held by its end."""
 
     name: str
@@ -20,12 +18,6 @@ class Phase:
     peak_bytes: int | None
 
 
-def _no_counts() -> "array[int]":
-    """None yet; each takes 8 bytes, a quarter of what it would in a list."""
-    return array("q")
-
-
-@dataclass
 class TrainingReport:
     """What a training did.
 
@@ -55,15 +47,18 @@ class TrainingReport:
     [(256, 1.0), (257, 1.5714285714285714), (258, 2.2)]
     """
 
-    text_bytes: int = 0
-    pieces: int = 0
-    distinct_words: int = 0
-    pairs: int = 0
-    tokens_before: int = 0
-    first_size: int = 256
-    counts: "array[int]" = field(default_factory=_no_counts)
-    merged: "array[int]" = field(default_factory=_no_counts)
-    phases: list[Phase] = field(default_factory=list)
+    def __init__(
+        self, *, text_bytes: int = 0, tokens_before: int = 0, first_size: int = 256
+    ) -> None:
+        self.text_bytes = text_bytes
+        self.pieces = 0
+        self.distinct_words = 0
+        self.pairs = 0
+        self.tokens_before = tokens_before
+        self.first_size = first_size
+        self.counts = array("q")  # 8 bytes each, a quarter of what a list would take
+        self.merged = array("q")
+        self.phases: list[Phase] = []
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

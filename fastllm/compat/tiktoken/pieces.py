@@ -1,7 +1,6 @@
 """What tiktoken's rules make of a regular expression, and of pieces that are not to be split."""
 
 import functools
-from dataclasses import replace
 from typing import Any, Literal
 
 from fastllm.tokenizers.bpe import BPETokenizer
@@ -18,7 +17,7 @@ def rules_of(pat_str: str) -> SplitPattern:
     compile_pattern(pat_str)
     for named in NAMED.values():
         if named.steps == (pat_str,):
-            return replace(named, normalization=None)  # bare text asks for none
+            return named._replace(normalization=None)  # bare text asks for none
     return pattern_of_steps((pat_str,))
 
 
