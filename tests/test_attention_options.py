@@ -224,21 +224,28 @@ def test_attention_options_agree_with_the_oracle_over_several_blocks(option, dty
 
 @pytest.mark.parametrize("unit", ["as it is", "none"])
 @pytest.mark.parametrize("option", [*LONG, "plain", "negative scale", "grouped heads"])
-def test_attention_in_bfloat16_agrees_with_and_without_a_matrix_unit(monkeypatch, option, unit):
+@pytest.mark.parametrize("q_len", [70, 7])
+@pytest.mark.parametrize(("head_dim", "value_dim", "turned"), [(40, 24, True), (64, 96, False)])
+def test_attention_in_bfloat16_agrees_with_and_without_a_matrix_unit(
+    monkeypatch, option, unit, q_len, head_dim, value_dim, turned
+):
     # Without the JIT there is no unit, but NumPy does what it would do.
     usable = unit != "none" and (not COMPILED or kernels.matrices_usable())
     monkeypatch.setattr(kernels, "matrices_usable", lambda: usable)
     fast._plan.cache_clear()
-    options = LONG.get(option, {})
+    options = dict(LONG.get(option, {}))
+    if np.ndim(options.get("attn_mask")) == 2:
+        options["attn_mask"] = options["attn_mask"][:q_len]
     if option == "negative scale":
         options = {"scale": -0.3}
     if option == "grouped heads":
         options = {"enable_gqa": True, "is_causal": True}
     kv_lead = (1,) if "enable_gqa" in options else (2,)
-    query, key, value = heads(5, (2,), 70, 300, 40, 24, np.float32, kv_lead)
-    arrays = [bfloat16(x) for x in (query, key.swapaxes(-1, -2), value)]
+    inputs = heads(5, (2,), q_len, 300, head_dim, value_dim, np.float32, kv_lead)
+    arrays = [bfloat16(x) for x in inputs]
     wide = [(x.astype(np.uint32) << 16).view(np.float32) for x in arrays]
-    arrays[1], wide[1] = arrays[1].swapaxes(-1, -2), wide[1].swapaxes(-1, -2)
+    if turned:
+        arrays[1] = np.ascontiguousarray(arrays[1].swapaxes(-1, -2)).swapaxes(-1, -2)
     actual, lse = fast.scaled_dot_product_attention(*arrays, **options, return_lse=True)
     expected, expected_lse = oracle(*wide, **options)
     fast._plan.cache_clear()
@@ -249,12 +256,16 @@ def test_attention_in_bfloat16_agrees_with_and_without_a_matrix_unit(monkeypatch
 @pytest.mark.parametrize("kv_len", [255, 256, 1025, 3000] if COMPILED else [700])
 @pytest.mark.parametrize("q_len", [1, 2, 5])
 @pytest.mark.parametrize(("head_dim", "value_dim"), [(64, 64), (128, 80), (20, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
 def test_attention_of_few_queries_agrees_however_the_keys_are_split(
-    monkeypatch, q_len, kv_len, head_dim, value_dim
+    monkeypatch, q_len, kv_len, head_dim, value_dim, dtype
 ):
     monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
     monkeypatch.setattr(fast, "_WAKING_WORK", 0)
-    arrays = heads(3, (4,), q_len, kv_len, head_dim, value_dim, np.float32, (2,))
+    arrays = wide = heads(3, (4,), q_len, kv_len, head_dim, value_dim, np.float32, (2,))
+    if dtype == np.uint16:
+        arrays = [bfloat16(x) for x in arrays]
+        wide = [(x.astype(np.uint32) << 16).view(np.float32) for x in arrays]
     for threads in (1, 3):
         monkeypatch.setattr(fast, "_thread_limit", lambda threads=threads: threads)
         for options in (
@@ -262,8 +273,8 @@ def test_attention_of_few_queries_agrees_however_the_keys_are_split(
             {"is_causal": True, "causal_align": "bottom-right", "window": (300, 0)},
         ):
             actual = fast.scaled_dot_product_attention(*arrays, enable_gqa=True, **options)
-            expected, _ = oracle(*arrays, enable_gqa=True, **options)
-            assert_agrees(SDPA, np.float32, actual, expected)
+            expected, _ = oracle(*wide, enable_gqa=True, **options)
+            assert_agrees(SDPA, dtype, actual, expected)
 
 
 # --- facts by hand

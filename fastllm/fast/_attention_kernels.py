@@ -13,7 +13,8 @@ mask leave something of a block:
 3. softmax: the largest score, exponentials and sums, each within its lane;
 4. values: some columns of the result in registers, values read in place.
 
-`attend_by_matrices` does the same in bfloat16 with the processor's matrix unit, where there is one.
+`attend_by_matrices` does the same in bfloat16 with the processor's matrix unit, where there is one;
+`attend_few_by_matrices` what `attend_few` does, for more than four rows.
 
 `attend_few` is for at most 16 rows (queries times the heads of a group), as in decoding: lanes run
 along head_dim, so that every key and value is loaded once for all rows of its group, and the keys
@@ -97,9 +98,15 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   products with keys, 10 into weighing values, 2 into the softmax.
 - Products of pairs (dpbf16ps), in C: 0.59 ns each, where a fused multiplication takes 0.15, so they
   multiply half as fast; weighing values for four rows 10.7 ns a key with them, 7.2 by widening. Not
-  used. The matrix unit for decoding: products with keys 7 ns a key and the softmax 4, but to put
-  values into pairs takes 13 and their products 8: 29 ns in all, and 4.1 ms (32 on 8), 19 ms (32 on
-  32), as nothing is asked for meanwhile. Not kept.
+  used.
+- Decoding by the matrix unit, 32 on 8: with values transposed to be its left factor 29 ns a key in
+  the nearest caches and 4.1 ms. With values in pairs, which two instructions make of two rows, to
+  be the right one, and weights transposed instead: 2.1 ms, as without the unit, since waiting for
+  memory and multiplying hardly overlap (in C 13 ns a key near by, 26 from the third cache, of which
+  reading takes 17). But it costs the same for up to 16 rows: 64 on 8 from 3.7 to 2.1 ms, 32 on 2
+  from 1.83 to 0.67. Keys that are not aligned to cache lines take 7 ns a key as rows of tiles, 5
+  copied first, aligned ones 2.6; pairs in any other order of columns take three instructions
+  instead of one. Blocks of 256 to 768 keys: 2.07 to 2.23 ms.
 - The softmax of a row as a function of its own: float32 32 on 8 from 3.7 to 4.9 ms, as Numba counts
   references to every array it is given; inlined, from 3.2 to 3.7. Likewise packing and writing rows
   of tiles: 128 x 64 causal from 32.4 to 29.7 microseconds a head where a row is no call.
@@ -177,7 +184,7 @@ from fastllm.fast._attention_tiles import (
 from fastllm.fast._compiled import compiled
 from fastllm.fast._decoding_kernels import attend_few, merge_parts
 from fastllm.fast._matrices import usable as matrices_usable
-from fastllm.fast._matrix_kernels import attend_by_matrices
+from fastllm.fast._matrix_kernels import attend_by_matrices, attend_few_by_matrices
 from fastllm.fast._narrow import widened
 from fastllm.fast._products import ROWS_AT_ONCE, dot_products, transpose, weighted_sums
 from fastllm.fast._softmax_kernels import attention_steps, softmax_rows
@@ -197,6 +204,7 @@ __all__ = [
     "attend",
     "attend_by_matrices",
     "attend_few",
+    "attend_few_by_matrices",
     "attend_strange_rows",
     "attention_steps",
     "matrices_usable",

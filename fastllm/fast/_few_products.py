@@ -21,9 +21,11 @@ from fastllm.fast._vectors import (
     Vector,
     constant,
     fuse,
+    integer,
     lanes,
     pointers_and_integers,
     prefetch_address,
+    smaller,
     splat,
 )
 
@@ -139,7 +141,7 @@ def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -
         later_step,
     ) = pointers_and_integers(context, builder, signature, args)
     kind, vector = signature.args[0].dtype, Vector(signature.args[4].dtype)
-    width = _constant(vector.lanes)
+    width = integer(vector.lanes)
     key_places, query_places = (
         [builder.gep(base, [start]) for start in _starts(builder, begin, distance, number)]
         for base, begin, distance, number in (
@@ -168,7 +170,7 @@ def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -
             order = [lane % vector.lanes + j for j in range(size)]
             mask = ir.Constant(ir.VectorType(ir.IntType(32), size), order)
             part = builder.shuffle_vector(source, ir.Constant(source.type, ir.Undefined), mask)
-            place = builder.gep(scores, [builder.add(start, _constant(i))])
+            place = builder.gep(scores, [builder.add(start, integer(i))])
             builder.store(part, builder.bitcast(place, part.type.as_pointer()), align=4)
     return context.get_dummy_value()
 
@@ -202,25 +204,25 @@ def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) 
         later_step,
     ) = pointers_and_integers(context, builder, signature, args)
     kind, vector = signature.args[0].dtype, Vector(signature.args[9].dtype)
-    width = _constant(vector.lanes)
-    four = _constant(FOUR * vector.lanes)
+    width = integer(vector.lanes)
+    four = integer(FOUR * vector.lanes)
     values, later = builder.gep(values, [at]), builder.gep(later, [later_at])
     weight_places, target_places = (
         [builder.gep(base, [start]) for start in _starts(builder, begin, distance, n_rows)]
         for base, begin, distance in ((weights, first, weight_step), (target, to, target_step))
     )
-    fade_places = _starts(builder, fade_at, _constant(1), n_rows)
+    fade_places = _starts(builder, fade_at, integer(1), n_rows)
     fade = [
         splat(builder, builder.load(builder.gep(fades, [place])), vector.lanes)
         for place in fade_places
     ]
     last = builder.sub(columns, width)
-    strips = builder.sdiv(builder.add(columns, builder.sub(four, _constant(1))), four)
+    strips = builder.sdiv(builder.add(columns, builder.sub(four, integer(1))), four)
     with cgutils.for_range(builder, strips, intp=columns.type) as by_strip:
         start = builder.mul(by_strip.index, four)
         # Vectors beyond the last one repeat it, and write the same again.
         places = [
-            _smaller(builder, builder.add(start, _constant(i * vector.lanes)), last)
+            smaller(builder, builder.add(start, integer(i * vector.lanes)), last)
             for i in range(FOUR)
         ]
         sums = _zeros(builder, vector)
@@ -253,25 +255,16 @@ def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) 
     return context.get_dummy_value()
 
 
-def _constant(number: int) -> ir.Constant:
-    return ir.Constant(ir.IntType(64), number)
-
-
-def _smaller(builder: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.icmp_signed("<", a, b), a, b)
-
-
 def _starts(builder: Any, begin: Any, step: Any, count: Any) -> list[Any]:
     """Where four rows begin, of which those beyond `count` repeat the last one."""
-    last = builder.sub(count, _constant(1))
-    numbers = [_smaller(builder, _constant(i), last) for i in range(FOUR)]
+    last = builder.sub(count, integer(1))
+    numbers = [smaller(builder, integer(i), last) for i in range(FOUR)]
     return [builder.add(begin, builder.mul(number, step)) for number in numbers]
 
 
 def _places(builder: Any, base: Any, begin: Any, step: Any) -> list[Any]:
     return [
-        builder.gep(base, [builder.add(begin, builder.mul(_constant(i), step))])
-        for i in range(FOUR)
+        builder.gep(base, [builder.add(begin, builder.mul(integer(i), step))]) for i in range(FOUR)
     ]
 
 

@@ -21,10 +21,15 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._vectors import Vector, lanes, vector_type
+from fastllm.fast._compiled import part_of_a_kernel
+from fastllm.fast._vectors import Vector, integer, lanes, smaller, vector_type
 
-# The side of a product of four tiles.
+# The rows of a tile, and the float32 or pairs in each.
+TILE = 16
+# The side of a product of two by two tiles.
 SIDE = 32
+# Room for keys, copied in four turns, and for values, in pairs, of four tiles in two turns.
+KEY_ROOM, PAIR_ROOM = 4 * SIDE * SIDE, 2 * TILE * 4 * TILE
 
 
 @functools.cache
@@ -179,38 +184,30 @@ def _type_matrix_product(context: Any) -> Any:
     *(types.Integer, types.Integer, types.Boolean),
 )
 def _lower_matrix_product(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    integer = ir.IntType(64)
-
     def number(i: int) -> Any:
         return context.cast(builder, args[i], signature.args[i], types.intp)
 
     def bytes_from(array: int, index: int) -> Any:
-        base = context.make_array(signature.args[array])(context, builder, args[array]).data
-        place = builder.gep(base, [number(index)])
-        return builder.bitcast(place, ir.IntType(8).as_pointer())
+        return _bytes(context, builder, signature, args, array, number(index))
 
     def along(base: Any, *steps: Any) -> Any:
         for step in steps:
             base = builder.gep(base, [step])
         return base
 
-    def constant(value: int) -> ir.Constant:
-        return ir.Constant(integer, value)
-
     left, right, target = bytes_from(0, 1), bytes_from(3, 4), bytes_from(5, 6)
-    left_step = builder.mul(number(2), constant(2))
+    left_step = builder.mul(number(2), integer(2))
     # A row of SIDE float32, or of SIDE pairs.
-    step = constant(SIDE * 4)
-    row_steps = builder.sdiv(number(7), constant(SIDE))
-    depth_steps = builder.sdiv(number(8), constant(SIDE))
-    half = SIDE // 2
-    with cgutils.for_range(builder, row_steps, intp=integer) as by_row:
-        rows = along(left, builder.mul(by_row.index, builder.mul(left_step, constant(SIDE))))
-        lower_rows = along(rows, builder.mul(left_step, constant(half)))
-        sums = along(target, builder.mul(by_row.index, constant(SIDE * SIDE * 4)))
+    step = integer(SIDE * 4)
+    row_steps = builder.sdiv(number(7), integer(SIDE))
+    depth_steps = builder.sdiv(number(8), integer(SIDE))
+    with cgutils.for_range(builder, row_steps, intp=_INTEGER) as by_row:
+        rows = along(left, builder.mul(by_row.index, builder.mul(left_step, integer(SIDE))))
+        lower_rows = along(rows, builder.mul(left_step, integer(TILE)))
+        sums = along(target, builder.mul(by_row.index, integer(SIDE * SIDE * 4)))
         # Tiles 0 to 3 are the sums, 4 and 5 the left factors, 6 and 7 the right ones.
         corners = [
-            along(sums, constant(i // 2 * half * SIDE * 4 + i % 2 * half * 4)) for i in range(4)
+            along(sums, integer(i // 2 * TILE * SIDE * 4 + i % 2 * TILE * 4)) for i in range(4)
         ]
         with builder.if_else(args[9]) as (add, start):
             with add:
@@ -219,13 +216,13 @@ def _lower_matrix_product(context: Any, builder: Any, signature: Any, args: Any)
             with start:
                 for i in range(4):
                     _call(builder, "llvm.x86.tilezero", [_number(i)])
-        with cgutils.for_range(builder, depth_steps, intp=integer) as by_depth:
-            offset = builder.mul(by_depth.index, constant(SIDE * 2))
+        with cgutils.for_range(builder, depth_steps, intp=_INTEGER) as by_depth:
+            offset = builder.mul(by_depth.index, integer(SIDE * 2))
             _tile(builder, "tileloadd64", 4, along(rows, offset), left_step)
-            columns = along(right, builder.mul(by_depth.index, constant(half * SIDE * 4)))
+            columns = along(right, builder.mul(by_depth.index, integer(TILE * SIDE * 4)))
             _tile(builder, "tileloadd64", 6, columns, step)
             _multiply(builder, 0, 4, 6)
-            _tile(builder, "tileloadd64", 7, along(columns, constant(half * 4)), step)
+            _tile(builder, "tileloadd64", 7, along(columns, integer(TILE * 4)), step)
             _multiply(builder, 1, 4, 7)
             _tile(builder, "tileloadd64", 5, along(lower_rows, offset), left_step)
             _multiply(builder, 2, 5, 6)
@@ -233,6 +230,194 @@ def _lower_matrix_product(context: Any, builder: Any, signature: Any, args: Any)
         for i, corner in enumerate(corners):
             _tile(builder, "tilestored64", i, corner, step)
     return context.get_dummy_value()
+
+
+def score_keys(
+    keys: Any, at: int, step: int, queries: Any, depth: int, scores: Any, to: int, room: Any
+) -> None:
+    """Scores of SIDE keys, `step` apart, with the TILE queries of `depth` / 2 x TILE pairs.
+
+    `depth` is a multiple of SIDE; `room` is for KEY_ROOM numbers.
+    """
+    pairs = queries[: depth // 2 * TILE].view(np.uint16).reshape(-1, TILE, 2)
+    columns = _float32(pairs.swapaxes(1, 2).reshape(depth, TILE))
+    for i in range(SIDE):
+        key = _float32(keys[at + i * step : at + i * step + depth])
+        scores[to + i * TILE : to + (i + 1) * TILE] = key @ columns
+
+
+@type_callable(score_keys)
+def _type_score_keys(context: Any) -> Any:
+    return lambda keys, at, step, queries, depth, scores, to, room: types.none
+
+
+@lower_builtin(
+    score_keys,
+    *(types.Array, types.Integer, types.Integer),
+    *(types.Array, types.Integer),
+    *(types.Array, types.Integer, types.Array),
+)
+def _lower_score_keys(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    at, step, depth, to = (
+        context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 2, 4, 6)
+    )
+    keys, queries, scores, room = (
+        _bytes(context, builder, signature, args, array, index)
+        for array, index in ((0, at), (3, integer(0)), (5, to), (7, integer(0)))
+    )
+    step_bytes, tile_row = builder.mul(step, integer(2)), integer(TILE * 4)
+    address = builder.ptrtoint(keys, _INTEGER)
+    misfit = builder.and_(builder.or_(address, step_bytes), integer(TILE * 4 - 1))
+    fits = builder.icmp_signed("==", misfit, integer(0))
+    vector = ir.VectorType(ir.IntType(16), SIDE)
+    for i in range(2):
+        _call(builder, "llvm.x86.tilezero", [_number(i)])
+    with cgutils.for_range(builder, builder.sdiv(depth, integer(SIDE)), intp=_INTEGER) as loop:
+        columns = builder.gep(keys, [builder.mul(loop.index, integer(SIDE * 2))])
+        # Four rooms in turns, as what was written last is still on its way to the cache.
+        turn = builder.mul(builder.and_(loop.index, integer(3)), integer(SIDE * SIDE * 2))
+        copied = builder.gep(room, [turn])
+        # A row of a tile that lies in two cache lines takes twice as long.
+        with builder.if_then(builder.not_(fits)):
+            row = columns
+            for i in range(SIDE):
+                number = builder.load(builder.bitcast(row, vector.as_pointer()), align=2)
+                place = builder.gep(copied, [integer(i * SIDE * 2)])
+                builder.store(number, builder.bitcast(place, vector.as_pointer()), align=2)
+                row = builder.gep(row, [step_bytes])
+        source = builder.select(fits, columns, copied)
+        source_step = builder.select(fits, step_bytes, tile_row)
+        pairs = builder.gep(queries, [builder.mul(loop.index, integer(TILE * TILE * 4))])
+        _tile(builder, "tileloadd64", 4, pairs, tile_row)
+        for i in range(2):
+            below = builder.mul(source_step, integer(i * TILE))
+            _tile(builder, "tileloadd64", 2 + i, builder.gep(source, [below]), source_step)
+            _multiply(builder, i, 2 + i, 4)
+    for i in range(2):
+        place = builder.gep(scores, [integer(i * TILE * TILE * 4)])
+        _tile(builder, "tilestored64", i, place, tile_row)
+    return context.get_dummy_value()
+
+
+def add_weighted_values(
+    weights: Any,
+    values: Any,
+    at: int,
+    step: int,
+    count: int,
+    pairs: Any,
+    context: Any,
+    columns: int,
+) -> None:
+    """Add weights x values to the context: TILE rows of `columns`, whole SIDEs.
+
+    Column d of the values is column `column_place(d)` of the context.
+
+    `weights` are bfloat16, `count` rounded up to SIDE in each row: those beyond `count` are 0.
+    `values`, bfloat16, begin at `at`, `step` apart. `pairs` has room for PAIR_ROOM float32.
+    """
+    places = [column_place(d) for d in range(columns)]
+    room = -(-count // SIDE) * SIDE
+    shares = _float32(weights[: TILE * room]).reshape(TILE, room)
+    for j in range(count):
+        row = np.empty(columns, np.float32)
+        row[places] = _float32(values[at + j * step : at + j * step + columns])
+        context[: TILE * columns] += np.outer(shares[:, j], row).reshape(-1)
+
+
+@part_of_a_kernel
+def column_place(d: int) -> int:
+    """Where in the context column `d` of the values is: of every eight, four are in each tile."""
+    return d // SIDE * SIDE + d // 4 % 2 * TILE + d % SIDE // 8 * 4 + d % 4
+
+
+@type_callable(add_weighted_values)
+def _type_add_weighted_values(context: Any) -> Any:
+    return lambda weights, values, at, step, count, pairs, target, columns: types.none
+
+
+@lower_builtin(
+    add_weighted_values,
+    *(types.Array, types.Array),
+    *(types.Integer,) * 3,
+    *(types.Array, types.Array, types.Integer),
+)
+def _lower_add_weighted_values(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    at, step, count, columns = (
+        context.cast(builder, args[i], signature.args[i], types.intp) for i in (2, 3, 4, 7)
+    )
+    zero = integer(0)
+    weights, pairs, target = (
+        _bytes(context, builder, signature, args, array, zero) for array in (0, 5, 6)
+    )
+    values = _bytes(context, builder, signature, args, 1, at)
+    last_row = builder.sub(count, integer(1))
+    last_side = builder.sub(columns, integer(SIDE))
+    key_steps = builder.sdiv(builder.add(count, integer(SIDE - 1)), integer(SIDE))
+    weight_step = builder.mul(key_steps, integer(SIDE * 2))
+    row_bytes, pair_bytes = builder.mul(step, integer(2)), integer(4 * TILE * 4)
+    context_bytes = builder.mul(columns, integer(4))
+    strips = builder.sdiv(builder.add(columns, integer(4 * TILE - 1)), integer(4 * TILE))
+    vector = ir.VectorType(ir.IntType(16), SIDE)
+    # In the order of `column_place`: other orders take three instructions instead of one.
+    masks = [
+        ir.Constant(
+            ir.VectorType(ir.IntType(32), SIDE),
+            [8 * part + 4 * half + i // 2 + i % 2 * SIDE for part in range(4) for i in range(8)],
+        )
+        for half in range(2)
+    ]
+    with cgutils.for_range(builder, strips, intp=_INTEGER) as by_strip:
+        start = builder.mul(by_strip.index, integer(4 * TILE))
+        # Two tiles beyond the last one repeat the two before, and write the same again.
+        other = smaller(builder, builder.add(start, integer(SIDE)), last_side)
+        tiles = [builder.add(begin, integer(i)) for begin in (start, other) for i in (0, TILE)]
+        corners = [builder.gep(target, [builder.mul(tile, integer(4))]) for tile in tiles]
+        for i, corner in enumerate(corners):
+            _tile(builder, "tileloadd64", i, corner, context_bytes)
+        with cgutils.for_range(builder, key_steps, intp=_INTEGER) as by_key:
+            first = builder.mul(by_key.index, integer(SIDE))
+            # Two rooms in turns: one is still being read while the other one is filled.
+            turn = builder.and_(by_key.index, integer(1))
+            zipped_to = builder.gep(pairs, [builder.mul(turn, integer(PAIR_ROOM // 2 * 4))])
+            with cgutils.for_range(builder, integer(SIDE // 2), intp=_INTEGER) as by_pair:
+                row = builder.add(first, builder.mul(by_pair.index, integer(2)))
+                rows = [
+                    builder.gep(values, [builder.mul(smaller(builder, at, last_row), row_bytes)])
+                    for at in (row, builder.add(row, integer(1)))
+                ]
+                to = builder.gep(zipped_to, [builder.mul(by_pair.index, pair_bytes)])
+                for i in range(0, 4, 2):
+                    offset = builder.mul(tiles[i], integer(2))
+                    low, high = (
+                        builder.load(
+                            builder.bitcast(builder.gep(place, [offset]), vector.as_pointer()),
+                            align=2,
+                        )
+                        for place in rows
+                    )
+                    for half, mask in enumerate(masks):
+                        both = builder.shuffle_vector(low, high, mask)
+                        place = builder.gep(to, [integer((i + half) * TILE * 4)])
+                        builder.store(both, builder.bitcast(place, both.type.as_pointer()), align=4)
+            shares = builder.gep(weights, [builder.mul(first, integer(2))])
+            _tile(builder, "tileloadd64", 4, shares, weight_step)
+            for i in range(4):
+                place = builder.gep(zipped_to, [integer(i * TILE * 4)])
+                _tile(builder, "tileloadd64", 6 + i % 2, place, pair_bytes)
+                _multiply(builder, i, 4, 6 + i % 2)
+        for i, corner in enumerate(corners):
+            _tile(builder, "tilestored64", i, corner, context_bytes)
+    return context.get_dummy_value()
+
+
+_INTEGER = ir.IntType(64)
+
+
+def _bytes(context: Any, builder: Any, signature: Any, args: Any, array: int, index: Any) -> Any:
+    """The address of an element of an argument that is an array, to count in bytes from."""
+    base = context.make_array(signature.args[array])(context, builder, args[array]).data
+    return builder.bitcast(builder.gep(base, [index]), ir.IntType(8).as_pointer())
 
 
 def _number(tile: int) -> ir.Constant:

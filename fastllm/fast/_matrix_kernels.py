@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastllm.fast._attention_parts import gather_row, next_item, scratch
+from fastllm.fast._attention_parts import gather_row, in_place, next_item, scratch
 from fastllm.fast._attention_tables import (
     BLOCK,
     BOTTOM_RIGHT,
@@ -31,6 +31,7 @@ from fastllm.fast._attention_tables import (
     SCALE,
     SOFTCAP,
     SPAN,
+    SPLITS,
     VALUE,
     VALUE_DIM,
 )
@@ -44,10 +45,16 @@ from fastllm.fast._attention_tiles import (
 )
 from fastllm.fast._compiled import compiled, part_of_a_kernel
 from fastllm.fast._matrices import (
+    KEY_ROOM,
+    PAIR_ROOM,
     SIDE,
+    TILE,
     TILE_LAYOUT,
+    add_weighted_values,
+    column_place,
     matrix_product,
     paired,
+    score_keys,
     start_matrices,
     stop_matrices,
     zipped,
@@ -63,6 +70,7 @@ from fastllm.fast._vectors import (
     larger,
     less,
     load,
+    repeat,
     store,
     times,
     where_above,
@@ -77,21 +85,27 @@ def whole_sides(count: int) -> int:
 
 @part_of_a_kernel
 def load_queries(
-    query: Array, lane: int, tables: Arrays, who: Arrays, bits: Array, queries: Array
+    query: Array,
+    lane: int,
+    tile: int,
+    tables: Arrays,
+    who: Arrays,
+    bits: Array,
+    queries: Array,
 ) -> None:
     """The queries of the tile at `lane`, as pairs, transposed."""
     places, _, strides, _, _, sizes, _ = tables
     positions, _, lane_heads = who
     width = lanes(queries)
     depth = whole_sides(sizes[HEAD_DIM])
-    for i in range(SIDE):
+    for i in range(tile):
         at = places[QUERY, lane_heads[lane + i]] + positions[lane + i] * strides[QUERY, 0]
         gather_row(query, at, strides[QUERY, 1], sizes[HEAD_DIM], bits, i * depth)
     pairs, half = bits.view(np.float32), depth // 2
-    for i in range(0, SIDE, width):
+    for i in range(0, tile, width):
         for d in range(0, half, width):
-            to = (lane * half) + d * SIDE + i
-            transpose(pairs, i * half + d, half, queries, to, SIDE)
+            to = (lane * half) + d * tile + i
+            transpose(pairs, i * half + d, half, queries, to, tile)
 
 
 @part_of_a_kernel
@@ -126,22 +140,22 @@ def load_values(
 
 
 @part_of_a_kernel
-def find_highest(scores: Array, count: int, scale: float, highest: Array) -> None:
+def find_highest(scores: Array, count: int, scale: float, tile: int, highest: Array) -> None:
     """Find the largest score of each lane, scaled; the scale must not be negative."""
     width = lanes(scores)
     factor = fill(scores, scale)
-    for i in range(0, SIDE, width):
+    for i in range(0, tile, width):
         top = fill(scores, -np.inf)
-        for j in range(i, count * SIDE + i, SIDE):
+        for j in range(i, count * tile + i, tile):
             top = larger(load(scores, j), top)
         store(highest, i, times(top, factor))
 
 
 @part_of_a_kernel
-def scale_scores(scores: Array, count: int, scale: float) -> None:
+def scale_scores(scores: Array, count: int, scale: float, tile: int) -> None:
     """Scale the scores of a tile."""
     factor = fill(scores, scale)
-    for i in range(0, count * SIDE, lanes(scores)):
+    for i in range(0, count * tile, lanes(scores)):
         store(scores, i, times(load(scores, i), factor))
 
 
@@ -151,17 +165,19 @@ def weigh_in_pairs(
     count: int,
     scale: float,
     lane: int,
+    tile: int,
     state: Arrays,
     highest: Array,
-    context: Array,
-    at: int,
-    columns: int,
+    fades: Array,
 ) -> None:
-    """Scale scores, turn them into weights, pairs of bfloat16 in place; fade the context so far."""
+    """Scale scores and turn them into weights, pairs of bfloat16 in place, 0 beyond `count`.
+
+    `fades` is what earlier sums are worth under the new maximum.
+    """
     tops, sums, _ = state
     width = lanes(scores)
     zero, nothing, factor = fill(scores, 0.0), fill(scores, -np.inf), fill(scores, scale)
-    for i in range(0, SIDE, width):
+    for i in range(0, tile, width):
         before = load(tops, lane + i)
         top = larger(load(highest, i), before)
         # Where nothing is attended to yet: -inf - -inf would be NaN.
@@ -170,22 +186,29 @@ def weigh_in_pairs(
         below = less(zero, shift)
         low_sums, high_sums = zero, zero
         for j in range(count // 2):
-            low = exponential(fused(load(scores, 2 * j * SIDE + i), factor, below))
-            high = exponential(fused(load(scores, (2 * j + 1) * SIDE + i), factor, below))
+            low = exponential(fused(load(scores, 2 * j * tile + i), factor, below))
+            high = exponential(fused(load(scores, (2 * j + 1) * tile + i), factor, below))
             low_sums, high_sums = added(low, low_sums), added(high, high_sums)
-            store(scores, j * SIDE + i, paired(low, high))
+            store(scores, j * tile + i, paired(low, high))
         if count % 2 == 1:
-            low = exponential(fused(load(scores, (count - 1) * SIDE + i), factor, below))
+            low = exponential(fused(load(scores, (count - 1) * tile + i), factor, below))
             low_sums = added(low, low_sums)
-            store(scores, (count - 1) // 2 * SIDE + i, paired(low, zero))
+            store(scores, (count - 1) // 2 * tile + i, paired(low, zero))
         for j in range((count + 1) // 2, whole_sides(count) // 2):
-            store(scores, j * SIDE + i, zero)
+            store(scores, j * tile + i, zero)
         weights = added(low_sums, high_sums)
         store(tops, lane + i, top)
         store(sums, lane + i, fused(load(sums, lane + i), fade, weights))
-        for d in range(columns):
-            place = at + d * SIDE + i
-            store(context, place, times(load(context, place), fade))
+        store(fades, i, fade)
+
+
+@part_of_a_kernel
+def fade_tile(context: Array, at: int, columns: int, tile: int, fades: Array) -> None:
+    """Fade the context of a tile, in which lanes are next to each other."""
+    for i in range(0, tile, lanes(context)):
+        fade = load(fades, i)
+        for d in range(at + i, at + columns * tile + i, tile):
+            store(context, d, times(load(context, d), fade))
 
 
 @compiled
@@ -233,7 +256,7 @@ def attend_by_matrices(
     scores = scratch(lse, block * SIDE)
     mask_rows = scratch(lse, SIDE * block if masked != NO_MASK else 0)
     marks = scratch(lse, block * SIDE if masked != NO_MASK else 0)
-    highest = scratch(lse, SIDE)
+    highest, fades = scratch(lse, SIDE), scratch(lse, SIDE)
     tops, sums, slants = scratch(lse, room), scratch(lse, room), scratch(lse, room)
     positions, diagonals = np.zeros(room, np.int64), np.zeros(room, np.int64)
     lane_heads = np.zeros(room, np.int64)
@@ -268,7 +291,7 @@ def attend_by_matrices(
             slanted = slanted or slopes[head] != 0.0
         for lane in range(0, n_lanes, SIDE):
             assign_lanes(first_row, last_row, unit, corner, lane, side, tables, who, state)
-            load_queries(query, lane, tables, who, query_rows, queries)
+            load_queries(query, lane, side, tables, who, query_rows, queries)
         for i in range(0, n_lanes * columns, width):
             store(context, i, zero)
         begin = max(0, diagonals[0] - left)
@@ -310,17 +333,16 @@ def attend_by_matrices(
                 cut = first < last_diagonal - left or first + count - 1 > diagonals[lane] + right
                 rest = scale
                 if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < 0.0:
-                    scale_scores(scores, count, scale)
+                    scale_scores(scores, count, scale, side)
                     rest = 1.0
                     ends[:] = count
                     change_scores(
                         scores, first, ends, lane, side, tables, who, state, marks, highest
                     )
                 else:
-                    find_highest(scores, count, scale, highest)
-                weigh_in_pairs(
-                    scores, count, rest, lane, state, highest, context, lane * columns, columns
-                )
+                    find_highest(scores, count, scale, side, highest)
+                weigh_in_pairs(scores, count, rest, lane, side, state, highest, fades)
+                fade_tile(context, lane * columns, columns, side, fades)
                 matrix_product(
                     turned_bits,
                     unseen,
@@ -349,4 +371,148 @@ def attend_by_matrices(
                 results,
                 counter,
             )
+    stop_matrices()
+
+
+@compiled
+def attend_few_by_matrices(
+    seats: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    keep: Array,
+    bias: Array,
+    parts: Array,
+    places: Array,
+    lengths: Array,
+    strides: Array,
+    slopes: Array,
+    sizes: Array,
+    numbers: Array,
+    counter: Array,
+) -> None:
+    """Attend over pieces of the keys of every unit, into `parts`, as `attend_few` does.
+
+    At most TILE rows are the lanes of the scores and the rows of the context.
+    """
+    if seats.size > 0:
+        do_together(seats, call_of_this_kernel(seats))
+        return
+    width = lanes(parts)
+    head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
+    left, right, block, splits = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPLITS]
+    masked, scale, most_rows = sizes[MASKED], numbers[SCALE], sizes[MOST_ROWS]
+    depth, columns = whole_sides(head_dim), whole_sides(value_dim)
+    value_rounded = (value_dim + width - 1) // width * width
+    key_step = strides[KEY, 0]
+    copy_keys = strides[KEY, 1] != 1 or head_dim != depth
+    copy_values = strides[VALUE, 1] != 1 or value_dim != columns
+    # Zeros to begin with: what head_dim and value_dim leave of whole tiles stays 0.
+    none = np.zeros(0, np.uint16)
+    query_rows = scratch(none, TILE * depth)
+    key_rows = scratch(none, SIDE * depth)
+    value_rows = scratch(none, block * columns if copy_values else 0)
+    values = in_place(value, value_rows)
+    if copy_values:
+        values = in_place(value_rows, value_rows)
+    key_room, pairs = scratch(none, KEY_ROOM), scratch(parts, PAIR_ROOM)
+    queries = scratch(parts, TILE * depth // 2)
+    context = scratch(parts, TILE * columns)
+    scores = scratch(parts, block * TILE)
+    weights = scratch(parts, TILE * block // 2)
+    weight_bits = weights.view(np.uint16)
+    mask_rows = scratch(parts, TILE * block if masked != NO_MASK else 0)
+    marks = scratch(parts, block * TILE if masked != NO_MASK else 0)
+    highest, fades = scratch(parts, TILE), scratch(parts, TILE)
+    tops, sums, slants = scratch(parts, TILE), scratch(parts, TILE), scratch(parts, TILE)
+    positions, diagonals = np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
+    lane_heads = np.zeros(TILE, np.int64)
+    ends = np.zeros(TILE // width, np.int64)
+    # Sinks join when the parts are merged.
+    sinks = np.full(slopes.size, -np.inf)
+    tables = (places, lengths, strides, slopes, sinks, sizes, numbers)
+    inputs, state = (query, key, value, keep, bias), (tops, sums, slants)
+    who = (positions, diagonals, lane_heads)
+    zero = fill(parts, 0.0)
+    # A plain number would be a type of its own, and its callees compiled again for it.
+    origin: Any = np.int64(0)
+    tile: Any = np.int64(TILE)
+    start_matrices(TILE_LAYOUT)
+
+    while True:
+        item = next_item(counter)
+        if item >= lengths.shape[1] * splits:
+            break
+        unit, split = item // splits, item % splits
+        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
+        n_rows = q_len * group
+        if n_rows == 0:
+            continue
+        first_head = unit * group
+        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
+        slanted = False
+        for head in range(first_head, first_head + group):
+            slanted = slanted or slopes[head] != 0.0
+        assign_lanes(origin, n_rows - 1, unit, corner, origin, tile, tables, who, state)
+        load_queries(query, origin, tile, tables, who, query_rows, queries)
+        for i in range(0, TILE * columns, width):
+            store(context, i, zero)
+        begin = max(0, corner - left)
+        end = min(kv_len, corner + q_len - 1 + right + 1)
+        piece = (max(end - begin, 0) + splits - 1) // splits
+        begin += split * piece
+        end = min(end, begin + piece)
+
+        for start in range(begin, end, block):
+            count = min(block, end - start)
+            if masked != NO_MASK and not load_mask(
+                inputs, start, count, origin, tile, tables, who, mask_rows, marks
+            ):
+                continue
+            key_at = places[KEY, first_head] + start * key_step
+            for j in range(0, count, SIDE):
+                rows, at = min(SIDE, count - j), key_at + j * key_step
+                if copy_keys or rows < SIDE:
+                    for i in range(rows):
+                        row = at + i * key_step
+                        gather_row(key, row, strides[KEY, 1], head_dim, key_rows, i * depth)
+                    score_keys(key_rows, 0, depth, queries, depth, scores, j * TILE, key_room)
+                else:
+                    score_keys(key, at, key_step, queries, depth, scores, j * TILE, key_room)
+            cut = start < diagonals[TILE - 1] - left or start + count - 1 > diagonals[0] + right
+            rest = scale
+            if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < 0.0:
+                scale_scores(scores, count, scale, tile)
+                rest = 1.0
+                ends[:] = count
+                change_scores(scores, start, ends, origin, tile, tables, who, state, marks, highest)
+            else:
+                find_highest(scores, count, scale, tile, highest)
+            weigh_in_pairs(scores, count, rest, origin, tile, state, highest, fades)
+            n_pairs = whole_sides(count) // 2
+            for i in range(0, TILE, width):
+                for j in range(0, n_pairs, width):
+                    transpose(scores, j * TILE + i, tile, weights, i * n_pairs + j, n_pairs)
+            for row in range(n_rows):
+                fade = repeat(fades, row)
+                for d in range(row * columns, (row + 1) * columns, width):
+                    store(context, d, times(load(context, d), fade))
+            value_at, value_step = (
+                places[VALUE, first_head] + start * strides[VALUE, 0],
+                strides[VALUE, 0],
+            )
+            if copy_values:
+                for j in range(count):
+                    at = value_at + j * value_step
+                    gather_row(value, at, strides[VALUE, 1], value_dim, value_rows, j * columns)
+                value_at, value_step = 0, columns
+            add_weighted_values(
+                weight_bits, values, value_at, value_step, count, pairs, context, columns
+            )
+        for row in range(n_rows):
+            at = (item * most_rows + row) * (value_rounded + 2)
+            for d in range(value_dim):
+                parts[at + d] = context[row * columns + column_place(d)]
+            parts[at + value_rounded] = tops[row]
+            parts[at + value_rounded + 1] = sums[row]
     stop_matrices()

@@ -59,6 +59,16 @@ def _int32(number: int) -> ir.Constant:
     return ir.Constant(ir.IntType(32), number)
 
 
+def integer(number: int) -> ir.Constant:
+    """A number to count and to find places with."""
+    return ir.Constant(ir.IntType(64), number)
+
+
+def smaller(builder: Any, a: Any, b: Any) -> Any:
+    """Code for the smaller one of two integers."""
+    return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+
 def constant(vector: Vector, number: float) -> ir.Constant:
     shape = vector_type(vector)
     return ir.Constant(shape, [float(number)] * vector.lanes)

@@ -296,7 +296,7 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     arrays = (*flats, keep, bias)
     flat_lse = lse.reshape(-1)
     flat_out = _flat_output(out)
-    if plan.kernel == "attend_few":
+    if plan.sizes[tables.MOST_ROWS] <= _FEW_ROWS:
         parts = np.zeros(plan.part_size, sum_dtype)
         given = (*arrays, parts, *plan.few_tables)
         counter = _run(plan.kernel, given, items=plan.items, work=plan.work)
@@ -404,6 +404,8 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     spans: tuple[int, ...]
     if rows <= _FEW_ROWS:
         kernel, block = "attend_few", _SINGLE_BLOCK if rows == 1 else _FEW_BLOCK
+        if plan.is_bfloat16 and rows > _WIDENED_ROWS and kernels.matrices_usable():
+            kernel, block = "attend_few_by_matrices", _FEW_MATRIX_BLOCK
         plan = plan._replace(work=plan.work + _READING * plan.work // max(rows, 1))
         if plan.work > _SERIAL_WORK:
             # Enough pieces to share among the threads, none too small to be worth merging.
@@ -412,7 +414,7 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
         kernel, block, spans = "attend_by_matrices", _MATRIX_BLOCK, _MATRIX_SPANS
     else:
         kernel, block, spans = "attend", _BLOCK, tuple(n * lanes for n in _SPANS)
-    if kernel != "attend_few":
+    if rows > _FEW_ROWS:
         # Rows that share each block while it is near, but few enough that every thread has some.
         items = 4 * threads if plan.work > _SERIAL_WORK else 1
         span = next((n for n in spans if units * -(-rows // n) >= items), spans[-1])
@@ -420,7 +422,7 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     part = -(-int(sizes[tables.VALUE_DIM]) // lanes) * lanes + 2
     return plan._replace(
         sizes=sizes,
-        items=units * (splits if kernel == "attend_few" else -(-rows // span)),
+        items=units * (splits if rows <= _FEW_ROWS else -(-rows // span)),
         part_size=units * splits * rows * part,
         kernel=kernel,
     )
@@ -470,10 +472,12 @@ def _of_sequences(plan: _Plan, arguments: AttentionArguments) -> _Plan:
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # Up to so many rows, queries times the heads of a group, they are few.
 _FEW_ROWS = 16
+# Up to so many of them, widening bfloat16 is as fast as the matrix unit.
+_WIDENED_ROWS = 4
 # Keys at a time: they and their values stay in the nearest cache while they are gone through.
 _BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 64, 128
 # A single row reads nothing twice, and then stops the less often the more there are.
-_SINGLE_BLOCK = 256
+_SINGLE_BLOCK, _FEW_MATRIX_BLOCK = 256, 384
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
 _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
 _NO_SEATS = np.zeros(0, np.int64)
