@@ -90,8 +90,11 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   context in memory instead of registers 15.5 (17.3 GB/s; the same loop in C 17.5). Two rows ahead
   17.0, 4 rows 16.3, 12 to 32 rows 14.3 to 16.1, blocks of 128 to 512 keys alike. With the context
   in registers 17 to 19, as the compiler then asks in bursts; in C, values row after row 17 GB/s,
-  by four rows 20. In bfloat16 7.4 to 9 ms (8.8
-  before); asking once for each line instead of each vector: no gain.
+  by four rows 20 (another day, of 60 variants in C the best read 17.7, where plain reading got
+  19.4). In bfloat16, where 8 rows are half as many bytes, 8.8 ms; 8.5, 8.1 and 8.4 asking 4, 5 and
+  6 KB ahead; with head_dim 64 5.0 to 3.9, 3.5 and 3.2, in float32 7.9 to 7.6, 7.3 and 8.1; so it is
+  5 KB now. Into the first cache instead of the second: from 8.4 to 8.9. Once for each line instead
+  of each vector: no gain.
 - Decoding, several rows: sixteen sums at once, four rows by four keys, whose totals across lanes
   are found together, and four rows by four vectors of values: bfloat16 32 on 8 from 2.5 to 2.1 ms,
   float32 as before (3.2). Of 27 ns for a key and its value in the nearest caches 13 go into

@@ -63,8 +63,8 @@ from fastllm.fast._vectors import (
     where_equal,
 )
 
-# Of a single row, which is bound by memory, so many keys and values ahead are asked for.
-_AHEAD = 8
+# Of a single row, which is bound by memory, keys and values so many bytes ahead are asked for.
+_AHEAD = 5120
 
 
 @compiled
@@ -101,6 +101,8 @@ def attend_few(
     mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
     rounded = (head_dim + width - 1) // width * width
     value_rounded = (value_dim + width - 1) // width * width
+    keys_ahead = _AHEAD // max(1, head_dim * key.itemsize)
+    values_ahead = _AHEAD // max(1, value_dim * value.itemsize)
     copy_keys = key_column != 1 or rounded != head_dim
     copy_values = value_column != 1 or value_rounded != value_dim
     queries = scratch(parts, most_rows * rounded)
@@ -163,8 +165,8 @@ def attend_few(
             # through, the keys of the next one while its values are.
             next_keys = places[KEY, first_head] + (start + count) * key_row
             next_values = places[VALUE, first_head] + start * value_row
-            later_keys = places[KEY, first_head] + (start + _AHEAD) * key_row
-            later_values = places[VALUE, first_head] + (start + _AHEAD) * value_row
+            later_keys = places[KEY, first_head] + (start + keys_ahead) * key_row
+            later_values = places[VALUE, first_head] + (start + values_ahead) * value_row
             key_at, key_step = places[KEY, first_head] + start * key_row, key_row
             if copy_keys:
                 for j in range(count):
