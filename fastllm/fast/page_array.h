@@ -86,6 +86,10 @@ class PageArray {
     }
 
     void clear() { size_ = 0; }
+    // Give back the room behind the items.
+    void trim() {
+        if (bytes_of(size_) < bytes_of(capacity_)) set_room(size_ ? size_ : 1);
+    }
     void free() { PageArray().swap(*this); }
 
     void swap(PageArray &other) noexcept {
@@ -122,8 +126,11 @@ class PageArray {
 
     void make_room(size_t count) {
         if (count > SIZE_MAX / 2 / sizeof(T)) throw std::bad_alloc();
-        const size_t wanted = count > 2 * capacity_ ? count : 2 * capacity_;
-        const size_t bytes = bytes_of(wanted);
+        set_room(count > 2 * capacity_ ? count : 2 * capacity_);
+    }
+
+    void set_room(size_t count) {
+        const size_t bytes = bytes_of(count);
         data_ = static_cast<T *>(reallocate(data_, bytes_of(capacity_), bytes));
         capacity_ = bytes / sizeof(T);
     }
@@ -143,7 +150,7 @@ class PageArray {
     static void *reallocate(void *memory, size_t before, size_t bytes) {
         void *found = std::realloc(memory, bytes);
         if (!found) throw std::bad_alloc();
-        std::memset(static_cast<char *>(found) + before, 0, bytes - before);
+        if (bytes > before) std::memset(static_cast<char *>(found) + before, 0, bytes - before);
         return found;
     }
     static void release(void *memory, size_t) { std::free(memory); }

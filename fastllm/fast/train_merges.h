@@ -9,9 +9,9 @@
 // A merge of (p, q) into z goes through the list, writes z into p's first, q's first and q's last slot, and adds up the
 // weights by the neighbour on each side. Then each distinct neighbour a costs one look-up: (a, p) loses what (a, z)
 // gets. Pairs below the bound of word_layout.h are never entered: no hash entry, no list, no place in the queue. Most
-// places are soon those of pairs that are merged or have fallen below the bound (English, 32,000 tokens: of 5.5 MB
-// 0.1 MB are of others at the end). When there are more places than ever before, by a quarter, they are given up, and
-// the others moved together.
+// places are soon those of pairs that are merged or have fallen below the bound (English, 32,000 tokens: nine in ten at
+// the end). When pairs and places take more memory than ever before, by a half, these are given up, the others moved
+// together, and what places took is given back: by the end there are fewer places, but more pairs.
 //
 // Ties. By ids: the pair of ids. First seen: the first place in the list that still holds; it only moves forward.
 //
@@ -37,24 +37,24 @@
 // 32 bits 0.050 / 0.049 / 0.170 (2 to 10 MB more); symbols not prefetched 0.052 / 0.048 / 0.188. One look-up per
 // neighbour was not varied.
 //
-// Memory, and what it cost in time (whole trainings, one thread, medians of 5 in turns; before: places given up at one
-// and a half times what was left after the last time, all arrays in pages of 2 MB, lists of Python ints for the
-// report). As it is, English 32,000 48.2 to 44.7 MB, code 48.1 to 44.3, many languages 80.8 to 75.0 (100,000: 103.9 to
-// 96.8), time within noise. Tried on the way: given up at an eighth more than was left last time, as much memory again
-// for many languages, but learning took 5 % longer at 100,000; at an eighth more than ever before, 1 to 3 %. Pages of
-// 4 KB for all arrays below 16 MB: 0.7 MB less for English 32,000 and 6 % more time to learn 100,000 of English, so
-// only places, which are met in order, go without, and up to 16 MB: with those of many languages, too, trainings took
-// 9 % longer.
+// Memory, and what it cost in time (whole trainings, one thread, English of 40 MB and many languages of 16 MB, medians
+// of 15 in turns, same merges). As it is, against places that were given up when there were a quarter more than ever
+// before, and their memory kept: English 32,000 29.9 to 28.4 MB, many languages 40.9 to 38.4 (100,000: 48.3 to 47.3,
+// and 58.5 to 49.6), time 0.1 to 0.9 % more, within noise. Tried: given up at a third more, 27.6 and 35.7 MB (100,000:
+// 48.3 and 48.4), but learning took up to 12 % longer; at a quarter more, up to 15 %. Giving back what the pairs
+// themselves took breaks up their pages of 2 MB: slower by some milliseconds. Pages of 4 KB for all arrays below 16 MB:
+// 0.7 MB less for English 32,000 and 6 % more time to learn 100,000 of English, so only places, which are met in order,
+// go without, and up to 16 MB: with those of many languages of 40 MB, too, trainings took 9 % longer.
 //
 // Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, one thread, medians of 5 in turns, processes of
-// their own): 32,000 tokens English 3.8, code 3.7, many languages 4.1 times as fast, 100,000 tokens 3.3, 3.3, 3.9.
-// Memory of the process is 0.70, 0.75, 0.47 and 0.75, 0.78, 0.55 of gigabpe's; 31 MB of ours are Python, NumPy and this
-// package before any text is read (gigabpe: 12 MB). On two threads gigabpe takes less memory: code 0.85 at 32,000.
+// their own): 32,000 tokens English 3.8, code 4.2, many languages 3.9 times as fast, 100,000 tokens 3.4, 3.7, 4.1.
+// Memory of the process is 0.44, 0.47, 0.36 and 0.50, 0.55, 0.41 of gigabpe's, on two threads, 32,000 tokens, 0.47,
+// 0.53, 0.37; 17.6 MB of ours are Python and this package before any text is read (gigabpe: 12.4 MB).
 //
-// Against Hugging Face tokenizers 0.23 (English, 40 MB, 32,000 tokens, medians of 5 in turns): 54 times as fast with
-// one thread each (0.176 and 9.47 s) and with two (0.127 and 6.84 s). Memory 44.6 of 127.7 MB (0.35) and 45.5 of 146.1
-// (0.31). A fifth, 25.5 or 29.2 MB, is less than what importing this package takes; with a stand-in for NumPy, which
-// training does not use, importing took 19.3 MB and training 32.8. Beyond the imports of each: 13.3 of 110.7 MB (0.12).
+// Against Hugging Face tokenizers 0.23 (English, 40 MB, 32,000 tokens, medians of 5 in turns): 59 times as fast with
+// one thread each (0.153 and 9.05 s) and 53 times with two (0.127 and 6.70 s). Memory 28.1 of 127.7 MB (0.22) and 29.3
+// of 146.2 (0.20). A fifth with one thread would be 25.5 MB: less than the finished tokenizer, which takes 9.1 MB of
+// tokens, merges and ranks in Python beside the 17.6. Beyond the imports of each: 10.4 of 110.7 MB (0.09).
 
 #pragma once
 
@@ -155,7 +155,7 @@ class MergeLearner final : public Learner {
     void learn(uint64_t most) override {
         for (uint64_t i = 0; i < most && !stop.load(std::memory_order_relaxed); i++) {
             if (made_ == rules_.wanted) return;
-            if (places_.size() > most_places_ || pairs_.size() > most_pairs_) compact();
+            if (bytes_of_pairs() > most_bytes_) compact();
             const uint32_t number = take_best();
             if (number == PairQueue::EMPTY) {
                 finished = true;
@@ -204,8 +204,8 @@ class MergeLearner final : public Learner {
         Symbol left, right;  // end_ where there is no new pair on that side
     };
     static constexpr size_t AHEAD = 16;         // places whose symbols are fetched early
-    static constexpr size_t FEW_PLACES = 1024, FEW_PAIRS = 4096;  // not worth making fewer
-    static constexpr size_t MORE_PLACES = 4;  // one more in so many
+    static constexpr size_t FEW_PAIRS = 4096, FEW_BYTES = size_t(1) << 18;  // not worth making fewer
+    static constexpr size_t MORE = 2;  // bytes of pairs: one more in so many
     static constexpr uint32_t NO_PAIR = PairQueue::EMPTY;
 
     const TrainingRules rules_;
@@ -218,7 +218,7 @@ class MergeLearner final : public Learner {
     PageArray<CountedPair> pairs_;
     PageArray<Slot> slots_;  // open addressing, at most two thirds full
     PageArray<uint32_t, size_t(16) << 20> places_;  // met in order, for the most part
-    size_t most_places_ = 0, most_pairs_ = 0;  // more than these are worth looking for ones to give up
+    size_t most_bytes_ = 0;  // of pairs; more than these are worth looking for pairs to give up
     PairQueue queue_;
     std::vector<Neighbour> lefts_, rights_;
     std::vector<uint32_t> touched_lefts_, touched_rights_;
@@ -304,10 +304,15 @@ class MergeLearner final : public Learner {
         places_[pair.begin + pair.size++] = place;
     }
 
-    // What is held by now stays with the process: only more than ever before costs memory.
+    // What pairs take: their places, themselves, and two slots each.
+    size_t bytes_of_pairs() const {
+        return places_.size() * sizeof(uint32_t) + pairs_.size() * (sizeof(CountedPair) + 2 * sizeof(Slot));
+    }
+
+    // Only more than ever before costs the process memory.
     void allow_more() {
-        most_places_ = std::max({most_places_, FEW_PLACES, places_.size() + places_.size() / MORE_PLACES});
-        most_pairs_ = std::max({most_pairs_, FEW_PAIRS, 4 * pairs_.size()});
+        const size_t bytes = bytes_of_pairs();
+        most_bytes_ = std::max({most_bytes_, FEW_BYTES, bytes + bytes / MORE});
     }
 
     // Forget the pairs that will never be merged, and close the gaps that their places leave.
@@ -323,6 +328,7 @@ class MergeLearner final : public Learner {
         }
         pairs_.resize(kept);
         places_.resize(end);
+        places_.trim();
         index_pairs(slots_for(kept));
         allow_more();
         queue_.clear();

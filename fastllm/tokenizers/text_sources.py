@@ -8,12 +8,10 @@ line end that follows something else than white space and goes before a letter o
 each line is a document, behind any line end. A file without such a place is one block.
 """
 
-import gzip
 import io
 import json
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -218,6 +216,9 @@ def _unpacked(raw: Any, path: str) -> Iterator[Any]:
     """The bytes in a file that may be packed."""
     suffix = Path(path).suffix.lower()
     if suffix == ".gz":
+        import gzip
+        import zlib
+
         with gzip.open(raw, "rb") as packed:
             yield _naming_errors(packed, path, (EOFError, OSError, zlib.error))
     elif suffix == ".zst":
@@ -283,7 +284,8 @@ def _required(module: str, path: str) -> Any:
 def _read_blocks(file: Any, path: str, reading: Reading) -> Iterator[Block]:
     """A text in blocks."""
     buffers = reading.buffers
-    buffer = buffers.take(2 * BLOCK)
+    usual = BLOCK + BLOCK // 8  # what a cut leaves for the next block is rarely more
+    buffer = buffers.take(usual)
     size = position = searched = 0
     while True:
         if size == len(buffer):  # no place to cut at so far
@@ -300,7 +302,7 @@ def _read_blocks(file: Any, path: str, reading: Reading) -> Iterator[Block]:
         if not cut:
             continue
         rest = size - cut
-        following = buffers.take(max(2 * BLOCK, rest + BLOCK))
+        following = buffers.take(max(usual, rest + BLOCK))
         following[:rest] = memoryview(buffer)[cut:size]
         yield Block(buffer, cut, path, position, buffers)
         buffer = following

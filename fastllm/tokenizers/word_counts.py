@@ -1,6 +1,5 @@
 """How often each distinct word occurs in some texts: what training needs to know of them."""
 
-import base64
 import binascii
 import json
 import os
@@ -163,7 +162,8 @@ class WordCounts(Mapping[bytes, int]):
         with replacing(path, "wb") as file:
             file.write(json.dumps(head).encode() + b"\n")
             file.writelines(
-                b"%s %d\n" % (base64.b64encode(word), count) for word, count in self._dict.items()
+                b"%s %d\n" % (binascii.b2a_base64(word, newline=False), count)
+                for word, count in self._dict.items()
             )
 
     @classmethod
@@ -184,7 +184,7 @@ class WordCounts(Mapping[bytes, int]):
             for number, line in enumerate(file, 2):
                 try:
                     word, count = line.split()
-                    counts[base64.b64decode(word, validate=True)] = int(count)
+                    counts[binascii.a2b_base64(word, strict_mode=True)] = int(count)
                 except (ValueError, binascii.Error):
                     raise ValueError(f"{name}, line {number} is not a word and its count") from None
         if len(counts) != head["words"]:
