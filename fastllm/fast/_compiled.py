@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache
 
@@ -68,8 +69,10 @@ _one_at_a_time = threading.RLock()
 def compiled(function: Callable[..., Any]) -> Any:
     """Decorate a kernel: what Python calls."""
     kernel: Any = njit(**_OPTIONS)(function)
-    if hasattr(kernel, "_compile_for_args"):  # not if NUMBA_DISABLE_JIT is set
-        kernel._compile_for_args = _locked(kernel._compile_for_args)
+    if kernel is function:
+        # NUMBA_DISABLE_JIT is set, and NumPy would warn of what compiled code is silent about.
+        return np.errstate(all="ignore")(function)
+    kernel._compile_for_args = _locked(kernel._compile_for_args)
     # Numba may keep caches elsewhere by now, there may be no sources, or no folder that can be
     # written: then every process compiles anew.
     with contextlib.suppress(AttributeError, OSError, RuntimeError):

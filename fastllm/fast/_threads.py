@@ -6,6 +6,7 @@ process when two Python threads enter it at once, and its OpenMP layer ends a fo
 
 import atexit
 import ctypes
+import functools
 import importlib
 import math
 import os
@@ -21,9 +22,14 @@ from numpy.typing import NDArray
 _PATIENCE = 0.001
 
 
+@functools.cache
+def _numba() -> Any:
+    return importlib.import_module("numba")
+
+
 def limit() -> int:
     """How many threads a call may use: as many as Numba would."""
-    numba: Any = importlib.import_module("numba")
+    numba = _numba()
     if numba.config.DISABLE_JIT:
         return 1
     try:

@@ -82,7 +82,7 @@ def self_attention(
         weights=np.empty((length, length), array.dtype),
         context=np.empty((length, dim), array.dtype),
     )
-    _call(_kernels().attention_steps, _read_only(np.ascontiguousarray(array)), causal, *steps)
+    _kernels().attention_steps(_read_only(np.ascontiguousarray(array).view()), causal, *steps)
     return AttentionSteps._make(rounded(step, dtype) for step in steps)
 
 
@@ -226,10 +226,9 @@ def _compact(array: Array) -> Array:
     return np.broadcast_to(once.copy(), array.shape)
 
 
-def _read_only(array: Array) -> Array:
+def _read_only(view: Array) -> Array:
     # Numba compiles a kernel again for every combination of read-only and writable arguments.
-    view = array.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 
@@ -266,7 +265,8 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     if lse.size == 0:
         return _returned(arguments, out), lse
     stored = _stored_dtype(query.dtype)
-    query, key, value = (array.view(stored) for array in (query, key, value))
+    if stored != query.dtype:
+        query, key, value = (array.view(stored) for array in (query, key, value))
     keep, bias = _NO_KEEP, _NO_BIAS[sum_dtype]
     inputs = [_with_usual_strides(array) for array in (query, key, value)]
     masked = 0
@@ -300,13 +300,13 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
         parts = np.zeros(plan.part_size, sum_dtype)
         given = (*arrays, parts, *plan.few_tables)
         counter = _run(plan.kernel, given, items=plan.items, work=plan.work)
-        _call(_kernels().merge_parts, parts, flat_out, flat_lse, *plan.merge_tables, counter)
+        _kernels().merge_parts(parts, flat_out, flat_lse, *plan.merge_tables, counter)
     else:
         given = (*arrays, flat_out, flat_lse, *plan.tables)
         counter = _run(plan.kernel, given, items=plan.items, work=plan.work)
     if counter[tables.STRANGE]:
         given = (*arrays, flat_out, flat_lse, *plan.tables)
-        _call(_kernels().attend_strange_rows, *given)
+        _kernels().attend_strange_rows(*given)
     return _returned(arguments, out), lse
 
 
@@ -532,6 +532,7 @@ def _returned(arguments: AttentionArguments, out: Array) -> Array:
     return arguments.out
 
 
+@functools.cache
 def _kernels() -> Any:
     from fastllm.fast import _attention_kernels
 
@@ -543,12 +544,7 @@ def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> Arr
     counter = np.zeros(2, np.int64)
     threads = min(_thread_limit(), items) if work > _SERIAL_WORK else 1
     seats = _threads.seats(threads - 1, work > _WAKING_WORK) if threads > 1 else _NO_SEATS
-    _call(getattr(_kernels(), name), seats, *arguments, counter)
+    getattr(_kernels(), name)(seats, *arguments, counter)
     if threads > 1:
         _threads.end_call()
     return counter
-
-
-def _call(kernel: Any, *arguments: Any) -> None:
-    with np.errstate(all="ignore"):
-        kernel(*arguments)
