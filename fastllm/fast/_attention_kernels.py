@@ -14,7 +14,8 @@ mask leave something of a block:
 4. values: some columns of the result in registers, values read in place.
 
 `attend_by_matrices` does the same in bfloat16 with the processor's matrix unit, where there is one;
-`attend_few_by_matrices` what `attend_few` does, for more than four rows.
+`attend_by_pieces` does it with that unit in float32, as sums of three bfloat16, where there is
+enough to multiply; `attend_few_by_matrices` does what `attend_few` does, for more than four rows.
 
 `attend_few` is for at most 16 rows (queries times the heads of a group), as in decoding: lanes run
 along head_dim, so that every key and value is loaded once for all rows of its group, and the keys
@@ -24,7 +25,7 @@ memory.
 `softmax_rows` is the same softmax with lanes along the row; `attention_steps` is plain loops, since
 all it does is fill arrays of length x length that the caller asked for.
 
-`_vectors`, `_narrow`, `_products`, `_few_products` and `_matrices` are the instructions;
+`_vectors`, `_narrow`, `_products`, `_few_products`, `_matrices` and `_pieces` are the instructions;
 `_attention_tables` says what a kernel is given, `_attention_parts` and `_attention_tiles` what
 kernels have in common.
 
@@ -43,6 +44,7 @@ Invariants
   four specializations of each kernel and no more: float32, float64, float16 and bfloat16. The last
   two are widened row by row or block by block; arrays whose columns are not adjacent are copied
   likewise.
+- A lane's weights may exceed 1, by e**5 at most, in `attend_by_pieces` only.
 
 Cost
 ----
@@ -125,25 +127,31 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
 Where it stands against PyTorch 2.13 on that machine (medians of 9 turns of up to 10 calls each, all
 from one run, on one thread; then on two), for 12 heads, full and causal:
 
-- 128 x 64: 1.12, 1.52; 1.31, 1.87 (it varies: 1.10 to 1.19, 1.42 to 1.52 on one thread)
-- 1024 x 64: 1.22, 1.54; 1.20, 1.70 (causal on one thread 1.42 to 1.62 in other runs)
-- 4096 x 64: 1.26, 1.41; 1.28, 1.43
-- 2048 x 128: 1.10, 1.34; 1.13, 1.37
-- 1024 x 64 in bfloat16: 1.36, 1.80; 1.33, 1.90
+- 128 x 64: 1.12, 1.49; 1.40, 1.53 (it varies: 1.10 to 1.19, 1.42 to 1.52 on one thread)
+- 512 x 64: 1.42, 2.19; 1.44, 2.16
+- 1024 x 64: 1.38, 1.74; 1.49, 1.95
+- 4096 x 64: 1.52, 1.64; 1.57, 1.71
+- 2048 x 128: 1.63, 1.92; 1.64, 2.05
+- 512 x 128, 32 heads on 8: 1.51, 2.61; 1.59, 2.51
+- 1024 x 64 in bfloat16: 1.32, 1.78; 1.32, 1.70
 
+(1024 x 64 and 2048 x 128 of 5 turns); where `attend` does it all, without the matrix unit, 1024 x
+64 1.22, 1.54; 1.20, 1.70, 4096 x 64 1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37;
 and for one query of 8192 x 128: 32 heads on 8 2.9; 3.5, 32 on 32 1.12; 1.18, in bfloat16 2.8; 2.8
 and 1.14; 1.41. Of 1024 x 128: 1.55; 1.55, 0.98; 0.96, in bfloat16 1.26; 1.16 and 0.91; 0.83. A
-window of 512 over 8192 costs 1.25 of its share of the causal work. A first call with imports: 5.3
-seconds with nothing compiled.
+window of 512 over 8192 costs 1.40 of its share of the causal work (33 ms), and 1.27 by `attend` (36
+ms), where the whole takes longer. A first call with imports, and nothing compiled: 5.1 seconds by
+pieces and 4.5 by `attend`, 6.0 and 5.1 when every part of a kernel had an entry for Python.
 
-What falls short, and why: products run at 172 GFLOP/s and are 85 to 90 % of 2048 x 128; nothing
-but multiplications reach 205 to 214, the same loop written in C with everything in the nearest
-cache 189, and with keys from farther away 178 (asking for them beforehand: 176). Two threads share
-it evenly: 1.97 times as fast as one. Decoding 32 on 32 is bound by memory on both sides: 268 MB in
-16 ms are 16.7 GB/s, PyTorch reads 15, and all that one core reads, 19.5, would be 1.27 of its
-speed. In bfloat16, 32 on 32 are 134 MB, 6 ms at the 22 GB/s that so much is read with, 2.3 times
-PyTorch's speed at best, and 32 on 8 34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, of which the
-arithmetic alone takes 27. Widening with shifts and masks instead of shuffles is not tried.
+What falls short, and why: without the matrix unit products run at 172 GFLOP/s and are 85 to 90 % of
+2048 x 128; nothing but multiplications reach 205 to 214, the same loop written in C with everything
+in the nearest cache 189, and with keys from farther away 178 (asking for them beforehand: 176). Two
+threads share it evenly: 1.97 times as fast as one. Decoding 32 on 32 is bound by memory on both
+sides: 268 MB in 16 ms are 16.7 GB/s, PyTorch reads 15, and all that one core reads, 19.5, would be
+1.27 of its speed. In bfloat16, 32 on 32 are 134 MB, 6 ms at the 22 GB/s that so much is read with,
+2.3 times PyTorch's speed at best, and 32 on 8 34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, of
+which the arithmetic alone takes 27. Widening with shifts and masks instead of shuffles is not
+tried.
 """
 
 # Numba's decorators carry no types.
@@ -189,6 +197,7 @@ from fastllm.fast._decoding_kernels import attend_few, merge_parts
 from fastllm.fast._matrices import usable as matrices_usable
 from fastllm.fast._matrix_kernels import attend_by_matrices, attend_few_by_matrices
 from fastllm.fast._narrow import widened
+from fastllm.fast._piece_kernels import attend_by_pieces
 from fastllm.fast._products import ROWS_AT_ONCE, dot_products, transpose, weighted_sums
 from fastllm.fast._softmax_kernels import attention_steps, softmax_rows
 from fastllm.fast._strange_rows import attend_strange_rows
@@ -206,6 +215,7 @@ __all__ = [
     "VECTOR_BYTES",
     "attend",
     "attend_by_matrices",
+    "attend_by_pieces",
     "attend_few",
     "attend_few_by_matrices",
     "attend_strange_rows",
@@ -382,7 +392,7 @@ def attend(
                 )
                 if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK:
                     change_scores(
-                        scores, first, ends, this, tile, tables, who, state, marks, highest
+                        scores, first, origin, ends, this, tile, tables, who, state, marks, highest
                     )
                 weigh(scores, ends, this, tile, state, highest, fades)
                 weighted_sums(

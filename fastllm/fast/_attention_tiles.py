@@ -161,6 +161,7 @@ def load_mask(
 def change_scores(
     scores: Array,
     start: int,
+    begin: int,
     ends: Array,
     lane: int,
     tile: int,
@@ -172,7 +173,7 @@ def change_scores(
 ) -> None:
     """Apply softcap, linear bias, mask, diagonal and window; find the largest scores again.
 
-    Of vector v the first ends[v] scores.
+    Of vector v scores `begin` to ends[v]; of those before, `highest` has the largest.
     """
     _, _, _, _, _, sizes, numbers = tables
     _, diagonals, _ = who
@@ -194,8 +195,8 @@ def change_scores(
             slanted = slanted or slants[lane + i + k] != 0.0
         first, last, far = load(edge, 0), load(edge, width), load(edge, 2 * width)
         slant = load(slants, lane + i)
-        top = nothing
-        for j in range(ends[i // width]):
+        top = load(highest, i) if begin > 0 else nothing
+        for j in range(begin, ends[i // width]):
             at = fill(scores, j)
             s = load(scores, j * tile + i)
             if capped:

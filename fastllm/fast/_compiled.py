@@ -22,7 +22,12 @@ from numba.core.caching import FunctionCache
 
 from fastllm.fast._vectors import VECTOR_BYTES
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "no_cfunc_wrapper": True,
+}
 
 
 @functools.cache
@@ -92,4 +97,6 @@ def _locked(compile_for: Callable[..., Any]) -> Callable[..., Any]:
 
 def part_of_a_kernel(function: Callable[..., Any]) -> Any:
     """Decorate what kernels call; it is stored on disk within them."""
-    return njit(**_OPTIONS)(function)
+    # Python never calls it: an entry for that, and one for C, took a fifth of a first call.
+    options = {**_OPTIONS, "no_cpython_wrapper": True}
+    return njit(**options)(function)

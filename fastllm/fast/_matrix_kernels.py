@@ -337,7 +337,7 @@ def attend_by_matrices(
                     rest = 1.0
                     ends[:] = count
                     change_scores(
-                        scores, first, ends, lane, side, tables, who, state, marks, highest
+                        scores, first, origin, ends, lane, side, tables, who, state, marks, highest
                     )
                 else:
                     find_highest(scores, count, scale, side, highest)
@@ -485,7 +485,9 @@ def attend_few_by_matrices(
                 scale_scores(scores, count, scale, tile)
                 rest = 1.0
                 ends[:] = count
-                change_scores(scores, start, ends, origin, tile, tables, who, state, marks, highest)
+                change_scores(
+                    scores, start, origin, ends, origin, tile, tables, who, state, marks, highest
+                )
             else:
                 find_highest(scores, count, scale, tile, highest)
             weigh_in_pairs(scores, count, rest, origin, tile, state, highest, fades)

@@ -1,7 +1,9 @@
 """Rows that came out as NaN or infinite: computed again, leaving out what weighs nothing.
 
 The other kernels multiply weight 0 by whatever the value is, which is NaN if the value is NaN or
-infinite. That is rare, and this kernel, compiled when it is first needed, is slow.
+infinite. Where numbers are sums of pieces, an infinite one, or a product that overflows, makes NaN
+of a score that is infinite. That is rare, and this kernel, compiled when it is first needed, is
+slow.
 """
 
 # Numba's decorators carry no types.
@@ -19,6 +21,7 @@ from fastllm.fast._attention_tables import (
     KEY,
     KV_LEN,
     LEFT,
+    LSE,
     MASK,
     MASKED,
     OUT,
@@ -35,9 +38,13 @@ from fastllm.fast._compiled import compiled, part_of_a_kernel
 from fastllm.fast._narrow import element
 from fastllm.fast._vectors import lanes
 
+# Products of two numbers below it stay far from overflow, in float32 as well.
+_LARGE = 1e18
+
 
 @part_of_a_kernel
-def all_finite(
+def all_below(
+    limit: float,
     array: Array,
     base: int,
     row: int,
@@ -46,11 +53,11 @@ def all_finite(
     dim: int,
     model: Array,
 ) -> bool:
-    """Whether `count` rows of `dim` numbers hold neither NaN nor infinity."""
+    """Whether all of `count` rows of `dim` numbers are smaller than a limit, and none is NaN."""
     for j in range(count):
         for d in range(dim):
             number = element(array, base + j * row + d * column, model)
-            if not abs(number) < np.inf:
+            if not abs(number) < limit:
                 return False
     return True
 
@@ -75,8 +82,8 @@ def attend_row(
     numbers: Array,
     context: Array,
     at: int,
-) -> None:
-    """Attend with one query, slowly, leaving out the values whose score is -inf."""
+) -> float:
+    """Attend with one query, slowly, leaving out the values whose score is -inf; return the lse."""
     softcap = numbers[SOFTCAP]
     top, weights = sink, 0.0
     for d in range(sizes[VALUE_DIM]):
@@ -111,6 +118,7 @@ def attend_row(
     weights += np.exp(sink - (top if top > -np.inf else 0.0))
     for d in range(sizes[VALUE_DIM]):
         context[at + d] *= 0.0 if weights == 0.0 else 1.0 / weights
+    return float(top + np.log(weights))
 
 
 @compiled
@@ -130,25 +138,29 @@ def attend_strange_rows(
     sizes: Array,
     numbers: Array,
 ) -> None:
-    """Attend again wherever `out` holds NaN or infinity and so do the values."""
+    """Attend again wherever `out` holds NaN or infinity, unless inputs are all of usual size."""
     head_dim, dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
     origin, one = np.int64(0), np.int64(1)
     row, result = scratch(lse, head_dim + lanes(lse)), scratch(lse, dim + lanes(lse))
+    query_row, query_column = strides[QUERY, 0], strides[QUERY, 1]
+    key_row, key_column = strides[KEY, 0], strides[KEY, 1]
+    value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
     for unit in range(lengths.shape[1]):
         q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
         corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
-        first_value = places[VALUE, unit * group]
-        value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
-        if all_finite(value, first_value, value_row, value_column, kv_len, dim, lse):
-            continue
+        at, to = places[KEY, unit * group], places[VALUE, unit * group]
+        usual = all_below(_LARGE, key, at, key_row, key_column, kv_len, head_dim, lse)
+        usual = usual and all_below(_LARGE, value, to, value_row, value_column, kv_len, dim, lse)
         for head in range(unit * group, (unit + 1) * group):
             for position in range(q_len):
                 to = places[OUT, head] + position * strides[OUT, 0]
-                if all_finite(out, to, origin, one, one, dim, lse):
+                if all_below(np.inf, out, to, origin, one, one, dim, lse):
                     continue
-                at = places[QUERY, head] + position * strides[QUERY, 0]
-                copy_row(query, at, strides[QUERY, 1], head_dim, row, origin)
-                attend_row(
+                at = places[QUERY, head] + position * query_row
+                if usual and all_below(_LARGE, query, at, origin, query_column, one, head_dim, lse):
+                    continue
+                copy_row(query, at, query_column, head_dim, row, origin)
+                lse[places[LSE, head] + position] = attend_row(
                     row,
                     origin,
                     key,

@@ -324,6 +324,7 @@ class _Plan(NamedTuple):
     items: int
     part_size: int
     kernel: str
+    is_float32: bool
     is_bfloat16: bool
 
     @property
@@ -372,7 +373,7 @@ def _plan(
     sizes[:7] = head_dim, value_dim, group, q_len * group, *bounds
     sizes[tables.MASKED] = masked
     left, right, _ = bounds
-    per_query = min(kv_len // 2 if right == 0 else kv_len, left + right + 1)
+    per_query = _keys_per_query(kv_len, left, right)
     return _sized(
         _Plan(
             places,
@@ -386,12 +387,26 @@ def _plan(
             items=0,
             part_size=0,
             kernel="attend",
+            is_float32=itemsize == 4,
             is_bfloat16=is_bfloat16,
         ),
         kv_len,
         sum_size,
         threads,
     )
+
+
+def _keys_per_query(kv_len: int, left: int, right: int) -> int:
+    """How many keys a query sees, more or less."""
+    return min(kv_len // 2 if right == 0 else kv_len, left + right + 1)
+
+
+def _is_worth_pieces(plan: _Plan, kv_len: int) -> bool:
+    """Whether there is enough to multiply to take float32 to pieces for a matrix unit."""
+    sizes = plan.sizes
+    per_query = _keys_per_query(kv_len, int(sizes[tables.LEFT]), int(sizes[tables.RIGHT]))
+    work = per_query * int(sizes[tables.HEAD_DIM] + sizes[tables.VALUE_DIM])
+    return plan.is_float32 and sizes[tables.MOST_ROWS] >= _PIECE_ROWS and work >= _PIECE_WORK
 
 
 def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
@@ -412,6 +427,8 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
             splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
     elif plan.is_bfloat16 and kernels.matrices_usable():
         kernel, block, spans = "attend_by_matrices", _MATRIX_BLOCK, _MATRIX_SPANS
+    elif _is_worth_pieces(plan, kv_len) and kernels.matrices_usable():
+        kernel, block, spans = "attend_by_pieces", _MATRIX_BLOCK, _PIECE_SPANS
     else:
         kernel, block, spans = "attend", _BLOCK, tuple(n * lanes for n in _SPANS)
     if rows > _FEW_ROWS:
@@ -480,6 +497,9 @@ _BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 64, 128
 _SINGLE_BLOCK, _FEW_MATRIX_BLOCK = 256, 384
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
 _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
+_PIECE_SPANS = (1024, *_MATRIX_SPANS)
+# From so many rows on, and multiplications for each, float32 is taken to pieces.
+_PIECE_ROWS, _PIECE_WORK = 128, 40_000
 _NO_SEATS = np.zeros(0, np.int64)
 _NO_KEEP = np.zeros(1, np.uint8)
 _NO_KEEP.flags.writeable = False
