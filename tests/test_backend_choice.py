@@ -96,6 +96,11 @@ def test_importing_loads_neither_numpy_nor_numba_nor_typer():
     assert run(code).stdout.strip() == "[]"
 
 
+def test_the_command_line_loads_no_numpy_before_a_command_needs_it():
+    code = "import sys, fastllm.cli.commands; print('numpy' in sys.modules)"
+    assert run(code).stdout.strip() == "False"
+
+
 WITHOUT_ARRAYS = """
 import sys, fastllm
 tokenizer = fastllm.BPETokenizer.train_from_files({path!r}, 300, threads=2)

@@ -1,11 +1,10 @@
-"""The command that computes again what the book prints, and the table that it shows."""
+"""What the command check-book does and shows: what the book prints, computed again."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -37,26 +36,8 @@ WHERE_TO_GET = {
 }
 
 
-def check_book(
-    story: Annotated[
-        Path | None,
-        typer.Option(
-            help="the-verdict.txt, the story that chapter 2 of the book works on; else it is "
-            "looked for where vocabularies are, and downloaded."
-        ),
-    ] = None,
-    gpt: Annotated[
-        bool,
-        typer.Option("--gpt", help="Make the untrained GPT-2 of chapters 4 and 5 as well."),
-    ] = False,
-    numbers: Annotated[
-        bool, typer.Option("--numbers", help="Show all numbers, not how each fact begins.")
-    ] = False,
-) -> None:
-    """Compute again, on both backends, what the book prints in its chapters 2 and 3.
-
-    The book is "Build a Large Language Model (From Scratch)" by Sebastian Raschka.
-    """
+def check_book(story: Path | None, gpt: bool, numbers: bool) -> bool:
+    """Compute all facts and show how they agree; whether nothing disagreed."""
     text = check.find_story() if story is None else story.read_text("utf-8")
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
     backends, missing = find_backends()
@@ -68,8 +49,7 @@ def check_book(
         show_table(console, rows)
     if missing:
         console.print(Text(f"The reference alone was checked: {missing}."))
-    if not show_verdict(console, rows, [backend.name for backend in backends]):
-        raise typer.Exit(1)
+    return show_verdict(console, rows, [backend.name for backend in backends])
 
 
 def find_backends() -> tuple[list[sections.Backend], str]:

@@ -20,7 +20,6 @@ from typer.core import TyperGroup
 
 import fastllm
 from fastllm.cli import files
-from fastllm.cli.check_book import check_book
 from fastllm.cli.explain_command import explain
 from fastllm.cli.files import STREAM, UsageError
 from fastllm.tokenizers.atomic_write import replacing
@@ -426,7 +425,33 @@ def attend(
     show_attention(_console(), sentence.rstrip("\n"), tok, causal=causal)
 
 
-app.command()(check_book)
+@app.command()
+def check_book(
+    story: Annotated[
+        Path | None,
+        typer.Option(
+            help="the-verdict.txt, the story that chapter 2 of the book works on; else it is "
+            "looked for where vocabularies are, and downloaded."
+        ),
+    ] = None,
+    gpt: Annotated[
+        bool,
+        typer.Option("--gpt", help="Make the untrained GPT-2 of chapters 4 and 5 as well."),
+    ] = False,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Show all numbers, not how each fact begins.")
+    ] = False,
+) -> None:
+    """Compute again, on both backends, what the book prints in its chapters 2 and 3.
+
+    The book is "Build a Large Language Model (From Scratch)" by Sebastian Raschka.
+    """
+    from fastllm.cli import check_book as book
+
+    if not book.check_book(story, gpt, numbers):
+        raise typer.Exit(1)
+
+
 app.command()(explain)
 
 

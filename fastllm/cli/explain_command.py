@@ -2,16 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 import fastllm
-from fastllm import explain as traces
 from fastllm.cli.files import STREAM
-from fastllm.explain.faces import Trace
+
+if TYPE_CHECKING:
+    from fastllm.explain.faces import Trace
 
 STYLES = {
     "title": "bold",
@@ -29,7 +30,7 @@ STYLES = {
 def explain(
     sentence: Annotated[
         str, typer.Argument(help="Any text; - reads it from stdin.")
-    ] = traces.story.SENTENCE,
+    ] = "Your journey starts with one step",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write one HTML page instead of text to the terminal."),
@@ -53,6 +54,8 @@ def explain(
     ] = None,
 ) -> None:
     """Follow a sentence from text to context vectors, every number shown."""
+    from fastllm import explain as traces
+
     if sentence == STREAM:
         sentence = sys.stdin.buffer.read().decode().rstrip("\n")
     chosen = (
@@ -73,7 +76,7 @@ def explain(
     print(f"fastllm: {output.stat().st_size:,} bytes in {output}", file=sys.stderr)
 
 
-def show(console: Console, trace: Trace) -> None:
+def show(console: Console, trace: "Trace") -> None:
     """Print a trace, in colour where the console has it. The terminal breaks lines."""
     for line in trace.lines():
         spans = [(text, STYLES.get(role, "")) for text, role in line]

@@ -1,5 +1,7 @@
 """How the commands read: standard input as ``-``, text as UTF-8, ids as the tokenizer has them."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys
@@ -9,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import numpy as np
-import numpy.typing as npt
-
+from fastllm import _numpy as np
 from fastllm.tokenizers.patterns import SplitPattern, split_pattern
 from fastllm.tokenizers.text_files import read_chunks
 
@@ -81,7 +81,7 @@ def id_dtype(max_id: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype("<u2" if max_id < 1 << 16 else "<u4")
 
 
-def read_ids(path: str, max_id: int) -> npt.NDArray[np.integer]:
+def read_ids(path: str, max_id: int) -> np.typing.NDArray[np.integer]:
     """The ids in a .npy or .bin file, or as text on standard input.
 
     Raises
@@ -108,14 +108,14 @@ def read_ids(path: str, max_id: int) -> npt.NDArray[np.integer]:
     return ids
 
 
-def _ids_from_text(data: bytes) -> npt.NDArray[np.integer]:
+def _ids_from_text(data: bytes) -> np.typing.NDArray[np.integer]:
     try:
         return np.array([int(word) for word in data.split()], dtype=np.int64)
     except (ValueError, OverflowError):
         raise ValueError("standard input does not hold ids: numbers with blanks between") from None
 
 
-def _ids_from_npy(path: str) -> npt.NDArray[np.integer]:
+def _ids_from_npy(path: str) -> np.typing.NDArray[np.integer]:
     try:
         ids = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -125,7 +125,7 @@ def _ids_from_npy(path: str) -> npt.NDArray[np.integer]:
     return ids
 
 
-def _ids_from_bin(path: str, dtype: np.dtype[np.unsignedinteger]) -> npt.NDArray[np.integer]:
+def _ids_from_bin(path: str, dtype: np.dtype[np.unsignedinteger]) -> np.typing.NDArray[np.integer]:
     size = os.stat(path).st_size
     if size % dtype.itemsize:
         raise ValueError(
