@@ -40,11 +40,12 @@
 // Memory, and what it cost in time (whole trainings, one thread, English of 40 MB and many languages of 16 MB, medians
 // of 15 in turns, same merges). As it is, against places that were given up when there were a quarter more than ever
 // before, and their memory kept: English 32,000 29.9 to 28.4 MB, many languages 40.9 to 38.4 (100,000: 48.3 to 47.3,
-// and 58.5 to 49.6), time 0.1 to 0.9 % more, within noise. Tried: given up at a third more, 27.6 and 35.7 MB (100,000:
-// 48.3 and 48.4), but learning took up to 12 % longer; at a quarter more, and what the pairs themselves took given back
-// as well, which breaks up their pages of 2 MB, up to 17 %. Pages of 4 KB for all arrays below 16 MB: 0.7 MB less for
-// English 32,000 and 6 % more time to learn 100,000 of English, so only places, which are met in order, go without, and
-// up to 16 MB: with those of many languages of 40 MB, too, trainings took 9 % longer.
+// and 58.5 to 49.6), time 0.1 to 0.9 % more, within noise, though learning alone took 4 to 10 % more for many languages
+// at 100,000. Tried: given up at a third more, 27.6 and 35.7 MB (100,000: 48.3 and 48.4), but learning took up to 12 %
+// longer; at a quarter more, and what the pairs themselves took given back as well, which breaks up their pages of 2
+// MB, up to 17 %. Pages of 4 KB for all arrays below 16 MB: 0.7 MB less for English 32,000 and 6 % more time to learn
+// 100,000 of English, so only places, which are met in order, go without, and up to 16 MB: with those of many languages
+// of 40 MB, too, trainings took 9 % longer.
 //
 // Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, one thread, medians of 5 in turns, processes of
 // their own): 32,000 tokens English 3.8, code 4.2, many languages 3.9 times as fast, 100,000 tokens 3.4, 3.7, 4.1.
