@@ -94,9 +94,14 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   in registers 17 to 19, as the compiler then asks in bursts; in C, values row after row 17 GB/s,
   by four rows 20 (another day, of 60 variants in C the best read 17.7, where plain reading got
   19.4). In bfloat16, where 8 rows are half as many bytes, 8.8 ms; 8.5, 8.1 and 8.4 asking 4, 5 and
-  6 KB ahead; with head_dim 64 5.0 to 3.9, 3.5 and 3.2, in float32 7.9 to 7.6, 7.3 and 8.1; so it is
-  5 KB now. Into the first cache instead of the second: from 8.4 to 8.9. Once for each line instead
-  of each vector: no gain.
+  6 KB ahead; with head_dim 64 5.0 to 3.9, 3.5 and 3.2, in float32 7.9 to 7.6, 7.3 and 8.1. Into the
+  first cache instead of the second: from 8.4 to 8.9. Once for each line instead of each vector: no
+  gain.
+- The values of a block together with the keys of the next one, four rows of each in turns (7 turns
+  against the same without): float32 14.8 to 14.4, 14.6 and 15.2 ms asking 2, 2.5 and 3 KB ahead,
+  bfloat16 8.5 to 7.0, 6.7 and 6.5, float32 with head_dim 64 7.4 to 7.2, 7.0 and 6.8; so it is 2.5
+  KB now. In C 15.2 to 13.2 ms (20 GB/s) where rows begin at a cache line; where they do not, as
+  NumPy gives memory, every vector lies in two, and C reads 15 GB/s.
 - Decoding, several rows: sixteen sums at once, four rows by four keys, whose totals across lanes
   are found together, and four rows by four vectors of values: bfloat16 32 on 8 from 2.5 to 2.1 ms,
   float32 as before (3.2). Of 27 ns for a key and its value in the nearest caches 13 go into

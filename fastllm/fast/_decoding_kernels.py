@@ -3,6 +3,8 @@
 # Numba's decorators and code builders carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
 
+from typing import Any
+
 import numpy as np
 
 from fastllm.fast._attention_parts import (
@@ -64,7 +66,7 @@ from fastllm.fast._vectors import (
 )
 
 # Of a single row, which is bound by memory, keys and values so many bytes ahead are asked for.
-_AHEAD = 5120
+_AHEAD = 2560
 
 
 @compiled
@@ -106,7 +108,8 @@ def attend_few(
     copy_keys = key_column != 1 or rounded != head_dim
     copy_values = value_column != 1 or value_rounded != value_dim
     queries = scratch(parts, most_rows * rounded)
-    scores = scratch(parts, most_rows * block)
+    # Of two blocks in turns.
+    scores = scratch(parts, 2 * most_rows * block)
     context = scratch(parts, most_rows * value_rounded)
     marks = scratch(parts, block if masked != NO_MASK else 0)
     # As they are stored: they are widened where they are used.
@@ -123,7 +126,8 @@ def attend_few(
         lane_numbers[i] = i
     ramp = load(lane_numbers, 0)
     # A plain 0 would be a type of its own, and its callees compiled again for it.
-    origin = np.int64(0)
+    origin: Any = np.int64(0)
+    turn = origin
     tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), scratch(parts, most_rows)
     zero = fill(parts, 0.0)
     nothing = fill(parts, -np.inf)
@@ -158,45 +162,98 @@ def attend_few(
         begin += split * piece
         end = min(end, begin + piece)
 
-        for start in range(begin, end, block):
-            count = min(block, end - start)
-            whole = (count + 3) // 4 * 4
-            # Of several rows, the values of a block are on their way while its keys are gone
-            # through, the keys of the next one while its values are.
-            next_keys = places[KEY, first_head] + (start + count) * key_row
-            next_values = places[VALUE, first_head] + start * value_row
-            later_keys = places[KEY, first_head] + (start + keys_ahead) * key_row
-            later_values = places[VALUE, first_head] + (start + values_ahead) * value_row
+        # The values of a block go with the keys of the next one: asked for both at a time, memory
+        # gives more.
+        before = origin
+        for start in range(begin, end + block, block):
+            count = max(0, min(block, end - start))
+            now, last = turn * most_rows * block, (1 - turn) * most_rows * block
+            turn = 1 - turn
+            value_at, value_step = (
+                places[VALUE, first_head] + (start - block) * value_row,
+                value_row,
+            )
             key_at, key_step = places[KEY, first_head] + start * key_row, key_row
+            later_keys = key_at + keys_ahead * key_row
+            later_values = value_at + values_ahead * value_row
+            # Of several rows, values ask for the keys that come next, and keys for their values.
+            next_keys, next_values = key_at, value_at + block * value_row
+            if copy_values:
+                for j in range(before):
+                    at = value_at + j * value_row
+                    gather_row(value, at, value_column, value_dim, value_rows, j * value_rounded)
+                value_at, value_step = 0, value_rounded
             if copy_keys:
                 for j in range(count):
                     at = key_at + j * key_row
                     gather_row(key, at, key_column, head_dim, key_rows, j * rounded)
                 key_at, key_step = 0, rounded
             if n_rows == 1:
-                for j in range(0, count, 4):
-                    # Keys beyond the last one repeat it; their scores are overwritten below.
-                    k0 = key_at + min(j + 0, count - 1) * key_step
-                    k1 = key_at + min(j + 1, count - 1) * key_step
-                    k2 = key_at + min(j + 2, count - 1) * key_step
-                    k3 = key_at + min(j + 3, count - 1) * key_step
-                    s0, s1, s2, s3 = zero, zero, zero, zero
-                    ahead = later_keys + j * key_row
-                    for d in range(0, rounded, width):
-                        q = load(queries, d)
-                        for i in range(4):
-                            prefetch(key, ahead + i * key_row + d)
-                        s0, s1 = (
-                            fused(widened(keys, k0 + d, parts), q, s0),
-                            fused(widened(keys, k1 + d, parts), q, s1),
-                        )
-                        s2, s3 = (
-                            fused(widened(keys, k2 + d, parts), q, s2),
-                            fused(widened(keys, k3 + d, parts), q, s3),
-                        )
-                    scores[j + 0], scores[j + 1] = total(s0), total(s1)
-                    scores[j + 2], scores[j + 3] = total(s2), total(s3)
+                if before > 0:
+                    fade = fill(parts, fades[0])
+                    for d in range(0, value_rounded, width):
+                        store(context, d, times(load(context, d), fade))
+                for j in range(0, max(count, before), 4):
+                    if j < count:
+                        # Keys beyond the last one repeat it; their scores are overwritten below.
+                        k0 = key_at + min(j + 0, count - 1) * key_step
+                        k1 = key_at + min(j + 1, count - 1) * key_step
+                        k2 = key_at + min(j + 2, count - 1) * key_step
+                        k3 = key_at + min(j + 3, count - 1) * key_step
+                        s0, s1, s2, s3 = zero, zero, zero, zero
+                        ahead = later_keys + j * key_row
+                        for d in range(0, rounded, width):
+                            q = load(queries, d)
+                            for i in range(4):
+                                prefetch(key, ahead + i * key_row + d)
+                            s0, s1 = (
+                                fused(widened(keys, k0 + d, parts), q, s0),
+                                fused(widened(keys, k1 + d, parts), q, s1),
+                            )
+                            s2, s3 = (
+                                fused(widened(keys, k2 + d, parts), q, s2),
+                                fused(widened(keys, k3 + d, parts), q, s3),
+                            )
+                        scores[now + j + 0], scores[now + j + 1] = total(s0), total(s1)
+                        scores[now + j + 2], scores[now + j + 3] = total(s2), total(s3)
+                    if j < before:
+                        v0 = value_at + min(j + 0, before - 1) * value_step
+                        v1 = value_at + min(j + 1, before - 1) * value_step
+                        v2 = value_at + min(j + 2, before - 1) * value_step
+                        v3 = value_at + min(j + 3, before - 1) * value_step
+                        # Scores beyond the last one became weight 0.
+                        p0, p1 = repeat(scores, last + j), repeat(scores, last + j + 1)
+                        p2, p3 = repeat(scores, last + j + 2), repeat(scores, last + j + 3)
+                        ahead = later_values + j * value_row
+                        for d in range(0, value_rounded, width):
+                            for i in range(4):
+                                prefetch(value, ahead + i * value_row + d)
+                            c = times(widened(values, v0 + d, parts), p0)
+                            c = fused(widened(values, v1 + d, parts), p1, c)
+                            c = fused(widened(values, v2 + d, parts), p2, c)
+                            c = fused(widened(values, v3 + d, parts), p3, c)
+                            store(context, d, added(c, load(context, d)))
             else:
+                for first in range(0, n_rows if before > 0 else 0, FOUR):
+                    weighted_sums_of_few(
+                        values,
+                        value_at,
+                        value_step,
+                        before,
+                        scores,
+                        last + first * block,
+                        block,
+                        n_rows - first,
+                        value_rounded,
+                        context,
+                        first * value_rounded,
+                        value_rounded,
+                        fades,
+                        first,
+                        key,
+                        next_keys,
+                        key_row,
+                    )
                 for j in range(0, count, FOUR):
                     for first in range(0, n_rows, FOUR):
                         dot_products_of_few(
@@ -210,13 +267,17 @@ def attend_few(
                             n_rows - first,
                             rounded,
                             scores,
-                            first * block + j,
+                            now + first * block + j,
                             block,
                             value,
                             next_values + j * value_row,
                             value_row,
                         )
+            before = count
+            if count == 0:
+                break
 
+            whole = (count + 3) // 4 * 4
             for row in range(n_rows):
                 position, head = row // group, first_head + row % group
                 distance = position + corner - start
@@ -234,7 +295,7 @@ def attend_few(
                 highest = nothing
                 for j in range(0, whole, width):
                     at = added(fill(parts, j), ramp)
-                    s = load(scores, row * block + j)
+                    s = load(scores, now + row * block + j)
                     if capped:
                         s = softcapped(s, cap, cap_inverse, parts)
                     if slanted:
@@ -243,7 +304,7 @@ def attend_few(
                         m = load(marks, j)
                         s = where_equal(m, nothing, nothing, added(s, m))
                     s = where_above(first_seen, at, nothing, where_above(at, last_seen, nothing, s))
-                    store(scores, row * block + j, s)
+                    store(scores, now + row * block + j, s)
                     highest = larger(s, highest)
                 store(lane_tops, 0, highest)
                 top = tops[row]
@@ -254,59 +315,10 @@ def attend_few(
                 tops[row] = top
                 shifts, weights = fill(parts, shift), zero
                 for j in range(0, whole, width):
-                    p = exponential(less(load(scores, row * block + j), shifts))
-                    store(scores, row * block + j, p)
+                    p = exponential(less(load(scores, now + row * block + j), shifts))
+                    store(scores, now + row * block + j, p)
                     weights = added(p, weights)
                 sums[row] = sums[row] * fades[row] + total(weights)
-
-            value_at, value_step = places[VALUE, first_head] + start * value_row, value_row
-            if copy_values:
-                for j in range(count):
-                    at = value_at + j * value_row
-                    gather_row(value, at, value_column, value_dim, value_rows, j * value_rounded)
-                value_at, value_step = 0, value_rounded
-            if n_rows == 1:
-                fade = fill(parts, fades[0])
-                for d in range(0, value_rounded, width):
-                    store(context, d, times(load(context, d), fade))
-                for j in range(0, count, 4):
-                    v0 = value_at + min(j + 0, count - 1) * value_step
-                    v1 = value_at + min(j + 1, count - 1) * value_step
-                    v2 = value_at + min(j + 2, count - 1) * value_step
-                    v3 = value_at + min(j + 3, count - 1) * value_step
-                    # Scores beyond the last one became weight 0.
-                    p0, p1 = repeat(scores, j), repeat(scores, j + 1)
-                    p2, p3 = repeat(scores, j + 2), repeat(scores, j + 3)
-                    ahead = later_values + j * value_row
-                    for d in range(0, value_rounded, width):
-                        for i in range(4):
-                            prefetch(value, ahead + i * value_row + d)
-                        c = times(widened(values, v0 + d, parts), p0)
-                        c = fused(widened(values, v1 + d, parts), p1, c)
-                        c = fused(widened(values, v2 + d, parts), p2, c)
-                        c = fused(widened(values, v3 + d, parts), p3, c)
-                        store(context, d, added(c, load(context, d)))
-                continue
-            for first in range(0, n_rows, FOUR):
-                weighted_sums_of_few(
-                    values,
-                    value_at,
-                    value_step,
-                    count,
-                    scores,
-                    first * block,
-                    block,
-                    n_rows - first,
-                    value_rounded,
-                    context,
-                    first * value_rounded,
-                    value_rounded,
-                    fades,
-                    first,
-                    key,
-                    next_keys,
-                    key_row,
-                )
         for row in range(n_rows):
             at = (item * most_rows + row) * (value_rounded + 2)
             for d in range(0, value_rounded, width):
