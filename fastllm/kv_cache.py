@@ -1,5 +1,6 @@
 """A cache of keys and values, for attending to one position after the other."""
 
+import math
 import operator
 from typing import Any
 
@@ -9,6 +10,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastllm import _backend
 
 Array = NDArray[Any]
+# Bytes that the memory is read by.
+_LINE = 64
 
 
 class KVCache:
@@ -225,8 +228,8 @@ class KVCache:
     def _allocate(self, slots: int) -> tuple[Array, Array]:
         shape = self._batch, self._heads, slots
         return (
-            np.empty((*shape, self._head_dim), self._dtype),
-            np.empty((*shape, self._value_dim), self._dtype),
+            _empty((*shape, self._head_dim), self._dtype),
+            _empty((*shape, self._value_dim), self._dtype),
         )
 
     def _store(self, keys: Array, values: Array, new: Array) -> None:
@@ -306,6 +309,14 @@ class KVCache:
             raise TypeError(
                 f"{name} must have the dtype of the cache, {self._dtype}, got {array.dtype}"
             )
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array that begins at a cache line: rows elsewhere lie in more lines than they fill."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _LINE, np.uint8)
+    first = -memory.ctypes.data % _LINE
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def _part(counts: Array, start: int, step: int) -> Array:

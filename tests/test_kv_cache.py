@@ -121,6 +121,14 @@ def test_kv_cache_doubles_and_forgets():
     )
 
 
+def test_kv_cache_begins_at_a_cache_line_however_it_grew():
+    _, key, value = sequences(7, 3, 1, 9, 5, 3)
+    cache = KVCache(3, 1, 5, 3, dtype=np.float64, capacity=1)
+    for i in range(9):
+        cache.append(key[:, :, i : i + 1], value[:, :, i : i + 1])
+        assert [array.ctypes.data % 64 for array in (cache._keys, cache._values)] == [0, 0]
+
+
 def test_kv_cache_lengths_are_a_copy():
     cache = KVCache(1, 1, 1)
     cache.lengths[:] = 5
