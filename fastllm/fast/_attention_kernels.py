@@ -135,31 +135,31 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
 Where it stands against PyTorch 2.13 on that machine (medians of 9 turns of up to 10 calls each, all
 from one run, on one thread; then on two), for 12 heads, full and causal:
 
-- 128 x 64: 1.12, 1.49; 1.40, 1.53 (it varies: 1.10 to 1.19, 1.42 to 1.52 on one thread)
-- 512 x 64: 1.42, 2.19; 1.44, 2.16
-- 1024 x 64: 1.38, 1.74; 1.49, 1.95
-- 4096 x 64: 1.52, 1.64; 1.57, 1.71
-- 2048 x 128: 1.63, 1.92; 1.64, 2.05
-- 512 x 128, 32 heads on 8: 1.51, 2.61; 1.59, 2.51
-- 1024 x 64 in bfloat16: 1.32, 1.78; 1.32, 1.70
+- 128 x 64: 1.14, 1.56; 1.33, 1.63 (causal 1.42 to 1.56 on one thread in other runs)
+- 512 x 64: 1.48, 2.26; 1.56, 3.41 (2.26 in another run)
+- 1024 x 64: 1.48 in another run, 1.95; 1.49, 2.04
+- 4096 x 64: 1.55, 1.64; 1.58, 1.73
+- 2048 x 128: 1.63, 1.84; 1.71, 2.01
+- 512 x 128, 32 heads on 8: 1.55, 2.51; 1.58 in another run, 2.58
+- 1024 x 64 in bfloat16: 1.36, 1.76; 1.31, 1.71
 
-(1024 x 64 and 2048 x 128 of 5 turns); where `attend` does it all, without the matrix unit, 1024 x
-64 1.22, 1.54; 1.20, 1.70, 4096 x 64 1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37;
-and for one query of 8192 x 128: 32 heads on 8 2.9; 3.5, 32 on 32 1.12; 1.18, in bfloat16 2.8; 2.8
-and 1.14; 1.41. Of 1024 x 128: 1.55; 1.55, 0.98; 0.96, in bfloat16 1.26; 1.16 and 0.91; 0.83. A
-window of 512 over 8192 costs 1.40 of its share of the causal work (33 ms), and 1.27 by `attend` (36
-ms), where the whole takes longer. A first call with imports, and nothing compiled: 5.1 seconds by
-pieces and 4.5 by `attend`, 6.0 and 5.1 when every part of a kernel had an entry for Python.
+where `attend` does it all, without the matrix unit, 1024 x 64 1.22, 1.54; 1.20, 1.70, 4096 x 64
+1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37; and for one query of 8192 x 128: 32
+heads on 8 4.2; 3.7, 32 on 32 1.28; 1.26 (1.26; 1.14 in another run), in bfloat16 2.7; 3.2 and 1.28;
+1.81. Of 1024 x 128: 1.84; 1.63, 1.01; 1.10, in bfloat16 1.37; 1.43 and 1.05; 0.97. A window of 512
+over 8192 costs 1.39 of its share of the causal work (32 ms), and 1.27 by `attend` (36 ms), where
+the whole takes longer: a tile of 32 queries sees 544 keys and rounds them to 576, and pieces of
+keys are made for 17 tiles, not for 32. A first call with imports, and nothing compiled: 5.0 seconds
+by pieces and 4.5 by `attend`, 6.0 and 5.1 when every part of a kernel had an entry for Python.
 
 What falls short, and why: without the matrix unit products run at 172 GFLOP/s and are 85 to 90 % of
 2048 x 128; nothing but multiplications reach 205 to 214, the same loop written in C with everything
 in the nearest cache 189, and with keys from farther away 178 (asking for them beforehand: 176). Two
 threads share it evenly: 1.97 times as fast as one. Decoding 32 on 32 is bound by memory on both
-sides: 268 MB in 16 ms are 16.7 GB/s, PyTorch reads 15, and all that one core reads, 19.5, would be
-1.27 of its speed. In bfloat16, 32 on 32 are 134 MB, 6 ms at the 22 GB/s that so much is read with,
-2.3 times PyTorch's speed at best, and 32 on 8 34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, of
-which the arithmetic alone takes 27. Widening with shifts and masks instead of shuffles is not
-tried.
+sides: 268 MB in 14.6 ms are 18.3 GB/s, PyTorch reads 14.3, and all that one core reads is 19.5. In
+bfloat16, 32 on 32 are 134 MB, 6.9 ms at 19.5 GB/s, 1.5 times PyTorch's speed at best, and 32 on 8
+34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, of which the arithmetic alone takes 27. Widening
+with shifts and masks instead of shuffles is not tried.
 """
 
 # Numba's decorators carry no types.
