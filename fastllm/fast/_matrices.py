@@ -14,7 +14,8 @@ import functools
 import importlib
 import platform
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
@@ -157,15 +158,16 @@ def matrix_product(
     `rows` and `depth` are multiples of SIDE. With `add`, the product is added to the target.
     """
     pairs = right[right_at : right_at + depth // 2 * SIDE].view(np.uint16).reshape(-1, SIDE, 2)
-    columns = _float32(pairs.swapaxes(1, 2).reshape(depth, SIDE))
+    columns = float32_of(pairs.swapaxes(1, 2).reshape(depth, SIDE))
     for row in range(rows):
         start = left_at + row * left_step
         place = slice(to + row * SIDE, to + (row + 1) * SIDE)
         before = target[place] if add else np.float32(0)
-        target[place] = before + _float32(left[start : start + depth]) @ columns
+        target[place] = before + float32_of(left[start : start + depth]) @ columns
 
 
-def _float32(bits: Any) -> Any:
+def float32_of(bits: Any) -> Any:
+    """The numbers whose bfloat16 bits these are."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -190,46 +192,92 @@ def _lower_matrix_product(context: Any, builder: Any, signature: Any, args: Any)
     def bytes_from(array: int, index: int) -> Any:
         return _bytes(context, builder, signature, args, array, number(index))
 
-    def along(base: Any, *steps: Any) -> Any:
-        for step in steps:
-            base = builder.gep(base, [step])
-        return base
+    nothing = integer(0)
+    sides = Sides(
+        left=bytes_from(0, 1),
+        left_step=builder.mul(number(2), integer(2)),
+        left_piece=nothing,
+        right=bytes_from(3, 4),
+        right_piece=nothing,
+        target=bytes_from(5, 6),
+        row_steps=builder.sdiv(number(7), integer(SIDE)),
+        depth_steps=builder.sdiv(number(8), integer(SIDE)),
+        add=args[9],
+    )
+    multiply_sides(builder, sides)
+    return context.get_dummy_value()
 
-    left, right, target = bytes_from(0, 1), bytes_from(3, 4), bytes_from(5, 6)
-    left_step = builder.mul(number(2), integer(2))
+
+class Sides(NamedTuple):
+    """The factors of a product, the target, and how far apart their parts are, in bytes.
+
+    A factor may be a sum of pieces, one after the other; see `_pieces`.
+    """
+
+    left: Any
+    left_step: Any
+    left_piece: Any
+    right: Any
+    right_piece: Any
+    target: Any
+    row_steps: Any
+    depth_steps: Any
+    add: Any
+
+
+def multiply_sides(
+    builder: Any, sides: Sides, products: Sequence[tuple[int, int]] = ((0, 0),)
+) -> None:
+    """Code for the sum of the products of such pieces, of the left and of the right factor."""
     # A row of SIDE float32, or of SIDE pairs.
     step = integer(SIDE * 4)
-    row_steps = builder.sdiv(number(7), integer(SIDE))
-    depth_steps = builder.sdiv(number(8), integer(SIDE))
-    with cgutils.for_range(builder, row_steps, intp=_INTEGER) as by_row:
-        rows = along(left, builder.mul(by_row.index, builder.mul(left_step, integer(SIDE))))
-        lower_rows = along(rows, builder.mul(left_step, integer(TILE)))
-        sums = along(target, builder.mul(by_row.index, integer(SIDE * SIDE * 4)))
+    with cgutils.for_range(builder, sides.row_steps, intp=_INTEGER) as by_row:
+        row = builder.mul(by_row.index, builder.mul(sides.left_step, integer(SIDE)))
+        lower_row = builder.add(row, builder.mul(sides.left_step, integer(TILE)))
+        sums = builder.gep(sides.target, [builder.mul(by_row.index, integer(SIDE * SIDE * 4))])
         # Tiles 0 to 3 are the sums, 4 and 5 the left factors, 6 and 7 the right ones.
         corners = [
-            along(sums, integer(i // 2 * TILE * SIDE * 4 + i % 2 * TILE * 4)) for i in range(4)
+            builder.gep(sums, [integer(i // 2 * TILE * SIDE * 4 + i % 2 * TILE * 4)])
+            for i in range(4)
         ]
-        with builder.if_else(args[9]) as (add, start):
+        with builder.if_else(sides.add) as (add, start):
             with add:
                 for i, corner in enumerate(corners):
                     _tile(builder, "tileloadd64", i, corner, step)
             with start:
                 for i in range(4):
                     _call(builder, "llvm.x86.tilezero", [_number(i)])
-        with cgutils.for_range(builder, depth_steps, intp=_INTEGER) as by_depth:
-            offset = builder.mul(by_depth.index, integer(SIDE * 2))
-            _tile(builder, "tileloadd64", 4, along(rows, offset), left_step)
-            columns = along(right, builder.mul(by_depth.index, integer(TILE * SIDE * 4)))
-            _tile(builder, "tileloadd64", 6, columns, step)
-            _multiply(builder, 0, 4, 6)
-            _tile(builder, "tileloadd64", 7, along(columns, integer(TILE * 4)), step)
-            _multiply(builder, 1, 4, 7)
-            _tile(builder, "tileloadd64", 5, along(lower_rows, offset), left_step)
-            _multiply(builder, 2, 5, 6)
-            _multiply(builder, 3, 5, 7)
+        with cgutils.for_range(builder, sides.depth_steps, intp=_INTEGER) as by_depth:
+            along = builder.mul(by_depth.index, integer(SIDE * 2))
+            down = builder.mul(by_depth.index, integer(TILE * SIDE * 4))
+
+            def load_left(tile: int, piece: int, row: Any) -> None:
+                place = builder.add(builder.mul(sides.left_piece, integer(piece)), along)
+                place = builder.gep(sides.left, [builder.add(place, row)])
+                _tile(builder, "tileloadd64", tile, place, sides.left_step)
+
+            def load_right(tile: int, piece: int, column: int) -> None:
+                place = builder.add(builder.mul(sides.right_piece, integer(piece)), down)
+                place = builder.gep(sides.right, [builder.add(place, integer(column))])
+                _tile(builder, "tileloadd64", tile, place, step)
+
+            before = (-1, -1)
+            for a, b in products:
+                if a != before[0]:
+                    load_left(4, a, row)
+                if b != before[1]:
+                    load_right(6, b, 0)
+                _multiply(builder, 0, 4, 6)
+                if b != before[1]:
+                    load_right(7, b, TILE * 4)
+                _multiply(builder, 1, 4, 7)
+                if a != before[0]:
+                    load_left(5, a, lower_row)
+                _multiply(builder, 2, 5, 6)
+                _multiply(builder, 3, 5, 7)
+                before = (a, b)
         for i, corner in enumerate(corners):
             _tile(builder, "tilestored64", i, corner, step)
-    return context.get_dummy_value()
 
 
 def score_keys(
@@ -240,9 +288,9 @@ def score_keys(
     `depth` is a multiple of SIDE; `room` is for KEY_ROOM numbers.
     """
     pairs = queries[: depth // 2 * TILE].view(np.uint16).reshape(-1, TILE, 2)
-    columns = _float32(pairs.swapaxes(1, 2).reshape(depth, TILE))
+    columns = float32_of(pairs.swapaxes(1, 2).reshape(depth, TILE))
     for i in range(SIDE):
-        key = _float32(keys[at + i * step : at + i * step + depth])
+        key = float32_of(keys[at + i * step : at + i * step + depth])
         scores[to + i * TILE : to + (i + 1) * TILE] = key @ columns
 
 
@@ -318,10 +366,10 @@ def add_weighted_values(
     """
     places = [column_place(d) for d in range(columns)]
     room = -(-count // SIDE) * SIDE
-    shares = _float32(weights[: TILE * room]).reshape(TILE, room)
+    shares = float32_of(weights[: TILE * room]).reshape(TILE, room)
     for j in range(count):
         row = np.empty(columns, np.float32)
-        row[places] = _float32(values[at + j * step : at + j * step + columns])
+        row[places] = float32_of(values[at + j * step : at + j * step + columns])
         context[: TILE * columns] += np.outer(shares[:, j], row).reshape(-1)
 
 

@@ -93,7 +93,7 @@ _SMALL = 1e-30
 
 
 @part_of_a_kernel
-def put_row(
+def pair_row(
     source: Array, at: int, column: int, count: int, row: Array, pairs: Array, to: int, step: int
 ) -> None:
     """A row of queries or keys, in pairs: numbers a vector apart, as their order does not matter.
@@ -119,7 +119,7 @@ def load_queries(
     half = depth // 2
     for i in range(SIDE):
         at = places[QUERY, lane_heads[lane + i]] + positions[lane + i] * strides[QUERY, 0]
-        put_row(query, at, strides[QUERY, 1], sizes[HEAD_DIM], row, pairs, i * half, SIDE * half)
+        pair_row(query, at, strides[QUERY, 1], sizes[HEAD_DIM], row, pairs, i * half, SIDE * half)
     for i in range(0, PIECES * SIDE, width):
         piece = i // SIDE
         for d in range(0, half, width):
@@ -302,7 +302,7 @@ def attend_by_pieces(
             for j in range(stop - start):
                 at = key_base + (start + j) * strides[KEY, 0]
                 to = j * depth // 2
-                put_row(key, at, strides[KEY, 1], head_dim, row, key_pairs, to, key_piece)
+                pair_row(key, at, strides[KEY, 1], head_dim, row, key_pairs, to, key_piece)
             at = value_base + start * strides[VALUE, 0]
             load_values(value, at, stop - start, tables, rows, pairs, turned)
 

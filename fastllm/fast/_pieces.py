@@ -14,14 +14,14 @@ and pieces of infinity, and of what rounds to it, are NaN (see `_strange_rows`).
 # Numba's decorators and code builders carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._matrices import SIDE, TILE, _call, _float32, _multiply, _number, _tile
+from fastllm.fast._matrices import SIDE, Sides, float32_of, multiply_sides
 from fastllm.fast._vectors import (
     Vector,
     integer,
@@ -107,7 +107,7 @@ def product_of_pieces(
             pairs = right[right_at + b * right_piece :][: depth // 2 * SIDE].view(np.uint16)
             columns = pairs.reshape(-1, SIDE, 2).swapaxes(1, 2).reshape(depth, SIDE)
             start = left_at + a * left_piece + row * left_step
-            target[place] += _float32(left[start : start + depth]) @ _float32(columns)
+            target[place] += float32_of(left[start : start + depth]) @ float32_of(columns)
 
 
 @type_callable(product_of_pieces)
@@ -133,7 +133,7 @@ def _lower_product_of_pieces(context: Any, builder: Any, signature: Any, args: A
     def bytes_from(base: Any, index: Any) -> Any:
         return builder.bitcast(builder.gep(base, [index]), ir.IntType(8).as_pointer())
 
-    sides = _Sides(
+    sides = Sides(
         left=bytes_from(left, left_at),
         left_step=builder.mul(left_step, integer(2)),
         left_piece=builder.mul(left_piece, integer(2)),
@@ -144,72 +144,5 @@ def _lower_product_of_pieces(context: Any, builder: Any, signature: Any, args: A
         depth_steps=builder.sdiv(depth, integer(SIDE)),
         add=builder.icmp_signed("!=", add, integer(0)),
     )
-    _emit_products(builder, sides)
+    multiply_sides(builder, sides, _PRODUCTS)
     return context.get_dummy_value()
-
-
-class _Sides(NamedTuple):
-    """The factors of a product, the target, and how far apart their parts are, in bytes."""
-
-    left: Any
-    left_step: Any
-    left_piece: Any
-    right: Any
-    right_piece: Any
-    target: Any
-    row_steps: Any
-    depth_steps: Any
-    add: Any
-
-
-def _emit_products(builder: Any, sides: _Sides) -> None:
-    """Code for the sum of the products of pieces."""
-    # A row of SIDE float32, or of SIDE pairs.
-    step = integer(SIDE * 4)
-    with cgutils.for_range(builder, sides.row_steps, intp=ir.IntType(64)) as by_row:
-        row = builder.mul(by_row.index, builder.mul(sides.left_step, integer(SIDE)))
-        lower_row = builder.add(row, builder.mul(sides.left_step, integer(TILE)))
-        sums = builder.gep(sides.target, [builder.mul(by_row.index, integer(SIDE * SIDE * 4))])
-        # Tiles 0 to 3 are the sums, 4 and 5 the left factors, 6 and 7 the right ones.
-        corners = [
-            builder.gep(sums, [integer(i // 2 * TILE * SIDE * 4 + i % 2 * TILE * 4)])
-            for i in range(4)
-        ]
-        with builder.if_else(sides.add) as (add, start):
-            with add:
-                for i, corner in enumerate(corners):
-                    _tile(builder, "tileloadd64", i, corner, step)
-            with start:
-                for i in range(4):
-                    _call(builder, "llvm.x86.tilezero", [_number(i)])
-        with cgutils.for_range(builder, sides.depth_steps, intp=ir.IntType(64)) as by_depth:
-            along = builder.mul(by_depth.index, integer(SIDE * 2))
-            down = builder.mul(by_depth.index, integer(TILE * SIDE * 4))
-
-            def load_left(tile: int, piece: int, row: Any) -> None:
-                place = builder.add(builder.mul(sides.left_piece, integer(piece)), along)
-                place = builder.gep(sides.left, [builder.add(place, row)])
-                _tile(builder, "tileloadd64", tile, place, sides.left_step)
-
-            def load_right(tile: int, piece: int, column: int) -> None:
-                place = builder.add(builder.mul(sides.right_piece, integer(piece)), down)
-                place = builder.gep(sides.right, [builder.add(place, integer(column))])
-                _tile(builder, "tileloadd64", tile, place, step)
-
-            before = (-1, -1)
-            for a, b in _PRODUCTS:
-                if a != before[0]:
-                    load_left(4, a, row)
-                if b != before[1]:
-                    load_right(6, b, 0)
-                _multiply(builder, 0, 4, 6)
-                if b != before[1]:
-                    load_right(7, b, TILE * 4)
-                _multiply(builder, 1, 4, 7)
-                if a != before[0]:
-                    load_left(5, a, lower_row)
-                _multiply(builder, 2, 5, 6)
-                _multiply(builder, 3, 5, 7)
-                before = (a, b)
-        for i, corner in enumerate(corners):
-            _tile(builder, "tilestored64", i, corner, step)
