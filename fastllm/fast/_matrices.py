@@ -23,7 +23,14 @@ from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
 from fastllm.fast._compiled import part_of_a_kernel
-from fastllm.fast._vectors import Vector, integer, lanes, smaller, vector_type
+from fastllm.fast._vectors import (
+    Vector,
+    integer,
+    lanes,
+    pointers_and_integers,
+    smaller,
+    vector_type,
+)
 
 # The rows of a tile, and the float32 or pairs in each.
 TILE = 16
@@ -186,23 +193,18 @@ def _type_matrix_product(context: Any) -> Any:
     *(types.Integer, types.Integer, types.Boolean),
 )
 def _lower_matrix_product(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    def number(i: int) -> Any:
-        return context.cast(builder, args[i], signature.args[i], types.intp)
-
-    def bytes_from(array: int, index: int) -> Any:
-        return _bytes(context, builder, signature, args, array, number(index))
-
-    nothing = integer(0)
+    values = pointers_and_integers(context, builder, signature, args)
+    left, left_at, left_step, right, right_at, target, to, rows, depth, add = values
     sides = Sides(
-        left=bytes_from(0, 1),
-        left_step=builder.mul(number(2), integer(2)),
-        left_piece=nothing,
-        right=bytes_from(3, 4),
-        right_piece=nothing,
-        target=bytes_from(5, 6),
-        row_steps=builder.sdiv(number(7), integer(SIDE)),
-        depth_steps=builder.sdiv(number(8), integer(SIDE)),
-        add=args[9],
+        left=bytes_from(builder, left, left_at),
+        left_step=builder.mul(left_step, integer(2)),
+        left_piece=integer(0),
+        right=bytes_from(builder, right, right_at),
+        right_piece=integer(0),
+        target=bytes_from(builder, target, to),
+        row_steps=builder.sdiv(rows, integer(SIDE)),
+        depth_steps=builder.sdiv(depth, integer(SIDE)),
+        add=builder.icmp_signed("!=", add, integer(0)),
     )
     multiply_sides(builder, sides)
     return context.get_dummy_value()
@@ -306,13 +308,10 @@ def _type_score_keys(context: Any) -> Any:
     *(types.Array, types.Integer, types.Array),
 )
 def _lower_score_keys(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    at, step, depth, to = (
-        context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 2, 4, 6)
-    )
-    keys, queries, scores, room = (
-        _bytes(context, builder, signature, args, array, index)
-        for array, index in ((0, at), (3, integer(0)), (5, to), (7, integer(0)))
-    )
+    values = pointers_and_integers(context, builder, signature, args)
+    keys, at, step, queries, depth, scores, to, room = values
+    keys, scores = bytes_from(builder, keys, at), bytes_from(builder, scores, to)
+    queries, room = (bytes_from(builder, base, integer(0)) for base in (queries, room))
     step_bytes, tile_row = builder.mul(step, integer(2)), integer(TILE * 4)
     address = builder.ptrtoint(keys, _INTEGER)
     misfit = builder.and_(builder.or_(address, step_bytes), integer(TILE * 4 - 1))
@@ -391,14 +390,12 @@ def _type_add_weighted_values(context: Any) -> Any:
     *(types.Array, types.Array, types.Integer),
 )
 def _lower_add_weighted_values(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    at, step, count, columns = (
-        context.cast(builder, args[i], signature.args[i], types.intp) for i in (2, 3, 4, 7)
-    )
-    zero = integer(0)
+    arguments = pointers_and_integers(context, builder, signature, args)
+    weights, values, at, step, count, pairs, target, columns = arguments
+    values = bytes_from(builder, values, at)
     weights, pairs, target = (
-        _bytes(context, builder, signature, args, array, zero) for array in (0, 5, 6)
+        bytes_from(builder, base, integer(0)) for base in (weights, pairs, target)
     )
-    values = _bytes(context, builder, signature, args, 1, at)
     last_row = builder.sub(count, integer(1))
     last_side = builder.sub(columns, integer(SIDE))
     key_steps = builder.sdiv(builder.add(count, integer(SIDE - 1)), integer(SIDE))
@@ -462,9 +459,8 @@ def _lower_add_weighted_values(context: Any, builder: Any, signature: Any, args:
 _INTEGER = ir.IntType(64)
 
 
-def _bytes(context: Any, builder: Any, signature: Any, args: Any, array: int, index: Any) -> Any:
-    """The address of an element of an argument that is an array, to count in bytes from."""
-    base = context.make_array(signature.args[array])(context, builder, args[array]).data
+def bytes_from(builder: Any, base: Any, index: Any) -> Any:
+    """The address of an element, to count in bytes from."""
     return builder.bitcast(builder.gep(base, [index]), ir.IntType(8).as_pointer())
 
 

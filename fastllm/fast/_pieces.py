@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._matrices import SIDE, Sides, float32_of, multiply_sides
+from fastllm.fast._matrices import SIDE, Sides, bytes_from, float32_of, multiply_sides
 from fastllm.fast._vectors import (
     Vector,
     integer,
@@ -130,16 +130,13 @@ def _lower_product_of_pieces(context: Any, builder: Any, signature: Any, args: A
     left, left_at, left_step, left_piece, right, right_at, right_piece, target, to = values[:9]
     rows, depth, add = values[9:]
 
-    def bytes_from(base: Any, index: Any) -> Any:
-        return builder.bitcast(builder.gep(base, [index]), ir.IntType(8).as_pointer())
-
     sides = Sides(
-        left=bytes_from(left, left_at),
+        left=bytes_from(builder, left, left_at),
         left_step=builder.mul(left_step, integer(2)),
         left_piece=builder.mul(left_piece, integer(2)),
-        right=bytes_from(right, right_at),
+        right=bytes_from(builder, right, right_at),
         right_piece=builder.mul(right_piece, integer(4)),
-        target=bytes_from(target, to),
+        target=bytes_from(builder, target, to),
         row_steps=builder.sdiv(rows, integer(SIDE)),
         depth_steps=builder.sdiv(depth, integer(SIDE)),
         add=builder.icmp_signed("!=", add, integer(0)),
