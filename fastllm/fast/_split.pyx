@@ -21,10 +21,12 @@ import os
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+from libc.string cimport memset
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
-from fastllm.tokenizers.patterns import NAMED, class_ranges
+from fastllm.tokenizers.patterns import NAMED
+from fastllm.tokenizers.unicode_classes import RANGES
 
 
 cdef extern from *:
@@ -45,7 +47,11 @@ cdef extern from "split_levels.h" namespace "fastllm" nogil:
         PUNCTUATION
         SYMBOL
 
-    void add_page(const uint8_t* page_classes, size_t which) except +
+    cdef cppclass ClassOfEach "fastllm::PageArray<uint8_t>":
+        void resize(size_t) except +
+        uint8_t* data()
+
+    void add_pages(const ClassOfEach&) except +
     CharacterClass class_of(uint32_t code_point)
     bint is_kana_or_unified_han(uint32_t code_point)
     ctypedef Py_ssize_t (*NextEnd)(Scan*, string_view, Py_ssize_t) noexcept nogil
@@ -57,7 +63,11 @@ cdef extern from "text_cuts.h" namespace "fastllm" nogil:
     size_t next_cut_of "fastllm::next_cut"(Family, string_view, size_t)
 
 def _fill_class_table():
-    cdef bytearray flat = bytearray(0x110000)
+    cdef ClassOfEach class_of_each  # not from malloc, which keeps arrays to itself that are no larger than one freed
+    cdef tuple runs
+    cdef size_t i, first, last
+    cdef int value
+    class_of_each.resize(0x110000)
     for names, value in [
         (("Lu", "Lt"), UPPER),
         (("Ll",), LOWER),
@@ -69,14 +79,11 @@ def _fill_class_table():
         (("S",), SYMBOL),
     ]:
         for name in names:
-            for first, last in class_ranges(name):
-                flat[first : last + 1] = bytes([value]) * (last + 1 - first)
-    class_ranges.cache_clear()  # they take more memory than the table made of them
-    cdef bytes page, classes = bytes(flat)
-    pages = {}
-    for start in range(0, len(classes), 64):
-        page = classes[start : start + 64]
-        add_page(page, pages.setdefault(page, len(pages)))
+            runs = RANGES[name]
+            for i in range(0, len(runs), 2):
+                first, last = runs[i], runs[i + 1]
+                memset(class_of_each.data() + first, value, last + 1 - first)
+    add_pages(class_of_each)
 
 
 _fill_class_table()

@@ -11,7 +11,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
+
+#include "page_array.h"
 
 namespace fastllm {
 
@@ -67,6 +70,16 @@ inline void add_page(const uint8_t *page_classes, size_t which) {
         if (!caseless) caseless_leads[number / 64] = 0;
     }
     page_of.push_back(uint16_t(which));
+}
+
+// Fill the table from the class of each code point.
+inline void add_pages(const PageArray<uint8_t> &class_of_each) {
+    std::unordered_map<std::string_view, size_t> seen;
+    for (size_t first = 0; first < class_of_each.size(); first += 64) {
+        const uint8_t *page_classes = class_of_each.data() + first;
+        const std::string_view bytes(reinterpret_cast<const char *>(page_classes), 64);
+        add_page(page_classes, seen.emplace(bytes, seen.size()).first->second);
+    }
 }
 
 inline CharacterClass class_of(uint32_t code_point) {
