@@ -121,11 +121,20 @@ def test_training_of_a_megabyte_of_one_letter_ends():
     assert [len(left + right) for left, right in merges[:4]] == [2, 4, 8, 16]
 
 
+def test_tokens_are_held_once():
+    tokenizer = BPETokenizer.train("low lower lowest newer newest " * 9, 270)
+    tokens = {id(token) for token in tokenizer.mergeable_ranks}
+    parts = [part for merge in tokenizer.merges for part in merge if len(part) > 1]
+    assert parts
+    assert all(id(part) in tokens for part in parts)
+
+
 def reported(backend, texts, vocab_size, **options):
     """The merges that a backend learns, and how often each pair occurred and was merged."""
     defaults = inspect.signature(backend.train).parameters.values()
     settings = {p.name: p.default for p in defaults if p.kind is p.KEYWORD_ONLY} | options
-    merges, report = backend.train_with_report(texts, vocab_size, **settings)
+    merges, made, report = backend.train_with_report(texts, vocab_size, **settings)
+    assert made == [left + right for left, right in merges]
     facts = report.text_bytes, report.pieces, report.distinct_words, report.tokens_before
     return merges, report.counts, report.merged, facts
 

@@ -88,6 +88,10 @@ cdef extern from * nogil:
         int64_t count
         int64_t merged
 
+    cdef cppclass LearnedMerges "fastllm::PageArray<fastllm::LearnedMerge>":
+        LearnedMerge& operator[](size_t)
+        size_t size()
+
     cdef cppclass Flag "std::atomic<bool>":
         void store(cbool)
 
@@ -95,7 +99,7 @@ cdef extern from * nogil:
         uint64_t load()
 
     cdef cppclass Learner "fastllm::Learner":
-        vector[LearnedMerge] learned
+        LearnedMerges learned
         Progress progress
         Flag stop
         uint64_t distinct_pairs
@@ -327,18 +331,22 @@ cdef class Trainer:
         return self.native.finished
 
     def merges(self):
-        """The merges learned so far, in order."""
-        cdef list made = []
+        """The merges learned so far, in order, and the tokens that they make, which are parts of later merges."""
+        cdef size_t i, size = self.native.learned.size()
+        cdef list merges = [None] * size, made = [None] * size  # growing would leave holes where they were
+        cdef LearnedMerge merge
         cdef bytes token
-        for merge in self.native.learned:
+        for i in range(size):
+            merge = self.native.learned[i]
             left, right = self.tokens[merge.left], self.tokens[merge.right]
             token = left + right
             if merge.token < <uint32_t>len(self.tokens):
                 self.tokens[merge.token] = token
             else:
                 self.tokens.append(token)
-            made.append((left, right))
-        return made
+            merges[i] = left, right
+            made[i] = token
+        return merges, made
 
     def counts(self):
         """For each merge how often its pair occurred; and how often each was merged."""

@@ -85,7 +85,7 @@ def train(
     progress: Callable[[int, int], object] | None = None,
     word_counts: WordCounts | None = None,
 ) -> list[Merge]:
-    merges, _ = train_with_report(
+    merges, _, _ = train_with_report(
         texts,
         vocab_size,
         pattern=pattern,
@@ -114,7 +114,7 @@ def train_with_report(
     word_counts: WordCounts | None,
     count_progress: Callable[[int, int], object] | None = None,
     **reading: Any,
-) -> tuple[list[Merge], TrainingReport]:
+) -> tuple[list[Merge], list[bytes], TrainingReport]:
     arguments.one_source(texts, word_counts)
     rules = arguments.check_training(
         vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress
@@ -143,8 +143,8 @@ def train_with_report(
         {name: number for number, name in enumerate(names)},
         False,
     )
-    merges = _learn(trainer, table, word_counts is not None, None, rules, progress, report)
-    return merges, report
+    merges, made = _learn(trainer, table, word_counts is not None, None, rules, progress, report)
+    return merges, made, report
 
 
 def extend(
@@ -235,7 +235,7 @@ def extend_with_report(
         True,
     )
     words = ([number_of[i] for i in encoder.encode_piece(word)] for word in table.words())
-    merges = _learn(trainer, table, word_counts is not None, words, rules, progress, report)
+    merges, _ = _learn(trainer, table, word_counts is not None, words, rules, progress, report)
     return merges, report
 
 
@@ -276,7 +276,7 @@ def _learn(
     rules: arguments.Training,
     progress: Callable[[int, int], object] | None,
     report: TrainingReport,
-) -> list[Merge]:
+) -> tuple[list[Merge], list[bytes]]:
     """Let the trainer work: where it takes long in another thread, as Ctrl-C comes to this one."""
     told = 0
 

@@ -10,8 +10,9 @@
 // weights by the neighbour on each side. Then each distinct neighbour a costs one look-up: (a, p) loses what (a, z)
 // gets. Pairs below the bound of word_layout.h are never entered: no hash entry, no list, no place in the queue. Most
 // places are soon those of pairs that are merged or have fallen below the bound (English, 32,000 tokens: nine in ten at
-// the end). When pairs and places take more memory than ever before, by a half, these are given up, the others moved
-// together, and what places took is given back: by the end there are fewer places, but more pairs.
+// the end). When these are a fifth of all, and there is more of pairs and places than was ever of use before, they are
+// given up, the others moved together, and what places took is given back: by the end there are fewer places, but more
+// pairs.
 //
 // Ties. By ids: the pair of ids. First seen: the first place in the list that still holds; it only moves forward.
 //
@@ -37,15 +38,16 @@
 // 32 bits 0.050 / 0.049 / 0.170 (2 to 10 MB more); symbols not prefetched 0.052 / 0.048 / 0.188. One look-up per
 // neighbour was not varied.
 //
-// Memory, and what it cost in time (whole trainings, one thread, English of 40 MB and many languages of 16 MB, medians
-// of 15 in turns, same merges). As it is, against places that were given up when there were a quarter more than ever
-// before, and their memory kept: English 32,000 29.9 to 28.4 MB, many languages 40.9 to 38.4 (100,000: 48.3 to 47.3,
-// and 58.5 to 49.6), time 0.1 to 0.9 % more, within noise, though learning alone took 4 to 10 % more for many languages
-// at 100,000. Tried: given up at a third more, 27.6 and 35.7 MB (100,000: 48.3 and 48.4), but learning took up to 12 %
-// longer; at a quarter more, and what the pairs themselves took given back as well, which breaks up their pages of 2
-// MB, up to 17 %. Pages of 4 KB for all arrays below 16 MB: 0.7 MB less for English 32,000 and 6 % more time to learn
-// 100,000 of English, so only places, which are met in order, go without, and up to 16 MB: with those of many languages
-// of 40 MB, too, trainings took 9 % longer.
+// Memory, and what it cost in time (whole trainings of 40 MB, one thread, medians of 7 to 9 in turns, same merges). As it
+// is, against giving up whenever there was half as much again as ever before: English 32,000 28.0 to 25.1 MB, and many
+// languages 100,000 76.0 to 67.1; trainings took 0.6 to 1.8 % longer, learning itself up to 12 %. Part of it are arrays
+// that begin untouched (neighbours, what was learned) or are mapped for themselves (first counts): what a thread
+// allocates otherwise stays with its arena. Tried: whenever a quarter, or an eighth, are known to be dead, whatever was
+// held before, 25.8 and 24.8 MB, but learning took up to 19 and 33 % longer; places and pairs given up apart, by a fifth
+// and a half, 25.1 MB, up to 22 %; pages of a merged pair's list given back at once, no less memory. A branch, not
+// arithmetic, to tell which pairs fall below the bound: 7 % more of learning. Pages of 4 KB for all arrays below 16 MB:
+// 0.7 MB less for English 32,000 and 6 % more time to learn 100,000 of English, so only places, which are met in order,
+// go without, and up to 16 MB.
 //
 // Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, one thread, medians of 5 in turns, processes of
 // their own): 32,000 tokens English 3.8, code 4.2, many languages 3.9 times as fast, 100,000 tokens 3.4, 3.7, 4.1.
@@ -53,9 +55,7 @@
 // 0.53, 0.37; 17.6 MB of ours are Python and this package before any text is read (gigabpe: 12.4 MB).
 //
 // Against Hugging Face tokenizers 0.23 (English, 40 MB, 32,000 tokens, medians of 5 in turns): 59 times as fast with
-// one thread each (0.153 and 9.05 s) and 53 times with two (0.127 and 6.70 s). Memory 28.1 of 127.7 MB (0.22) and 29.3
-// of 146.2 (0.20). A fifth with one thread would be 25.5 MB: less than the finished tokenizer, which takes 9.1 MB of
-// tokens, merges and ranks in Python beside the 17.6. Beyond the imports of each: 10.4 of 110.7 MB (0.09).
+// one thread each (0.153 and 9.05 s) and 53 times with two (0.127 and 6.70 s).
 
 #pragma once
 
@@ -90,7 +90,7 @@ struct LearnedMerge {
 
 class Learner {
   public:
-    std::vector<LearnedMerge> learned;
+    PageArray<LearnedMerge> learned;
     std::atomic<uint64_t> progress{0};  // merges learned so far
     std::atomic<bool> stop{false};
     uint64_t distinct_pairs = 0;        // that were ever counted exactly
@@ -120,7 +120,6 @@ class MergeLearner final : public Learner {
         lefts_.resize(ids + 1);
         rights_.resize(ids + 1);
         token_bytes_.resize(rules.taken.empty() ? 0 : ids);
-        learned.reserve(std::min(rules.wanted, uint64_t(1) << 20));
     }
 
     bool begin(WordTable &table, bool keep_table, const std::vector<uint32_t> *ids,
@@ -156,7 +155,7 @@ class MergeLearner final : public Learner {
     void learn(uint64_t most) override {
         for (uint64_t i = 0; i < most && !stop.load(std::memory_order_relaxed); i++) {
             if (made_ == rules_.wanted) return;
-            if (bytes_of_pairs() > most_bytes_) compact();
+            if (bytes_of_pairs() > most_bytes_ && dead_bytes_ * DEAD > bytes_of_pairs()) compact();
             const uint32_t number = take_best();
             if (number == PairQueue::EMPTY) {
                 finished = true;
@@ -175,7 +174,8 @@ class MergeLearner final : public Learner {
         places_.free();
         merged_.free();
         queue_ = PairQueue();
-        for (auto *side : {&lefts_, &rights_}) std::vector<Neighbour>().swap(*side);
+        lefts_.free();
+        rights_.free();
         return_freed_memory();
         finished = true;
     }
@@ -206,7 +206,7 @@ class MergeLearner final : public Learner {
     };
     static constexpr size_t AHEAD = 16;         // places whose symbols are fetched early
     static constexpr size_t FEW_PAIRS = 4096, FEW_BYTES = size_t(1) << 18;  // not worth making fewer
-    static constexpr size_t MORE = 2;  // bytes of pairs: one more in so many
+    static constexpr size_t DEAD = 5;  // one byte in so many is worth compacting
     static constexpr uint32_t NO_PAIR = PairQueue::EMPTY;
 
     const TrainingRules rules_;
@@ -215,13 +215,14 @@ class MergeLearner final : public Learner {
     int64_t least_;           // the bound: no pair below it will ever be merged
     uint64_t made_ = 0, completed_ = 0;
     uint32_t next_id_;
-    std::vector<uint32_t> lengths_;
+    PageArray<uint32_t> lengths_;
     PageArray<CountedPair> pairs_;
     PageArray<Slot> slots_;  // open addressing, at most two thirds full
     PageArray<uint32_t, size_t(16) << 20> places_;  // met in order, for the most part
-    size_t most_bytes_ = 0;  // of pairs; more than these are worth looking for pairs to give up
+    size_t dead_bytes_ = 0;  // of pairs that are known never to be merged
+    size_t most_bytes_ = FEW_BYTES;  // of pairs that there have been otherwise: fewer cost the process nothing
     PairQueue queue_;
-    std::vector<Neighbour> lefts_, rights_;
+    PageArray<Neighbour> lefts_, rights_;  // by the token on that side; of those that are not made yet no memory
     std::vector<uint32_t> touched_lefts_, touched_rights_;
     PageArray<Merged> merged_;
     std::vector<std::string> token_bytes_;  // only where some bytes are taken
@@ -290,7 +291,7 @@ class MergeLearner final : public Learner {
     // A new pair with room for `size` places; there must be a slot for it.
     uint32_t add_pair(uint32_t left, uint32_t right, int64_t count, uint32_t size) {
         const uint32_t number = uint32_t(pairs_.size());
-        if (places_.size() + size > UINT32_MAX) compact_or_fail(size);
+        if (places_.size() + size > UINT32_MAX) too_many_places();
         slot_of(left, right) = {number + 1, uint32_t(hash_of(left, right) >> 32)};
         pairs_.push_back({count, left, right, uint32_t(places_.size()), 0});
         places_.resize(places_.size() + size);
@@ -298,7 +299,14 @@ class MergeLearner final : public Learner {
         return number;
     }
 
-    void compact_or_fail(uint32_t) { throw std::length_error("more than 4 billion places of pairs"); }
+    [[noreturn]] static void too_many_places() { throw std::length_error("more than 4 billion places of pairs"); }
+
+    void set_count(uint32_t number, int64_t count) {
+        CountedPair &pair = pairs_[number];
+        const uint32_t dies = pair.count >= least_ && count < least_;  // a branch would be hard to predict
+        dead_bytes_ += dies * bytes_of(1, pair.size);
+        pair.count = count;
+    }
 
     void write_place(uint32_t number, uint32_t place) {
         CountedPair &pair = pairs_[number];
@@ -306,15 +314,10 @@ class MergeLearner final : public Learner {
     }
 
     // What pairs take: their places, themselves, and two slots each.
-    size_t bytes_of_pairs() const {
-        return places_.size() * sizeof(uint32_t) + pairs_.size() * (sizeof(CountedPair) + 2 * sizeof(Slot));
+    static size_t bytes_of(size_t pairs, size_t places) {
+        return pairs * (sizeof(CountedPair) + 2 * sizeof(Slot)) + places * sizeof(uint32_t);
     }
-
-    // Only more than ever before costs the process memory.
-    void allow_more() {
-        const size_t bytes = bytes_of_pairs();
-        most_bytes_ = std::max({most_bytes_, FEW_BYTES, bytes + bytes / MORE});
-    }
+    size_t bytes_of_pairs() const { return bytes_of(pairs_.size(), places_.size()); }
 
     // Forget the pairs that will never be merged, and close the gaps that their places leave.
     void compact() {
@@ -330,8 +333,9 @@ class MergeLearner final : public Learner {
         pairs_.resize(kept);
         places_.resize(end);
         places_.trim();
+        dead_bytes_ = 0;
+        most_bytes_ = std::max(most_bytes_, bytes_of_pairs());
         index_pairs(slots_for(kept));
-        allow_more();
         queue_.clear();
         for (uint32_t i = 0; i < kept; i++) queue(i);
     }
@@ -340,8 +344,10 @@ class MergeLearner final : public Learner {
 
     bool count_byte_pairs() {
         const uint32_t first = rules_.first_byte;
-        std::vector<int64_t> counts(1 << 16, 0);
-        std::vector<uint32_t> sizes(1 << 16, 0);
+        PageArray<int64_t> counts;
+        PageArray<uint32_t> sizes;
+        counts.resize(1 << 16);
+        sizes.resize(1 << 16);
         const auto each_pair = [&](auto visit) {
             for (size_t s = 0; s + 1 < layout_.begins.size(); s++) {
                 if (stop.load(std::memory_order_relaxed)) return false;
@@ -377,7 +383,6 @@ class MergeLearner final : public Learner {
             })) {
             return false;
         }
-        allow_more();
         for (uint32_t i = 0; i < pairs_.size(); i++) queue(i);
         return true;
     }
@@ -419,7 +424,7 @@ class MergeLearner final : public Learner {
             }
             pair.size = 0;
         }
-        if (room > UINT32_MAX) compact_or_fail(0);
+        if (room > UINT32_MAX) too_many_places();
         places_.resize(room);
         if (!each_pair([&](uint32_t left, uint32_t right, int64_t, uint32_t place) {
                 const uint32_t number = find(left, right);
@@ -487,7 +492,7 @@ class MergeLearner final : public Learner {
         return token;
     }
 
-    void touch(std::vector<Neighbour> &side, std::vector<uint32_t> &touched, uint32_t token, int64_t weight) {
+    void touch(PageArray<Neighbour> &side, std::vector<uint32_t> &touched, uint32_t token, int64_t weight) {
         Neighbour &neighbour = side[token];
         if (neighbour.places == 0) {
             neighbour = {0, 1, NO_PAIR};
@@ -536,7 +541,7 @@ class MergeLearner final : public Learner {
             touch(rights_, touched_rights_, right, weight);
             merged_.push_back({place, left, right});
         }
-        pairs_[number].count = 0;
+        set_count(number, 0);
         learned.push_back({p, q, z, pair.count, total});
         update_pairs(p, q, z, number, both);
     }
@@ -580,7 +585,7 @@ class MergeLearner final : public Learner {
     // A pair lost occurrences; the merged pair itself has none left.
     void lower(uint32_t left, uint32_t right, int64_t by, uint32_t merged) {
         const uint32_t number = find(left, right);
-        if (number != NO_PAIR && number != merged) pairs_[number].count -= by;
+        if (number != NO_PAIR && number != merged) set_count(number, pairs_[number].count - by);
     }
 
     // A pair that the new token is part of, unless it can never be chosen.

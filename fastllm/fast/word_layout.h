@@ -8,7 +8,7 @@
 //
 // Order. For ties that go by ids the order is free: words go by descending count, so that the few that nearly all
 // merges visit lie close together, and there are only as many segments as different counts. That takes no sort: the
-// slots that each count below 65,536 needs are added up first, which gives each count a place to write at.
+// slots that each count below 16,384 needs are added up first, which gives each count a place to write at.
 // For ties by first appearance the order is that of the first occurrences.
 //
 // Bound. A merge makes at most one distinct word complete, that is, one token: words that become equal would
@@ -73,7 +73,7 @@ class WordLayout {
 
   private:
     static constexpr uint64_t LARGEST = 0xFFFFFFF0;
-    static constexpr uint64_t COMMON = 65536;  // counts from here on are sorted
+    static constexpr uint64_t COMMON = 16384;  // counts from here on are sorted
 
     struct Rank {
         uint64_t words;  // that occur `count` times or more
@@ -103,7 +103,7 @@ class WordLayout {
     template <typename SymbolsOf>
     bool write_by_count(const WordTable &table, uint64_t longest, SymbolsOf symbols_of,
                         const std::atomic<bool> &stop) {
-        std::vector<uint64_t> slots(COMMON, 0), eligible(COMMON, 0);
+        std::vector<uint32_t> slots(COMMON, 0), eligible(COMMON, 0);
         std::vector<Common> common;
         bool done = table.for_each([&](std::string_view word, uint64_t count, uint64_t) {
             if (word.size() > 1) {
@@ -123,7 +123,7 @@ class WordLayout {
         for (const Common &word : common) counts.push_back(word.count);
         std::sort(counts.begin(), counts.end(), std::greater<uint64_t>());
         counts.erase(std::unique(counts.begin(), counts.end()), counts.end());
-        std::vector<uint64_t> common_slots(counts.size(), 0), common_eligible(counts.size(), 0);
+        std::vector<uint32_t> common_slots(counts.size(), 0), common_eligible(counts.size(), 0);
         const auto place_of = [&](uint64_t count) {
             return size_t(std::lower_bound(counts.begin(), counts.end(), count, std::greater<uint64_t>()) -
                           counts.begin());
@@ -132,10 +132,11 @@ class WordLayout {
             common_slots[place_of(word.count)] += word.size + 1;
             common_eligible[place_of(word.count)] += word.eligible;
         }
-        uint64_t begin = 1, ranked = 0;
-        const auto segment = [&](uint64_t count, uint64_t &size, uint64_t fitting) {
+        uint32_t begin = 1;
+        uint64_t ranked = 0;
+        const auto segment = [&](uint64_t count, uint32_t &size, uint32_t fitting) {
             if (size == 0) return;
-            begins.push_back(uint32_t(begin));
+            begins.push_back(begin);
             weights.push_back(int64_t(count));
             ranked += fitting;
             if (fitting) ranks_.push_back({ranked, int64_t(count)});
@@ -144,13 +145,13 @@ class WordLayout {
         };
         for (size_t i = 0; i < counts.size(); i++) segment(counts[i], common_slots[i], common_eligible[i]);
         for (size_t count = COMMON - 1; count > 0; count--) segment(count, slots[count], eligible[count]);
-        begins.push_back(uint32_t(begin));
+        begins.push_back(begin);
         uint64_t number = 0;
         return table.for_each([&](std::string_view word, uint64_t count, uint64_t) {
             if (word.size() > 1) {
-                uint64_t &next = count < COMMON ? slots[count] : common_slots[place_of(count)];
-                put(word, number, uint32_t(next), symbols_of);
-                next += word.size() + 1;
+                uint32_t &next = count < COMMON ? slots[count] : common_slots[place_of(count)];
+                put(word, number, next, symbols_of);
+                next += uint32_t(word.size() + 1);
             }
             number++;
             return !stop.load(std::memory_order_relaxed);

@@ -294,7 +294,7 @@ def train(
     >>> train("aaabdaaabac", 259)
     [(b'a', b'a'), (b'a', b'b'), (b'aa', b'ab')]
     """
-    merges, _ = train_with_report(
+    merges, _, _ = train_with_report(
         texts,
         vocab_size,
         pattern=pattern,
@@ -323,8 +323,11 @@ def train_with_report(
     word_counts: WordCounts | None,
     count_progress: Callable[[int, int], object] | None = None,
     **reading: Any,
-) -> tuple[list[Merge], TrainingReport]:
-    """`train`, and what there is to tell of it; `reading` holds more arguments of `count_words`."""
+) -> tuple[list[Merge], list[bytes], TrainingReport]:
+    """`train`, the token each merge makes, and what there is to tell of it.
+
+    `reading` holds more arguments of `count_words`.
+    """
     arguments.one_source(texts, word_counts)
     rules = arguments.check_training(
         vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress
@@ -348,7 +351,7 @@ def train_with_report(
     tokens += [order[i : i + 1] for i in range(256)]
     words = [([number_of[byte] for byte in word], count) for word, count in word_counts.items()]
     merges = _learn(words, tokens, taken, rules, tie_break, progress, report)
-    return merges, report
+    return merges, [left + right for left, right in merges], report
 
 
 def extend(

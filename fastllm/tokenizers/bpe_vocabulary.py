@@ -249,7 +249,7 @@ class BPEVocabulary(Tokenizer):
         arguments.check_vocab_size(vocab_size)
         size = arguments.check_integer(vocab_size, "vocab_size", 0)
         first = _first_id(specials, given, tie_break, size)
-        merges, report = cls._bpe.train_with_report(
+        merges, made, report = cls._bpe.train_with_report(
             texts,
             size,
             pattern=rules,
@@ -263,7 +263,7 @@ class BPEVocabulary(Tokenizer):
             **reading,
         )
         order = arguments.byte_order(tie_break)
-        tokens = [*(order[i : i + 1] for i in range(256)), *(a + b for a, b in merges)]
+        tokens = [*(order[i : i + 1] for i in range(256)), *made]
         listed = None
         if tie_break == "huggingface" and (named := {s.encode() for s in specials} & {*tokens}):
             # A merge made the bytes of a special token: it has that id, and so is no rank.
@@ -278,15 +278,15 @@ class BPEVocabulary(Tokenizer):
             ranks |= {
                 token.encode(): number for token, number in ids.items() if token.encode() in named
             }
-        made = cls.__new__(cls)
-        made._trusted = True
-        made.__init__(  # type: ignore[misc]
+        tokenizer = cls.__new__(cls)
+        tokenizer._trusted = True
+        tokenizer.__init__(  # type: ignore[misc]
             ranks, pattern=rules, special_tokens=ids, merges=listed
         )
         if listed is None:
-            made.__dict__["_rank_merges"] = merges
-        made._report = report
-        return made
+            tokenizer.__dict__["_rank_merges"] = merges
+        tokenizer._report = report
+        return tokenizer
 
     def extend(
         self,

@@ -1,6 +1,5 @@
 """How often each distinct word occurs in some texts: what training needs to know of them."""
 
-import binascii
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -151,6 +150,8 @@ class WordCounts(Mapping[bytes, int]):
         OSError
             If the file cannot be written.
         """
+        from binascii import b2a_base64  # training would only load it
+
         head = {
             "format": FORMAT,
             "version": VERSION,
@@ -162,7 +163,7 @@ class WordCounts(Mapping[bytes, int]):
         with replacing(path, "wb") as file:
             file.write(json.dumps(head).encode() + b"\n")
             file.writelines(
-                b"%s %d\n" % (binascii.b2a_base64(word, newline=False), count)
+                b"%s %d\n" % (b2a_base64(word, newline=False), count)
                 for word, count in self._dict.items()
             )
 
@@ -177,6 +178,8 @@ class WordCounts(Mapping[bytes, int]):
         ValueError
             If it is not such a file; the message says what is wrong with it.
         """
+        from binascii import a2b_base64
+
         name = os.fspath(path)
         counts: dict[bytes, int] = {}
         with open(path, "rb") as file:
@@ -184,8 +187,8 @@ class WordCounts(Mapping[bytes, int]):
             for number, line in enumerate(file, 2):
                 try:
                     word, count = line.split()
-                    counts[binascii.a2b_base64(word, strict_mode=True)] = int(count)
-                except (ValueError, binascii.Error):
+                    counts[a2b_base64(word, strict_mode=True)] = int(count)
+                except ValueError:  # of what is not base64, too
                     raise ValueError(f"{name}, line {number} is not a word and its count") from None
         if len(counts) != head["words"]:
             raise ValueError(f"{name} holds {len(counts)} words, not {head['words']} as it says")
