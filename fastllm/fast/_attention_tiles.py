@@ -42,6 +42,7 @@ from fastllm.fast._vectors import (
     less,
     load,
     magnitude,
+    offsets,
     repeat,
     store,
     times,
@@ -55,6 +56,8 @@ Array = NDArray[Any]
 # `inputs` query, key, value, keep and bias. Of each lane `who` says position, diagonal and head,
 # `state` the largest score, the sum of weights and the slant. A tile's lanes begin at `lane`.
 Arrays = tuple[Array, ...]
+# Farther than any two positions are apart.
+_FAR = 2**60
 
 
 @part_of_a_kernel
@@ -184,17 +187,13 @@ def change_scores(
     capped = numbers[SOFTCAP] > 0.0
     cap = fill(scores, numbers[SOFTCAP])
     cap_inverse = fill(scores, 1.0 / numbers[SOFTCAP] if capped else 0.0)
-    edge = np.empty(3 * width, scores.dtype)
     for i in range(0, tile, width):
-        slanted = False
-        for k in range(width):
-            # Beyond the block all positions are alike; clamped, they are exact in float32.
-            distance = diagonals[lane + i + k] - start
-            first_seen, last_seen = max(-1, distance - left), min(block, distance + right)
-            edge[k], edge[width + k], edge[2 * width + k] = first_seen, last_seen, distance
-            slanted = slanted or slants[lane + i + k] != 0.0
-        first, last, far = load(edge, 0), load(edge, width), load(edge, 2 * width)
+        # Beyond the block all positions are alike; clamped, they are exact in float32.
+        first = offsets(diagonals, lane + i, start + left, -1, block, scores)
+        last = offsets(diagonals, lane + i, start - right, -1, block, scores)
+        far = offsets(diagonals, lane + i, start, -_FAR, _FAR, scores)
         slant = load(slants, lane + i)
+        slanted = total(magnitude(slant)) != 0.0
         top = load(highest, i) if begin > 0 else nothing
         for j in range(begin, ends[i // width]):
             at = fill(scores, j)

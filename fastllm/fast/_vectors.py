@@ -201,6 +201,32 @@ def _lower_repeat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return splat(builder, scalar, signature.return_type.lanes)
 
 
+def offsets(integers: Any, index: int, origin: int, lowest: int, highest: int, model: Any) -> Any:
+    """How far the integers from `index` on are from `origin`, between bounds, as `model` counts."""
+    far = integers[index : index + lanes(model)] - origin
+    return np.clip(far, lowest, highest).astype(model.dtype)
+
+
+@type_callable(offsets)
+def _type_offsets(context: Any) -> Any:
+    return lambda integers, index, origin, lowest, highest, model: Vector(model.dtype)
+
+
+@lower_builtin(offsets, types.Array, *(types.Integer,) * 4, types.Array)
+def _lower_offsets(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    vector = signature.return_type
+    integers, index, origin, lowest, highest = pointers_and_integers(
+        context, builder, signature, args
+    )[:5]
+    shape = ir.VectorType(ir.IntType(64), vector.lanes)
+    place = builder.bitcast(builder.gep(integers, [index]), shape.as_pointer())
+    far = builder.sub(builder.load(place, align=8), splat(builder, origin, vector.lanes))
+    low, high = (splat(builder, bound, vector.lanes) for bound in (lowest, highest))
+    far = builder.select(builder.icmp_signed("<", far, low), low, far)
+    far = builder.select(builder.icmp_signed(">", far, high), high, far)
+    return builder.sitofp(far, vector_type(vector))
+
+
 def fill(array: Any, number: float) -> Any:
     """A vector for the dtype of `array` whose lanes all hold `number`."""
     return np.full(lanes(array), number, array.dtype)
