@@ -87,7 +87,7 @@ def test_product_of_pieces_is_that_of_the_numbers():
     columns = pairs[1].reshape(-1)
     for add in (False, True):
         product_of_pieces(
-            bits, 0, SIDE, SIDE * SIDE, columns, 0, SIDE * SIDE // 2, target, 0, *sizes, add
+            bits, 0, SIDE * SIDE, columns, 0, SIDE * SIDE // 2, target, 0, *sizes, add
         )
         expected = (1 + add) * (left.astype(np.float64) @ right)
         np.testing.assert_allclose(target.reshape(SIDE, SIDE), expected, rtol=0, atol=1e-5)
@@ -123,6 +123,36 @@ def test_attention_by_pieces_agrees_with_every_option(option):
     expected, expected_lse = fast.scaled_dot_product_attention(*wide, **options, return_lse=True)
     assert_agrees(SDPA, np.float32, actual, expected)
     assert_agrees(SDPA, np.float32, lse, expected_lse)
+
+
+@pytest.mark.parametrize("edge", range(67) if COMPILED else [5])
+def test_attention_by_pieces_in_windows_that_end_anywhere_agrees(edge):
+    for q_len, kv_len in ((97, 97), (70, 163), (163, 70)):
+        arrays = heads(edge, q_len, kv_len, 8, 4)
+        wide = [x.astype(np.float64) for x in arrays]
+        for window in ((edge, 0), (edge, 9), (2, edge)):
+            for align in ("top-left", "bottom-right"):
+                options = {"window": window, "causal_align": align, "return_lse": True}
+                actual, lse = fast.scaled_dot_product_attention(*arrays, **options)
+                expected, expected_lse = fast.scaled_dot_product_attention(*wide, **options)
+                assert_agrees(SDPA, np.float32, actual, expected)
+                assert_agrees(SDPA, np.float32, lse, expected_lse)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 31, 50, 64, 130] if COMPILED else [50])
+def test_attention_by_pieces_keeps_out_what_lies_beyond_the_window(place, strange):
+    query, key, value = heads(9, 70, 131, 8, 4)
+    options = {"window": (20, 3), "causal_align": "bottom-right"}
+    expected = fast.scaled_dot_product_attention(query, key, value, **options)
+    key[0, place, 1], value[0, place, 2] = strange, strange
+    actual = fast.scaled_dot_product_attention(query, key, value, **options)
+    last = np.arange(70) + 131 - 70
+    blind = (place < last - 20) | (place > last + 3)
+    assert blind.any()
+    assert np.isfinite(actual[0, blind]).all()
+    assert_agrees(SDPA, np.float32, actual[:, blind], expected[:, blind])
+    assert_agrees(SDPA, np.float32, actual[1], expected[1])
 
 
 def test_attention_by_pieces_of_grouped_heads_agrees():

@@ -198,6 +198,7 @@ def _lower_matrix_product(context: Any, builder: Any, signature: Any, args: Any)
     sides = Sides(
         left=bytes_from(builder, left, left_at),
         left_step=builder.mul(left_step, integer(2)),
+        left_next=integer(SIDE * 2),
         left_piece=integer(0),
         right=bytes_from(builder, right, right_at),
         right_piece=integer(0),
@@ -218,6 +219,7 @@ class Sides(NamedTuple):
 
     left: Any
     left_step: Any
+    left_next: Any
     left_piece: Any
     right: Any
     right_piece: Any
@@ -250,7 +252,7 @@ def multiply_sides(
                 for i in range(4):
                     _call(builder, "llvm.x86.tilezero", [_number(i)])
         with cgutils.for_range(builder, sides.depth_steps, intp=_INTEGER) as by_depth:
-            along = builder.mul(by_depth.index, integer(SIDE * 2))
+            along = builder.mul(by_depth.index, sides.left_next)
             down = builder.mul(by_depth.index, integer(TILE * SIDE * 4))
 
             def load_left(tile: int, piece: int, row: Any) -> None:

@@ -140,15 +140,21 @@ def load_values(
 
 
 @part_of_a_kernel
-def find_highest(scores: Array, count: int, scale: float, tile: int, highest: Array) -> None:
-    """Find the largest score of each lane, scaled; the scale must not be negative."""
+def find_highest(
+    scores: Array, begin: int, end: int, scale: float, tile: int, highest: Array
+) -> None:
+    """Find the largest score of each lane from `begin` to `end`, scaled by what is not negative.
+
+    Of those before, `highest` has the largest.
+    """
     width = lanes(scores)
-    factor = fill(scores, scale)
+    factor, nothing = fill(scores, scale), fill(scores, -np.inf)
     for i in range(0, tile, width):
-        top = fill(scores, -np.inf)
-        for j in range(i, count * tile + i, tile):
+        top = nothing
+        for j in range(begin * tile + i, end * tile + i, tile):
             top = larger(load(scores, j), top)
-        store(highest, i, times(top, factor))
+        top = times(top, factor)
+        store(highest, i, larger(load(highest, i), top) if begin > 0 else top)
 
 
 @part_of_a_kernel
@@ -340,7 +346,7 @@ def attend_by_matrices(
                         scores, first, origin, ends, lane, side, tables, who, state, marks, highest
                     )
                 else:
-                    find_highest(scores, count, scale, side, highest)
+                    find_highest(scores, origin, count, scale, side, highest)
                 weigh_in_pairs(scores, count, rest, lane, side, state, highest, fades)
                 fade_tile(context, lane * columns, columns, side, fades)
                 matrix_product(
@@ -489,7 +495,7 @@ def attend_few_by_matrices(
                     scores, start, origin, ends, origin, tile, tables, who, state, marks, highest
                 )
             else:
-                find_highest(scores, count, scale, tile, highest)
+                find_highest(scores, origin, count, scale, tile, highest)
             weigh_in_pairs(scores, count, rest, origin, tile, state, highest, fades)
             n_pairs = whole_sides(count) // 2
             for i in range(0, TILE, width):

@@ -1,19 +1,33 @@
 """Attention in float32 where the processor multiplies matrices of bfloat16; see `_pieces`.
 
 As `attend_by_matrices`, with these differences. Numbers are sums of three bfloat16, and so are
-weights. As the order of products does not matter, pairs of a query and of a key are numbers a
-vector apart, which takes no shuffling. What lies on the diagonal is masked apart from the rest of
-its block. The largest score of a lane, by which scores are shifted, may stay behind that of a block
-by _SLACK: then nothing has to be faded.
+weights. As the order of products does not matter, pairs are of numbers a vector apart, which takes
+no shuffling. Keys are taken SIDE at a time: then what they, their values and a tile of queries are
+made of stays in the nearest cache while tiles go by, and the factors of a product lie as the unit
+reads them. What the edge of a window and the diagonal cut is masked apart from the rest. The
+largest score of a lane, by which scores are shifted, may stay behind that of a block by _SLACK:
+then nothing has to be faded.
 
 What was tried, on one thread of that Xeon, 12 heads (medians of 7 to 11 calls; `attend` in turns):
 
 - 2048 x 128, full and causal: 174 and 94 ms by `attend`; 118 and 67 with pieces; 113 and 62 with
   _SLACK. 1024 x 64: 24 and 13.7; 20.5 and 12.1; 19 and 11.
-- Blocks of 64, 128 and 256 keys: within 3 %; spans of 1024 rows instead of 512: 20.7 to 19.5 ms.
-- Where to begin: `attend` is faster up to 128 x 64 (0.49 and 0.36 ms; 0.52 and 0.44) and at 192 x
-  64, as fast at 256 x 64 full, 512 x 64 causal and, with head_dim 128, at 256 causal. Of a head of
-  128 x 64, 28 microseconds, 10 are spent on making pieces, transposing and writing results.
+- SIDE keys at a time instead of 128, with what follows: 19.7 to 16.7 ms (1024 x 64, full), 11.9 to
+  10.1 (causal), 197 to 167 (4 heads x 8192 x 64, causal), 33.5 to 28.4 (there, in a window of 512);
+  2 to 4 % with head_dim 128, where pieces of keys and values alone are 48 KB. Of that, factors as
+  the unit reads them 2 to 4 %; values, not pieces of them, transposed, and no copies of rows that
+  are in order, up to 5 %; asking for the next keys and values early 3 to 5 %; edges of tiles as
+  vectors 1.5 % of the window. With 64 keys: 1 to 2 % slower than 128, but 4 % faster in the window;
+  with 512: 2 to 3 % faster.
+- Spans of 1024 rows instead of 512: 4 to 5 %; of 2048: up to 2 % slower, in the window as well.
+- The window costs 1.37 to 1.42 times its share of the triangle: 17 SIDEs of keys for 16, and each
+  key made to pieces 1.5 times for 17 tiles instead of 32. With 128 keys it took 30.9 ms, of which
+  making queries 1.1, keys and values 2.2, writing results 1.3, masks 0.6 (each left out in turns).
+  Making queries and writing results when a tile's first and last keys come: 1.5 ms slower. Parts
+  that count no references to arrays, or are inlined: nothing but noise, both together 2 %.
+- Where to begin: at 128 x 64 `attend` takes 0.57 ms causal, and this 0.59; 0.69 and 0.65 full; at
+  192 x 64 causal 1.12 and 1.05; with a window of 64 7.8 and 7.2 (4 heads x 4096), of 128 9.5 and
+  8.8; with head_dim 128, 128 causal, 1.23 and 1.25. At 96 x 64 it is 8 % slower.
 - Rows kept as they are read, in 16 bits, or widened: no gain in float32.
 - 32 queries x 32 keys x 128 take, in nanoseconds: scores and values 500 each at the 5.2 that 16 x
   16 x 32 products take; with the loads of tiles, which do not overlap with them, 650. Loads between
@@ -26,7 +40,7 @@ What was tried, on one thread of that Xeon, 12 heads (medians of 7 to 11 calls; 
 - Scaling by a power of two with one instruction (vscalefps) instead of three: 1 to 2.5 % here, none
   by `attend` at 128 x 64. Not kept.
 - An exponential and its weights between the products of another tile, so that both units work at
-  once, is not tried; nor is reading values, not pieces of them, to transpose (a third less to do).
+  once, is not tried.
 """
 
 # Numba's decorators carry no types.
@@ -36,9 +50,8 @@ from typing import Any
 
 import numpy as np
 
-from fastllm.fast._attention_parts import gather_row, next_item, scratch
+from fastllm.fast._attention_parts import gather_row, in_place, next_item, scratch
 from fastllm.fast._attention_tables import (
-    BLOCK,
     BOTTOM_RIGHT,
     GROUP,
     HEAD_DIM,
@@ -79,6 +92,7 @@ from fastllm.fast._vectors import (
     lanes,
     less,
     load,
+    prefetch,
     store,
     times,
     total,
@@ -88,43 +102,62 @@ from fastllm.fast._vectors import (
 
 # e**5 is far from overflow, and from where the digits of a sum would suffer.
 _SLACK = 5.0
+# How many of the next keys and values each tile asks for: a window has 17 tiles or so at a time.
+_ROWS_AHEAD = 2
 # Below, a score of -inf times the scale might be NaN.
 _SMALL = 1e-30
 
 
 @part_of_a_kernel
-def pair_row(
-    source: Array, at: int, column: int, count: int, row: Array, pairs: Array, to: int, step: int
+def pair_rows(
+    source: Array, starts: Array, count: int, column: int, dim: int, row: Array, pairs: Array
 ) -> None:
-    """A row of queries or keys, in pairs: numbers a vector apart, as their order does not matter.
+    """At most SIDE rows of queries or keys, in pairs: SIDE columns of each, then the next SIDE.
 
-    What `row` holds beyond `count` are zeros.
+    What `row` holds beyond `dim` are zeros.
     """
-    width = lanes(pairs)
+    width, depth, piece = lanes(pairs), row.size, pairs.size // PIECES
+    # A row that is as it should be is read in place.
+    whole = column == 1 and dim == depth
+    numbers = in_place(source, row)
+    if not whole:
+        numbers = in_place(row, row)
     origin: Any = np.int64(0)
-    gather_row(source, at, column, count, row, origin)
-    for d in range(0, row.size, 2 * width):
-        put_pieces(load(row, d), load(row, d + width), pairs, to + d // 2, step)
+    for i in range(count):
+        first = starts[i]
+        if not whole:
+            gather_row(source, first, column, dim, row, origin)
+            first = origin
+        for d in range(0, depth, 2 * width):
+            low, high = load(numbers, first + d), load(numbers, first + d + width)
+            to = (d // SIDE * SIDE + i) * SIDE + d % SIDE
+            put_pieces(low, high, pairs, to // 2, piece)
 
 
 @part_of_a_kernel
 def load_queries(
-    query: Array, lane: int, tables: Arrays, who: Arrays, row: Array, pairs: Array, queries: Array
+    query: Array,
+    lane: int,
+    tables: Arrays,
+    who: Arrays,
+    starts: Array,
+    row: Array,
+    pairs: Array,
+    queries: Array,
 ) -> None:
     """The queries of the tile at `lane`, as pairs, transposed, one piece after the other."""
     places, _, strides, _, _, sizes, _ = tables
     positions, _, lane_heads = who
-    width = lanes(queries)
-    depth = whole_sides(sizes[HEAD_DIM])
-    half = depth // 2
+    width, half, step = lanes(queries), row.size // 2, SIDE // 2
     for i in range(SIDE):
-        at = places[QUERY, lane_heads[lane + i]] + positions[lane + i] * strides[QUERY, 0]
-        pair_row(query, at, strides[QUERY, 1], sizes[HEAD_DIM], row, pairs, i * half, SIDE * half)
+        starts[i] = places[QUERY, lane_heads[lane + i]] + positions[lane + i] * strides[QUERY, 0]
+    pair_rows(query, starts, SIDE, strides[QUERY, 1], sizes[HEAD_DIM], row, pairs)
     for i in range(0, PIECES * SIDE, width):
         piece = i // SIDE
         for d in range(0, half, width):
+            at = piece * SIDE * half + (d // step * SIDE + i % SIDE) * step + d % step
             to = (lane * PIECES + piece * SIDE) * half + d * SIDE + i % SIDE
-            transpose(pairs, i * half + d, half, queries, to, SIDE)
+            transpose(pairs, at, step, queries, to, SIDE)
 
 
 @part_of_a_kernel
@@ -134,33 +167,34 @@ def load_values(
     count: int,
     tables: Arrays,
     rows: Array,
-    pairs: Array,
+    square: Array,
     turned: Array,
 ) -> None:
-    """The values of a block, as pairs, transposed: a row for each column, BLOCK / 2 pairs long."""
+    """The values of at most SIDE keys, transposed, in pairs; a row for each column.
+
+    Pairs are of keys a vector apart, as those of weights are.
+    """
     _, _, strides, _, _, sizes, _ = tables
-    width = lanes(pairs)
-    dim, half = sizes[VALUE_DIM], sizes[BLOCK] // 2
-    columns = whole_sides(dim)
-    for j in range(count):
-        row = at + j * strides[VALUE, 0]
-        gather_row(value, row, strides[VALUE, 1], dim, rows, j * columns)
-    # Weight 0 times whatever an earlier block left could be NaN.
-    for i in range(count * columns, whole_sides(count) * columns):
-        rows[i] = 0
-    n_pairs = whole_sides(count) // 2
-    for j in range(n_pairs):
+    width = lanes(turned)
+    dim, columns = sizes[VALUE_DIM], whole_sides(sizes[VALUE_DIM])
+    piece = turned.size // PIECES
+    for j in range(0, SIDE, 2 * width):
+        n_rows = min(max(0, count - j), 2 * width)
+        first, step = at + j * strides[VALUE, 0], strides[VALUE, 0]
+        values = in_place(value, rows)
+        if strides[VALUE, 1] != 1 or dim != columns or n_rows < 2 * width:
+            for i in range(n_rows):
+                gather_row(value, first + i * step, strides[VALUE, 1], dim, rows, i * columns)
+            # Weight 0 times whatever earlier keys left could be NaN.
+            for i in range(n_rows * columns, rows.size):
+                rows[i] = 0
+            values, first, step = in_place(rows, rows), 0, columns
         for d in range(0, columns, width):
-            place = 2 * j * columns + d
-            low, high = load(rows, place), load(rows, place + columns)
-            put_pieces(low, high, pairs, j * columns + d, half * columns)
-    for piece in range(PIECES):
-        first = piece * half * columns
-        for j in range(0, n_pairs, width):
-            for d in range(0, columns, width):
-                transpose(
-                    pairs, first + j * columns + d, columns, turned, first + d * half + j, half
-                )
+            transpose(values, first + d, step, square, 0, 2 * width)
+            transpose(values, first + width * step + d, step, square, width, 2 * width)
+            for i in range(width):
+                low, high = load(square, 2 * i * width), load(square, (2 * i + 1) * width)
+                put_pieces(low, high, turned, ((d + i) * SIDE + j) // 2, piece)
 
 
 @part_of_a_kernel
@@ -182,6 +216,8 @@ def weigh_in_pieces(
     step = weights.size // PIECES
     zero, nothing, factor = fill(scores, 0.0), fill(scores, -np.inf), fill(scores, scale)
     one, slack = fill(scores, 1.0), fill(scores, _SLACK)
+    for i in range(count * SIDE, SIDE * SIDE, width):
+        store(scores, i, nothing)
     for i in range(0, SIDE, width):
         before, highest_now = load(tops, lane + i), times(load(highest, i), factor)
         # Weights somewhat above 1 do no harm, and so most blocks leave the context as it is.
@@ -191,17 +227,12 @@ def weigh_in_pieces(
         fade = exponential(less(before, shift))
         below = less(zero, shift)
         low_sums, high_sums = zero, zero
-        for j in range(count // 2):
-            low = exponential(fused(load(scores, 2 * j * SIDE + i), factor, below))
-            high = exponential(fused(load(scores, (2 * j + 1) * SIDE + i), factor, below))
-            low_sums, high_sums = added(low, low_sums), added(high, high_sums)
-            put_pieces(low, high, weights, j * SIDE + i, step)
-        if count % 2 == 1:
-            low = exponential(fused(load(scores, (count - 1) * SIDE + i), factor, below))
-            low_sums = added(low, low_sums)
-            put_pieces(low, zero, weights, (count - 1) // 2 * SIDE + i, step)
-        for j in range((count + 1) // 2, whole_sides(count) // 2):
-            put_pieces(zero, zero, weights, j * SIDE + i, step)
+        for first in range(0, SIDE, 2 * width):
+            for j in range(first, first + width):
+                low = exponential(fused(load(scores, j * SIDE + i), factor, below))
+                high = exponential(fused(load(scores, (j + width) * SIDE + i), factor, below))
+                low_sums, high_sums = added(low, low_sums), added(high, high_sums)
+                put_pieces(low, high, weights, (j - first // 2) * SIDE + i, step)
         store(tops, lane + i, top)
         store(sums, lane + i, fused(load(sums, lane + i), fade, added(low_sums, high_sums)))
         if total(where_equal(fade, one, zero, one)) > 0.0:
@@ -235,30 +266,30 @@ def attend_by_pieces(
         return
     width = lanes(lse)
     head_dim, group = sizes[HEAD_DIM], sizes[GROUP]
-    left, right, block, span = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPAN]
+    left, right, span = sizes[LEFT], sizes[RIGHT], sizes[SPAN]
     masked, scale = sizes[MASKED], numbers[SCALE]
     items_per_unit = (sizes[MOST_ROWS] + span - 1) // span
     n_items = lengths.shape[1] * items_per_unit
     depth, columns = whole_sides(head_dim), whole_sides(sizes[VALUE_DIM])
     # Zeros to begin with: what head_dim and value_dim leave of whole sides stays 0.
-    row, rows = scratch(lse, depth), scratch(lse, block * columns)
-    pairs = scratch(lse, PIECES * max(SIDE * depth, block * columns) // 2)
-    key_pairs = scratch(lse, PIECES * block * depth // 2)
-    turned = scratch(lse, PIECES * block * columns // 2)
+    row, rows = scratch(lse, depth), scratch(lse, 2 * width * columns)
+    query_pairs, square = scratch(lse, PIECES * SIDE * depth // 2), scratch(lse, 2 * width * width)
+    key_pairs = scratch(lse, PIECES * SIDE * depth // 2)
+    turned = scratch(lse, PIECES * SIDE * columns // 2)
     key_bits, turned_bits = key_pairs.view(np.uint16), turned.view(np.uint16)
-    key_piece = block * depth // 2
+    key_piece = SIDE * depth // 2
     room = whole_sides(min(span, sizes[MOST_ROWS]))
     queries = scratch(lse, PIECES * room * depth // 2)
     context = scratch(lse, room * columns)
     results = scratch(lse, width * columns)
-    scores = scratch(lse, block * SIDE)
-    weights = scratch(lse, PIECES * block * SIDE // 2)
-    mask_rows = scratch(lse, SIDE * block if masked != NO_MASK else 0)
-    marks = scratch(lse, block * SIDE if masked != NO_MASK else 0)
+    scores = scratch(lse, SIDE * SIDE)
+    weights = scratch(lse, PIECES * SIDE * SIDE // 2)
+    mask_rows = scratch(lse, SIDE * SIDE if masked != NO_MASK else 0)
+    marks = scratch(lse, SIDE * SIDE if masked != NO_MASK else 0)
     highest = scratch(lse, SIDE)
     tops, sums, slants = scratch(lse, room), scratch(lse, room), scratch(lse, room)
     positions, diagonals = np.zeros(room, np.int64), np.zeros(room, np.int64)
-    lane_heads = np.zeros(room, np.int64)
+    lane_heads, starts = np.zeros(room, np.int64), np.zeros(SIDE, np.int64)
     ends = np.zeros(SIDE // width, np.int64)
     tables = (places, lengths, strides, slopes, sinks, sizes, numbers)
     inputs, state = (query, key, value, keep, bias), (tops, sums, slants)
@@ -291,71 +322,71 @@ def attend_by_pieces(
             slanted = slanted or slopes[head] != 0.0
         for lane in range(0, n_lanes, SIDE):
             assign_lanes(first_row, last_row, unit, corner, lane, side, tables, who, state)
-            load_queries(query, lane, tables, who, row, pairs, queries)
+            load_queries(query, lane, tables, who, starts, row, query_pairs, queries)
         for i in range(0, n_lanes * columns, width):
             store(context, i, zero)
         begin = max(0, diagonals[0] - left)
         end = min(kv_len, diagonals[n_lanes - 1] + right + 1)
 
-        for start in range(begin, end, block):
-            stop = min(start + block, end)
+        lane_begin = origin
+        for start in range(begin, end, SIDE):
+            stop = min(start + SIDE, end)
             for j in range(stop - start):
-                at = key_base + (start + j) * strides[KEY, 0]
-                to = j * depth // 2
-                pair_row(key, at, strides[KEY, 1], head_dim, row, key_pairs, to, key_piece)
+                starts[j] = key_base + (start + j) * strides[KEY, 0]
+            pair_rows(key, starts, stop - start, strides[KEY, 1], head_dim, row, key_pairs)
             at = value_base + start * strides[VALUE, 0]
-            load_values(value, at, stop - start, tables, rows, pairs, turned)
+            load_values(value, at, stop - start, tables, rows, square, turned)
+            asked, ahead = stop, min(stop + SIDE, end)
 
-            for lane in range(0, n_lanes, SIDE):
+            while diagonals[lane_begin + SIDE - 1] + right < start:
+                lane_begin += SIDE
+            for lane in range(lane_begin, n_lanes, SIDE):
+                if diagonals[lane] - left >= stop:
+                    break
                 last_diagonal = diagonals[lane + SIDE - 1]
-                # Blocks are loaded in whole sides: a tile begins with one of them.
-                unseen = max(0, diagonals[lane] - left - start) // SIDE * SIDE
-                first = start + unseen
-                count = min(stop, last_diagonal + right + 1) - first
-                if count <= 0:
-                    continue
+                count = min(stop, last_diagonal + right + 1) - start
+                # While there are products to wait for, the next keys come nearer.
+                for j in range(asked, min(asked + _ROWS_AHEAD, ahead)):
+                    for d in range(0, head_dim, width):
+                        prefetch(key, key_base + j * strides[KEY, 0] + d)
+                    for d in range(0, sizes[VALUE_DIM], width):
+                        prefetch(value, value_base + j * strides[VALUE, 0] + d)
+                asked = min(asked + _ROWS_AHEAD, ahead)
                 if masked != NO_MASK and not load_mask(
-                    inputs, first, count, lane, side, tables, who, mask_rows, marks
+                    inputs, start, count, lane, side, tables, who, mask_rows, marks
                 ):
                     continue
-                rounded = whole_sides(count)
                 product_of_pieces(
                     key_bits,
-                    unseen * depth,
-                    depth,
+                    origin,
                     2 * key_piece,
                     queries,
                     PIECES * lane * depth // 2,
                     SIDE * depth // 2,
                     scores,
                     origin,
-                    rounded,
+                    side,
                     depth,
                     False,
                 )
-                rest, unchanged = scale, count
+                # All lanes see the keys from `seen` to `hidden`.
+                rest, seen = scale, last_diagonal - left - start
+                hidden = diagonals[lane] + right + 1 - start
                 if numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < _SMALL:
                     scale_scores(scores, count, scale, side)
-                    rest, unchanged = one, origin
-                elif first < last_diagonal - left:
-                    unchanged = origin
-                elif first + count - 1 > diagonals[lane] + right:
-                    unchanged = max(origin, diagonals[lane] + right + 1 - first)
-                find_highest(scores, unchanged, one, side, highest)
-                if unchanged < count:
+                    rest, seen = one, count
+                seen = min(max(origin, seen), count)
+                hidden = min(max(seen, hidden), count)
+                if seen > 0:
+                    ends[:] = seen
+                    change_scores(
+                        scores, start, origin, ends, lane, side, tables, who, state, marks, highest
+                    )
+                find_highest(scores, seen, hidden, one, side, highest)
+                if hidden < count:
                     ends[:] = count
                     change_scores(
-                        scores,
-                        first,
-                        unchanged,
-                        ends,
-                        lane,
-                        side,
-                        tables,
-                        who,
-                        state,
-                        marks,
-                        highest,
+                        scores, start, hidden, ends, lane, side, tables, who, state, marks, highest
                     )
                 weigh_in_pieces(
                     scores,
@@ -371,16 +402,15 @@ def attend_by_pieces(
                 )
                 product_of_pieces(
                     turned_bits,
-                    unseen,
-                    block,
-                    block * columns,
+                    origin,
+                    SIDE * columns,
                     weights,
                     origin,
-                    block * SIDE // 2,
+                    SIDE * SIDE // 2,
                     context,
                     lane * columns,
                     columns,
-                    rounded,
+                    side,
                     True,
                 )
 

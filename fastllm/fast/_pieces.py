@@ -84,7 +84,6 @@ def _lower_put_pieces(context: Any, builder: Any, signature: Any, args: Any) -> 
 def product_of_pieces(
     left: Any,
     left_at: int,
-    left_step: int,
     left_piece: int,
     right: Any,
     right_at: int,
@@ -98,41 +97,42 @@ def product_of_pieces(
     """Multiply `rows` x `depth` numbers with `depth` / 2 x SIDE pairs, into `rows` x SIDE float32.
 
     As `matrix_product`, for factors that are sums of pieces, `left_piece` and `right_piece` apart.
+    Each piece of the left one is `rows` x SIDE numbers, of SIDE columns after the other.
     """
-    for row in range(rows):
-        place = slice(to + row * SIDE, to + (row + 1) * SIDE)
-        if not add:
-            target[place] = 0
-        for a, b in _PRODUCTS:
-            pairs = right[right_at + b * right_piece :][: depth // 2 * SIDE].view(np.uint16)
-            columns = pairs.reshape(-1, SIDE, 2).swapaxes(1, 2).reshape(depth, SIDE)
-            start = left_at + a * left_piece + row * left_step
-            target[place] += float32_of(left[start : start + depth]) @ float32_of(columns)
+    product = target[to : to + rows * SIDE].reshape(rows, SIDE)
+    if not add:
+        product[:] = 0
+    for a, b in _PRODUCTS:
+        numbers = left[left_at + a * left_piece :][: rows * depth].reshape(-1, rows, SIDE)
+        pairs = right[right_at + b * right_piece :][: depth // 2 * SIDE].view(np.uint16)
+        columns = pairs.reshape(-1, SIDE, 2).swapaxes(1, 2).reshape(depth, SIDE)
+        product += float32_of(np.concatenate(numbers, axis=1)) @ float32_of(columns)
 
 
 @type_callable(product_of_pieces)
 def _type_product_of_pieces(context: Any) -> Any:
     # fmt: off
-    return lambda left, left_at, left_step, left_piece, right, right_at, right_piece, target, to, \
+    return lambda left, left_at, left_piece, right, right_at, right_piece, target, to, \
         rows, depth, add: types.none
     # fmt: on
 
 
 @lower_builtin(
     product_of_pieces,
-    *(types.Array, *(types.Integer,) * 3),
+    *(types.Array, *(types.Integer,) * 2),
     *(types.Array, *(types.Integer,) * 2),
     *(types.Array, types.Integer),
     *(*(types.Integer,) * 2, types.Boolean),
 )
 def _lower_product_of_pieces(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     values = pointers_and_integers(context, builder, signature, args)
-    left, left_at, left_step, left_piece, right, right_at, right_piece, target, to = values[:9]
-    rows, depth, add = values[9:]
+    left, left_at, left_piece, right, right_at, right_piece = values[:6]
+    target, to, rows, depth, add = values[6:]
 
     sides = Sides(
         left=bytes_from(builder, left, left_at),
-        left_step=builder.mul(left_step, integer(2)),
+        left_step=integer(SIDE * 2),
+        left_next=builder.mul(rows, integer(SIDE * 2)),
         left_piece=builder.mul(left_piece, integer(2)),
         right=bytes_from(builder, right, right_at),
         right_piece=builder.mul(right_piece, integer(4)),

@@ -428,7 +428,7 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     elif plan.is_bfloat16 and kernels.matrices_usable():
         kernel, block, spans = "attend_by_matrices", _MATRIX_BLOCK, _MATRIX_SPANS
     elif _is_worth_pieces(plan, kv_len) and kernels.matrices_usable():
-        kernel, block, spans = "attend_by_pieces", _MATRIX_BLOCK, _PIECE_SPANS
+        kernel, block, spans = "attend_by_pieces", _PIECE_BLOCK, _PIECE_SPANS
     else:
         kernel, block, spans = "attend", _BLOCK, tuple(n * lanes for n in _SPANS)
     if rows > _FEW_ROWS:
@@ -492,7 +492,7 @@ _FEW_ROWS = 16
 # Up to so many of them, widening bfloat16 is as fast as the matrix unit.
 _WIDENED_ROWS = 4
 # Keys at a time: they and their values stay in the nearest cache while they are gone through.
-_BLOCK, _FEW_BLOCK, _MATRIX_BLOCK = 64, 64, 128
+_BLOCK, _FEW_BLOCK, _MATRIX_BLOCK, _PIECE_BLOCK = 64, 64, 128, 32
 # A single row reads nothing twice, and then stops the less often the more there are.
 _SINGLE_BLOCK, _FEW_MATRIX_BLOCK = 256, 384
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
