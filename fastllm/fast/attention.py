@@ -499,7 +499,7 @@ _SINGLE_BLOCK, _FEW_MATRIX_BLOCK = 256, 384
 _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
 _PIECE_SPANS = (1024, *_MATRIX_SPANS)
 # From so many rows on, and multiplications for each, float32 is taken to pieces.
-_PIECE_ROWS, _PIECE_WORK = 128, 40_000
+_PIECE_ROWS, _PIECE_WORK = 128, 12_000
 _NO_SEATS = np.zeros(0, np.int64)
 _NO_KEEP = np.zeros(1, np.uint8)
 _NO_KEEP.flags.writeable = False
