@@ -563,6 +563,7 @@ def test_attention_works_in_a_forked_child():
 
 NARROW = """
 import llvmlite.binding
+import ml_dtypes
 llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.FeatureMap({FEATURES})
 import numpy as np
 from fastllm.fast import _attention_kernels as kernels, attention
@@ -580,6 +581,18 @@ for rows in (21, 3, 1):
         )
         assert abs(difference).max() < 2e-6
 assert np.allclose(attention.softmax(q).sum(-1), 1.0)
+# Pairs of vectors and one that is left over.
+q, k, v = (
+    generator.standard_normal((2, n, 24), np.float32).astype(ml_dtypes.bfloat16)
+    for n in (3, 30, 30)
+)
+for rows in (3, 1):
+    arrays = q[:, :rows], k, v
+    actual, expected = (
+        attend(*arrays).astype(np.float32)
+        for attend in (attention.scaled_dot_product_attention, scaled_dot_product_attention)
+    )
+    assert np.allclose(actual, expected, 2**-7, 2**-9)
 """
 
 

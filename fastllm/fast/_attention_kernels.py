@@ -25,9 +25,9 @@ memory.
 `softmax_rows` is the same softmax with lanes along the row; `attention_steps` is plain loops, since
 all it does is fill arrays of length x length that the caller asked for.
 
-`_vectors`, `_narrow`, `_products`, `_few_products`, `_matrices` and `_pieces` are the instructions;
-`_attention_tables` says what a kernel is given, `_attention_parts` and `_attention_tiles` what
-kernels have in common.
+`_vectors`, `_narrow`, `_wide_rows`, `_products`, `_few_products`, `_matrices` and `_pieces` are the
+instructions; `_attention_tables` says what a kernel is given, `_attention_parts` and
+`_attention_tiles` what kernels have in common.
 
 Invariants
 ----------
@@ -109,6 +109,25 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   are found together, and four rows by four vectors of values: bfloat16 32 on 8 from 2.5 to 2.1 ms,
   float32 as before (3.2). Of 27 ns for a key and its value in the nearest caches 13 go into
   products with keys, 10 into weighing values, 2 into the softmax.
+- Since then all rows take keys and values in turns, as a single one did. In C, a key and its value,
+  for four rows of bfloat16: 17.2 ns in the nearest caches, 15.5 where words are shifted and masked
+  instead of numbers shuffled apart (16.6 and 14.4 without totals across lanes); with a softmax,
+  from the third cache, 26; shifted and masked 23, in turns 22, both 20 to 21, with 4, 8 or 16 of
+  each in turns and 64 to 256 keys a block. Here 32 on 8 took 2.1 ms; both, with two calls for each
+  four keys, 2.1; with the whole block a function of its own, whose addresses stay in registers, and
+  256 keys a block instead of 64, 1.6 (near by from 28 ns a key to 27 and 24); asked for into the
+  first cache, 1.76 to 1.64 in another run. Float32 3.1 to 2.8 ms, with 16384 keys 9.8 to 8.1.
+- More than four rows, 4096 keys, float32: 64 heads on 8 2.2 ms and 64 on 4 1.93; 2.3 and 2.08 when
+  one group of four rows after the other went through a block of 64 keys, 1.7 and 1.65 since all
+  groups meet each four keys, in blocks of 256. Rows that are copied, since their columns do not
+  fill vectors, 32 on 8, 4096 x 40: 1.03 ms as before with blocks of 256 keys, 0.96 with blocks of
+  64.
+- A single row of bfloat16, shifted and masked: as fast as shuffled from memory (7.3 to 8.2 ms for
+  32 on 32, where the same code twice differs by as much) and from 0.43 to 0.40 with 1024 x 64.
+  Asking for the next four rows in the first cache besides: 10.0 and 3.8 to 9.5 and 3.4 ms for 8192
+  and 4096 keys that begin at a cache line, elsewhere alike; float32 then slower by 2 %, and by 10 %
+  where all is asked into the first cache. Asking 1.5 to 5 KB ahead, in the order of addresses,
+  before or after the four loads, or twice: no gain.
 - Products of pairs (dpbf16ps), in C: 0.59 ns each, where a fused multiplication takes 0.15, so they
   multiply half as fast; weighing values for four rows 10.7 ns a key with them, 7.2 by widening. Not
   used.
@@ -158,8 +177,7 @@ in the nearest cache 189, and with keys from farther away 178 (asking for them b
 threads share it evenly: 1.97 times as fast as one. Decoding 32 on 32 is bound by memory on both
 sides: 268 MB in 14.6 ms are 18.3 GB/s, PyTorch reads 14.3, and all that one core reads is 19.5. In
 bfloat16, 32 on 32 are 134 MB, 6.9 ms at 19.5 GB/s, 1.5 times PyTorch's speed at best, and 32 on 8
-34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, of which the arithmetic alone takes 27. Widening
-with shifts and masks instead of shuffles is not tried.
+34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, where the arithmetic alone takes 24.
 """
 
 # Numba's decorators carry no types.

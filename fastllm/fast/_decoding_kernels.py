@@ -42,31 +42,38 @@ from fastllm.fast._attention_tables import (
     VALUE,
     VALUE_DIM,
 )
-from fastllm.fast._compiled import compiled
-from fastllm.fast._few_products import FOUR, dot_products_of_few, weighted_sums_of_few
-from fastllm.fast._narrow import widened
+from fastllm.fast._compiled import compiled, part_of_a_kernel
+from fastllm.fast._few_products import FOUR, multiply_block
 from fastllm.fast._teams import call_of_this_kernel, do_together
 from fastllm.fast._vectors import (
     added,
     exponential,
     fill,
     fused,
+    highest_lane,
     lanes,
     larger,
     less,
     load,
     magnitude,
-    prefetch,
-    repeat,
     store,
     times,
     total,
     where_above,
     where_equal,
 )
+from fastllm.fast._wide_rows import put_in_order, widen_row
 
-# Of a single row, which is bound by memory, keys and values so many bytes ahead are asked for.
+# Keys and values so many bytes ahead are asked for.
 _AHEAD = 2560
+# Keys or values that are copied at a time.
+_COPIED_BLOCK = 64
+
+
+@part_of_a_kernel
+def group_of(row: int, n_rows: int) -> tuple[int, int]:
+    """Where the group of a row begins, and for how many rows it has room."""
+    return (row, 1) if n_rows == 1 else (row // FOUR * FOUR, FOUR)
 
 
 @compiled
@@ -103,14 +110,26 @@ def attend_few(
     mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
     rounded = (head_dim + width - 1) // width * width
     value_rounded = (value_dim + width - 1) // width * width
-    keys_ahead = _AHEAD // max(1, head_dim * key.itemsize)
-    values_ahead = _AHEAD // max(1, value_dim * value.itemsize)
     copy_keys = key_column != 1 or rounded != head_dim
     copy_values = value_column != 1 or value_rounded != value_dim
-    queries = scratch(parts, most_rows * rounded)
+    if copy_keys or copy_values:
+        # So that copies are still near when they are used.
+        block = min(block, _COPIED_BLOCK)
+    # What was copied is near; of the rest, no less than the next four.
+    keys_ahead: Any = np.int64(0)
+    values_ahead: Any = np.int64(0)
+    if not copy_keys:
+        keys_ahead = max(FOUR, _AHEAD // max(1, head_dim * key.itemsize)) * key_row
+    if not copy_values:
+        values_ahead = max(FOUR, _AHEAD // max(1, value_dim * value.itemsize)) * value_row
+    # Of whole groups.
+    room = most_rows if most_rows == 1 else (most_rows + FOUR - 1) // FOUR * FOUR
+    query_row = scratch(query, rounded)
+    queries = scratch(parts, room * rounded)
     # Of two blocks in turns.
-    scores = scratch(parts, 2 * most_rows * block)
-    context = scratch(parts, most_rows * value_rounded)
+    scores = scratch(parts, 2 * room * block)
+    context = scratch(parts, room * value_rounded)
+    block_sums = scratch(parts, room * value_rounded)
     marks = scratch(parts, block if masked != NO_MASK else 0)
     # As they are stored: they are widened where they are used.
     key_rows = scratch(key, block * rounded if copy_keys else 0)
@@ -121,14 +140,14 @@ def attend_few(
         keys = in_place(key_rows, key_rows)
     if copy_values:
         values = in_place(value_rows, value_rows)
-    lane_numbers, lane_tops = scratch(parts, width), scratch(parts, width)
+    lane_numbers = scratch(parts, width)
     for i in range(width):
         lane_numbers[i] = i
     ramp = load(lane_numbers, 0)
     # A plain 0 would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
     turn = origin
-    tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), scratch(parts, most_rows)
+    tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), scratch(parts, room)
     zero = fill(parts, 0.0)
     nothing = fill(parts, -np.inf)
     factor = fill(parts, numbers[SCALE])
@@ -147,15 +166,19 @@ def attend_few(
             continue
         first_head = unit * group
         corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
+        for d in range(0, room * rounded, width):
+            store(queries, d, zero)
+        for d in range(0, room * value_rounded, width):
+            store(context, d, zero)
         for row in range(n_rows):
             head = first_head + row % group
             at = places[QUERY, head] + row // group * strides[QUERY, 0]
-            copy_row(query, at, strides[QUERY, 1], head_dim, queries, row * rounded)
-            for d in range(0, rounded, width):
-                store(queries, row * rounded + d, times(load(queries, row * rounded + d), factor))
-            for d in range(0, value_rounded, width):
-                store(context, row * value_rounded + d, zero)
+            gather_row(query, at, strides[QUERY, 1], head_dim, query_row, origin)
+            first, rows = group_of(row, n_rows)
+            widen_row(query_row, 0, rounded, queries, first * rounded, row - first, rows)
             tops[row], sums[row] = -np.inf, 0.0
+        for d in range(0, room * rounded, width):
+            store(queries, d, times(load(queries, d), factor))
         begin = max(0, corner - left)
         end = min(kv_len, corner + q_len - 1 + right + 1)
         piece = (max(end - begin, 0) + splits - 1) // splits
@@ -167,17 +190,13 @@ def attend_few(
         before = origin
         for start in range(begin, end + block, block):
             count = max(0, min(block, end - start))
-            now, last = turn * most_rows * block, (1 - turn) * most_rows * block
+            now, last = turn * room * block, (1 - turn) * room * block
             turn = 1 - turn
             value_at, value_step = (
                 places[VALUE, first_head] + (start - block) * value_row,
                 value_row,
             )
             key_at, key_step = places[KEY, first_head] + start * key_row, key_row
-            later_keys = key_at + keys_ahead * key_row
-            later_values = value_at + values_ahead * value_row
-            # Of several rows, values ask for the keys that come next, and keys for their values.
-            next_keys, next_values = key_at, value_at + block * value_row
             if copy_values:
                 for j in range(before):
                     at = value_at + j * value_row
@@ -188,91 +207,29 @@ def attend_few(
                     at = key_at + j * key_row
                     gather_row(key, at, key_column, head_dim, key_rows, j * rounded)
                 key_at, key_step = 0, rounded
-            if n_rows == 1:
-                if before > 0:
-                    fade = fill(parts, fades[0])
-                    for d in range(0, value_rounded, width):
-                        store(context, d, times(load(context, d), fade))
-                for j in range(0, max(count, before), 4):
-                    if j < count:
-                        # Keys beyond the last one repeat it; their scores are overwritten below.
-                        k0 = key_at + min(j + 0, count - 1) * key_step
-                        k1 = key_at + min(j + 1, count - 1) * key_step
-                        k2 = key_at + min(j + 2, count - 1) * key_step
-                        k3 = key_at + min(j + 3, count - 1) * key_step
-                        s0, s1, s2, s3 = zero, zero, zero, zero
-                        ahead = later_keys + j * key_row
-                        for d in range(0, rounded, width):
-                            q = load(queries, d)
-                            for i in range(4):
-                                prefetch(key, ahead + i * key_row + d)
-                            s0, s1 = (
-                                fused(widened(keys, k0 + d, parts), q, s0),
-                                fused(widened(keys, k1 + d, parts), q, s1),
-                            )
-                            s2, s3 = (
-                                fused(widened(keys, k2 + d, parts), q, s2),
-                                fused(widened(keys, k3 + d, parts), q, s3),
-                            )
-                        scores[now + j + 0], scores[now + j + 1] = total(s0), total(s1)
-                        scores[now + j + 2], scores[now + j + 3] = total(s2), total(s3)
-                    if j < before:
-                        v0 = value_at + min(j + 0, before - 1) * value_step
-                        v1 = value_at + min(j + 1, before - 1) * value_step
-                        v2 = value_at + min(j + 2, before - 1) * value_step
-                        v3 = value_at + min(j + 3, before - 1) * value_step
-                        # Scores beyond the last one became weight 0.
-                        p0, p1 = repeat(scores, last + j), repeat(scores, last + j + 1)
-                        p2, p3 = repeat(scores, last + j + 2), repeat(scores, last + j + 3)
-                        ahead = later_values + j * value_row
-                        for d in range(0, value_rounded, width):
-                            for i in range(4):
-                                prefetch(value, ahead + i * value_row + d)
-                            c = times(widened(values, v0 + d, parts), p0)
-                            c = fused(widened(values, v1 + d, parts), p1, c)
-                            c = fused(widened(values, v2 + d, parts), p2, c)
-                            c = fused(widened(values, v3 + d, parts), p3, c)
-                            store(context, d, added(c, load(context, d)))
-            else:
-                for first in range(0, n_rows if before > 0 else 0, FOUR):
-                    weighted_sums_of_few(
-                        values,
-                        value_at,
-                        value_step,
-                        before,
-                        scores,
-                        last + first * block,
-                        block,
-                        n_rows - first,
-                        value_rounded,
-                        context,
-                        first * value_rounded,
-                        value_rounded,
-                        fades,
-                        first,
-                        key,
-                        next_keys,
-                        key_row,
-                    )
-                for j in range(0, count, FOUR):
-                    for first in range(0, n_rows, FOUR):
-                        dot_products_of_few(
-                            keys,
-                            key_at + j * key_step,
-                            key_step,
-                            count - j,
-                            queries,
-                            first * rounded,
-                            rounded,
-                            n_rows - first,
-                            rounded,
-                            scores,
-                            now + first * block + j,
-                            block,
-                            value,
-                            next_values + j * value_row,
-                            value_row,
-                        )
+            multiply_block(
+                keys,
+                key_at,
+                key_step,
+                keys_ahead,
+                count,
+                queries,
+                rounded,
+                scores,
+                now,
+                last,
+                block,
+                values,
+                value_at,
+                value_step,
+                values_ahead,
+                before,
+                context,
+                value_rounded,
+                fades,
+                block_sums,
+                n_rows,
+            )
             before = count
             if count == 0:
                 break
@@ -306,10 +263,7 @@ def attend_few(
                     s = where_above(first_seen, at, nothing, where_above(at, last_seen, nothing, s))
                     store(scores, now + row * block + j, s)
                     highest = larger(s, highest)
-                store(lane_tops, 0, highest)
-                top = tops[row]
-                for i in range(width):
-                    top = max(top, lane_tops[i])
+                top = max(tops[row], highest_lane(highest))
                 shift = top if top > -np.inf else 0.0
                 fades[row] = np.exp(tops[row] - shift)
                 tops[row] = top
@@ -321,8 +275,17 @@ def attend_few(
                 sums[row] = sums[row] * fades[row] + total(weights)
         for row in range(n_rows):
             at = (item * most_rows + row) * (value_rounded + 2)
-            for d in range(0, value_rounded, width):
-                store(parts, at + d, load(context, row * value_rounded + d))
+            first, rows = group_of(row, n_rows)
+            put_in_order(
+                context,
+                first * value_rounded,
+                value_rounded,
+                row - first,
+                rows,
+                value,
+                parts,
+                at,
+            )
             parts[at + value_rounded] = tops[row]
             parts[at + value_rounded + 1] = sums[row]
 

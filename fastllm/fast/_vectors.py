@@ -8,6 +8,7 @@ the instructions registered below it.
 # Numba's decorators and code builders carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -153,17 +154,17 @@ def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> An
     return context.get_dummy_value()
 
 
-def prefetch_address(builder: Any, address: Any) -> None:
-    """Code that asks for what is at an address."""
+def prefetch_address(builder: Any, address: Any, cache: int = 2) -> None:
+    """Code that asks for what is at an address to be brought into the first or second cache."""
     numbers = [ir.IntType(32)] * 3
     function = cgutils.get_or_insert_function(
         builder.module,
         ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), *numbers]),
         "llvm.prefetch.p0",
     )
-    # For reading, into the second cache, data.
+    # For reading; how near; data.
     pointer = builder.bitcast(address, ir.IntType(8).as_pointer())
-    builder.call(function, [pointer, _int32(0), _int32(2), _int32(1)])
+    builder.call(function, [pointer, _int32(0), _int32(4 - cache), _int32(1)])
 
 
 def store(array: Any, index: int, vector: Any) -> None:
@@ -372,21 +373,40 @@ def total(x: Any) -> Any:
     return x.sum()
 
 
-@type_callable(total)
-def _type_total(context: Any) -> Any:
+def highest_lane(x: Any) -> Any:
+    """The largest lane; none may be NaN."""
+    return x.max()
+
+
+def _type_lane(context: Any) -> Any:
     return lambda x: x.element
+
+
+type_callable(total)(_type_lane)
+type_callable(highest_lane)(_type_lane)
 
 
 @lower_builtin(total, Vector)
 def _lower_total(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    vector = args[0]
+    return _folded(builder, args[0], builder.fadd)
+
+
+@lower_builtin(highest_lane, Vector)
+def _lower_highest_lane(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def higher(a: Any, b: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+    return _folded(builder, args[0], higher)
+
+
+def _folded(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """Code that joins the upper half of the lanes with the lower one, until one lane is left."""
     half = vector.type.count // 2
     while half:
-        # The upper half on the lower one, until one lane is left.
         order = [half + i if i < half else i for i in range(vector.type.count)]
         mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
         other = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
-        vector = builder.fadd(vector, other)
+        vector = join(vector, other)
         half //= 2
     return builder.extract_element(vector, _int32(0))
 

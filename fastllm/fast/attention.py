@@ -418,7 +418,7 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     splits, span = 1, 1
     spans: tuple[int, ...]
     if rows <= _FEW_ROWS:
-        kernel, block = "attend_few", _SINGLE_BLOCK if rows == 1 else _FEW_BLOCK
+        kernel, block = "attend_few", _FEW_BLOCK
         if plan.is_bfloat16 and rows > _WIDENED_ROWS and kernels.matrices_usable():
             kernel, block = "attend_few_by_matrices", _FEW_MATRIX_BLOCK
         plan = plan._replace(work=plan.work + _READING * plan.work // max(rows, 1))
@@ -492,9 +492,9 @@ _FEW_ROWS = 16
 # Up to so many of them, widening bfloat16 is as fast as the matrix unit.
 _WIDENED_ROWS = 4
 # Keys at a time: they and their values stay in the nearest cache while they are gone through.
-_BLOCK, _FEW_BLOCK, _MATRIX_BLOCK, _PIECE_BLOCK = 64, 64, 128, 32
-# A single row reads nothing twice, and then stops the less often the more there are.
-_SINGLE_BLOCK, _FEW_MATRIX_BLOCK = 256, 384
+_BLOCK, _MATRIX_BLOCK, _PIECE_BLOCK = 64, 128, 32
+# Few rows read nothing twice: the more keys, the less often they stop.
+_FEW_BLOCK, _FEW_MATRIX_BLOCK = 256, 384
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
 _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
 _PIECE_SPANS = (1024, *_MATRIX_SPANS)
