@@ -151,7 +151,7 @@ def load_queries(
     width, half, step = lanes(queries), row.size // 2, SIDE // 2
     for i in range(SIDE):
         starts[i] = places[QUERY, lane_heads[lane + i]] + positions[lane + i] * strides[QUERY, 0]
-    pair_rows(query, starts, SIDE, strides[QUERY, 1], sizes[HEAD_DIM], row, pairs)
+    pair_rows(query, starts, starts.size, strides[QUERY, 1], sizes[HEAD_DIM], row, pairs)
     for i in range(0, PIECES * SIDE, width):
         piece = i // SIDE
         for d in range(0, half, width):
