@@ -99,12 +99,12 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   gain.
 - The values of a block together with the keys of the next one, four rows of each in turns (7 turns
   against the same without): float32 14.8 to 14.4, 14.6 and 15.2 ms asking 2, 2.5 and 3 KB ahead,
-  bfloat16 8.5 to 7.0, 6.7 and 6.5, float32 with head_dim 64 7.4 to 7.2, 7.0 and 6.8; so it is 2.5
-  KB now. In C 15.2 to 13.2 ms (20 GB/s) where rows begin at a cache line; where they do not, as
-  NumPy gives memory, every vector lies in two, and C reads 15 GB/s. Reading such rows by whole
-  lines, of which the first and the last are masked: 15.3 to 16.2 ms, 7.1 to 7.3 in bfloat16, 32 on
-  8 3.14 to 3.26 and 2.06 to 2.48, since each line is then masked and there is one more. `KVCache`
-  begins its arrays at a line.
+  bfloat16 8.5 to 7.0, 6.7 and 6.5, float32 with head_dim 64 7.4 to 7.2, 7.0 and 6.8. In C 15.2 to
+  13.2 ms (20 GB/s) where rows begin at a cache line; where they do not, as NumPy gives memory,
+  every vector lies in two, and C reads 15 GB/s. Reading such rows by whole lines, of which the
+  first and the last are masked: 15.3 to 16.2 ms, 7.1 to 7.3 in bfloat16, 32 on 8 3.14 to 3.26 and
+  2.06 to 2.48, since each line is then masked and there is one more. `KVCache` begins its arrays at
+  a line.
 - Decoding, several rows: sixteen sums at once, four rows by four keys, whose totals across lanes
   are found together, and four rows by four vectors of values: bfloat16 32 on 8 from 2.5 to 2.1 ms,
   float32 as before (3.2). Of 27 ns for a key and its value in the nearest caches 13 go into
@@ -127,7 +127,10 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
   Asking for the next four rows in the first cache besides: 10.0 and 3.8 to 9.5 and 3.4 ms for 8192
   and 4096 keys that begin at a cache line, elsewhere alike; float32 then slower by 2 %, and by 10 %
   where all is asked into the first cache. Asking 1.5 to 5 KB ahead, in the order of addresses,
-  before or after the four loads, or twice: no gain.
+  before or after the four loads, or twice: no gain. With these asked for first and the others 3.5
+  KB ahead instead of 2.5, 8192 keys that do not begin at a line take 0.94 to 1.04 of the time they
+  did before, as two copies of the same code may; single rows of float32 as before, several 2.7
+  instead of 2.8 ms where it was 4 KB. So it is 3.5 KB now.
 - Products of pairs (dpbf16ps), in C: 0.59 ns each, where a fused multiplication takes 0.15, so they
   multiply half as fast; weighing values for four rows 10.7 ns a key with them, 7.2 by widening. Not
   used.
@@ -163,13 +166,15 @@ from one run, on one thread; then on two), for 12 heads, full and causal:
 - 1024 x 64 in bfloat16: 1.36, 1.76; 1.31, 1.71
 
 where `attend` does it all, without the matrix unit, 1024 x 64 1.22, 1.54; 1.20, 1.70, 4096 x 64
-1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37; and for one query of 8192 x 128: 32
-heads on 8 4.2; 3.7, 32 on 32 1.28; 1.26 (1.26; 1.14 in another run), in bfloat16 2.7; 3.2 and 1.28;
-1.81. Of 1024 x 128: 1.84; 1.63, 1.01; 1.10, in bfloat16 1.37; 1.43 and 1.05; 0.97. A window of 512
-over 8192 costs 1.39 of its share of the causal work (32 ms), and 1.27 by `attend` (36 ms), where
-the whole takes longer: a tile of 32 queries sees 544 keys and rounds them to 576, and pieces of
-keys are made for 17 tiles, not for 32. A first call with imports, and nothing compiled: 5.0 seconds
-by pieces and 4.5 by `attend`, 6.0 and 5.1 when every part of a kernel had an entry for Python.
+1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37. For one query of 8192 x 128, on the
+same arrays, beginning where NumPy begins them, medians of 9 turns of 5 to 15 calls, on a day when
+both took a fifth longer: 32 heads on 8 4.5; 4.6, 32 on 32 1.22; 1.32, in bfloat16 3.7; 3.6 and
+1.43; 2.0. Of 1024 x 128: 1.84; 1.79, 0.98; 1.06, in bfloat16 1.47; 1.49 and 0.93; 1.00. A window of
+512 over 8192 costs 1.39 of its share of the causal work (32 ms), and 1.27 by `attend` (36 ms),
+where the whole takes longer: a tile of 32 queries sees 544 keys and rounds them to 576, and pieces
+of keys are made for 17 tiles, not for 32. A first call with imports, and nothing compiled: 5.0
+seconds by pieces and 4.5 by `attend`, 6.0 and 5.1 when every part of a kernel had an entry for
+Python.
 
 What falls short, and why: without the matrix unit products run at 172 GFLOP/s and are 85 to 90 % of
 2048 x 128; nothing but multiplications reach 205 to 214, the same loop written in C with everything

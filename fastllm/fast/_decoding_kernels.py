@@ -65,7 +65,7 @@ from fastllm.fast._vectors import (
 from fastllm.fast._wide_rows import put_in_order, widen_row
 
 # Keys and values so many bytes ahead are asked for.
-_AHEAD = 2560
+_AHEAD = 3584
 # Keys or values that are copied at a time.
 _COPIED_BLOCK = 64
 

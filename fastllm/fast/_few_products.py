@@ -358,7 +358,7 @@ class _Group(NamedTuple):
         if self.rows > 1:
             return [(ahead, 1)]
         next_four = self.builder.mul(step, integer(FOUR))
-        return [(ahead, 2), (next_four, 1)] if self.kind.bitwidth < 32 else [(ahead, 2)]
+        return [(next_four, 1), (ahead, 2)] if self.kind.bitwidth < 32 else [(ahead, 2)]
 
     def _ask(self, row: Any, start: Any, asking: list[tuple[Any, int]]) -> None:
         for ahead, cache in asking:
