@@ -176,6 +176,13 @@ def test_attention_by_pieces_agrees_with_the_oracle(kv_len, head_dim):
             assert_agrees(SDPA, np.float32, actual, oracle(*arrays, causal))
 
 
+def test_sums_of_many_keys_keep_their_digits():
+    # Six products a number, each rounded, added to all before: 1.3e-8. PyTorch: 8e-9 (x 64).
+    arrays = heads(7, 64, 8192, 32, 32)
+    errors = fast.scaled_dot_product_attention(*arrays) - oracle(*arrays, False)
+    assert np.sqrt(np.mean(errors**2)) < 9e-9
+
+
 @pytest.mark.parametrize(
     ("where", "strange"),
     [
