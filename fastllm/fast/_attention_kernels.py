@@ -157,24 +157,22 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
 Where it stands against PyTorch 2.13 on that machine (medians of 9 turns of up to 10 calls each, all
 from one run, on one thread; then on two), for 12 heads, full and causal:
 
-- 128 x 64: 1.14, 1.56; 1.33, 1.63 (causal 1.42 to 1.56 on one thread in other runs)
-- 512 x 64: 1.48, 2.26; 1.56, 3.41 (2.26 in another run)
-- 1024 x 64: 1.48 in another run, 1.95; 1.49, 2.04
-- 4096 x 64: 1.55, 1.64; 1.58, 1.73
-- 2048 x 128: 1.63, 1.84; 1.71, 2.01
-- 512 x 128, 32 heads on 8: 1.55, 2.51; 1.58 in another run, 2.58
-- 1024 x 64 in bfloat16: 1.36, 1.76; 1.31, 1.71
+- 128 x 64: 1.21, 1.61; 1.32, 1.82
+- 512 x 64: 1.68, 2.51; 1.97, 2.66
+- 1024 x 64: 1.66, 2.17; 2.08, 2.74
+- 4096 x 64: 1.77, 1.93; 1.81, 1.95
+- 2048 x 128: 1.59, 1.83; 1.50, 1.81
+- 512 x 128, 32 heads on 8: 1.39, 2.21; 1.65, 2.58
+- 1024 x 64 in bfloat16: 1.27, 1.62; 1.24, 1.57 (1.33, 1.74; 1.34, 1.73 in another run)
 
 where `attend` does it all, without the matrix unit, 1024 x 64 1.22, 1.54; 1.20, 1.70, 4096 x 64
-1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37. For one query of 8192 x 128, on the
-same arrays, beginning where NumPy begins them, medians of 9 turns of 5 to 15 calls, on a day when
-both took a fifth longer: 32 heads on 8 4.5; 4.6, 32 on 32 1.22; 1.32, in bfloat16 3.7; 3.6 and
-1.43; 2.0. Of 1024 x 128: 1.84; 1.79, 0.98; 1.06, in bfloat16 1.47; 1.49 and 0.93; 1.00. A window of
-512 over 8192 costs 1.39 of its share of the causal work (32 ms), and 1.27 by `attend` (36 ms),
-where the whole takes longer: a tile of 32 queries sees 544 keys and rounds them to 576, and pieces
-of keys are made for 17 tiles, not for 32. A first call with imports, and nothing compiled: 5.0
-seconds by pieces and 4.5 by `attend`, 6.0 and 5.1 when every part of a kernel had an entry for
-Python.
+1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37. For one query of 8192 x 128: 32 heads
+on 8 4.2; 4.2, 32 on 32 1.24; 1.27 (1.20 to 1.28 and 1.25 to 1.32 in other runs), in bfloat16 3.5;
+3.4 and 1.42; 1.71 (from 1.25; to 2.0). Of 1024 x 128: 1.95; 1.64, 0.99; 0.97, in bfloat16 1.67;
+1.37 and 0.98; 1.14. A window of 512 over 8192 costs 1.39 to 1.44 of its share of the causal work
+(24 ms where the whole takes 138), and 1.27 by `attend` (36 ms), where the whole takes longer: a
+tile of 32 queries sees 17 times 32 keys for 16, and pieces of keys are made for 17 tiles, not for
+32. A first call with imports, and nothing compiled: 4.8 to 5.4 seconds.
 
 What falls short, and why: without the matrix unit products run at 172 GFLOP/s and are 85 to 90 % of
 2048 x 128; nothing but multiplications reach 205 to 214, the same loop written in C with everything
