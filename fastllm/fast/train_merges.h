@@ -50,12 +50,13 @@
 // go without, and up to 16 MB.
 //
 // Against gigabpe 0.1 (whole trainings, 40 MB, lines, equal merges, one thread, medians of 5 in turns, processes of
-// their own): 32,000 tokens English 3.8, code 4.2, many languages 3.9 times as fast, 100,000 tokens 3.4, 3.7, 4.1.
-// Memory of the process is 0.44, 0.47, 0.36 and 0.50, 0.55, 0.41 of gigabpe's, on two threads, 32,000 tokens, 0.47,
-// 0.53, 0.37; 17.6 MB of ours are Python and this package before any text is read (gigabpe: 12.4 MB).
+// their own): 32,000 tokens English 3.9, code 3.7, many languages 4.1 times as fast, 100,000 tokens 3.4, 3.3, 3.9.
+// Memory of the process is 0.39, 0.44, 0.32 and 0.49, 0.53, 0.37 of gigabpe's; 15.9 MB of ours are Python and this
+// package before any text is read.
 //
-// Against Hugging Face tokenizers 0.23 (English, 40 MB, 32,000 tokens, medians of 5 in turns): 59 times as fast with
-// one thread each (0.153 and 9.05 s) and 53 times with two (0.127 and 6.70 s).
+// Against Hugging Face tokenizers 0.23 (English, 40 MB, 32,000 tokens, medians of 3 in turns): 55 times as fast with
+// one thread each (0.170 and 9.30 s) and 53 times with two (0.130 and 6.85 s); memory 25.0 of 127.6 MB and 29.0 of
+// 146.1.
 
 #pragma once
 
