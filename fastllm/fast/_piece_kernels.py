@@ -290,7 +290,8 @@ def attend_by_pieces(
     items_per_unit = (sizes[MOST_ROWS] + span - 1) // span
     n_items = lengths.shape[1] * items_per_unit
     depth, columns = whole_sides(head_dim), whole_sides(sizes[VALUE_DIM])
-    # Zeros to begin with: what head_dim and value_dim leave of whole sides stays 0.
+    # Zeros to begin with: what head_dim and value_dim leave of whole sides stays 0, and `recent` is
+    # 0 again whenever it has been added to the context.
     row, rows = scratch(lse, depth), scratch(lse, 2 * width * columns)
     query_pairs, square = scratch(lse, PIECES * SIDE * depth // 2), scratch(lse, 2 * width * width)
     key_pairs = scratch(lse, PIECES * SIDE * depth // 2)
@@ -344,11 +345,10 @@ def attend_by_pieces(
             load_queries(query, lane, tables, who, starts, row, query_pairs, queries)
         for i in range(0, n_lanes * columns, width):
             store(context, i, zero)
-            store(recent, i, zero)
         begin = max(0, diagonals[0] - left)
         end = min(kv_len, diagonals[n_lanes - 1] + right + 1)
 
-        lane_begin, changed = origin, origin
+        lane_begin, recent_begin = origin, origin
         for start in range(begin, end, SIDE):
             stop = min(start + SIDE, end)
             for j in range(stop - start):
@@ -435,8 +435,8 @@ def attend_by_pieces(
                     True,
                 )
             if stop == end or (stop - begin) % _RECENT == 0:
-                add_recent(recent, context, changed * columns, n_lanes * columns)
-                changed = lane_begin
+                add_recent(recent, context, recent_begin * columns, n_lanes * columns)
+                recent_begin = lane_begin
 
         for lane in range(0, n_lanes, SIDE):
             finish_tile(
