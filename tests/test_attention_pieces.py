@@ -139,6 +139,27 @@ def test_attention_by_pieces_in_windows_that_end_anywhere_agrees(edge):
                 assert_agrees(SDPA, np.float32, lse, expected_lse)
 
 
+@pytest.mark.parametrize("group", [1, 3] if COMPILED else [3])
+@pytest.mark.parametrize("window", [(0, 0), (40, 7), (5, 90)] if COMPILED else [(40, 7)])
+def test_a_window_agrees_where_later_rows_take_the_places_of_earlier_ones(group, window):
+    generator = np.random.default_rng(8)
+    for q_len, kv_len in ((700, 700), (500, 900), (900, 500)):
+        query = generator.standard_normal((2 * group, q_len, 24)).astype(np.float32)
+        key, value = generator.standard_normal((2, 2, kv_len, 24)).astype(np.float32)
+        options = {
+            "window": window,
+            "causal_align": "bottom-right",
+            "enable_gqa": True,
+            "sinks": generator.standard_normal(2 * group),
+            "return_lse": True,
+        }
+        actual, lse = fast.scaled_dot_product_attention(query, key, value, **options)
+        wide = [x.astype(np.float64) for x in (query, key, value)]
+        expected, expected_lse = fast.scaled_dot_product_attention(*wide, **options)
+        assert_agrees(SDPA, np.float32, actual, expected)
+        assert_agrees(SDPA, np.float32, lse, expected_lse)
+
+
 @pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 31, 50, 64, 130] if COMPILED else [50])
 def test_attention_by_pieces_keeps_out_what_lies_beyond_the_window(place, strange):

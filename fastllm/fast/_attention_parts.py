@@ -12,7 +12,7 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import lower_builtin, type_callable
 from numpy.typing import NDArray
 
-from fastllm.fast._compiled import part_of_a_kernel
+from fastllm.fast._compiled import allocating_part_of_a_kernel, part_of_a_kernel
 from fastllm.fast._narrow import element, put, put_vector, widened
 from fastllm.fast._vectors import (
     VECTOR_BYTES,
@@ -88,7 +88,7 @@ def _lower_next_item(context: Any, builder: Any, signature: Any, args: Any) -> A
     return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
 
 
-@part_of_a_kernel
+@allocating_part_of_a_kernel
 def scratch(model: Array, size: int) -> Array:
     """Zeros of the dtype of `model`, aligned so that no vector straddles two cache lines."""
     array = np.zeros(size + lanes(model), model.dtype)

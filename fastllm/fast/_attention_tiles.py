@@ -287,7 +287,7 @@ def finish_tile(
             lse[places[LSE, head] + position] = tops[lane + i + k] + np.log(sums[lane + i + k])
             to = places[OUT, head] + position * strides[OUT, 0]
             if rounded == dim:
-                # A call for each row would count references to its arrays.
+                # A call for each row takes 3 to 5 % of a short prompt.
                 for d in range(0, dim, width):
                     put_vector(out, to + d, load(results, k * rounded + d))
             else:

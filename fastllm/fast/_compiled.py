@@ -96,7 +96,19 @@ def _locked(compile_for: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def part_of_a_kernel(function: Callable[..., Any]) -> Any:
-    """Decorate what kernels call; it is stored on disk within them."""
+    """Decorate what kernels call; it is stored on disk within them.
+
+    Its arrays belong to the caller, so that their references need not be counted.
+    """
+    return _part(function, counted=False)
+
+
+def allocating_part_of_a_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate what makes arrays for a kernel."""
+    return _part(function, counted=True)
+
+
+def _part(function: Callable[..., Any], counted: bool) -> Any:
     # Python never calls it: an entry for that, and one for C, took a fifth of a first call.
-    options = {**_OPTIONS, "no_cpython_wrapper": True}
+    options = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted}
     return njit(**options)(function)

@@ -6,7 +6,8 @@ no shuffling. Keys are taken SIDE at a time: then what they, their values and a 
 made of stays in the nearest cache while tiles go by, and the factors of a product lie as the unit
 reads them. What the edge of a window and the diagonal cut is masked apart from the rest. The
 largest score of a lane, by which scores are shifted, may stay behind that of a block by _SLACK:
-then nothing has to be faded. What _RECENT keys give is added up apart.
+then nothing has to be faded. What _RECENT keys give is added up apart. Tiles are there while their
+keys go by: in a window, few of many rows.
 
 What was tried, on one thread of that Xeon, 12 heads (medians of 7 to 11 calls; `attend` in turns):
 
@@ -20,11 +21,21 @@ What was tried, on one thread of that Xeon, 12 heads (medians of 7 to 11 calls; 
   vectors 1.5 % of the window. With 64 keys: 1 to 2 % slower than 128, but 4 % faster in the window;
   with 512: 2 to 3 % faster.
 - Spans of 1024 rows instead of 512: 4 to 5 %; of 2048: up to 2 % slower, in the window as well.
-- The window costs 1.37 to 1.42 times its share of the triangle: 17 SIDEs of keys for 16, and each
-  key made to pieces 1.5 times for 17 tiles instead of 32. With 128 keys it took 30.9 ms, of which
-  making queries 1.1, keys and values 2.2, writing results 1.3, masks 0.6 (each left out in turns).
-  Making queries and writing results when a tile's first and last keys come: 1.5 ms slower. Parts
-  that count no references to arrays, or are inlined: nothing but noise, both together 2 %.
+- The window, 4 heads x 8192 x 64, 512 keys each: 17 SIDEs of keys for 16. With spans of 1024 rows,
+  whose queries were all made before and whose results were all written after, each key was made to
+  pieces 1.5 times for 17 tiles, and it cost 1.38 times its share of the triangle (27.5 and 165 ms;
+  5 processes, in turns with what follows). Sampled: products 50 %, weights 24 %, pieces of queries
+  and keys 6 %, of which two thirds wait for memory, writing results 5, counting references to
+  arrays 5, values 4, adding up 3, asking for keys 2. Now tiles come with their first keys and go
+  after the last, so that spans may be long where few rows are in sight at once; the next queries
+  and results are asked for together with the next keys, a few rows for each tile, and references
+  are not counted: 1.28 (25.5 ms; triangle the same). Asking for all rows of a tile at once: no
+  gain, as only so many can be under way. Skipping the corners of 16 x 16 that are masked whole is
+  not tried; it could save 2 %.
+- Weights beside scores in memory: 24.7 ms in the window and 9.0 at 1024 x 64 causal; 36.3 and 12.6
+  where the weights of a key were written 4096 bytes from the scores of the next one, which the
+  processor then takes for what was just written. Where they were allocated apart, some processes
+  had that.
 - Where to begin: at 128 x 64 `attend` takes 0.57 ms causal, and this 0.59; 0.69 and 0.65 full; at
   192 x 64 causal 1.12 and 1.05; with a window of 64 7.8 and 7.2 (4 heads x 4096), of 128 9.5 and
   8.8; with head_dim 128, 128 causal, 1.23 and 1.25. At 96 x 64 it is 8 % slower.
@@ -66,6 +77,7 @@ from fastllm.fast._attention_tables import (
     MASKED,
     MOST_ROWS,
     NO_MASK,
+    OUT,
     Q_LEN,
     QUERY,
     RIGHT,
@@ -110,7 +122,7 @@ _SLACK = 5.0
 # Keys whose weighted values are added up apart: six products a number, each rounded, that are added
 # one by one to those of all keys before lose digits.
 _RECENT = 32 * SIDE
-# How many of the next keys and values each tile asks for: a window has 17 tiles or so at a time.
+# How many of the next rows each tile asks for: a window has 17 tiles or so at a time.
 _ROWS_AHEAD = 2
 # Below, a score of -inf times the scale might be NaN.
 _SMALL = 1e-30
@@ -260,6 +272,22 @@ def add_recent(recent: Array, context: Array, begin: int, end: int) -> None:
         store(recent, i, zero)
 
 
+@part_of_a_kernel
+def place_of(array: int, row: int, unit: int, tables: Arrays) -> int:
+    """Where a row of a unit begins in queries or results, as `array` says."""
+    places, _, strides, _, _, sizes, _ = tables
+    head, position = unit * sizes[GROUP] + row % sizes[GROUP], row // sizes[GROUP]
+    place: int = places[array, head] + position * strides[array, 0]
+    return place
+
+
+@part_of_a_kernel
+def ask_for(array: Array, at: int, count: int) -> None:
+    """Ask for `count` numbers to come nearer."""
+    for i in range(at, at + count, lanes(array)):
+        prefetch(array, i)
+
+
 @compiled
 def attend_by_pieces(
     seats: Array,
@@ -284,12 +312,12 @@ def attend_by_pieces(
         do_together(seats, call_of_this_kernel(seats))
         return
     width = lanes(lse)
-    head_dim, group = sizes[HEAD_DIM], sizes[GROUP]
+    head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
     left, right, span = sizes[LEFT], sizes[RIGHT], sizes[SPAN]
     masked, scale = sizes[MASKED], numbers[SCALE]
     items_per_unit = (sizes[MOST_ROWS] + span - 1) // span
     n_items = lengths.shape[1] * items_per_unit
-    depth, columns = whole_sides(head_dim), whole_sides(sizes[VALUE_DIM])
+    depth, columns = whole_sides(head_dim), whole_sides(value_dim)
     # Zeros to begin with: what head_dim and value_dim leave of whole sides stays 0, and `recent` is
     # 0 again whenever it has been added to the context.
     row, rows = scratch(lse, depth), scratch(lse, 2 * width * columns)
@@ -298,12 +326,16 @@ def attend_by_pieces(
     turned = scratch(lse, PIECES * SIDE * columns // 2)
     key_bits, turned_bits = key_pairs.view(np.uint16), turned.view(np.uint16)
     key_piece = SIDE * depth // 2
-    room = whole_sides(min(span, sizes[MOST_ROWS]))
+    # Rows at a time that see one of SIDE keys, and what their tiles hold besides; or all.
+    in_sight = (left + right + SIDE + 1) * group + 2 * SIDE
+    room = whole_sides(min(span, sizes[MOST_ROWS], in_sight))
     queries = scratch(lse, PIECES * room * depth // 2)
     context, recent = scratch(lse, room * columns), scratch(lse, room * columns)
     results = scratch(lse, width * columns)
-    scores = scratch(lse, SIDE * SIDE)
-    weights = scratch(lse, PIECES * SIDE * SIDE // 2)
+    # Next to each other: were weights written where, by the lower twelve bits of their addresses,
+    # the next scores are, these would wait for them.
+    tile = scratch(lse, SIDE * SIDE + PIECES * SIDE * SIDE // 2)
+    scores, weights = tile[: SIDE * SIDE], tile[SIDE * SIDE :]
     mask_rows = scratch(lse, SIDE * SIDE if masked != NO_MASK else 0)
     marks = scratch(lse, SIDE * SIDE if masked != NO_MASK else 0)
     highest = scratch(lse, SIDE)
@@ -340,40 +372,69 @@ def attend_by_pieces(
         slanted = False
         for head in range(first_head, first_head + group):
             slanted = slanted or slopes[head] != 0.0
-        for lane in range(0, n_lanes, SIDE):
-            assign_lanes(first_row, last_row, unit, corner, lane, side, tables, who, state)
-            load_queries(query, lane, tables, who, starts, row, query_pairs, queries)
-        for i in range(0, n_lanes * columns, width):
-            store(context, i, zero)
-        begin = max(0, diagonals[0] - left)
-        end = min(kv_len, diagonals[n_lanes - 1] + right + 1)
+        begin = max(0, first_row // group + corner - left)
+        end = min(kv_len, last_row // group + corner + right + 1)
 
-        lane_begin, recent_begin = origin, origin
-        for start in range(begin, end, SIDE):
+        start, lane_begin, lane_end = begin, origin, origin
+        while lane_begin < n_lanes:
             stop = min(start + SIDE, end)
+            # Tiles go after the last of their keys, and come with the first.
+            slot = lane_begin % room
+            if lane_begin < lane_end and (
+                start >= end or diagonals[slot + SIDE - 1] + right < start
+            ):
+                add_recent(recent, context, slot * columns, (slot + SIDE) * columns)
+                finish_tile(
+                    out,
+                    lse,
+                    slot,
+                    side,
+                    n_rows - lane_begin + slot,
+                    tables,
+                    who,
+                    state,
+                    context,
+                    slot * columns,
+                    results,
+                    counter,
+                )
+                lane_begin += SIDE
+                continue
+            coming = (first_row + lane_end) // group + corner - left
+            if lane_end < n_lanes and (start >= end or coming < stop):
+                slot = lane_end % room
+                first = first_row + lane_end - slot
+                assign_lanes(first, last_row, unit, corner, slot, side, tables, who, state)
+                load_queries(query, slot, tables, who, starts, row, query_pairs, queries)
+                for i in range(slot * columns, (slot + SIDE) * columns, width):
+                    store(context, i, zero)
+                lane_end += SIDE
+                continue
             for j in range(stop - start):
                 starts[j] = key_base + (start + j) * strides[KEY, 0]
             pair_rows(key, starts, stop - start, strides[KEY, 1], head_dim, row, key_pairs)
             at = value_base + start * strides[VALUE, 0]
             load_values(value, at, stop - start, tables, rows, square, turned)
-            asked, ahead = stop, min(stop + SIDE, end)
+            asked, going = 0, diagonals[slot + SIDE - 1] + right < stop
 
-            while diagonals[lane_begin + SIDE - 1] + right < start:
-                lane_begin += SIDE
-            for lane in range(lane_begin, n_lanes, SIDE):
-                if diagonals[lane] - left >= stop:
-                    break
-                last_diagonal = diagonals[lane + SIDE - 1]
+            for lane in range(lane_begin, lane_end, SIDE):
+                slot = lane % room
+                last_diagonal = diagonals[slot + SIDE - 1]
                 count = min(stop, last_diagonal + right + 1) - start
-                # While there are products to wait for, the next keys come nearer.
-                for j in range(asked, min(asked + _ROWS_AHEAD, ahead)):
-                    for d in range(0, head_dim, width):
-                        prefetch(key, key_base + j * strides[KEY, 0] + d)
-                    for d in range(0, sizes[VALUE_DIM], width):
-                        prefetch(value, value_base + j * strides[VALUE, 0] + d)
-                asked = min(asked + _ROWS_AHEAD, ahead)
+                # While there are products to wait for, what comes next comes nearer.
+                for i in range(asked, min(asked + _ROWS_AHEAD, SIDE)):
+                    if stop + i < end:
+                        ask_for(key, key_base + (stop + i) * strides[KEY, 0], head_dim)
+                        ask_for(value, value_base + (stop + i) * strides[VALUE, 0], value_dim)
+                    if lane_end < n_lanes:
+                        at = place_of(QUERY, first_row + lane_end + i, unit, tables)
+                        ask_for(query, at, head_dim)
+                    if going:
+                        at = place_of(OUT, first_row + lane_begin + i, unit, tables)
+                        ask_for(out, at, value_dim)
+                asked += _ROWS_AHEAD
                 if masked != NO_MASK and not load_mask(
-                    inputs, start, count, lane, side, tables, who, mask_rows, marks
+                    inputs, start, count, slot, side, tables, who, mask_rows, marks
                 ):
                     continue
                 product_of_pieces(
@@ -381,7 +442,7 @@ def attend_by_pieces(
                     origin,
                     2 * key_piece,
                     queries,
-                    PIECES * lane * depth // 2,
+                    PIECES * slot * depth // 2,
                     SIDE * depth // 2,
                     scores,
                     origin,
@@ -391,7 +452,7 @@ def attend_by_pieces(
                 )
                 # All lanes see the keys from `seen` to `hidden`.
                 rest, seen = scale, last_diagonal - left - start
-                hidden = diagonals[lane] + right + 1 - start
+                hidden = diagonals[slot] + right + 1 - start
                 if numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < _SMALL:
                     scale_scores(scores, count, scale, side)
                     rest, seen = one, count
@@ -400,25 +461,25 @@ def attend_by_pieces(
                 if seen > 0:
                     ends[:] = seen
                     change_scores(
-                        scores, start, origin, ends, lane, side, tables, who, state, marks, highest
+                        scores, start, origin, ends, slot, side, tables, who, state, marks, highest
                     )
                 find_highest(scores, seen, hidden, one, side, highest)
                 if hidden < count:
                     ends[:] = count
                     change_scores(
-                        scores, start, hidden, ends, lane, side, tables, who, state, marks, highest
+                        scores, start, hidden, ends, slot, side, tables, who, state, marks, highest
                     )
                 weigh_in_pieces(
                     scores,
                     count,
                     rest,
-                    lane,
+                    slot,
                     state,
                     highest,
                     weights,
                     context,
                     recent,
-                    lane * columns,
+                    slot * columns,
                     columns,
                 )
                 product_of_pieces(
@@ -429,28 +490,14 @@ def attend_by_pieces(
                     origin,
                     SIDE * SIDE // 2,
                     recent,
-                    lane * columns,
+                    slot * columns,
                     columns,
                     side,
                     True,
                 )
-            if stop == end or (stop - begin) % _RECENT == 0:
-                add_recent(recent, context, recent_begin * columns, n_lanes * columns)
-                recent_begin = lane_begin
-
-        for lane in range(0, n_lanes, SIDE):
-            finish_tile(
-                out,
-                lse,
-                lane,
-                side,
-                n_rows,
-                tables,
-                who,
-                state,
-                context,
-                lane * columns,
-                results,
-                counter,
-            )
+            if (stop - begin) % _RECENT == 0:
+                for lane in range(lane_begin, lane_end, SIDE):
+                    slot = lane % room
+                    add_recent(recent, context, slot * columns, (slot + SIDE) * columns)
+            start = stop
     stop_matrices()
