@@ -25,6 +25,8 @@ from numba.extending import lower_builtin, type_callable
 from fastllm.fast._compiled import part_of_a_kernel
 from fastllm.fast._vectors import (
     Vector,
+    constant,
+    fuse,
     integer,
     lanes,
     pointers_and_integers,
@@ -51,12 +53,56 @@ def usable() -> bool:
     ):
         return False
     features = binding.get_host_cpu_features()
-    wanted = ("amx-tile", "amx-bf16", "avx512f", "avx512bw")
+    wanted = ("amx-tile", "amx-bf16", "avx512f", "avx512bw", "avx512dq")
     if not all(features.get(name) for name in wanted):
         return False
     # Its registers are large, so Linux saves them only for processes that asked beforehand:
     # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). A forked child may go on.
     return int(ctypes.CDLL(None).syscall(158, 0x1023, 18)) == 0
+
+
+def power_of_two(x: Any) -> Any:
+    """2 ** x in each lane; 0 where the result is not a normal number."""
+    return np.where(x < _LOWEST, np.float32(0), np.exp2(np.maximum(x, _LOWEST)))
+
+
+# 2**r for r in [0, 1]: relative error 2e-9.
+_POWER_OF_TWO = (
+    1.0,
+    0.6931470444433229,
+    0.2402293055522457,
+    0.05548528061859224,
+    0.009675451567005949,
+    0.0012467846445475992,
+    0.000216129149562839,
+)
+# Numbers below the normal ones would take microcode, 30 times as long.
+_LOWEST = np.float32(-126.0)
+_DOWNWARD, _AS_EVER = 1, 4
+
+
+@type_callable(power_of_two)
+def _type_power_of_two(context: Any) -> Any:
+    return lambda x: x
+
+
+@lower_builtin(power_of_two, Vector)
+def _lower_power_of_two(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    vector, (x,) = signature.return_type, args
+    zero, all_lanes = constant(vector, 0.0), ir.Constant(ir.IntType(vector.lanes), -1)
+
+    def call(name: str, *given: Any) -> Any:
+        return _call(builder, f"llvm.x86.avx512.mask.{name}.ps.512", list(given), x.type)
+
+    # As `exponential`, in fewer instructions: x = n + r with n whole; 2**x = 2**n * 2**r.
+    r = call("reduce", x, _int32(_DOWNWARD), zero, all_lanes, _int32(_AS_EVER))
+    *coefficients, power = [constant(vector, c) for c in _POWER_OF_TWO]
+    for coefficient in reversed(coefficients):
+        power = fuse(builder, power, r, coefficient)
+    # NaN counts as normal, and so stays NaN.
+    normal = builder.fcmp_unordered(">=", x, constant(vector, float(_LOWEST)))
+    lanes_of = builder.bitcast(normal, all_lanes.type)
+    return call("scalef", power, x, zero, lanes_of, _int32(_AS_EVER))
 
 
 def paired(low: Any, high: Any) -> Any:
@@ -458,12 +504,16 @@ def _lower_add_weighted_values(context: Any, builder: Any, signature: Any, args:
     return context.get_dummy_value()
 
 
-_INTEGER = ir.IntType(64)
+_INTEGER, _NOTHING = ir.IntType(64), ir.VoidType()
 
 
 def bytes_from(builder: Any, base: Any, index: Any) -> Any:
     """The address of an element, to count in bytes from."""
     return builder.bitcast(builder.gep(base, [index]), ir.IntType(8).as_pointer())
+
+
+def _int32(number: int) -> ir.Constant:
+    return ir.Constant(ir.IntType(32), number)
 
 
 def _number(tile: int) -> ir.Constant:
@@ -478,6 +528,6 @@ def _multiply(builder: Any, total: int, left: int, right: int) -> None:
     _call(builder, "llvm.x86.tdpbf16ps", [_number(i) for i in (total, left, right)])
 
 
-def _call(builder: Any, name: str, args: list[Any]) -> None:
-    kind = ir.FunctionType(ir.VoidType(), [value.type for value in args])
-    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+def _call(builder: Any, name: str, args: list[Any], result: Any = _NOTHING) -> Any:
+    kind = ir.FunctionType(result, [value.type for value in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)

@@ -54,6 +54,7 @@ from fastllm.fast._matrices import (
     column_place,
     matrix_product,
     paired,
+    power_of_two,
     score_keys,
     start_matrices,
     stop_matrices,
@@ -75,6 +76,10 @@ from fastllm.fast._vectors import (
     times,
     where_above,
 )
+
+_LOG2_E = 1.4426950408889634
+# Below, a score of -inf times the scale might be NaN.
+SMALL = 1e-30
 
 
 @part_of_a_kernel
@@ -140,20 +145,17 @@ def load_values(
 
 
 @part_of_a_kernel
-def find_highest(
-    scores: Array, begin: int, end: int, scale: float, tile: int, highest: Array
-) -> None:
-    """Find the largest score of each lane from `begin` to `end`, scaled by what is not negative.
+def find_highest(scores: Array, begin: int, end: int, tile: int, highest: Array) -> None:
+    """Find the largest score of each lane from `begin` to `end`.
 
     Of those before, `highest` has the largest.
     """
     width = lanes(scores)
-    factor, nothing = fill(scores, scale), fill(scores, -np.inf)
+    nothing = fill(scores, -np.inf)
     for i in range(0, tile, width):
         top = nothing
         for j in range(begin * tile + i, end * tile + i, tile):
             top = larger(load(scores, j), top)
-        top = times(top, factor)
         store(highest, i, larger(load(highest, i), top) if begin > 0 else top)
 
 
@@ -182,22 +184,23 @@ def weigh_in_pairs(
     """
     tops, sums, _ = state
     width = lanes(scores)
-    zero, nothing, factor = fill(scores, 0.0), fill(scores, -np.inf), fill(scores, scale)
+    zero, nothing = fill(scores, 0.0), fill(scores, -np.inf)
+    unit, factor = fill(scores, scale), fill(scores, scale * _LOG2_E)
     for i in range(0, tile, width):
         before = load(tops, lane + i)
-        top = larger(load(highest, i), before)
+        top = larger(times(load(highest, i), unit), before)
         # Where nothing is attended to yet: -inf - -inf would be NaN.
         shift = where_above(top, nothing, top, zero)
         fade = exponential(less(before, shift))
-        below = less(zero, shift)
+        below = times(shift, fill(scores, -_LOG2_E))
         low_sums, high_sums = zero, zero
         for j in range(count // 2):
-            low = exponential(fused(load(scores, 2 * j * tile + i), factor, below))
-            high = exponential(fused(load(scores, (2 * j + 1) * tile + i), factor, below))
+            low = power_of_two(fused(load(scores, 2 * j * tile + i), factor, below))
+            high = power_of_two(fused(load(scores, (2 * j + 1) * tile + i), factor, below))
             low_sums, high_sums = added(low, low_sums), added(high, high_sums)
             store(scores, j * tile + i, paired(low, high))
         if count % 2 == 1:
-            low = exponential(fused(load(scores, (count - 1) * tile + i), factor, below))
+            low = power_of_two(fused(load(scores, (count - 1) * tile + i), factor, below))
             low_sums = added(low, low_sums)
             store(scores, (count - 1) // 2 * tile + i, paired(low, zero))
         for j in range((count + 1) // 2, whole_sides(count) // 2):
@@ -255,7 +258,7 @@ def attend_by_matrices(
     value_pairs = scratch(lse, block // 2 * columns)
     turned = scratch(lse, block // 2 * columns)
     turned_bits = turned.view(np.uint16)
-    room = whole_sides(span)
+    room = whole_sides(min(span, sizes[MOST_ROWS]))
     queries = scratch(lse, room * depth // 2)
     context = scratch(lse, room * columns)
     results = scratch(lse, width * columns)
@@ -274,6 +277,7 @@ def attend_by_matrices(
     # A plain number would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
     side: Any = np.int64(SIDE)
+    one: Any = np.float64(1.0)
     start_matrices(TILE_LAYOUT)
 
     while True:
@@ -336,17 +340,25 @@ def attend_by_matrices(
                     depth,
                     False,
                 )
-                cut = first < last_diagonal - left or first + count - 1 > diagonals[lane] + right
-                rest = scale
-                if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < 0.0:
+                # All lanes see the keys from `seen` to `hidden`.
+                rest, seen = scale, last_diagonal - left - first
+                hidden = diagonals[lane] + right + 1 - first
+                if numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < SMALL:
                     scale_scores(scores, count, scale, side)
-                    rest = 1.0
-                    ends[:] = count
+                    rest, seen = one, count
+                seen = min(max(origin, seen), count)
+                hidden = min(max(seen, hidden), count)
+                if seen > 0:
+                    ends[:] = seen
                     change_scores(
                         scores, first, origin, ends, lane, side, tables, who, state, marks, highest
                     )
-                else:
-                    find_highest(scores, origin, count, scale, side, highest)
+                find_highest(scores, seen, hidden, side, highest)
+                if hidden < count:
+                    ends[:] = count
+                    change_scores(
+                        scores, first, hidden, ends, lane, side, tables, who, state, marks, highest
+                    )
                 weigh_in_pairs(scores, count, rest, lane, side, state, highest, fades)
                 fade_tile(context, lane * columns, columns, side, fades)
                 matrix_product(
@@ -487,7 +499,7 @@ def attend_few_by_matrices(
                     score_keys(key, at, key_step, queries, depth, scores, j * TILE, key_room)
             cut = start < diagonals[TILE - 1] - left or start + count - 1 > diagonals[0] + right
             rest = scale
-            if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < 0.0:
+            if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < SMALL:
                 scale_scores(scores, count, scale, tile)
                 rest = 1.0
                 ends[:] = count
@@ -495,7 +507,7 @@ def attend_few_by_matrices(
                     scores, start, origin, ends, origin, tile, tables, who, state, marks, highest
                 )
             else:
-                find_highest(scores, origin, count, scale, tile, highest)
+                find_highest(scores, origin, count, tile, highest)
             weigh_in_pairs(scores, count, rest, origin, tile, state, highest, fades)
             n_pairs = whole_sides(count) // 2
             for i in range(0, TILE, width):

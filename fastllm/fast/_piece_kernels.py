@@ -97,7 +97,7 @@ from fastllm.fast._attention_tiles import (
 )
 from fastllm.fast._compiled import compiled, part_of_a_kernel
 from fastllm.fast._matrices import SIDE, TILE_LAYOUT, start_matrices, stop_matrices
-from fastllm.fast._matrix_kernels import find_highest, scale_scores, whole_sides
+from fastllm.fast._matrix_kernels import SMALL, find_highest, scale_scores, whole_sides
 from fastllm.fast._pieces import PIECES, product_of_pieces, put_pieces
 from fastllm.fast._products import transpose
 from fastllm.fast._teams import call_of_this_kernel, do_together
@@ -124,8 +124,6 @@ _SLACK = 5.0
 _RECENT = 32 * SIDE
 # How many of the next rows each tile asks for: a window has 17 tiles or so at a time.
 _ROWS_AHEAD = 2
-# Below, a score of -inf times the scale might be NaN.
-_SMALL = 1e-30
 
 
 @part_of_a_kernel
@@ -453,7 +451,7 @@ def attend_by_pieces(
                 # All lanes see the keys from `seen` to `hidden`.
                 rest, seen = scale, last_diagonal - left - start
                 hidden = diagonals[slot] + right + 1 - start
-                if numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < _SMALL:
+                if numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < SMALL:
                     scale_scores(scores, count, scale, side)
                     rest, seen = one, count
                 seen = min(max(origin, seen), count)
@@ -463,7 +461,7 @@ def attend_by_pieces(
                     change_scores(
                         scores, start, origin, ends, slot, side, tables, who, state, marks, highest
                     )
-                find_highest(scores, seen, hidden, one, side, highest)
+                find_highest(scores, seen, hidden, side, highest)
                 if hidden < count:
                     ends[:] = count
                     change_scores(

@@ -412,7 +412,7 @@ def _is_worth_pieces(plan: _Plan, kv_len: int) -> bool:
 def _piece_spans(sizes: Array) -> tuple[int, ...]:
     """Rows at a time: in a narrow window few of them see the same keys, however many there are."""
     rows_in_sight = (sizes[tables.LEFT] + sizes[tables.RIGHT] + 128) * sizes[tables.GROUP]
-    return _LONG_SPANS + _PIECE_SPANS if rows_in_sight <= _PIECE_SPANS[0] else _PIECE_SPANS
+    return _LONG_SPANS + _MATRIX_SPANS if rows_in_sight <= _MATRIX_SPANS[0] else _MATRIX_SPANS
 
 
 def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
@@ -502,8 +502,8 @@ _BLOCK, _MATRIX_BLOCK, _PIECE_BLOCK = 64, 128, 32
 # Few rows read nothing twice: the more keys, the less often they stop.
 _FEW_BLOCK, _FEW_MATRIX_BLOCK = 256, 384
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
-_SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (512, 256, 128, 64, 32)
-_PIECE_SPANS, _LONG_SPANS = (1024, *_MATRIX_SPANS), (8192, 4096, 2048)
+_SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (1024, 512, 256, 128, 64, 32)
+_LONG_SPANS = (8192, 4096, 2048)
 # From so many rows on, and multiplications for each, float32 is taken to pieces.
 _PIECE_ROWS, _PIECE_WORK = 128, 12_000
 _NO_SEATS = np.zeros(0, np.int64)
