@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastllm.fast._attention_parts import gather_row, in_place, next_item, scratch
+from fastllm.fast._attention_parts import copy, gather_row, in_place, next_item, scratch
 from fastllm.fast._attention_tables import (
     BLOCK,
     BOTTOM_RIGHT,
@@ -89,6 +89,25 @@ def whole_sides(count: int) -> int:
 
 
 @part_of_a_kernel
+def gather_rows(
+    source: Array,
+    at: int,
+    row: int,
+    column: int,
+    count: int,
+    dim: int,
+    target: Array,
+    step: int,
+) -> None:
+    """Copy `count` rows of `dim` numbers, to be `step` apart: all at once, if they already are."""
+    if column == 1 and row == step and dim == step:
+        copy(source, at, count * dim, target, 0)
+        return
+    for j in range(count):
+        gather_row(source, at + j * row, column, dim, target, j * step)
+
+
+@part_of_a_kernel
 def load_queries(
     query: Array,
     lane: int,
@@ -127,18 +146,19 @@ def load_values(
     _, _, strides, _, _, sizes, _ = tables
     width = lanes(pairs)
     dim, half = sizes[VALUE_DIM], sizes[BLOCK] // 2
-    columns = whole_sides(dim)
-    for j in range(count):
-        row = at + j * strides[VALUE, 0]
-        gather_row(value, row, strides[VALUE, 1], dim, rows, j * columns)
-    # Weight 0 times whatever an earlier block left could be NaN.
-    for i in range(count * columns, whole_sides(count) * columns):
-        rows[i] = 0
-    n_pairs = whole_sides(count) // 2
+    columns, n_pairs = whole_sides(dim), whole_sides(count) // 2
+    values, step = in_place(value, rows), strides[VALUE, 0]
+    if strides[VALUE, 1] != 1 or dim != columns or count != 2 * n_pairs:
+        for j in range(count):
+            gather_row(value, at + j * step, strides[VALUE, 1], dim, rows, j * columns)
+        # Weight 0 times whatever an earlier block left could be NaN.
+        for i in range(count * columns, 2 * n_pairs * columns):
+            rows[i] = 0
+        values, at, step = in_place(rows, rows), 0, columns
     for j in range(n_pairs):
         for d in range(0, columns, width):
-            low = 2 * j * columns + d
-            store(pairs, j * columns + d, zipped(rows, low, low + columns, pairs))
+            low = at + 2 * j * step + d
+            store(pairs, j * columns + d, zipped(values, low, low + step, pairs))
     for j in range(0, n_pairs, width):
         for d in range(0, columns, width):
             transpose(pairs, j * columns + d, columns, turned, d * half + j, half)
@@ -309,9 +329,8 @@ def attend_by_matrices(
 
         for start in range(begin, end, block):
             stop = min(start + block, end)
-            for j in range(stop - start):
-                at = key_base + (start + j) * strides[KEY, 0]
-                gather_row(key, at, strides[KEY, 1], head_dim, key_rows, j * depth)
+            at, step = key_base + start * strides[KEY, 0], strides[KEY, 0]
+            gather_rows(key, at, step, strides[KEY, 1], stop - start, head_dim, key_rows, depth)
             at = value_base + start * strides[VALUE, 0]
             load_values(value, at, stop - start, tables, value_rows, value_pairs, turned)
 
