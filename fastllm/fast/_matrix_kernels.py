@@ -173,9 +173,13 @@ def find_highest(scores: Array, begin: int, end: int, tile: int, highest: Array)
     width = lanes(scores)
     nothing = fill(scores, -np.inf)
     for i in range(0, tile, width):
-        top = nothing
-        for j in range(begin * tile + i, end * tile + i, tile):
+        # Two in turns, as each waits for the one before; the last score may be looked at again.
+        last = (end - 1) * tile + i
+        top, other = nothing, nothing
+        for j in range(begin * tile + i, last + 1, 2 * tile):
             top = larger(load(scores, j), top)
+            other = larger(load(scores, min(j + tile, last)), other)
+        top = larger(top, other)
         store(highest, i, larger(load(highest, i), top) if begin > 0 else top)
 
 
