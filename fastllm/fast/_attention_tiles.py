@@ -262,6 +262,8 @@ def finish_tile(
 ) -> None:
     """Divide by the sums, transpose and write the rows of a tile, those below `n_rows`.
 
+    An empty `lse` is not wanted.
+
     Weight 0 times NaN or infinity is NaN: counter[STRANGE] says that such values may have leaked.
     """
     places, _, strides, _, _, sizes, _ = tables
@@ -284,7 +286,8 @@ def finish_tile(
             transpose(context, at + d * tile + i, tile, results, d, rounded)
         for k in range(min(width, n_rows - lane - i)):
             position, head = positions[lane + i + k], lane_heads[lane + i + k]
-            lse[places[LSE, head] + position] = tops[lane + i + k] + np.log(sums[lane + i + k])
+            if lse.size > 0:
+                lse[places[LSE, head] + position] = tops[lane + i + k] + np.log(sums[lane + i + k])
             to = places[OUT, head] + position * strides[OUT, 0]
             if rounded == dim:
                 # A call for each row takes 3 to 5 % of a short prompt.

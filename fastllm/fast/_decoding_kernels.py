@@ -334,6 +334,7 @@ def merge_parts(
                 trace += 0.0 * context[d]
             if trace != 0.0:
                 counter[STRANGE] = 1
-            lse[places[LSE, head] + position] = top + np.log(weights)
+            if lse.size > 0:
+                lse[places[LSE, head] + position] = top + np.log(weights)
             to = places[OUT, head] + position * strides[OUT, 0]
             put_row(context, origin, value_dim, out, to)

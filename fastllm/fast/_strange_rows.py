@@ -160,7 +160,7 @@ def attend_strange_rows(
                 if usual and all_below(_LARGE, query, at, origin, query_column, one, head_dim, lse):
                     continue
                 copy_row(query, at, query_column, head_dim, row, origin)
-                lse[places[LSE, head] + position] = attend_row(
+                found = attend_row(
                     row,
                     origin,
                     key,
@@ -180,4 +180,6 @@ def attend_strange_rows(
                     result,
                     origin,
                 )
+                if lse.size > 0:
+                    lse[places[LSE, head] + position] = found
                 put_row(result, origin, dim, out, to)

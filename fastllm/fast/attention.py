@@ -261,8 +261,9 @@ def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     value_dim = value.shape[-1]
     sum_dtype = _FLOAT64 if query.itemsize == 8 else _FLOAT32
     out = _writable_out(arguments, (*lead, q_len, value_dim))
-    lse = np.empty((*lead, q_len), sum_dtype)
-    if lse.size == 0:
+    # Logarithms take their time: none where there is no room for them.
+    lse = np.empty((*lead, q_len) if arguments.return_lse else 0, sum_dtype)
+    if 0 in (*lead, q_len):
         return _returned(arguments, out), lse
     stored = _stored_dtype(query.dtype)
     if stored != query.dtype:
