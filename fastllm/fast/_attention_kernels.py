@@ -165,8 +165,8 @@ from one run, on one thread; then on two), for 12 heads, full and causal:
 - 4096 x 64: 1.77, 1.93; 1.81, 1.95
 - 2048 x 128: 1.59, 1.83; 1.50, 1.81
 - 512 x 128, 32 heads on 8: 1.39, 2.21; 1.65, 2.58
-- 1024 x 64 in bfloat16, of two other runs: 1.57, 2.19; 1.58, 2.04, and 1.66, 2.18; 1.65, 2.13 (there
-  PyTorch took 8.4 ms causal on one thread, on other days 6.5, where it would be 1.7)
+- 1024 x 64 in bfloat16, of two other runs: 1.57, 2.19; 1.58, 2.04, and 1.66, 2.18; 1.65, 2.13
+  (PyTorch took 8.4 ms there, causal on one thread; on other days 6.5, which would be 1.7)
 
 where `attend` does it all, without the matrix unit, 1024 x 64 1.22, 1.54; 1.20, 1.70, 4096 x 64
 1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37. For one query of 8192 x 128: 32 heads
