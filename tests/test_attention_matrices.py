@@ -96,6 +96,13 @@ def test_attention_by_matrices_agrees_when_scores_climb(size):
         agree(query, key, value, scale=size, **options)
 
 
+def test_attention_by_matrices_agrees_where_scores_are_the_largest_numbers():
+    query, key, value = heads(8, 64, 64, 8, 8)
+    query[:], key[:] = 0.0, 0.0
+    query[..., 0], key[:, 5, 0], key[:, 6, 0] = 1.5e19, 2e19, 1e19
+    agree(query, key, value, scale=1.0)
+
+
 def test_attention_by_matrices_keeps_out_what_is_hidden():
     query, key, value = heads(6, 96, 96, 32, 32)
     key[0, 50:], value[0, 50:] = np.nan, np.nan

@@ -139,6 +139,18 @@ def test_attention_by_pieces_in_windows_that_end_anywhere_agrees(edge):
                 assert_agrees(SDPA, np.float32, lse, expected_lse)
 
 
+def test_attention_by_pieces_agrees_where_scores_are_the_largest_numbers():
+    query, key, value = heads(8, 64, 64, 8, 8)
+    query[:], key[:] = 0.0, 0.0
+    query[..., 0], key[:, 5, 0], key[:, 6, 0] = 1.5e19, 2e19, 1e19
+    options = {"scale": 1.0, "return_lse": True}
+    actual, lse = fast.scaled_dot_product_attention(query, key, value, **options)
+    wide = [x.astype(np.float64) for x in (query, key, value)]
+    expected, expected_lse = fast.scaled_dot_product_attention(*wide, **options)
+    assert_agrees(SDPA, np.float32, actual, expected)
+    assert_agrees(SDPA, np.float32, lse, expected_lse)
+
+
 @pytest.mark.parametrize("group", [1, 3] if COMPILED else [3])
 @pytest.mark.parametrize("window", [(0, 0), (40, 7), (5, 90)] if COMPILED else [(40, 7)])
 def test_a_window_agrees_where_later_rows_take_the_places_of_earlier_ones(group, window):

@@ -66,8 +66,22 @@ def power_of_two(x: Any) -> Any:
     return np.where(x < _LOWEST, np.float32(0), np.exp2(np.maximum(x, _LOWEST)))
 
 
-# 2**r for r in [0, 1], exact at 0, where the largest weight is: relative error 8e-8.
+def rough_power_of_two(x: Any) -> Any:
+    """The same with fewer digits, for what is rounded to bfloat16."""
+    return power_of_two(x)
+
+
+# 2**r for r in [0, 1], exact at 0, where the largest weight is: relative error 2e-9 and 8e-8.
 _POWER_OF_TWO = (
+    1.0,
+    0.6931470444432701,
+    0.24022930555282127,
+    0.05548528061642322,
+    0.00967545157072175,
+    0.0012467846415782531,
+    0.00021612915046158237,
+)
+_ROUGH_POWER_OF_TWO = (
     1.0,
     0.6931513118046247,
     0.24016445015491225,
@@ -81,21 +95,30 @@ _DOWNWARD, _AS_EVER = 1, 4
 
 
 @type_callable(power_of_two)
+@type_callable(rough_power_of_two)
 def _type_power_of_two(context: Any) -> Any:
     return lambda x: x
 
 
 @lower_builtin(power_of_two, Vector)
 def _lower_power_of_two(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    vector, (x,) = signature.return_type, args
+    return _power_of_two(builder, signature.return_type, args[0], _POWER_OF_TWO)
+
+
+@lower_builtin(rough_power_of_two, Vector)
+def _lower_rough_power_of_two(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _power_of_two(builder, signature.return_type, args[0], _ROUGH_POWER_OF_TWO)
+
+
+def _power_of_two(builder: Any, vector: Any, x: Any, series: Sequence[float]) -> Any:
+    """Code that does as `exponential`, in fewer instructions: x = n + r with n whole."""
     zero, all_lanes = constant(vector, 0.0), ir.Constant(ir.IntType(vector.lanes), -1)
 
     def call(name: str, *given: Any) -> Any:
         return _call(builder, f"llvm.x86.avx512.mask.{name}.ps.512", list(given), x.type)
 
-    # As `exponential`, in fewer instructions: x = n + r with n whole; 2**x = 2**n * 2**r.
     r = call("reduce", x, _int32(_DOWNWARD), zero, all_lanes, _int32(_AS_EVER))
-    *coefficients, power = [constant(vector, c) for c in _POWER_OF_TWO]
+    *coefficients, power = [constant(vector, c) for c in series]
     for coefficient in reversed(coefficients):
         power = fuse(builder, power, r, coefficient)
     # NaN counts as normal, and so stays NaN.

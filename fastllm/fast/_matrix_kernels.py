@@ -82,7 +82,7 @@ from fastllm.fast._matrices import (
     column_place,
     matrix_product,
     paired,
-    power_of_two,
+    rough_power_of_two,
     score_keys,
     start_matrices,
     stop_matrices,
@@ -105,7 +105,7 @@ from fastllm.fast._vectors import (
     where_above,
 )
 
-_LOG2_E = 1.4426950408889634
+LOG2_E = 1.4426950408889634
 # Below, a score of -inf times the scale might be NaN.
 SMALL = 1e-30
 
@@ -255,18 +255,19 @@ def weigh_in_pairs(
     tops, sums, _ = state
     width = lanes(scores)
     zero, nothing = fill(scores, 0.0), fill(scores, -np.inf)
-    factor = fill(scores, scale * _LOG2_E)
+    factor = fill(scores, scale * LOG2_E)
     for i in range(0, tile, width):
         top = load(tops, lane + i)
-        below = times(where_above(top, nothing, top, zero), fill(scores, -_LOG2_E))
-        low_sums, high_sums = zero, zero
+        below = times(where_above(top, nothing, top, zero), fill(scores, -LOG2_E))
+        # NaN where that overflows: such rows are then computed again.
+        low_sums, high_sums = times(zero, below), zero
         for j in range(count // 2):
-            low = power_of_two(fused(load(scores, 2 * j * tile + i), factor, below))
-            high = power_of_two(fused(load(scores, (2 * j + 1) * tile + i), factor, below))
+            low = rough_power_of_two(fused(load(scores, 2 * j * tile + i), factor, below))
+            high = rough_power_of_two(fused(load(scores, (2 * j + 1) * tile + i), factor, below))
             low_sums, high_sums = added(low, low_sums), added(high, high_sums)
             store(scores, j * tile + i, paired(low, high))
         if count % 2 == 1:
-            low = power_of_two(fused(load(scores, (count - 1) * tile + i), factor, below))
+            low = rough_power_of_two(fused(load(scores, (count - 1) * tile + i), factor, below))
             low_sums = added(low, low_sums)
             store(scores, (count - 1) // 2 * tile + i, paired(low, zero))
         for j in range((count + 1) // 2, whole_sides(count) // 2):
