@@ -40,7 +40,7 @@ DECODE = {
         heads, kv_heads, 1, kv_len, 128, dtype,
     )
     for dtype in ("float32", "bfloat16")
-    for heads, kv_heads in ((32, 8), (32, 32))
+    for heads, kv_heads in ((64, 8), (32, 8), (32, 32))
     for kv_len in (1024, 8192)
 }  # fmt: skip
 
