@@ -139,23 +139,40 @@ def test_attention_by_pieces_in_windows_that_end_anywhere_agrees(edge):
                 assert_agrees(SDPA, np.float32, lse, expected_lse)
 
 
-def test_attention_by_pieces_agrees_where_scores_are_the_largest_numbers():
-    query, key, value = heads(8, 64, 64, 8, 8)
-    query[:], key[:] = 0.0, 0.0
-    query[..., 0], key[:, 5, 0], key[:, 6, 0] = 1.5e19, 2e19, 1e19
-    options = {"scale": 1.0, "return_lse": True}
-    actual, lse = fast.scaled_dot_product_attention(query, key, value, **options)
-    wide = [x.astype(np.float64) for x in (query, key, value)]
-    expected, expected_lse = fast.scaled_dot_product_attention(*wide, **options)
+@pytest.mark.parametrize("lowest", [np.finfo(np.float32).min, -3e10, -1e10])
+def test_attention_by_pieces_agrees_where_masks_are_large_numbers(lowest):
+    arrays = heads(8, 64, 500, 24, 24)
+    wide = [x.astype(np.float64) for x in arrays]
+    mask = np.zeros((64, 500), np.float32)
+    mask[:, :200] = lowest
+    actual = fast.scaled_dot_product_attention(*arrays, attn_mask=mask)
+    expected = fast.scaled_dot_product_attention(*wide, attn_mask=mask.astype(np.float64))
     assert_agrees(SDPA, np.float32, actual, expected)
-    assert_agrees(SDPA, np.float32, lse, expected_lse)
+    # Scores are lost beside what is added to them: all keys count alike.
+    mask[:] = lowest
+    actual = fast.scaled_dot_product_attention(*arrays, attn_mask=mask)
+    assert_agrees(SDPA, np.float32, actual, wide[2].mean(-2, keepdims=True).repeat(64, -2))
+
+
+@pytest.mark.parametrize("head_dim", [24, 64])
+def test_attention_by_pieces_agrees_where_scores_are_large(head_dim):
+    query, key, value = heads(9, 70, 300, head_dim, 24)
+    for size in (3e4, 1e5, 1e12):
+        arrays = query * np.float32(size), key * np.float32(size), value
+        actual = fast.scaled_dot_product_attention(*arrays)
+        wide = [x.astype(np.float64) for x in arrays]
+        assert_agrees(SDPA, np.float32, actual, fast.scaled_dot_product_attention(*wide))
+    options = {"sinks": [3e38, -3e38]}
+    actual = fast.scaled_dot_product_attention(query, key, value, **options)
+    wide = [x.astype(np.float64) for x in (query, key, value)]
+    assert_agrees(SDPA, np.float32, actual, fast.scaled_dot_product_attention(*wide, **options))
 
 
 @pytest.mark.parametrize("group", [1, 3] if COMPILED else [3])
 @pytest.mark.parametrize("window", [(0, 0), (40, 7), (5, 90)] if COMPILED else [(40, 7)])
 def test_a_window_agrees_where_later_rows_take_the_places_of_earlier_ones(group, window):
     generator = np.random.default_rng(8)
-    for q_len, kv_len in ((700, 700), (500, 900), (900, 500)):
+    for q_len, kv_len in ((700, 700), (500, 900), (900, 500), (1500, 1900)):
         query = generator.standard_normal((2 * group, q_len, 24)).astype(np.float32)
         key, value = generator.standard_normal((2, 2, kv_len, 24)).astype(np.float32)
         options = {
@@ -214,6 +231,10 @@ def test_sums_of_many_keys_keep_their_digits():
     arrays = heads(7, 64, 8192, 32, 32)
     errors = fast.scaled_dot_product_attention(*arrays) - oracle(*arrays, False)
     assert np.sqrt(np.mean(errors**2)) < 9e-9
+    # The last of them are added when there are fewer than are added up apart.
+    arrays = heads(7, 64, 1500, 32, 32)
+    errors = fast.scaled_dot_product_attention(*arrays) - oracle(*arrays, False)
+    assert np.sqrt(np.mean(errors**2)) < 2e-8
 
 
 @pytest.mark.parametrize(

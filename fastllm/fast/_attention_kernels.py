@@ -44,7 +44,8 @@ Invariants
   four specializations of each kernel and no more: float32, float64, float16 and bfloat16. The last
   two are widened row by row or block by block; arrays whose columns are not adjacent are copied
   likewise.
-- A lane's weights may exceed 1, by e**5 at most, in `attend_by_pieces` only.
+- A lane's weights may exceed 1, by e**5 at most in `attend_by_pieces`, and by a rounding error in
+  `attend_by_matrices`.
 
 Cost
 ----

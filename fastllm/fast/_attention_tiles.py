@@ -262,7 +262,7 @@ def finish_tile(
 ) -> None:
     """Divide by the sums, transpose and write the rows of a tile, those below `n_rows`.
 
-    An empty `lse` is not wanted.
+    Where `lse` is empty, nobody asked for it.
 
     Weight 0 times NaN or infinity is NaN: counter[STRANGE] says that such values may have leaked.
     """

@@ -103,12 +103,18 @@ def part_of_a_kernel(function: Callable[..., Any]) -> Any:
     return _part(function, counted=False)
 
 
+def inlined_part_of_a_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate what is part of a loop: passing a dozen arrays takes 100 ns."""
+    return _part(function, counted=False, forceinline=True)
+
+
 def allocating_part_of_a_kernel(function: Callable[..., Any]) -> Any:
     """Decorate what makes arrays for a kernel."""
     return _part(function, counted=True)
 
 
-def _part(function: Callable[..., Any], counted: bool) -> Any:
-    # Python never calls it: an entry for that, and one for C, took a fifth of a first call.
-    options = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted}
+def _part(function: Callable[..., Any], counted: bool, **more: bool) -> Any:
+    # Python never calls it: an entry for that, and one for C, took a fifth of a first call. Numba
+    # counts references unless told by `_nrt`, an option that it does not document.
+    options = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}
     return njit(**options)(function)

@@ -71,7 +71,7 @@ def rough_power_of_two(x: Any) -> Any:
     return power_of_two(x)
 
 
-# 2**r for r in [0, 1], exact at 0, where the largest weight is: relative error 2e-9 and 8e-8.
+# 2**r for r in [0, 1], exact at 0: relative error 2e-9 and 8e-8.
 _POWER_OF_TWO = (
     1.0,
     0.6931470444432701,
@@ -111,7 +111,7 @@ def _lower_rough_power_of_two(context: Any, builder: Any, signature: Any, args: 
 
 
 def _power_of_two(builder: Any, vector: Any, x: Any, series: Sequence[float]) -> Any:
-    """Code that does as `exponential`, in fewer instructions: x = n + r with n whole."""
+    """Code for 2**x = 2**(n + r), with n whole."""
     zero, all_lanes = constant(vector, 0.0), ir.Constant(ir.IntType(vector.lanes), -1)
 
     def call(name: str, *given: Any) -> Any:

@@ -5,8 +5,9 @@ transposed queries the right one. Values are transposed for all tiles of an item
 left factor of the context; weights, rounded to bfloat16, are the right one, and take the place of
 the scores they are made of. Scores are scaled afterwards, since scaled queries would be rounded.
 
-What was tried, on one thread of that Xeon, 12 heads x 1024 x 64, full and causal (medians of 5 to
-11 turns of 7 calls each, in turns with the same without; a millisecond here is 81 ns a tile):
+What was tried, on one thread of the Xeon of `_attention_kernels`, 12 heads x 1024 x 64, full and
+causal (medians of 5 to 11 turns of 7 calls each, in turns with the same without; a millisecond here
+is 81 ns a tile):
 
 - A tile, 32 queries x 32 keys, took 560 ns: products with keys 110 and with values 140, of which
   multiplying is 83 in all; exponentials, rounding and what is done once a tile or block 250,
@@ -71,7 +72,7 @@ from fastllm.fast._attention_tiles import (
     finish_tile,
     load_mask,
 )
-from fastllm.fast._compiled import compiled, part_of_a_kernel
+from fastllm.fast._compiled import compiled, inlined_part_of_a_kernel, part_of_a_kernel
 from fastllm.fast._matrices import (
     KEY_ROOM,
     PAIR_ROOM,
@@ -91,6 +92,7 @@ from fastllm.fast._matrices import (
 from fastllm.fast._products import transpose
 from fastllm.fast._teams import call_of_this_kernel, do_together
 from fastllm.fast._vectors import (
+    LOG2_E,
     added,
     exponential,
     fill,
@@ -99,15 +101,17 @@ from fastllm.fast._vectors import (
     larger,
     less,
     load,
+    magnitude,
     repeat,
     store,
     times,
+    total,
     where_above,
 )
 
-LOG2_E = 1.4426950408889634
 # Below, a score of -inf times the scale might be NaN.
-SMALL = 1e-30
+SMALLEST_SCALE = 1e-30
+_FAR = 1024.0
 
 
 @part_of_a_kernel
@@ -212,6 +216,53 @@ def find_highest(scores: Array, begin: int, end: int, tile: int, highest: Array)
 
 
 @part_of_a_kernel
+def is_changed_everywhere(masked: int, numbers: Array) -> bool:
+    """Whether not only edges are masked, but scores changed, or scaled by what is not usual."""
+    return bool(numbers[SOFTCAP] > 0.0 or masked != NO_MASK or numbers[SCALE] < SMALLEST_SCALE)
+
+
+@inlined_part_of_a_kernel
+def change_edges(
+    scores: Array,
+    first: int,
+    count: int,
+    lane: int,
+    tile: int,
+    everywhere: bool,
+    tables: Arrays,
+    who: Arrays,
+    state: Arrays,
+    ends: Array,
+    marks: Array,
+    highest: Array,
+) -> float:
+    """Mask what the window and the diagonal cut, and find the largest scores.
+
+    With `everywhere`, scale and change all scores. What is returned is left to scale by.
+    """
+    _, _, _, _, _, sizes, numbers = tables
+    _, diagonals, _ = who
+    origin: Any = np.int64(0)
+    rest: float = numbers[SCALE]
+    # All lanes see the keys from `seen` to `hidden`.
+    seen = diagonals[lane + tile - 1] - sizes[LEFT] - first
+    hidden = diagonals[lane] + sizes[RIGHT] + 1 - first
+    if everywhere:
+        scale_scores(scores, count, rest, tile)
+        rest, seen = 1.0, count
+    seen = min(max(origin, seen), count)
+    hidden = min(max(seen, hidden), count)
+    if seen > 0:
+        ends[:] = seen
+        change_scores(scores, first, origin, ends, lane, tile, tables, who, state, marks, highest)
+    find_highest(scores, seen, hidden, tile, highest)
+    if hidden < count:
+        ends[:] = count
+        change_scores(scores, first, hidden, ends, lane, tile, tables, who, state, marks, highest)
+    return rest
+
+
+@part_of_a_kernel
 def scale_scores(scores: Array, count: int, scale: float, tile: int) -> None:
     """Scale the scores of a tile."""
     factor = fill(scores, scale)
@@ -248,19 +299,39 @@ def fade_tile(context: Array, at: int, columns: int, tile: int, fades: Array) ->
 
 
 @part_of_a_kernel
+def is_far(shift: Any, model: Array) -> bool:
+    """Whether rounding some of these, times log2(e), would change what weights are worth."""
+    zero, one = fill(model, 0.0), fill(model, 1.0)
+    return bool(total(where_above(magnitude(shift), fill(model, _FAR), one, zero)) > 0.0)
+
+
+@part_of_a_kernel
+def shift_scores(scores: Array, at: int, count: int, tile: int, scale: float, shift: Any) -> None:
+    """Scale scores and take `shift` off, rounded as it was: none is above it, however large."""
+    factor = fill(scores, scale)
+    for i in range(at, at + count * tile, tile):
+        store(scores, i, less(times(load(scores, i), factor), shift))
+
+
+@part_of_a_kernel
 def weigh_in_pairs(
     scores: Array, count: int, scale: float, lane: int, tile: int, state: Arrays, fades: Array
 ) -> None:
-    """Scale scores and turn them into weights, pairs of bfloat16 in place, 0 beyond `count`."""
+    """Scale scores and turn them into weights, pairs of bfloat16 in place, 0 beyond `count`.
+
+    The largest scores have been raised before, and `fades` is what that left of earlier sums.
+    """
     tops, sums, _ = state
     width = lanes(scores)
     zero, nothing = fill(scores, 0.0), fill(scores, -np.inf)
-    factor = fill(scores, scale * LOG2_E)
     for i in range(0, tile, width):
         top = load(tops, lane + i)
-        below = times(where_above(top, nothing, top, zero), fill(scores, -LOG2_E))
-        # NaN where that overflows: such rows are then computed again.
-        low_sums, high_sums = times(zero, below), zero
+        shift = where_above(top, nothing, top, zero)
+        factor, below = fill(scores, scale * LOG2_E), times(shift, fill(scores, -LOG2_E))
+        if is_far(shift, scores):
+            shift_scores(scores, i, count, tile, scale, shift)
+            factor, below = fill(scores, LOG2_E), zero
+        low_sums, high_sums = zero, zero
         for j in range(count // 2):
             low = rough_power_of_two(fused(load(scores, 2 * j * tile + i), factor, below))
             high = rough_power_of_two(fused(load(scores, (2 * j + 1) * tile + i), factor, below))
@@ -302,7 +373,7 @@ def attend_by_matrices(
     width = lanes(lse)
     head_dim, group = sizes[HEAD_DIM], sizes[GROUP]
     left, right, block, span = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPAN]
-    masked, scale = sizes[MASKED], numbers[SCALE]
+    masked = sizes[MASKED]
     items_per_unit = (sizes[MOST_ROWS] + span - 1) // span
     n_items = lengths.shape[1] * items_per_unit
     depth, columns = whole_sides(head_dim), whole_sides(sizes[VALUE_DIM])
@@ -333,7 +404,6 @@ def attend_by_matrices(
     # A plain number would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
     side: Any = np.int64(SIDE)
-    one: Any = np.float64(1.0)
     start_matrices(TILE_LAYOUT)
 
     while True:
@@ -355,6 +425,7 @@ def attend_by_matrices(
         slanted = False
         for head in range(first_head, first_head + group):
             slanted = slanted or slopes[head] != 0.0
+        everywhere = slanted or is_changed_everywhere(masked, numbers)
         for lane in range(0, n_lanes, SIDE):
             assign_lanes(first_row, last_row, unit, corner, lane, side, tables, who, state)
             load_queries(query, lane, side, tables, who, query_rows, queries)
@@ -395,25 +466,20 @@ def attend_by_matrices(
                     depth,
                     False,
                 )
-                # All lanes see the keys from `seen` to `hidden`.
-                rest, seen = scale, last_diagonal - left - first
-                hidden = diagonals[lane] + right + 1 - first
-                if numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < SMALL:
-                    scale_scores(scores, count, scale, side)
-                    rest, seen = one, count
-                seen = min(max(origin, seen), count)
-                hidden = min(max(seen, hidden), count)
-                if seen > 0:
-                    ends[:] = seen
-                    change_scores(
-                        scores, first, origin, ends, lane, side, tables, who, state, marks, highest
-                    )
-                find_highest(scores, seen, hidden, side, highest)
-                if hidden < count:
-                    ends[:] = count
-                    change_scores(
-                        scores, first, hidden, ends, lane, side, tables, who, state, marks, highest
-                    )
+                rest = change_edges(
+                    scores,
+                    first,
+                    count,
+                    lane,
+                    side,
+                    everywhere,
+                    tables,
+                    who,
+                    state,
+                    ends,
+                    marks,
+                    highest,
+                )
                 raise_tops(highest, rest, lane, side, state, fades)
                 fade_tile(context, lane * columns, columns, side, fades)
                 weigh_in_pairs(scores, count, rest, lane, side, state, fades)
@@ -475,7 +541,7 @@ def attend_few_by_matrices(
     width = lanes(parts)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
     left, right, block, splits = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPLITS]
-    masked, scale, most_rows = sizes[MASKED], numbers[SCALE], sizes[MOST_ROWS]
+    masked, most_rows = sizes[MASKED], sizes[MOST_ROWS]
     depth, columns = whole_sides(head_dim), whole_sides(value_dim)
     value_rounded = (value_dim + width - 1) // width * width
     key_step = strides[KEY, 0]
@@ -527,6 +593,7 @@ def attend_few_by_matrices(
         slanted = False
         for head in range(first_head, first_head + group):
             slanted = slanted or slopes[head] != 0.0
+        everywhere = slanted or is_changed_everywhere(masked, numbers)
         assign_lanes(origin, n_rows - 1, unit, corner, origin, tile, tables, who, state)
         load_queries(query, origin, tile, tables, who, query_rows, queries)
         for i in range(0, TILE * columns, width):
@@ -553,17 +620,20 @@ def attend_few_by_matrices(
                     score_keys(key_rows, 0, depth, queries, depth, scores, j * TILE, key_room)
                 else:
                     score_keys(key, at, key_step, queries, depth, scores, j * TILE, key_room)
-            cut = start < diagonals[TILE - 1] - left or start + count - 1 > diagonals[0] + right
-            rest = scale
-            if cut or numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < SMALL:
-                scale_scores(scores, count, scale, tile)
-                rest = 1.0
-                ends[:] = count
-                change_scores(
-                    scores, start, origin, ends, origin, tile, tables, who, state, marks, highest
-                )
-            else:
-                find_highest(scores, origin, count, tile, highest)
+            rest = change_edges(
+                scores,
+                start,
+                count,
+                origin,
+                tile,
+                everywhere,
+                tables,
+                who,
+                state,
+                ends,
+                marks,
+                highest,
+            )
             raise_tops(highest, rest, origin, tile, state, fades)
             weigh_in_pairs(scores, count, rest, origin, tile, state, fades)
             n_pairs = whole_sides(count) // 2

@@ -9,7 +9,8 @@ largest score of a lane, by which scores are shifted, may stay behind that of a 
 then nothing has to be faded. What _RECENT keys give is added up apart. Tiles are there while their
 keys go by: in a window, few of many rows.
 
-What was tried, on one thread of that Xeon, 12 heads (medians of 7 to 11 calls; `attend` in turns):
+What was tried, on one thread of that machine, 12 heads (medians of 7 to 11 calls; `attend` in
+turns):
 
 - 2048 x 128, full and causal: 174 and 94 ms by `attend`; 118 and 67 with pieces; 113 and 62 with
   _SLACK. 1024 x 64: 24 and 13.7; 20.5 and 12.1; 19 and 11.
@@ -53,10 +54,12 @@ What was tried, on one thread of that Xeon, 12 heads (medians of 7 to 11 calls; 
 - All together 2300, not 1900, since the processor slows down: with inputs of 0, which toggle no
   bits, the same call takes 97 ms instead of 115 (2048 x 128), and the products in C 530 instead of
   650; the clock, by a chain of additions, is then at 75 % of what it is in fused multiplications.
-- Powers of two as bfloat16 prompts take them (`power_of_two`, a degree more), a context that is not
+- Powers of two as for bfloat16 prompts (`power_of_two`, a degree more), a context that is not
   faded before there is anything, and results straight from the recent sums where nothing was added
   to others: 1024 x 64 3 %, 2048 x 128 7 %, 4 heads x 8192 x 64 5 %, in the window as well, 128 x 64
-  full 5 %. Errors as before.
+  full 5 %. Errors as before. Scores scaled, shifted and multiplied by log2(e) one after the other,
+  which large ones need, take two instructions more for a vector: 10 % longer, so that only these
+  are. Masking edges in a function that is called, not inlined: 5 % longer.
 - An exponential and its weights between the products of another tile, so that both units work at
   once, is not tried.
 """
@@ -83,8 +86,6 @@ from fastllm.fast._attention_tables import (
     Q_LEN,
     QUERY,
     RIGHT,
-    SCALE,
-    SOFTCAP,
     SPAN,
     VALUE,
     VALUE_DIM,
@@ -93,7 +94,6 @@ from fastllm.fast._attention_tiles import (
     Array,
     Arrays,
     assign_lanes,
-    change_scores,
     finish_tile,
     load_mask,
 )
@@ -105,11 +105,18 @@ from fastllm.fast._matrices import (
     start_matrices,
     stop_matrices,
 )
-from fastllm.fast._matrix_kernels import LOG2_E, SMALL, find_highest, scale_scores, whole_sides
+from fastllm.fast._matrix_kernels import (
+    change_edges,
+    is_changed_everywhere,
+    is_far,
+    shift_scores,
+    whole_sides,
+)
 from fastllm.fast._pieces import PIECES, product_of_pieces, put_pieces
 from fastllm.fast._products import transpose
 from fastllm.fast._teams import call_of_this_kernel, do_together
 from fastllm.fast._vectors import (
+    LOG2_E,
     added,
     fill,
     fused,
@@ -242,7 +249,6 @@ def weigh_in_pieces(
     step = weights.size // PIECES
     zero, nothing, factor = fill(scores, 0.0), fill(scores, -np.inf), fill(scores, scale)
     one, slack, log2_e = fill(scores, 1.0), fill(scores, _SLACK), fill(scores, LOG2_E)
-    power_factor = fill(scores, scale * LOG2_E)
     for i in range(count * SIDE, SIDE * SIDE, width):
         store(scores, i, nothing)
     for i in range(0, SIDE, width):
@@ -250,12 +256,17 @@ def weigh_in_pieces(
         # Weights somewhat above 1 do no harm, and so most blocks leave the context as it is.
         top = where_above(highest_now, added(before, slack), highest_now, before)
         # Where nothing is attended to yet: -inf - -inf would be NaN.
-        below = less(zero, times(where_above(top, nothing, top, zero), log2_e))
-        # Rounded as it was when weights were made by it; where there are none, nothing is faded.
+        shift = where_above(top, nothing, top, zero)
+        power_factor, below = fill(scores, scale * LOG2_E), less(zero, times(shift, log2_e))
+        # Rounded as it was when weights were made by it.
         fade = power_of_two(added(times(before, log2_e), below))
+        if is_far(shift, scores):
+            shift_scores(scores, i, count, SIDE, scale, shift)
+            power_factor, below = log2_e, zero
+            fade = power_of_two(times(less(before, shift), log2_e))
+        # Where there is nothing yet, nothing is faded.
         fade = where_above(before, nothing, fade, one)
-        # NaN where that overflows: such rows are then computed again.
-        low_sums, high_sums = times(zero, below), zero
+        low_sums, high_sums = zero, zero
         for first in range(0, SIDE, 2 * width):
             for j in range(first, first + width):
                 low = fused(load(scores, j * SIDE + i), power_factor, below)
@@ -323,7 +334,7 @@ def attend_by_pieces(
     width = lanes(lse)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
     left, right, span = sizes[LEFT], sizes[RIGHT], sizes[SPAN]
-    masked, scale = sizes[MASKED], numbers[SCALE]
+    masked = sizes[MASKED]
     items_per_unit = (sizes[MOST_ROWS] + span - 1) // span
     n_items = lengths.shape[1] * items_per_unit
     depth, columns = whole_sides(head_dim), whole_sides(value_dim)
@@ -358,7 +369,6 @@ def attend_by_pieces(
     # A plain number would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
     side: Any = np.int64(SIDE)
-    one: Any = np.float64(1.0)
     start_matrices(TILE_LAYOUT)
 
     while True:
@@ -380,6 +390,7 @@ def attend_by_pieces(
         slanted = False
         for head in range(first_head, first_head + group):
             slanted = slanted or slopes[head] != 0.0
+        everywhere = slanted or is_changed_everywhere(masked, numbers)
         begin = max(0, first_row // group + corner - left)
         end = min(kv_len, last_row // group + corner + right + 1)
 
@@ -428,7 +439,7 @@ def attend_by_pieces(
             pair_rows(key, starts, stop - start, strides[KEY, 1], head_dim, row, key_pairs)
             at = value_base + start * strides[VALUE, 0]
             load_values(value, at, stop - start, tables, rows, square, turned)
-            asked, going = 0, diagonals[slot + SIDE - 1] + right < stop
+            asked, going = 0, diagonals[lane_begin % room + SIDE - 1] + right < stop
 
             for lane in range(lane_begin, lane_end, SIDE):
                 slot = lane % room
@@ -463,25 +474,20 @@ def attend_by_pieces(
                     depth,
                     False,
                 )
-                # All lanes see the keys from `seen` to `hidden`.
-                rest, seen = scale, last_diagonal - left - start
-                hidden = diagonals[slot] + right + 1 - start
-                if numbers[SOFTCAP] > 0.0 or slanted or masked != NO_MASK or scale < SMALL:
-                    scale_scores(scores, count, scale, side)
-                    rest, seen = one, count
-                seen = min(max(origin, seen), count)
-                hidden = min(max(seen, hidden), count)
-                if seen > 0:
-                    ends[:] = seen
-                    change_scores(
-                        scores, start, origin, ends, slot, side, tables, who, state, marks, highest
-                    )
-                find_highest(scores, seen, hidden, side, highest)
-                if hidden < count:
-                    ends[:] = count
-                    change_scores(
-                        scores, start, hidden, ends, slot, side, tables, who, state, marks, highest
-                    )
+                rest = change_edges(
+                    scores,
+                    start,
+                    count,
+                    slot,
+                    side,
+                    everywhere,
+                    tables,
+                    who,
+                    state,
+                    ends,
+                    marks,
+                    highest,
+                )
                 weigh_in_pieces(
                     scores,
                     count,

@@ -446,7 +446,7 @@ _POWER_OF_TWO = {
 # Adding 1.5 * 2**mantissa_bits leaves the nearest integer in the low bits.
 _ROUNDER = {32: 1.5 * 2.0**23, 64: 1.5 * 2.0**52}
 _LOWEST = {32: -87.0, 64: -708.0}
-_LOG2_E = 1.4426950408889634
+LOG2_E = 1.4426950408889634
 
 
 @type_callable(exponential)
@@ -462,7 +462,7 @@ def _lower_exponential(context: Any, builder: Any, signature: Any, args: Any) ->
     mantissa_bits, bias = (23, 127) if bits == 32 else (52, 1023)
     integers = ir.VectorType(ir.IntType(bits), vector.lanes)
     rounder = constant(vector, _ROUNDER[bits])
-    log2_e = constant(vector, _LOG2_E)
+    log2_e = constant(vector, LOG2_E)
     # x / ln 2 = n + r with n whole; e**x = 2**n * 2**r.
     shifted = fuse(builder, x, log2_e, rounder)
     n = builder.fsub(shifted, rounder)
