@@ -116,5 +116,5 @@ def allocating_part_of_a_kernel(function: Callable[..., Any]) -> Any:
 def _part(function: Callable[..., Any], counted: bool, **more: bool) -> Any:
     # Python never calls it: an entry for that, and one for C, took a fifth of a first call. Numba
     # counts references unless told by `_nrt`, an option that it does not document.
-    options = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}
+    options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}
     return njit(**options)(function)
