@@ -215,12 +215,6 @@ def find_highest(scores: Array, begin: int, end: int, tile: int, highest: Array)
         store(highest, i, larger(load(highest, i), top) if begin > 0 else top)
 
 
-@part_of_a_kernel
-def is_changed_everywhere(masked: int, numbers: Array) -> bool:
-    """Whether not only edges are masked, but scores changed, or scaled by what is not usual."""
-    return bool(numbers[SOFTCAP] > 0.0 or masked != NO_MASK or numbers[SCALE] < SMALLEST_SCALE)
-
-
 @inlined_part_of_a_kernel
 def change_edges(
     scores: Array,
@@ -299,18 +293,17 @@ def fade_tile(context: Array, at: int, columns: int, tile: int, fades: Array) ->
 
 
 @part_of_a_kernel
-def is_far(shift: Any, model: Array) -> bool:
-    """Whether rounding some of these, times log2(e), would change what weights are worth."""
-    zero, one = fill(model, 0.0), fill(model, 1.0)
-    return bool(total(where_above(magnitude(shift), fill(model, _FAR), one, zero)) > 0.0)
+def shift_if_far(scores: Array, at: int, count: int, tile: int, scale: float, shift: Any) -> bool:
+    """Scale scores and take `shift` off, if rounding it, times log2(e), would change weights.
 
-
-@part_of_a_kernel
-def shift_scores(scores: Array, at: int, count: int, tile: int, scale: float, shift: Any) -> None:
-    """Scale scores and take `shift` off, rounded as it was: none is above it, however large."""
-    factor = fill(scores, scale)
+    What is taken off is rounded as it was: no score is above it, however large.
+    """
+    zero, one, factor = fill(scores, 0.0), fill(scores, 1.0), fill(scores, scale)
+    if total(where_above(magnitude(shift), fill(scores, _FAR), one, zero)) == 0.0:
+        return False
     for i in range(at, at + count * tile, tile):
         store(scores, i, less(times(load(scores, i), factor), shift))
+    return True
 
 
 @part_of_a_kernel
@@ -328,8 +321,7 @@ def weigh_in_pairs(
         top = load(tops, lane + i)
         shift = where_above(top, nothing, top, zero)
         factor, below = fill(scores, scale * LOG2_E), times(shift, fill(scores, -LOG2_E))
-        if is_far(shift, scores):
-            shift_scores(scores, i, count, tile, scale, shift)
+        if shift_if_far(scores, i, count, tile, scale, shift):
             factor, below = fill(scores, LOG2_E), zero
         low_sums, high_sums = zero, zero
         for j in range(count // 2):
@@ -425,7 +417,8 @@ def attend_by_matrices(
         slanted = False
         for head in range(first_head, first_head + group):
             slanted = slanted or slopes[head] != 0.0
-        everywhere = slanted or is_changed_everywhere(masked, numbers)
+        everywhere = slanted or masked != NO_MASK or numbers[SOFTCAP] > 0.0
+        everywhere = everywhere or numbers[SCALE] < SMALLEST_SCALE
         for lane in range(0, n_lanes, SIDE):
             assign_lanes(first_row, last_row, unit, corner, lane, side, tables, who, state)
             load_queries(query, lane, side, tables, who, query_rows, queries)
@@ -593,7 +586,8 @@ def attend_few_by_matrices(
         slanted = False
         for head in range(first_head, first_head + group):
             slanted = slanted or slopes[head] != 0.0
-        everywhere = slanted or is_changed_everywhere(masked, numbers)
+        everywhere = slanted or masked != NO_MASK or numbers[SOFTCAP] > 0.0
+        everywhere = everywhere or numbers[SCALE] < SMALLEST_SCALE
         assign_lanes(origin, n_rows - 1, unit, corner, origin, tile, tables, who, state)
         load_queries(query, origin, tile, tables, who, query_rows, queries)
         for i in range(0, TILE * columns, width):
