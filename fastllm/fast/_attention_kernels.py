@@ -160,23 +160,23 @@ ratios are to PyTorch 2.13 in turns with it, in processes of their own.
 Where it stands against PyTorch 2.13 on that machine (medians of 9 turns of up to 10 calls each, all
 from one run, on one thread; then on two), for 12 heads, full and causal:
 
-- 128 x 64: 1.21, 1.61; 1.32, 1.82
-- 512 x 64: 1.68, 2.51; 1.97, 2.66
-- 1024 x 64: 1.66, 2.17; 2.08, 2.74
-- 4096 x 64: 1.77, 1.93; 1.81, 1.95
-- 2048 x 128: 1.59, 1.83; 1.50, 1.81
-- 512 x 128, 32 heads on 8: 1.39, 2.21; 1.65, 2.58
-- 1024 x 64 in bfloat16, of two other runs: 1.57, 2.19; 1.58, 2.04, and 1.66, 2.18; 1.65, 2.13
-  (PyTorch took 8.4 ms there, causal on one thread; on other days 6.5, which would be 1.7)
+- 128 x 64: 1.24, 1.55; 1.63, 1.88
+- 512 x 64: 1.72, 2.76; 2.22, 2.90
+- 1024 x 64: 1.67, 2.22; 1.88, 2.43
+- 4096 x 64: 1.85, 2.03; 1.87, 2.06
+- 2048 x 128: 1.67, 1.98; 1.70, 1.93
+- 512 x 128, 32 heads on 8: 1.55, 2.50; 1.65, 2.79
+- 1024 x 64 in bfloat16: 1.68, 2.21; 1.67, 2.18
 
 where `attend` does it all, without the matrix unit, 1024 x 64 1.22, 1.54; 1.20, 1.70, 4096 x 64
-1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37. For one query of 8192 x 128: 32 heads
-on 8 4.2; 4.2, 32 on 32 1.24; 1.27 (1.20 to 1.28 and 1.25 to 1.32 in other runs), in bfloat16 3.5;
-3.4 and 1.42; 1.71 (from 1.25; to 2.0). Of 1024 x 128: 1.95; 1.64, 0.99; 0.97, in bfloat16 1.67;
-1.37 and 0.98; 1.14. A window of 512 over 8192 costs 1.39 to 1.44 of its share of the causal work
-(24 ms where the whole takes 138), and 1.27 by `attend` (36 ms), where the whole takes longer: a
-tile of 32 queries sees 17 times 32 keys for 16, and pieces of keys are made for 17 tiles, not for
-32. A first call with imports, and nothing compiled: 4.8 to 5.4 seconds.
+1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37.For one query of 8192 x 128: 64 heads
+on 8 6.28; 6.68, 32 on 8 4.69; 4.38, 32 on 32 1.24; 1.25 (1.20 to 1.28 and 1.25 to 1.32 in other
+runs), in bfloat16 5.52; 5.42, 3.22; 3.31 and 1.34; 1.84. Of 1024 x 128: 2.64; 2.57, 1.89; 1.82 and
+0.99; 1.12, in bfloat16 2.37; 2.39, 1.60; 1.41 and 0.96; 0.97. A window of 512 over 8192 costs 1.27
+to 1.34 of its share of the causal work, more where the machine is fast (25 ms where the whole takes
+160), and 1.27 by `attend` (36 ms), where the whole takes longer: a tile of 32 queries sees 17 times
+32 keys for 16. A first call with imports, and nothing compiled: 5.7 to 6.2 seconds on a day when
+what took 4.8 to 5.4 before took 5.9.
 
 What falls short, and why: without the matrix unit products run at 172 GFLOP/s and are 85 to 90 % of
 2048 x 128; nothing but multiplications reach 205 to 214, the same loop written in C with everything
