@@ -169,7 +169,7 @@ from one run, on one thread; then on two), for 12 heads, full and causal:
 - 1024 x 64 in bfloat16: 1.68, 2.21; 1.67, 2.18
 
 where `attend` does it all, without the matrix unit, 1024 x 64 1.22, 1.54; 1.20, 1.70, 4096 x 64
-1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37.For one query of 8192 x 128: 64 heads
+1.26, 1.41; 1.28, 1.43, and 2048 x 128 1.10, 1.34; 1.13, 1.37. For one query of 8192 x 128: 64 heads
 on 8 6.28; 6.68, 32 on 8 4.69; 4.38, 32 on 32 1.24; 1.25 (1.20 to 1.28 and 1.25 to 1.32 in other
 runs), in bfloat16 5.52; 5.42, 3.22; 3.31 and 1.34; 1.84. Of 1024 x 128: 2.64; 2.57, 1.89; 1.82 and
 0.99; 1.12, in bfloat16 2.37; 2.39, 1.60; 1.41 and 0.96; 0.97. A window of 512 over 8192 costs 1.27
@@ -184,7 +184,9 @@ in the nearest cache 189, and with keys from farther away 178 (asking for them b
 threads share it evenly: 1.97 times as fast as one. Decoding 32 on 32 is bound by memory on both
 sides: 268 MB in 14.6 ms are 18.3 GB/s, PyTorch reads 14.3, and all that one core reads is 19.5. In
 bfloat16, 32 on 32 are 134 MB, 6.9 ms at 19.5 GB/s, 1.5 times PyTorch's speed at best, and 32 on 8
-34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, where the arithmetic alone takes 24.
+34 MB, 1.1 ms at 30 GB/s, 4.7 times: 17 ns a key, where the arithmetic alone takes 24 (by the matrix
+unit as well, for up to 16 rows, of which copying, pairing and waiting for rows of tiles are two
+thirds).
 """
 
 # Numba's decorators carry no types.
