@@ -69,3 +69,16 @@ def attention_backend(request):
 def bpe_tokenizer(bpe_backend):
     """`BPETokenizer` on each backend in turn."""
     return type("BPETokenizer", (BPETokenizer,), {"_bpe": bpe_backend})
+
+
+@pytest.fixture
+def matrix_unit(monkeypatch):
+    """Calls that would be multiplied by a matrix unit are; without the JIT, NumPy does the same."""
+    kernels = importlib.import_module("fastllm.fast._attention_kernels")
+    attention = importlib.import_module("fastllm.fast.attention")
+    compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+    usable = not compiled or kernels.matrices_usable()
+    monkeypatch.setattr(kernels, "matrices_usable", lambda: usable)
+    attention._plan.cache_clear()
+    yield
+    attention._plan.cache_clear()

@@ -15,16 +15,7 @@ from fastllm.fast._vectors import lanes, load, store
 
 SDPA = "scaled_dot_product_attention"
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
-
-
-@pytest.fixture(autouse=True)
-def always_by_matrices(monkeypatch):
-    # Without the JIT there is no unit, but NumPy does what it would do.
-    usable = not COMPILED or kernels.matrices_usable()
-    monkeypatch.setattr(kernels, "matrices_usable", lambda: usable)
-    fast._plan.cache_clear()
-    yield
-    fast._plan.cache_clear()
+pytestmark = pytest.mark.usefixtures("matrix_unit")
 
 
 def heads(seed, q_len, kv_len, head_dim, value_dim):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tolerances import assert_agrees
 
-from fastllm.fast import _attention_kernels as kernels
 from fastllm.fast import attention as fast
 from fastllm.fast._matrices import SIDE
 from fastllm.fast._pieces import PIECES, product_of_pieces, put_pieces
@@ -18,15 +17,9 @@ COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
 @pytest.fixture(autouse=True)
-def always_by_pieces(monkeypatch):
-    # Without the JIT there is no unit, but NumPy does what it would do.
-    usable = not COMPILED or kernels.matrices_usable()
-    monkeypatch.setattr(kernels, "matrices_usable", lambda: usable)
+def always_by_pieces(matrix_unit, monkeypatch):
     for least in ("_PIECE_ROWS", "_PIECE_WORK"):
         monkeypatch.setattr(fast, least, 0)
-    fast._plan.cache_clear()
-    yield
-    fast._plan.cache_clear()
 
 
 def heads(seed, q_len, kv_len, head_dim, value_dim):
