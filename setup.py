@@ -23,12 +23,16 @@ if mode not in ("auto", "require", "skip"):
 debug = os.environ.get("FASTLLM_CYTHON_DEBUG", "0") == "1"
 
 
+folder = "fastllm/fast/_tokenization"
+
+
 def extension(name: str) -> Extension:
-    """The compiled module ``fastllm.fast.<name>``."""
+    """The compiled module ``fastllm.fast._tokenization.<name>``."""
     built = Extension(
-        f"fastllm.fast.{name}",
-        [f"fastllm/fast/{name}.pyx"],
-        depends=glob.glob("fastllm/fast/*.h"),
+        f"fastllm.fast._tokenization.{name}",
+        [f"{folder}/{name}.pyx"],
+        include_dirs=[folder],
+        depends=glob.glob(f"{folder}/**/*.h", recursive=True),
         language="c++",
         extra_compile_args=["/std:c++17", "/O2"] if os.name == "nt" else ["-std=c++17", "-O3"],
         define_macros=[("_GLIBCXX_ASSERTIONS", "1")] if debug else [],

@@ -9,7 +9,7 @@ import time
 import numba
 import numpy as np
 
-from fastllm.fast._vectors import added, fill, fused, lanes, load, total
+from fastllm.fast._attention.simd.vectors import added, fill, fused, lanes, load, total
 
 
 @numba.njit(nogil=True)

@@ -25,7 +25,8 @@ def backend(request):
 @pytest.fixture
 def bpe(backend):
     """The byte-pair module of each backend in turn."""
-    return importlib.import_module(f"fastllm.{backend}.bpe")
+    name = {"reference": "fastllm.reference.bpe", "fast": "fastllm.fast.tokenization"}
+    return importlib.import_module(name[backend])
 
 
 @pytest.fixture(params=corpora.NAMES)

@@ -383,7 +383,7 @@ def level() -> str:
     """The instruction-set level that fastllm uses."""
     if fastllm.backends()["bpe"] != "fast":
         return "reference"
-    from fastllm.fast import _split
+    from fastllm.fast._tokenization import _split
 
     return str(_split.level_name())
 

@@ -59,7 +59,7 @@ def of_characters(merges: Sequence[Sequence[str]]) -> Merges:
     """Merges as bytes, from the characters that ByteLevel shows bytes as."""
     from tokenizers import pre_tokenizers
 
-    from fastllm import _bpe_arguments as arguments
+    from fastllm.checks import tokenization as arguments
 
     shown = sorted(pre_tokenizers.ByteLevel.alphabet())
     byte = dict(zip(shown, arguments.BYTE_LEVEL_ORDER, strict=True))

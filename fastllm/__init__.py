@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from fastllm import _backend, reference
 from fastllm._backend import backends
+from fastllm.corpus.progress import TimeLeft
+from fastllm.corpus.word_counts import WordCounts
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
-from fastllm.tokenizers.progress import TimeLeft
 from fastllm.tokenizers.word import WordTokenizer
-from fastllm.tokenizers.word_counts import WordCounts
 
 if TYPE_CHECKING:
     from fastllm.kv_cache import KVCache
     from fastllm.reference import scaled_dot_product_attention, self_attention, softmax
-    from fastllm.tokenizers.published import get_encoding
+    from fastllm.vocabularies.published import get_encoding
 
 _backend.forget_fast()
 
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
 
         value = kv_cache.KVCache
     elif name == "get_encoding":
-        from fastllm.tokenizers import published
+        from fastllm.vocabularies import published
 
         value = published.get_encoding
     elif name == "fast":

@@ -19,7 +19,11 @@ import os
 import sys
 from types import ModuleType
 
-TOPICS = ("bpe", "attention")
+# Each topic, and the modules that serve it: the fast one and the reference.
+TOPICS = {
+    "bpe": ("fastllm.fast.tokenization", "fastllm.reference.bpe"),
+    "attention": ("fastllm.fast.attention", "fastllm.reference.attention"),
+}
 CHOICES = ("auto", "fast", "reference")
 
 _choice = os.environ.get("FASTLLM_BACKEND", "auto")
@@ -30,16 +34,17 @@ if _choice not in CHOICES:
 @functools.cache
 def _choose(topic: str) -> tuple[ModuleType, str]:
     """The module that serves `topic`, and the word `backends` has for it."""
+    fast, reference = TOPICS[topic]
     if _choice == "reference":
         reason = "reference (FASTLLM_BACKEND=reference)"
     else:
         try:
-            return importlib.import_module(f"fastllm.fast.{topic}"), "fast"
+            return importlib.import_module(fast), "fast"
         except ImportError as error:
             if _choice == "fast":
                 raise
             reason = f"reference ({error})"
-    return importlib.import_module(f"fastllm.reference.{topic}"), reason
+    return importlib.import_module(reference), reason
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -68,8 +73,8 @@ def backends() -> dict[str, str]:
 def load_fast() -> ModuleType:
     """The package `fastllm.fast`, complete, or an ImportError that says which kernel is missing."""
     try:
-        for topic in TOPICS:
-            importlib.import_module(f"fastllm.fast.{topic}")
+        for fast, _ in TOPICS.values():
+            importlib.import_module(fast)
     except ImportError:
         forget_fast()
         raise

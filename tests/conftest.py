@@ -31,32 +31,33 @@ BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
 collect_ignore = []
 if "fast" not in BACKENDS:
     collect_ignore += [
-        "fuzz_attention.py",
-        "fuzz_encode.py",
-        "fuzz_split.py",
-        "test_backend_choice.py",
-        "test_count_words.py",
-        "test_encode_agreement.py",
-        "test_encode_levels.py",
-        "test_parity.py",
-        "test_split_agreement.py",
-        "test_split_levels.py",
-        "test_train_agreement.py",
-        "test_train_rivals.py",
+        "attention/fuzz_attention.py",
+        "backends/test_choice.py",
+        "backends/test_parity.py",
+        "bpe/fuzz_encode.py",
+        "bpe/test_count_words.py",
+        "bpe/test_encode_agreement.py",
+        "bpe/test_encode_isa.py",
+        "bpe/test_train_agreement.py",
+        "bpe/test_train_rivals.py",
+        "split/fuzz_split.py",
+        "split/test_agreement.py",
+        "split/test_isa.py",
     ]
 # What needs a library of its own is tested where that is installed.
 if importlib.util.find_spec("torch") is None:
-    collect_ignore += ["test_integration_torch.py", "test_integration_transformers_attention.py"]
+    collect_ignore += ["integrations/test_torch.py", "integrations/test_transformers_attention.py"]
 elif importlib.util.find_spec("transformers") is None:
-    collect_ignore += ["test_integration_transformers_attention.py"]
+    collect_ignore += ["integrations/test_transformers_attention.py"]
 if importlib.util.find_spec("transformers") is None:
-    collect_ignore += ["test_transformers_integration.py"]
+    collect_ignore += ["integrations/test_transformers.py"]
 
 
 @pytest.fixture(params=BACKENDS)
 def bpe_backend(request):
     """The byte-pair module of each backend in turn."""
-    return importlib.import_module(f"fastllm.{request.param}.bpe")
+    name = {"reference": "fastllm.reference.bpe", "fast": "fastllm.fast.tokenization"}
+    return importlib.import_module(name[request.param])
 
 
 @pytest.fixture(params=["reference", "fast"])
@@ -74,7 +75,7 @@ def bpe_tokenizer(bpe_backend):
 @pytest.fixture
 def matrix_unit(monkeypatch):
     """Calls that would be multiplied by a matrix unit are; without the JIT, NumPy does the same."""
-    kernels = importlib.import_module("fastllm.fast._attention_kernels")
+    kernels = importlib.import_module("fastllm.fast._attention.kernels.prefill")
     attention = importlib.import_module("fastllm.fast.attention")
     compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
     usable = not compiled or kernels.matrices_usable()

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
 from fastllm.reference import bpe as reference
 
 WHOLE = "(?s:.+)"  # a pattern that does not split

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastllm import _backend
-from fastllm import _bpe_arguments as arguments
 from fastllm.book.layers import Dropout, Linear, Module
 from fastllm.book.random_numbers import rand
+from fastllm.checks import tokenization as arguments
 
 Array = npt.NDArray[Any]
 

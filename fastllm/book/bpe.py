@@ -9,13 +9,13 @@ from itertools import pairwise
 from typing import Any, cast
 
 from fastllm import _backend
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
+from fastllm.corpus.atomic_write import replacing
+from fastllm.formats import files as formats
+from fastllm.formats.byte_level import to_characters
+from fastllm.formats.tokenizer_json import WHOLE_TEXT
+from fastllm.patterns.named import split_pattern
 from fastllm.reference.bpe import best_pair, count_pairs
-from fastllm.tokenizers import formats
-from fastllm.tokenizers.atomic_write import replacing
-from fastllm.tokenizers.byte_level import to_characters
-from fastllm.tokenizers.huggingface import WHOLE_TEXT
-from fastllm.tokenizers.patterns import split_pattern
 
 Ids = list[int]
 Pair = tuple[int, int]

@@ -18,9 +18,9 @@ from fastllm.book.sections import (
     untrained_gpt,
     with_attributes,
 )
-from fastllm.tokenizers import published, published_files
 from fastllm.tokenizers.bpe import BPETokenizer
-from fastllm.tokenizers.published_files import PublishedFile
+from fastllm.vocabularies import published, published_files
+from fastllm.vocabularies.published_files import PublishedFile
 
 FAST = "the fast backend"
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastllm import _bpe_arguments as arguments
 from fastllm.book.random_numbers import Generator, default_generator
-from fastllm.tokenizers.published import get_encoding
+from fastllm.checks import tokenization as arguments
+from fastllm.vocabularies.published import get_encoding
 
 Ids = npt.NDArray[np.int64]
 END_OF_TEXT = "<|endoftext|>"

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastllm import _bpe_arguments as arguments
 from fastllm.book.attention import MultiHeadAttention
 from fastllm.book.layers import Dropout, Embedding, Linear, Module
+from fastllm.checks import tokenization as arguments
 
 Array = npt.NDArray[Any]
 

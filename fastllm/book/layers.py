@@ -6,8 +6,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from fastllm import _bpe_arguments as arguments
 from fastllm.book.random_numbers import default_generator
+from fastllm.checks import tokenization as arguments
 
 Array = npt.NDArray[Any]
 

@@ -22,7 +22,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
 
 __all__ = ["Generator", "manual_seed", "rand", "randn", "randperm"]
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
 from fastllm.tokenizers.base import UNKNOWN
 from fastllm.tokenizers.word import BOOK_PATTERN
 

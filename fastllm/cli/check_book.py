@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastllm import demo
 from fastllm.book import check, sections
+from fastllm.explain import demo
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
 

@@ -22,7 +22,7 @@ import fastllm
 from fastllm.cli import files
 from fastllm.cli.explain_command import explain
 from fastllm.cli.files import STREAM, UsageError
-from fastllm.tokenizers.atomic_write import replacing
+from fastllm.corpus.atomic_write import replacing
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 TRACEBACK = "FASTLLM_TRACEBACK"
@@ -233,8 +233,8 @@ def demo(
     ] = None,
 ) -> None:
     """See everything at work on one text, on both backends, and how far they agree."""
-    from fastllm import demo as chapters
     from fastllm.cli.demo_view import show_demo
+    from fastllm.explain import demo as chapters
 
     if file is None:
         source = chapters.built_in_text()

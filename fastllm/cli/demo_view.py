@@ -8,9 +8,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from fastllm import demo
 from fastllm.cli.tables import MISSING, shown_token, shown_tokens, weights_table
-from fastllm.explain.showing import seconds, times
+from fastllm.explain import demo
+from fastllm.explain.formatting import seconds, times
 
 
 def show_demo(console: Console, source: demo.Source) -> bool:

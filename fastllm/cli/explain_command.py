@@ -12,7 +12,7 @@ import fastllm
 from fastllm.cli.files import STREAM
 
 if TYPE_CHECKING:
-    from fastllm.explain.faces import Trace
+    from fastllm.explain.trace import Trace
 
 STYLES = {
     "title": "bold",

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from fastllm import _numpy as np
-from fastllm.tokenizers.patterns import SplitPattern, split_pattern
-from fastllm.tokenizers.text_files import read_chunks
+from fastllm.checks import lazy_numpy as np
+from fastllm.corpus.text_files import read_chunks
+from fastllm.patterns.named import SplitPattern, split_pattern
 
 Progress = Callable[[int, int], object]  # called with what is done and what there is in all
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 import fastllm
-from fastllm import demo
 from fastllm.cli.tables import shown_token, weights_table
+from fastllm.explain import demo
 
 DIM = 16
 LENGTH = 1.5  # a score of 2.25 with itself: enough to see, not so much that nothing else is seen

@@ -37,14 +37,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastllm import _backend
-from fastllm import _bpe_arguments as arguments
-from fastllm.tokenizers import published
-from fastllm.tokenizers.atomic_write import replacing
+from fastllm.checks import tokenization as arguments
+from fastllm.corpus.atomic_write import replacing
+from fastllm.formats.files import naming
+from fastllm.formats.tokenizer_json import WHOLE_TEXT
+from fastllm.patterns.dialects import from_regex_package
+from fastllm.patterns.named import SplitPattern, pattern_of_steps, split_pattern
 from fastllm.tokenizers.bpe import BPETokenizer
-from fastllm.tokenizers.formats import naming
-from fastllm.tokenizers.huggingface import WHOLE_TEXT
-from fastllm.tokenizers.patterns import SplitPattern, pattern_of_steps, split_pattern
-from fastllm.tokenizers.regex_dialects import from_regex_package
+from fastllm.vocabularies import published
 
 __all__ = ["BasicTokenizer", "GPT4Tokenizer", "RegexTokenizer", "Tokenizer"]
 

@@ -17,23 +17,23 @@ a notebook show it, or write it to one HTML file with ``to_html(path)``; some ca
 
 There is a guide at the head of each module, for readers with Python and school algebra:
 `fastllm.explain.strategies` on the three ways to cut a text, `fastllm.explain.merging` on putting
-merges to work, `fastllm.explain.rounds` on training and ties, `fastllm.explain.attending` on
+merges to work, `fastllm.explain.training` on training and ties, `fastllm.explain.attention` on
 attention by hand, `fastllm.explain.speed` on how the fast versions differ and why their results may
-not. ``help(fastllm.explain.attending)`` shows one.
+not. ``help(fastllm.explain.attention)`` shows one.
 
 >>> from fastllm import explain
 >>> explain.journey().attention.weights[0, 1].round(4).tolist()
 [0.1385, 0.2379, 0.2333, 0.124, 0.1082, 0.1581]
 """
 
-from fastllm.explain import story
-from fastllm.explain.attending import Attention, attention
+from fastllm.explain import sample_text as story
+from fastllm.explain.attention import Attention, attention
 from fastllm.explain.head_view import Heads, heads
 from fastllm.explain.merging import Merging, bpe
-from fastllm.explain.rounds import Training, training
 from fastllm.explain.sentence import Journey, journey
 from fastllm.explain.speed import Agreement, agreement
 from fastllm.explain.strategies import Tokenization, tokenization
+from fastllm.explain.training import Training, training
 
 __all__ = [
     "Agreement",

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from fastllm._attention_arguments import Array
-from fastllm.explain.attending import Attention
-from fastllm.explain.faces import Section
+from fastllm.checks.attention import Array
+from fastllm.explain.attention import Attention
+from fastllm.explain.formatting import decimal, given, visible
 from fastllm.explain.page import escape, table, tag
-from fastllm.explain.showing import decimal, given, visible
+from fastllm.explain.trace import Section
 
 STILL_TOKENS = 32  # a notebook's tables are no wider
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastllm._attention_arguments import Array
-from fastllm.explain.showing import times, visible
+from fastllm.checks.attention import Array
+from fastllm.explain.formatting import times, visible
 
 if TYPE_CHECKING:
-    from fastllm.explain.rounds import Training
     from fastllm.explain.speed import Agreement
+    from fastllm.explain.training import Training
 
 FEW = 16  # tokens whose weights can be written into their cells
 COLOUR = "#2458c5"

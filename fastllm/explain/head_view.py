@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastllm._attention_arguments import Array
-from fastllm.explain.attending import SHOWN_COLUMNS, matrix, names_of, strongest
-from fastllm.explain.faces import Line, Section, Steps, Trace
-from fastllm.explain.showing import counted
+from fastllm.checks.attention import Array
+from fastllm.explain.attention import SHOWN_COLUMNS, matrix, names_of, strongest
+from fastllm.explain.formatting import counted
+from fastllm.explain.trace import Line, Section, Steps, Trace
 
 
 @dataclass(frozen=True, repr=False, eq=False)

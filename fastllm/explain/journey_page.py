@@ -1,12 +1,12 @@
 """The page of one sentence: its lead, its sections in order, and what ties them together."""
 
-from fastllm import demo
-from fastllm.explain import attention_views, merge_views, speed_view, strips
-from fastllm.explain.faces import Section
+from fastllm.explain import attention_views, demo, merge_views, speed_view
+from fastllm.explain import token_views as strips
+from fastllm.explain.formatting import counted, visible
 from fastllm.explain.page import escape, tag
+from fastllm.explain.sample_text import STORY
 from fastllm.explain.sentence import MOST_TOKENS, Journey
-from fastllm.explain.showing import counted, visible
-from fastllm.explain.story import STORY
+from fastllm.explain.trace import Section
 
 LONG = 80  # characters that a heading can hold in large letters
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from fastllm import _bpe_arguments as arguments
-from fastllm.explain.faces import Section
+from fastllm.checks import tokenization as arguments
+from fastllm.explain.formatting import counted, readable
 from fastllm.explain.merging import MOST_DEPTH, MOST_MERGES, MOST_PARTS, Merging, Node, Piece
 from fastllm.explain.page import escape, table, tag
-from fastllm.explain.rounds import TIE_RULES, Training, decided_by
-from fastllm.explain.showing import counted, readable
+from fastllm.explain.trace import Section
+from fastllm.explain.training import TIE_RULES, Training, decided_by
 
 MOST_PIECES = 200
 MOST_WORDS = 60

@@ -65,9 +65,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
-from fastllm import _bpe_arguments as arguments
-from fastllm.explain.faces import Line, Section, Steps, Trace, in_turn
-from fastllm.explain.showing import counted, readable
+from fastllm.checks import tokenization as arguments
+from fastllm.explain.formatting import counted, readable
+from fastllm.explain.trace import Line, Section, Steps, Trace, in_turn
 from fastllm.reference import bpe as reference
 from fastllm.tokenizers.bpe import BPETokenizer
 

@@ -16,9 +16,9 @@ from importlib import resources
 from typing import Any
 
 import fastllm
-from fastllm.explain.faces import Section
-from fastllm.explain.showing import visible_character
-from fastllm.tokenizers.atomic_write import replacing
+from fastllm.corpus.atomic_write import replacing
+from fastllm.explain.formatting import visible_character
+from fastllm.explain.trace import Section
 
 
 @cache

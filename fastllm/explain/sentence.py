@@ -6,15 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 import fastllm
-from fastllm import _bpe_arguments as arguments
-from fastllm import demo
-from fastllm.explain.attending import Attention, attention
-from fastllm.explain.faces import Line, Section, Steps, Trace
+from fastllm.checks import tokenization as arguments
+from fastllm.explain import demo
+from fastllm.explain.attention import Attention, attention
+from fastllm.explain.formatting import counted, decimal, visible
 from fastllm.explain.merging import Merging, bpe
-from fastllm.explain.rounds import Training, training
-from fastllm.explain.showing import counted, decimal, visible
-from fastllm.explain.speed import Agreement, agreement
-from fastllm.explain.story import (
+from fastllm.explain.sample_text import (
     SENTENCE,
     STORY,
     VOCAB_SIZE,
@@ -22,7 +19,10 @@ from fastllm.explain.story import (
     story_tokenizers,
     vector,
 )
+from fastllm.explain.speed import Agreement, agreement
 from fastllm.explain.strategies import Tokenization, tokenization
+from fastllm.explain.trace import Line, Section, Steps, Trace
+from fastllm.explain.training import Training, training
 from fastllm.tokenizers.bpe import BPETokenizer
 
 MOST_TOKENS = 200  # in attention, which has a number for every pair of them
@@ -46,7 +46,7 @@ class Journey(Trace):
     merging : Merging
         How its byte-pair tokens came about.
     training : Training
-        How a vocabulary is learned, from `fastllm.explain.story.STORY`.
+        How a vocabulary is learned, from `fastllm.explain.sample_text.STORY`.
     own_tokenizer : bool
         Whether the byte pairs are those of a tokenizer that the caller gave.
     attention : Attention
@@ -147,7 +147,7 @@ def journey(
     text : str
         By default the sentence of the worked example, whose numbers are known.
     tokenizer : BPETokenizer, optional
-        Whose byte pairs; by default those learned from `fastllm.explain.story.STORY`.
+        Whose byte pairs; by default those learned from `fastllm.explain.sample_text.STORY`.
     causal : bool
         Whether each token sees only itself and earlier ones.
     speed : bool

@@ -46,10 +46,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastllm import _bpe_arguments as arguments
-from fastllm import demo
-from fastllm.explain.faces import Line, Section, Steps, Trace
-from fastllm.explain.showing import seconds, times
+from fastllm.checks import tokenization as arguments
+from fastllm.explain import demo
+from fastllm.explain.formatting import seconds, times
+from fastllm.explain.trace import Line, Section, Steps, Trace
 
 TEXT_BYTES = 100_000
 LENGTH = 128  # of the sequences of the last row; the reference is done with them in a second

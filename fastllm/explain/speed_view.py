@@ -2,10 +2,10 @@
 
 import math
 
-from fastllm.explain.faces import Section
+from fastllm.explain.formatting import seconds, times
 from fastllm.explain.page import escape, tag
-from fastllm.explain.showing import seconds, times
 from fastllm.explain.speed import Agreement, Row
+from fastllm.explain.trace import Section
 
 
 def agreement(trace: Agreement, note: str = "") -> Section:

@@ -2,7 +2,7 @@ r"""Tokenization in three strategies: what each makes of one text, and what it l
 
 A model computes with numbers, so text has to become numbers first: cut it into tokens, give each
 kind of token a number, its id. How to cut is a choice. Here are three answers, each with a
-vocabulary learned from the same few lines, `fastllm.explain.story.STORY`.
+vocabulary learned from the same few lines, `fastllm.explain.sample_text.STORY`.
 
 >>> from fastllm import explain
 >>> print(explain.tokenization("Your path  starts: 🙂"))
@@ -60,8 +60,8 @@ The more bytes a token has on average, the shorter the sequence that a model has
 >>> [round(strategy.bytes_per_token, 2) for strategy in (words, characters, pairs)]
 [3.8, 1.15, 1.77]
 
-How the pairs were chosen is told in `fastllm.explain.rounds`, how they are put to work on a word in
-`fastllm.explain.merging`.
+How the pairs were chosen is told in `fastllm.explain.training`, how they are put to work on a word
+in `fastllm.explain.merging`.
 """
 
 import difflib
@@ -71,12 +71,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from fastllm import _bpe_arguments as arguments
-from fastllm import demo
-from fastllm.explain.faces import Line, Section, Steps, Trace, in_turn
+from fastllm.checks import tokenization as arguments
+from fastllm.explain import demo
+from fastllm.explain.formatting import counted, readable, visible
 from fastllm.explain.graphemes import groups
-from fastllm.explain.showing import counted, readable, visible
-from fastllm.explain.story import story_tokenizers
+from fastllm.explain.sample_text import story_tokenizers
+from fastllm.explain.trace import Line, Section, Steps, Trace, in_turn
 from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, Tokenizer
 from fastllm.tokenizers.bpe import BPETokenizer
 
@@ -179,7 +179,7 @@ class Tokenization(Trace):
         return steps.lines
 
     def sections(self) -> list[Section]:
-        from fastllm.explain import strips
+        from fastllm.explain import token_views as strips
 
         return [strips.strategies(self)]
 
@@ -208,7 +208,7 @@ def tokenization(
         Lone surrogates become U+FFFD.
     tokenizers : mapping from name to tokenizer, or sequence of tokenizers, optional
         `fastllm.WordTokenizer`, `fastllm.CharTokenizer` or `fastllm.BPETokenizer`; by default one
-        of each, with the vocabulary of `fastllm.explain.story.STORY`.
+        of each, with the vocabulary of `fastllm.explain.sample_text.STORY`.
 
     Returns
     -------

@@ -8,18 +8,18 @@ import importlib
 from typing import Any
 
 _TOPIC_OF = {
-    "BytePairEncoder": "bpe",
-    "TokenFinder": "bpe",
-    "count_words": "bpe",
-    "decode": "bpe",
-    "encode": "bpe",
-    "extend": "bpe",
-    "merge": "bpe",
+    "BytePairEncoder": "tokenization",
+    "TokenFinder": "tokenization",
+    "count_words": "tokenization",
+    "decode": "tokenization",
+    "encode": "tokenization",
+    "extend": "tokenization",
+    "merge": "tokenization",
     "scaled_dot_product_attention": "attention",
     "self_attention": "attention",
     "softmax": "attention",
-    "split": "bpe",
-    "train": "bpe",
+    "split": "tokenization",
+    "train": "tokenization",
 }
 __all__ = list(_TOPIC_OF)
 

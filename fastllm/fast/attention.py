@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastllm._attention_arguments import (
+from fastllm.checks.attention import (
     UNBOUNDED,
     Array,
     AttentionArguments,
@@ -22,9 +22,9 @@ from fastllm._attention_arguments import (
     check_softmax,
     rounded,
 )
-from fastllm.fast import _attention_tables as tables
-from fastllm.fast import _threads
-from fastllm.fast._threads import limit as _thread_limit
+from fastllm.fast._attention import params as tables
+from fastllm.fast._attention.runtime import thread_pool as _threads
+from fastllm.fast._attention.runtime.thread_pool import limit as _thread_limit
 from fastllm.reference import attention as reference
 
 if importlib.util.find_spec("numba") is None:
@@ -561,7 +561,7 @@ def _returned(arguments: AttentionArguments, out: Array) -> Array:
 
 @functools.cache
 def _kernels() -> Any:
-    from fastllm.fast import _attention_kernels
+    from fastllm.fast._attention.kernels import prefill as _attention_kernels
 
     return _attention_kernels
 

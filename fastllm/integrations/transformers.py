@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from fastllm.formats.byte_level import to_bytes
+from fastllm.formats.tokenizer_json import read_tokenizer_json
 from fastllm.integrations.post_processor import PostProcessor, Span, Template
 from fastllm.integrations.transformers_attention import register
 from fastllm.tokenizers.bpe import BPETokenizer
-from fastllm.tokenizers.byte_level import to_bytes
-from fastllm.tokenizers.huggingface import read_tokenizer_json
 
 __all__ = ["fast_tokenizer", "register"]
 

@@ -15,7 +15,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastllm._attention_arguments import (
+from fastllm.checks.attention import (
     Array,
     AttentionArguments,
     AttentionSteps,

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from fastllm import _bpe_arguments as arguments
-from fastllm import _numpy as np
+from fastllm.checks import lazy_numpy as np
+from fastllm.checks import tokenization as arguments
+from fastllm.corpus.sources import Reading, Texts
+from fastllm.corpus.sources import documents as read_documents
+from fastllm.corpus.training_report import TrainingReport
+from fastllm.corpus.word_counts import WordCounts
+from fastllm.patterns.named import SplitPattern, split_pattern
 from fastllm.reference.special_tokens import TokenFinder
-from fastllm.tokenizers.patterns import SplitPattern, split_pattern
-from fastllm.tokenizers.text_sources import Reading, Texts
-from fastllm.tokenizers.text_sources import documents as read_documents
-from fastllm.tokenizers.training_report import TrainingReport
-from fastllm.tokenizers.word_counts import WordCounts
 
 __all__ = [
     "BytePairEncoder",

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from fastllm import _bpe_arguments as arguments
-from fastllm.tokenizers.atomic_write import replacing
+from fastllm.checks import tokenization as arguments
+from fastllm.corpus.atomic_write import replacing
 
 UNKNOWN = "<|unk|>"
 FORMAT = "fastllm-vocabulary"

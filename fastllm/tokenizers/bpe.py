@@ -8,10 +8,11 @@ from functools import cached_property, partial
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
-from fastllm import _bpe_arguments as arguments
-from fastllm import _numpy as np
+from fastllm.checks import lazy_numpy as np
+from fastllm.checks import tokenization as arguments
+from fastllm.corpus.id_files import id_dtype, writing_ids
+from fastllm.corpus.text_files import cut_is_unsafe, last_cut, read_chunks
 from fastllm.tokenizers.bpe_decoding import BPEDecoding
-from fastllm.tokenizers.id_files import id_dtype, writing_ids
 from fastllm.tokenizers.offsets import (
     Alignment,
     Places,
@@ -24,7 +25,6 @@ from fastllm.tokenizers.offsets import (
     segments,
 )
 from fastllm.tokenizers.special_tokens import Allowed, Cuts, SpecialRules, check_allowed
-from fastllm.tokenizers.text_files import cut_is_unsafe, last_cut, read_chunks
 
 Ids = list[int]
 IdArray = arguments.IdArray

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
 from fastllm.tokenizers.streaming import StreamDecoder
 

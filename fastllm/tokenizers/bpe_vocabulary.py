@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from fastllm import _backend
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
+from fastllm.corpus.sources import Texts
+from fastllm.corpus.text_files import check_paths
+from fastllm.corpus.training_report import TrainingReport
+from fastllm.corpus.word_counts import WordCounts
+from fastllm.patterns.named import SplitPattern, split_pattern
 from fastllm.tokenizers.base import Tokenizer
-from fastllm.tokenizers.patterns import SplitPattern, split_pattern
-from fastllm.tokenizers.text_files import check_paths
-from fastllm.tokenizers.text_sources import Texts
-from fastllm.tokenizers.training_report import TrainingReport
-from fastllm.tokenizers.word_counts import WordCounts
 
 Merge = tuple[bytes, bytes]
 
@@ -569,7 +569,7 @@ class BPEVocabulary(Tokenizer):
         ValueError
             If the name asks for no known format, or the format cannot hold this tokenizer.
         """
-        from fastllm.tokenizers import formats
+        from fastllm.formats import files as formats
 
         formats.write(self, path)
 
@@ -614,7 +614,7 @@ class BPEVocabulary(Tokenizer):
         GPT-2's two files name neither their split pattern nor their special token. Both are taken
         to be GPT-2's: pattern ``gpt2`` and, where the vocabulary has it, ``<|endoftext|>``.
         """
-        from fastllm.tokenizers import formats
+        from fastllm.formats import files as formats
 
         with formats.naming(path):
             found = formats.read(path, merges=merges, ignore_post_processor=ignore_post_processor)

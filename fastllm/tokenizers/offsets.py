@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from fastllm import _numpy as np
+from fastllm.checks import lazy_numpy as np
 
 Places: TypeAlias = "np.typing.NDArray[np.int64]"
 # Below U+0300 no character combines with one before it, though with one behind it.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
 
 Allowed = Literal["all"] | Collection[str]
 Cuts = list[tuple[str, str | None]]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
 from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, number_tokens, stretches
 
 BOOK_PATTERN = r"""[,.:;?_!"()']|--|\s"""

@@ -6,8 +6,8 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fastllm.tokenizers import published
-from fastllm.tokenizers.patterns import NAMED
+from fastllm.patterns.named import NAMED
+from fastllm.vocabularies import published
 
 Constructors = Mapping[str, Callable[[], dict[str, Any]]]
 

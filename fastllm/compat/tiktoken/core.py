@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastllm import _backend
-from fastllm import _bpe_arguments as arguments
+from fastllm.checks import tokenization as arguments
 from fastllm.compat.tiktoken.pieces import PieceTokenizer, rules_of
 from fastllm.compat.tiktoken.unstable import Completions, last_unstable
-from fastllm.tokenizers.patterns import compile_pattern
+from fastllm.patterns.named import compile_pattern
 from fastllm.tokenizers.special_tokens import Cuts
 
 Ids = list[int]

@@ -3,8 +3,8 @@
 import functools
 from typing import Any, Literal
 
+from fastllm.patterns.named import NAMED, SplitPattern, compile_pattern, pattern_of_steps
 from fastllm.tokenizers.bpe import BPETokenizer
-from fastllm.tokenizers.patterns import NAMED, SplitPattern, compile_pattern, pattern_of_steps
 from fastllm.tokenizers.special_tokens import SpecialRules
 
 Ids = list[int]

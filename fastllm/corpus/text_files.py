@@ -1,0 +1,108 @@
+r"""Text files of any size, read as UTF-8 in chunks that can be encoded one by one.
+
+Cutting text in two usually changes how it splits into pieces. There is one place where it does
+not, for every named pattern: behind a line end that follows something else than white space and
+goes before a letter or a digit. No piece crosses it, since no pattern joins a line end to what
+follows it; and no piece changes for it, since the line end is a piece's end in both cases.
+"""
+
+import codecs
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from fastllm.checks import tokenization as arguments
+from fastllm.patterns.named import SplitPattern, compile_pattern
+
+BLOCK = 1 << 20
+ERRORS = ("strict", "replace")
+_CUT = r"\S\n[\p{L}\p{N}]"
+
+
+def check_paths(paths: object) -> list[str]:
+    """Paths of files; a single one is a list of one."""
+    if isinstance(paths, (str, os.PathLike)):
+        return [os.fspath(paths)]
+    if not isinstance(paths, Iterable):
+        raise TypeError(f"paths must be a path or an iterable of paths, not {type(paths).__name__}")
+    names = []
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"paths holds {path!r}; every path must be a str or a path")
+        names.append(os.fspath(path))
+    return names
+
+
+def read_chunks(
+    file: BinaryIO, pattern: SplitPattern, tokens: Iterable[str], errors: str = "strict"
+) -> Iterator[str]:
+    """The text of a file in chunks that split and encode apart just as they do together.
+
+    A pattern without a name could look at any distance, and a token that holds a line end could lie
+    across a cut: then the only chunk is the whole text.
+
+    Parameters
+    ----------
+    file : binary file
+    pattern : SplitPattern
+    tokens : iterable of str
+        Special tokens that the text may hold.
+    errors : {"strict", "replace"}
+
+    Raises
+    ------
+    ValueError
+        If the file is not UTF-8 and `errors` is ``"strict"``.
+    """
+    arguments.check_choice(errors, "errors", ERRORS)
+    whole = cut_is_unsafe(pattern, tokens)
+    held: list[str] = []
+    for block in _decoded_blocks(file, errors):
+        cut = 0 if whole else last_cut(block)
+        if cut:
+            yield "".join([*held, block[:cut]])
+            held = []
+        held.append(block[cut:])
+    if any(held):
+        yield "".join(held)
+
+
+def cut_is_unsafe(pattern: SplitPattern, tokens: Iterable[str]) -> bool:
+    """Whether text is not to be cut: what it would split into is known for named patterns only."""
+    return pattern.name is None or any("\n" in token for token in tokens)
+
+
+def last_cut(text: str) -> int:
+    r"""The last place where `text` can safely be cut, or 0.
+
+    >>> last_cut("one\ntwo\n three\n")
+    4
+    """
+    is_cut = compile_pattern(_CUT)
+    newline = text.rfind("\n", 1)
+    while newline > 0:
+        if is_cut.match(text, newline - 1):
+            return newline + 1
+        newline = text.rfind("\n", 1, newline)
+    return 0
+
+
+def _decoded_blocks(file: BinaryIO, errors: str) -> Iterator[str]:
+    """The text of a file, about a megabyte at a time."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    read = 0
+    while True:
+        block = file.read(BLOCK)
+        before = read - len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file.name} is not UTF-8: byte 0x{error.object[error.start]:02X} at position "
+                f'{before + error.start}; errors="replace" goes on'
+            ) from None
+        read += len(block)
+        if text:
+            yield text
+        if not block:
+            return

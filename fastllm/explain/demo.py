@@ -1,0 +1,507 @@
+"""What `fastllm demo` shows, as data: one text on its way through both backends.
+
+Nothing here prints. Each function computes one chapter of the demo and returns a small record of
+it, how far the backends agree included; `fastllm.cli.demo_view` draws the records. Where a backend
+is missing, the chapters hold what the reference alone can say.
+
+Sizes are chosen for the reference, which is slow on purpose. Both backends always do the same work.
+"""
+
+import importlib
+import statistics
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastllm.reference import attention as reference_attention
+from fastllm.reference import bpe as reference_bpe
+from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.char import CharTokenizer
+from fastllm.tokenizers.word import WordTokenizer
+
+Array = npt.NDArray[Any]
+Merge = tuple[bytes, bytes]
+
+TEXT_BYTES = 1_000_000  # read from a file; the reference encodes this much in about a second
+TRAINING_BYTES = 100_000
+DISTINCT_BYTES = 25_000  # the reference looks at every distinct word again before each merge
+VOCAB_SIZE = 512
+PASSAGE_CHARACTERS = 160
+VECTOR_TOKENS = 256  # tokens that get vectors in the closing comparison
+VECTOR_DIM = 64
+VECTOR_LENGTH = 1.6
+HEADS, LENGTH, HEAD_DIM = 4, 512, 64
+FAST_RUNS = 5
+
+# The reference sums in float64, fast in the dtype of the arrays and in another order; this bounds
+# what that may change in numbers of about unit size.
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of the demo, where it is from, and what was left out of it."""
+
+    text: str
+    name: str
+    note: str = ""
+
+
+def built_in_text() -> Source:
+    """The help topics that come with every CPython: half a megabyte of English about Python."""
+    from pydoc_data.topics import topics
+
+    return Source("\n\n".join(topics.values()), "pydoc_data.topics", "built into Python")
+
+
+def read_text(path: str | Path, name: str = "", limit: int = TEXT_BYTES) -> Source:
+    """The text of a UTF-8 file, or of its first `limit` bytes, cut between two characters.
+
+    `name` is what to call the file, if that is not its path.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not UTF-8; the message gives the position of the first wrong byte.
+    """
+    name = name or str(path)
+    with open(path, "rb") as file:
+        data = file.read(limit)
+        more = bool(file.read(1))
+        whole = file.seek(0, 2) if more and file.seekable() else len(data)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        # A character of up to four bytes may be cut in two by the limit; anything else is wrong.
+        if not (more and error.end == len(data) and error.reason == "unexpected end of data"):
+            raise ValueError(
+                f"{name} is not UTF-8: byte 0x{data[error.start]:02X} at position {error.start}"
+            ) from None
+        data = data[: error.start]
+        text = data.decode()
+    note = f"the first {len(data):,} of {whole:,} bytes" if more else ""
+    return Source(text, name, note)
+
+
+FAST = {"bpe": "tokenization", "attention": "attention"}  # the fast module of each topic
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One topic of the fast backend: its module, or why there is none."""
+
+    module: ModuleType | None
+    missing: str = ""
+
+
+def fast_backend(topic: str) -> Backend:
+    """The compiled module of a topic, ``"bpe"`` or ``"attention"``, if it can be imported."""
+    try:
+        return Backend(importlib.import_module(f"fastllm.fast.{FAST[topic]}"))
+    except ImportError as error:
+        return Backend(None, str(error))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Whether two results agree, and how that was judged."""
+
+    holds: bool
+    how: str
+
+
+def exact(reference: object, fast: object) -> Agreement:
+    """Agreement of results that must be equal."""
+    return Agreement(True, "exact") if reference == fast else Agreement(False, "different")
+
+
+def close(reference: Array, fast: Array) -> Agreement:
+    """Agreement of arrays of numbers: the largest absolute difference, within `TOLERANCE`."""
+    if reference.shape != fast.shape or reference.dtype != fast.dtype:
+        return Agreement(False, "other shape or dtype")
+    difference = float(np.max(np.abs(reference - fast), initial=0.0))
+    holds = difference <= TOLERANCE[reference.dtype.name]
+    return Agreement(holds, f"max difference {difference:.1e}")
+
+
+def readable(tokens: Sequence[bytes]) -> list[str]:
+    r"""Tokens as text; bytes that are part of a character only as escapes.
+
+    >>> readable([b"to", "é".encode()[:1]])
+    ['to', '\\xc3']
+    """
+    return [token.decode(errors="backslashreplace") for token in tokens]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How one kind of tokenizer takes a passage apart."""
+
+    name: str
+    tokens: list[str]
+    ids: list[int]
+    vocab_size: int
+    unknown: int
+    lost: str
+
+
+def passage_of(text: str) -> str:
+    """The first paragraph that is long enough to be worth a look, cut at a blank."""
+    paragraphs = (part.strip() for part in text[:20_000].split("\n\n"))
+    long_enough = (part for part in paragraphs if len(part) >= PASSAGE_CHARACTERS // 2)
+    passage = next(long_enough, text[:PASSAGE_CHARACTERS])
+    if len(passage) <= PASSAGE_CHARACTERS:
+        return passage
+    blank = passage.rfind(" ", PASSAGE_CHARACTERS // 2, PASSAGE_CHARACTERS)
+    return passage[: blank if blank > 0 else PASSAGE_CHARACTERS]
+
+
+def compare_strategies(text: str, passage: str, bpe: BPETokenizer) -> list[Strategy]:
+    """Words, characters and byte pairs on one passage.
+
+    The vocabulary of words comes from the text *without* the passage, so that a word that occurs
+    nowhere else is as unknown as it would be in a new text.
+    """
+    rest = text.replace(passage, "", 1) or text
+    words = WordTokenizer.train(rest)
+    characters = CharTokenizer.train(text)
+    word_tokens = [words.decode([number]) for number in words.encode(passage)]
+    return [
+        _strategy("words", words, passage, word_tokens, word_tokens.count("<|unk|>")),
+        _strategy("characters", characters, passage, list(passage)),
+        _strategy(
+            f"byte pairs ({bpe.pattern})",
+            bpe,
+            passage,
+            readable(bpe.decode_tokens_bytes(bpe.encode_ordinary(passage))),
+        ),
+    ]
+
+
+def _strategy(
+    name: str, tokenizer: Any, passage: str, tokens: list[str], unknown: int = 0
+) -> Strategy:
+    encode = getattr(tokenizer, "encode_ordinary", tokenizer.encode)
+    ids = list(encode(passage))
+    lost = loss(passage, tokenizer.decode(ids), unknown)
+    return Strategy(name, tokens, ids, tokenizer.vocab_size, unknown, lost)
+
+
+def loss(passage: str, decoded: str, unknown: int, noun: str = "word") -> str:
+    """What decoding did not give back, in words; `noun` is what unknown tokens are.
+
+    >>> loss("so  it goes", "so <|unk|> goes", 1)
+    '1 unknown word and 1 blank'
+    """
+    if decoded == passage:
+        return "nothing"
+    losses = [f"{unknown} unknown {noun}{'s' * (unknown > 1)}"] if unknown else []
+    blanks = Counter(filter(str.isspace, passage)) - Counter(filter(str.isspace, decoded))
+    if blanks:
+        losses.append(f"{blanks.total()} blank{'s' * (blanks.total() > 1)}")
+    return " and ".join(losses) or "the spelling of blanks"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A vocabulary learned from the text, by both backends."""
+
+    text: str
+    merges: list[Merge]
+    tokenizer: BPETokenizer
+    warning: str
+    reference_seconds: float
+    fast_seconds: float | None
+    agreement: Agreement | None
+
+
+def train_vocabulary(text: str, fast: Backend) -> Training:
+    """Learn `VOCAB_SIZE` tokens from the beginning of `text` with each backend."""
+    sample = training_sample(text)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        merges, seconds = timed(lambda: reference_bpe.train(sample, VOCAB_SIZE))
+        fast_seconds = agreement = None
+        if (module := fast.module) is not None:
+            found, fast_seconds = timed(lambda: module.train(sample, VOCAB_SIZE), FAST_RUNS)
+            agreement = exact(merges, found)
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    for left, right in merges:
+        ranks[left + right] = len(ranks)
+    return Training(
+        text=sample,
+        merges=merges,
+        tokenizer=BPETokenizer(ranks, pattern="gpt2"),
+        warning=str(caught[0].message) if caught else "",
+        reference_seconds=seconds,
+        fast_seconds=fast_seconds,
+        agreement=agreement,
+    )
+
+
+def training_sample(text: str) -> str:
+    """The beginning of `text` that the reference can learn from in a few seconds."""
+    sample = first_bytes(text, TRAINING_BYTES)
+    while sum(map(len, reference_bpe.count_words(sample, "gpt2"))) > DISTINCT_BYTES:
+        sample = sample[: len(sample) // 2]
+    return sample
+
+
+def first_bytes(text: str, limit: int) -> str:
+    """The longest beginning of `text` that takes at most `limit` bytes of UTF-8.
+
+    >>> first_bytes("a€b", 3)
+    'a'
+    """
+    return text[:limit].encode()[:limit].decode(errors="ignore")
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """The whole text as ids and back."""
+
+    characters: int
+    text_bytes: int
+    ids: int
+    first_ids: list[int]
+    comes_back: bool
+
+
+def round_trip(text: str, tokenizer: BPETokenizer) -> RoundTrip:
+    """Encode the text, decode the ids, compare."""
+    ids = tokenizer.encode_ordinary(text)
+    data = text.encode()
+    return RoundTrip(len(text), len(data), len(ids), ids[:12], tokenizer.decode_bytes(ids) == data)
+
+
+# "Your journey starts with one step": three numbers for each word, and what comes of them to four
+# decimals, as in S. Raschka, "Build a Large Language Model (From Scratch)", chapter 3.
+WORDS = ("Your", "journey", "starts", "with", "one", "step")
+INPUTS = (
+    (0.43, 0.15, 0.89),
+    (0.55, 0.87, 0.66),
+    (0.57, 0.85, 0.64),
+    (0.22, 0.58, 0.33),
+    (0.77, 0.25, 0.10),
+    (0.05, 0.80, 0.55),
+)
+QUERY = 1  # "journey", the word whose row is shown step by step
+KNOWN_SCORES = (0.9544, 1.4950, 1.4754, 0.8434, 0.7070, 1.0865)
+KNOWN_WEIGHTS = (0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581)
+KNOWN_CONTEXT = (
+    (0.4421, 0.5931, 0.5790),
+    (0.4419, 0.6515, 0.5683),
+    (0.4431, 0.6496, 0.5671),
+    (0.4304, 0.6298, 0.5510),
+    (0.4671, 0.5910, 0.5266),
+    (0.4177, 0.6503, 0.5645),
+)
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """Self-attention small enough to check by hand, by each backend."""
+
+    steps: Any
+    reference_error: float
+    fast_error: float | None
+    agreement: Agreement | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether every number is the known one, to its four decimals."""
+        errors = (self.reference_error, self.fast_error or 0.0)
+        return all(error <= 0.5e-4 + 1e-9 for error in errors)  # so NaN does not hold
+
+
+def worked_example(fast: Backend) -> WorkedExample:
+    """Self-attention over "Your journey starts with one step", checked against known answers."""
+    inputs = np.array(INPUTS)
+    steps = reference_attention.self_attention(inputs, return_steps=True)
+    fast_error = agreement = None
+    if fast.module is not None:
+        fast_steps = fast.module.self_attention(inputs, return_steps=True)
+        fast_error = _error(fast_steps)
+        agreement = close(_flat(steps), _flat(fast_steps))
+    return WorkedExample(steps, _error(steps), fast_error, agreement)
+
+
+def _flat(steps: Any) -> Array:
+    """Every number of every step in one row."""
+    return np.concatenate([np.ravel(step) for step in steps])
+
+
+def _error(steps: Any) -> float:
+    """The largest difference from the known answers."""
+    pairs = [
+        (steps.scores[QUERY], KNOWN_SCORES),
+        (steps.weights[QUERY], KNOWN_WEIGHTS),
+        (steps.context, KNOWN_CONTEXT),
+    ]
+    # np.max, unlike max, gives NaN where there is one.
+    return float(np.max([np.max(np.abs(found - np.array(known))) for found, known in pairs]))
+
+
+@dataclass(frozen=True)
+class TextAttention:
+    """Attention between the tokens of the passage."""
+
+    tokens: list[str]
+    weights: Array
+    agreement: Agreement | None
+
+
+def attend_over_text(
+    text: str, passage: str, tokenizer: BPETokenizer, fast: Backend
+) -> TextAttention:
+    """Self-attention over the vectors that the tokens of `passage` get from the whole `text`."""
+    ids = np.array(tokenizer.encode_ordinary(text), dtype=np.int64)
+    shown = tokenizer.encode_ordinary(passage)[:12]
+    vectors = token_vectors(ids, tokenizer.n_vocab)[shown]
+    steps = reference_attention.self_attention(vectors, return_steps=True)
+    agreement = None
+    if fast.module is not None:
+        fast_steps = fast.module.self_attention(vectors, return_steps=True)
+        agreement = close(_flat(steps), _flat(fast_steps))
+    tokens = readable(tokenizer.decode_tokens_bytes(shown))
+    return TextAttention(tokens, steps.weights, agreement)
+
+
+def token_vectors(ids: npt.NDArray[np.int64], vocab_size: int, dim: int = VECTOR_DIM) -> Array:
+    """A vector for each token from the company it keeps in `ids`, by counting alone.
+
+    Counts of which tokens stand up to four places apart, as positive pointwise mutual information
+    (Church and Hanks 1990; Levy and Goldberg 2014), cut to `dim` dimensions by singular values.
+    Tokens in like company point the same way. Every vector is as long: a score is `VECTOR_LENGTH`
+    squared times how alike two tokens are. A token that does not occur gets zeros.
+
+    Returns
+    -------
+    ndarray, shape (vocab_size, dim), float64
+    """
+    counts = np.zeros((vocab_size, vocab_size))
+    for distance in range(1, 5):
+        np.add.at(counts, (ids[:-distance], ids[distance:]), 1)
+    counts += counts.T
+    alone = counts.sum(axis=1)
+    by_chance = np.outer(alone, alone) / max(alone.sum(), 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        information = np.where(counts > 0, np.maximum(np.log(counts / by_chance), 0), 0.0)
+    left, values, _ = np.linalg.svd(information)
+    vectors = left[:, :dim] * np.sqrt(values[:dim])
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(lengths > 1e-9, VECTOR_LENGTH * vectors / np.maximum(lengths, 1e-9), 0.0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One operation, timed on both backends over the same work."""
+
+    operation: str
+    work: str
+    reference_seconds: float
+    fast_seconds: float | None
+    agreement: Agreement | None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times faster the fast backend was."""
+        if self.fast_seconds is None:
+            return None
+        return self.reference_seconds / max(self.fast_seconds, 1e-9)
+
+
+def timed(function: Callable[[], Any], runs: int = 1) -> tuple[Any, float]:
+    """The last result of `function`, and the median of its times."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        result = function()
+        times.append(time.perf_counter() - start)
+    return result, statistics.median(times)
+
+
+def compare_backends(
+    text: str, training: Training, bpe: Backend, attention: Backend, length: int | None = None
+) -> Iterator[Comparison]:
+    """The closing table, row by row; `length` is that of the last row's sequences."""
+    length = LENGTH if length is None else length
+    data = text.encode()
+    size = f"{len(data):,} bytes"
+    yield _compare(
+        "split", size, exact, reference_bpe, bpe, lambda m: lambda: m.split(text, "gpt2")
+    )
+    yield Comparison(
+        "train",
+        f"{len(training.text.encode()):,} bytes, {len(training.merges)} merges",
+        training.reference_seconds,
+        training.fast_seconds,
+        training.agreement,
+    )
+    ranks = training.tokenizer.mergeable_ranks
+    ids = training.tokenizer.encode_ordinary(text)
+
+    def encode(module: ModuleType) -> Callable[[], list[int]]:
+        encoder = module.BytePairEncoder(ranks)
+        return lambda: encoder.encode(text)
+
+    yield _compare("encode", size, exact, reference_bpe, bpe, encode)
+
+    def decode(module: ModuleType) -> Callable[[], bytes]:
+        encoder = module.BytePairEncoder(ranks)
+        return lambda: encoder.decode_bytes(ids)
+
+    yield _compare("decode", f"{len(ids):,} ids", exact, reference_bpe, bpe, decode)
+    chosen = np.array(ids[:VECTOR_TOKENS], dtype=np.int64)
+    vectors = token_vectors(np.array(ids, dtype=np.int64), len(ranks))[chosen].astype(np.float32)
+    yield _compare(
+        "self-attention",
+        f"{len(chosen)} tokens x {VECTOR_DIM}, float32",
+        close,
+        reference_attention,
+        attention,
+        lambda m: lambda: m.self_attention(vectors),
+    )
+    random = np.random.default_rng(0)
+    query, key, value = random.standard_normal((3, HEADS, length, HEAD_DIM)).astype(np.float32)
+    yield _compare(
+        "scaled dot-product attention",
+        f"{HEADS} heads x {length} x {HEAD_DIM}, float32",
+        close,
+        reference_attention,
+        attention,
+        lambda m: lambda: m.scaled_dot_product_attention(query, key, value),
+    )
+
+
+def _compare(
+    operation: str,
+    work: str,
+    agree: Callable[[Any, Any], Agreement],
+    reference: ModuleType,
+    fast: Backend,
+    prepare: Callable[[ModuleType], Callable[[], Any]],
+) -> Comparison:
+    """Time one operation: the reference once, the fast side a few times after a call to warm up."""
+    expected, reference_seconds = timed(prepare(reference))
+    if fast.module is None:
+        return Comparison(operation, work, reference_seconds, None, None)
+    run = prepare(fast.module)
+    run()
+    found, fast_seconds = timed(run, FAST_RUNS)
+    return Comparison(operation, work, reference_seconds, fast_seconds, agree(expected, found))
+
+
+def disagreements(agreements: Sequence[tuple[str, Agreement | None]]) -> list[str]:
+    """The names of those that do not hold."""
+    return [name for name, agreement in agreements if agreement is not None and not agreement.holds]

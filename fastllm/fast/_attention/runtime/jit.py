@@ -1,0 +1,120 @@
+"""How kernels are compiled, and how compiled code is kept on disk.
+
+Numba stores what it compiled, and looks at one file to see whether that is still right: the one
+that the function is in. Kernels are made of parts in several files, and of vectors as wide as the
+processor's: here the stamp that is compared covers all of these.
+"""
+
+# Numba's decorators carry no types.
+# mypy: disable-error-code="misc, no-untyped-call"
+
+import contextlib
+import functools
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core.caching import FunctionCache
+
+from fastllm.fast._attention.simd.vectors import VECTOR_BYTES
+
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "no_cfunc_wrapper": True,
+}
+
+
+@functools.cache
+def source_stamp() -> tuple[str, int]:
+    """What compiled code depends on, besides what Numba itself compares."""
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    if not sources:
+        raise FileNotFoundError(f"no sources around {__file__}")
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest(), VECTOR_BYTES
+
+
+class _KernelCache(FunctionCache):
+    """Numba's own, with that stamp; a file that cannot be read or written is as good as none."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = source_stamp()
+
+    def load_overload(self, *arguments: Any) -> Any:
+        try:
+            return super().load_overload(*arguments)
+        except Exception:
+            # Cut short, damaged, or of another version: what reading raises depends on where.
+            return None
+
+    def save_overload(self, *arguments: Any) -> None:
+        try:
+            super().save_overload(*arguments)
+        except Exception:
+            # A damaged index, which the next process then finds empty; or a folder that is full, or
+            # was made read-only.
+            with contextlib.suppress(OSError):
+                self.flush()
+
+
+# The first compilation of a process adds to registries of Numba's, extensions of other packages
+# among it, and a thread that looks something up meanwhile would fail.
+_one_at_a_time = threading.RLock()
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Decorate a kernel: what Python calls."""
+    kernel: Any = njit(**_OPTIONS)(function)
+    if kernel is function:
+        # NUMBA_DISABLE_JIT is set, and NumPy would warn of what compiled code is silent about.
+        return np.errstate(all="ignore")(function)
+    kernel._compile_for_args = _locked(kernel._compile_for_args)
+    # Numba may keep caches elsewhere by now, there may be no sources, or no folder that can be
+    # written: then every process compiles anew.
+    with contextlib.suppress(AttributeError, OSError, RuntimeError):
+        kernel._cache = _KernelCache(function)
+    return kernel
+
+
+def _locked(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+    """What Numba calls for arguments of new types, in one thread at a time."""
+
+    def compile_alone(*arguments: Any, **keywords: Any) -> Any:
+        with _one_at_a_time:
+            return compile_for(*arguments, **keywords)
+
+    return compile_alone
+
+
+def part_of_a_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate what kernels call; it is stored on disk within them.
+
+    Its arrays belong to the caller, so that their references need not be counted.
+    """
+    return _part(function, counted=False)
+
+
+def inlined_part_of_a_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate what is part of a loop: passing a dozen arrays takes 100 ns."""
+    return _part(function, counted=False, forceinline=True)
+
+
+def allocating_part_of_a_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate what makes arrays for a kernel."""
+    return _part(function, counted=True)
+
+
+def _part(function: Callable[..., Any], counted: bool, **more: bool) -> Any:
+    # Python never calls it: an entry for that, and one for C, took a fifth of a first call. Numba
+    # counts references unless told by `_nrt`, an option that it does not document.
+    options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}
+    return njit(**options)(function)

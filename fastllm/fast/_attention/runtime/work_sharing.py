@@ -1,0 +1,213 @@
+"""Threads that share the work of a call without the interpreter: the part in compiled code.
+
+A helper is a thread that stays in `serve` while calls follow each other closely, and looks at its
+seat, a word of memory, again and again. A caller puts the address of a task into every free seat,
+works itself, takes back what nobody has begun, and waits for those who have: it never waits for a
+thread to wake up. Nobody needs the interpreter's lock meanwhile. A helper that has looked in vain
+for a while leaves, so that it does not keep a processor busy; `thread_pool` wakes it.
+
+A task is a function and its arguments, on the stack of its caller. Arguments are those that share a
+counter of the work, so that it does not matter how many take part.
+"""
+
+# Numba's decorators and code builders carry no types.
+# mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
+
+import platform
+import sys
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.callconv import RETCODE_NONE, RETCODE_OK
+from numba.extending import intrinsic
+
+from fastllm.fast._attention.runtime.jit import compiled, part_of_a_kernel
+
+# A seat has a cache line of its own, so many words of 8 bytes. The first is the address of a task
+# or one of these; that at PATIENCE says how often a helper looks in vain before it leaves.
+SEAT, PATIENCE = 8, 1
+FREE, BUSY, ASLEEP = range(3)
+# Looks before the system may give the processor to another thread: some 100 microseconds.
+_LOOKS_BEFORE_YIELDING = 2000
+
+instruction: Any = intrinsic
+_WORD = ir.IntType(64)
+# The words of a task before its arguments.
+_FUNCTION, _FINISHED, _FAILED, _N_WORDS = range(4)
+
+
+@part_of_a_kernel
+def do_together(seats: Any, task: int) -> None:
+    """Do a task here and by those whose seats are free."""
+    first, last = seats.ctypes.data, seats.ctypes.data + 8 * seats.size
+    taken = 0
+    for seat in range(first, last, 8 * SEAT):
+        taken += exchanged(seat, FREE, task)
+    run_task(task)
+    for seat in range(first, last, 8 * SEAT):
+        taken -= exchanged(seat, task, FREE)
+    looks = 0
+    while word_at(task + 8 * _FINISHED) != taken:
+        looks += 1
+        pause(looks > _LOOKS_BEFORE_YIELDING)
+    if word_at(task + 8 * _FAILED) != 0:
+        raise MemoryError("no memory for the scratch arrays of attention")
+
+
+@compiled
+def serve(seats: Any, number: int) -> None:
+    """Do what is put into a seat until nothing came for long, then mark the seat as asleep."""
+    seat = seats.ctypes.data + 8 * SEAT * number
+    looks = 0
+    while True:
+        task = word_at(seat)
+        if task > ASLEEP:
+            if exchanged(seat, task, BUSY):
+                run_task(task)
+                # The caller may return, and its task vanish, as soon as it is counted as finished.
+                exchanged(seat, BUSY, FREE)
+                increase(task + 8 * _FINISHED)
+                looks = 0
+        elif looks >= word_at(seat + 8 * PATIENCE) and exchanged(seat, FREE, ASLEEP):
+            return
+        else:
+            looks += 1
+            pause(False)
+
+
+# --- Instructions, on words at addresses ---------------------------------------------------------
+
+
+def _pointer(builder: Any, address: Any, kind: ir.Type = _WORD) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+@instruction
+def word_at(typing: Any, address: Any) -> Any:
+    """The word at an address; what was written before it was is seen from then on."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _pointer(builder, context.cast(builder, args[0], signature.args[0], types.int64))
+        return builder.load_atomic(place, "acquire", 8)
+
+    return types.int64(address), emit
+
+
+@instruction
+def exchanged(typing: Any, address: Any, old: Any, new: Any) -> Any:
+    """Replace the word at an address if it is `old`; whether it was."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at, before, after = (
+            context.cast(builder, value, kind, types.int64)
+            for value, kind in zip(args, signature.args, strict=True)
+        )
+        place = _pointer(builder, at)
+        pair = builder.cmpxchg(place, before, after, "seq_cst", "seq_cst")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(address, old, new), emit
+
+
+@instruction
+def increase(typing: Any, address: Any) -> Any:
+    """Add 1 to the word at an address."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _pointer(builder, context.cast(builder, args[0], signature.args[0], types.int64))
+        builder.atomic_rmw("add", place, ir.Constant(_WORD, 1), "seq_cst")
+        return context.get_dummy_value()
+
+    return types.none(address), emit
+
+
+@instruction
+def pause(typing: Any, give_way: Any) -> Any:
+    """Wait for some cycles; if told to, let the system run another thread instead."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def call(name: str, result: ir.Type, *values: Any) -> None:
+            kind = ir.FunctionType(result, [value.type for value in values])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+
+        machine = platform.machine().lower()
+        if machine in ("x86_64", "amd64"):
+            call("llvm.x86.sse2.pause", ir.VoidType())
+        elif machine in ("aarch64", "arm64"):
+            call("llvm.aarch64.hint", ir.VoidType(), ir.Constant(ir.IntType(32), 1))
+        if sys.platform != "win32":
+            with builder.if_then(args[0], likely=False):
+                call("sched_yield", ir.IntType(32))
+        return context.get_dummy_value()
+
+    return types.none(types.boolean), emit
+
+
+@instruction
+def run_task(typing: Any, task: Any) -> Any:
+    """Do the task at an address."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function = builder.load(_pointer(builder, args[0]))
+        kind = ir.FunctionType(ir.VoidType(), [_WORD])
+        builder.call(_pointer(builder, function, kind), args)
+        return context.get_dummy_value()
+
+    return types.none(types.int64), emit
+
+
+@instruction
+def call_of_this_kernel(typing: Any, seats: Any) -> Any:
+    """The address of a task on the stack: the call of the kernel that this is in, without seats.
+
+    `seats` must be the first argument of that kernel, an array of one dimension; the others are
+    those it was called with.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # As Numba passes them: where to leave a result, where an exception, then the arguments.
+        given = builder.function.args[2:]
+        shape = ir.LiteralStructType([*[_WORD] * _N_WORDS, *(value.type for value in given)])
+        task = cgutils.alloca_once(builder, shape)
+        words = {_FUNCTION: builder.ptrtoint(_emit_function(builder, shape), _WORD)}
+        for i in range(_N_WORDS):
+            builder.store(words.get(i, ir.Constant(_WORD, 0)), _field(builder, task, i))
+        for i, value in enumerate(given):
+            left = ir.Constant(value.type, 0) if i in _SIZES_OF_SEATS else value
+            builder.store(left, _field(builder, task, _N_WORDS + i))
+        return builder.ptrtoint(task, _WORD)
+
+    return types.int64(seats), emit
+
+
+# An array is passed as its owner, its parent, its size, the size of an element, its address, its
+# shape and its strides.
+_SIZES_OF_SEATS = (2, 5)
+
+
+def _emit_function(builder: Any, shape: ir.Type) -> Any:
+    """A function that does a task of this shape: to call the function that is being built."""
+    module, kernel = builder.module, builder.function
+    kind = ir.FunctionType(ir.VoidType(), [_WORD])
+    function = ir.Function(module, kind, module.get_unique_name("do_task"))
+    function.linkage = "internal"
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    task = _pointer(builder, function.args[0], shape)
+    outputs = [cgutils.alloca_once(builder, value.type.pointee) for value in kernel.args[:2]]
+    for output in outputs:
+        builder.store(cgutils.get_null_value(output.type.pointee), output)
+    fields = range(_N_WORDS, len(shape.elements))
+    code = builder.call(
+        kernel, [*outputs, *(builder.load(_field(builder, task, i)) for i in fields)]
+    )
+    good = [builder.icmp_signed("==", code, number) for number in (RETCODE_OK, RETCODE_NONE)]
+    with builder.if_then(builder.not_(builder.or_(*good)), likely=False):
+        # What failed is memory that could not be had: kernels raise nothing else.
+        builder.store(ir.Constant(_WORD, 1), _field(builder, task, _FAILED))
+    builder.ret_void()
+    return function
+
+
+def _field(builder: Any, task: Any, number: int) -> Any:
+    return builder.gep(task, [ir.Constant(ir.IntType(32), i) for i in (0, number)])

@@ -1,0 +1,599 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=True
+# distutils: language = c++
+"""Encoding and decoding: the spine. C++ headers beside this file do the work on bytes.
+
+A text goes through three hands: `find_pieces` (`_split.pyx`, with block_masks.h and piece_starts.h) sets a bit where
+each piece starts; `Worker.encode` (encode_pieces.h, with word_cache.h and merge_piece.h) turns pieces into
+ids; what is here turns ids into a list or an array.
+
+A worker holds what one thread needs: a cache of words, which stays warm between calls, and buffers. A call takes one
+from the encoder's pool (worker_pool.h), or a batch one for each of its threads (encode_batch.h), and puts it back. The
+interpreter is released for texts of at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth a
+thread.
+
+Texts are cut into segments of about SEGMENT bytes where no piece can reach across (text_cuts.h), so that what a worker
+holds does not grow with the text. A stretch without such a place is one segment.
+"""
+
+import os
+import re
+from operator import itemgetter
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
+from libcpp.string_view cimport string_view
+from libcpp.utility cimport move
+from libcpp.vector cimport vector
+from cython.operator cimport dereference as deref
+
+from fastllm.fast._tokenization._split cimport REGEX, Family, family_of, find_cut, find_pieces
+
+from fastllm.checks import tokenization as arguments
+from fastllm.checks import lazy_numpy as np
+from fastllm.fast._tokenization import _split
+
+cdef extern from "encode/encode_levels.h" namespace "fastllm" nogil:
+    cdef struct Pair:
+        uint32_t left
+        uint32_t right
+        uint32_t priority
+        uint32_t result
+
+    const uint32_t MOST_TOKENS, MOST_MERGES
+
+    cdef cppclass Vocabulary:
+        vector[uint32_t] ids
+        string_view token(uint32_t)
+        void add_token(string_view, uint32_t) except +
+        uint32_t find_token(string_view)
+        void index_tokens() except +
+        void pairs_of_ranks() except +
+        void set_pairs(vector[Pair]&, bint listed) except +
+
+    cdef cppclass Ids:
+        uint32_t* data
+        size_t size
+        bint borrowed
+        void borrow(uint32_t*, size_t room)
+        void swap(Ids&)
+        void trim()
+
+    cdef cppclass SpareIds:
+        void take(Ids&)
+        void put(Ids&)
+
+    cdef cppclass LongPiece:
+        vector[uint32_t] parts
+        Pair last
+
+    cdef cppclass WordCache:
+        size_t bytes_held()
+        size_t wipes
+
+    cdef struct Text:
+        const void* data
+        size_t size
+        int width
+
+    cdef cppclass Worker:
+        Worker(Vocabulary*, bint whole, bint drop, int level, size_t cache_bytes) except +
+        WordCache cache
+        LongPiece long_piece
+        vector[uint64_t] starts
+        vector[size_t] doubtful
+        Ids out
+        int missing
+        bint surrogates
+        void begin()
+        void encode(string_view) except +
+        void merge(string_view) except +
+
+cdef extern from "encode/worker_pool.h" namespace "fastllm" nogil:
+    cdef cppclass WorkerPool:
+        unique_ptr[Worker] take()
+        void put(unique_ptr[Worker]) except +
+        vector[unique_ptr[Worker]] idle
+
+cdef extern from "encode/encode_batch.h" namespace "fastllm" nogil:
+    ctypedef void (*FindPieces)(Family, string_view, uint64_t*, vector[size_t]&) noexcept nogil
+    ctypedef size_t (*NextCut)(Family, string_view, size_t) noexcept nogil
+
+    cdef struct Splitter:
+        Family family
+        FindPieces find_pieces
+        NextCut next_cut
+
+    void encode_text(Worker&, const Splitter&, const Text&) except +
+
+    cdef cppclass BatchJob:
+        vector[int64_t] offsets
+        Ids ids
+        bint surrogates
+        void add(const Splitter&, int level, const Text&, bint shared) except +
+        void run(vector[unique_ptr[Worker]]&, const Splitter&) except +
+        void clear()
+
+cdef extern from "encode/decoder.h" namespace "fastllm" nogil:
+    cdef cppclass Decoder:
+        void add(string_view, uint64_t id, uint64_t dense) except +
+        size_t size_of(const int64_t*, size_t count, Py_ssize_t& unknown)
+        void write(const int64_t*, size_t count, char*, size_t size)
+
+cdef extern from "encode/text_of.h" namespace "fastllm":
+    Text text_of(object) except +
+
+cdef extern from "encode/id_lists.h" namespace "fastllm":
+    list list_of_ids(PyObject** table, const uint32_t* ids, size_t count)
+    list list_of_spans(const int64_t* starts, const int64_t* ends, size_t count)
+
+cdef extern from "Python.h":
+    PyObject** PySequence_Fast_ITEMS(object)
+
+cdef enum:
+    RELEASE = 1 << 13
+    CACHE_BYTES = 64 << 20
+    WORTH_THREADS = 1 << 17
+
+
+cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
+
+
+cdef class IdMemory:
+    """Ids that an encoding has left, as the memory of an array."""
+    cdef Ids ids
+    cdef shared_ptr[SpareIds] spare  # where the memory goes in the end
+
+    @staticmethod
+    cdef IdMemory of(Ids& ids, shared_ptr[SpareIds] spare):
+        cdef IdMemory memory = IdMemory()
+        memory.ids.swap(ids)
+        memory.ids.trim()
+        memory.spare = spare
+        return memory
+
+    def __dealloc__(self):
+        if self.spare:
+            deref(self.spare).put(self.ids)
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.ids.data, 4 * self.ids.size, False, flags)
+
+
+cdef class Encoder:
+    """The compiled half of `BytePairEncoder`: arguments are checked before they come here."""
+    cdef Vocabulary vocabulary
+    cdef Splitter splitter
+    cdef bint whole, drop, normalizes
+    cdef object pattern
+    cdef tuple given  # vocabulary and special tokens
+    cdef Decoder decoder  # made by the first decoding
+    cdef bint decodes
+    cdef WorkerPool workers
+    cdef shared_ptr[SpareIds] spare
+    cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
+    cdef size_t cache_bytes
+    cdef readonly int64_t _highest  # of all ids; -1 where there is none
+
+    def __init__(self, vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
+        cdef bytes token
+        cdef int64_t number
+        for name, size, most in (
+            ("vocabulary", len(vocabulary), MOST_TOKENS), ("merges", len(merges or ()), MOST_MERGES)
+        ):
+            if size > most:
+                raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
+        self.pattern = pattern
+        self.normalizes = pattern.normalization is not None
+        self.splitter = Splitter(family_of(pattern), find_pieces, find_cut)
+        self.whole = merges is None or ignore_merges
+        self.drop = drop
+        self.cache_bytes = CACHE_BYTES
+        self.given = (vocabulary, special_tokens)
+        self.decodes = False
+        self.spare = make_shared[SpareIds]()
+        self._highest = -1
+        items = vocabulary.items()
+        if not are_in_order(vocabulary):
+            items = sorted(items, key=itemgetter(1))
+        for token, number in items:
+            self.vocabulary.add_token(string_view(<const char*>token, len(token)), number)
+            self._highest = number
+        self.vocabulary.index_tokens()
+        if merges is None:
+            self.vocabulary.pairs_of_ranks()
+        else:
+            self._set_merges(merges)
+        number = max(self._highest, max(special_tokens.values(), default=-1))
+        self.ints = list(range(number + 1)) if number < 4 * len(vocabulary) + 1024 else []
+
+    def _set_merges(self, list merges):
+        cdef vector[Pair] pairs
+        cdef uint32_t rank
+        cdef bytes left, right
+        for rank, (left, right) in enumerate(merges):
+            pairs.push_back(Pair(self._find(left), self._find(right), rank, self._find(left + right)))
+        self.vocabulary.set_pairs(pairs, True)
+
+    cdef uint32_t _find(self, bytes token):
+        return self.vocabulary.find_token(string_view(<const char*>token, len(token)))
+
+    cdef int _take_worker(self, unique_ptr[Worker]& worker) except -1:
+        """A worker of one's own; put back with `_put_back`."""
+        worker = self.workers.take()
+        if not worker:
+            worker.reset(
+                new Worker(&self.vocabulary, self.whole, self.drop, _split.level_number(), self.cache_bytes)
+            )
+        deref(worker).begin()
+        return 0
+
+    cdef int _put_back(self, unique_ptr[Worker]& worker) except -1:
+        """The worker may serve other calls; raises if a byte of the text was no token."""
+        cdef int missing = deref(worker).missing
+        self.workers.put(move(worker))
+        if missing >= 0:
+            raise arguments.missing_byte_error(missing)
+        return 0
+
+    cdef int _run(self, text, unique_ptr[Worker]& worker) except -1:
+        """Take a worker, and let it put the ids of `text` into its `out`."""
+        cdef Text characters
+        if self.normalizes or self.splitter.family == REGEX or not isinstance(text, str):
+            text = self.pattern.normalize(arguments.check_text(text))
+        self._take_worker(worker)
+        if self.splitter.family == REGEX:
+            return self._run_expressions(deref(worker), text)
+        characters = text_of(text)
+        if characters.size < RELEASE:
+            encode_text(deref(worker), self.splitter, characters)
+        else:
+            with nogil:
+                encode_text(deref(worker), self.splitter, characters)
+        if deref(worker).surrogates:
+            self._put_back(worker)
+            return self._run(arguments.check_text(text), worker)
+        return 0
+
+    cdef int _run_expressions(self, Worker& worker, text) except -1:
+        """Encode by a pattern that has no scanner."""
+        cdef bytes encoded = text.encode()
+        self._find_pieces(worker, text, len(encoded))
+        worker.encode(string_view(<const char*>encoded, len(encoded)))
+        return 0
+
+    cdef int _find_pieces(self, Worker& worker, text, size_t size) except -1:
+        """Its pieces, written down as a bitmap of starts; `text` has `size` bytes."""
+        cdef size_t start = 0
+        worker.starts.assign(size // 64 + 1, <uint64_t>0)
+        for piece in split_by_expressions(text, self.pattern.expressions):
+            worker.starts[start >> 6] |= <uint64_t>1 << (start & 63)
+            start += len(piece.encode("utf-8", "surrogateescape"))
+        return 0
+
+    cdef list _as_list(self, Ids& out):
+        cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
+        return list_of_ids(table, out.data, out.size)
+
+    def encode(self, text):
+        cdef unique_ptr[Worker] worker
+        self._run(text, worker)
+        ids = self._as_list(deref(worker).out)
+        self._put_back(worker)
+        return ids
+
+    def encode_to_numpy(self, text, dtype=None):
+        cdef unique_ptr[Worker] worker
+        if dtype is not None:
+            dtype = arguments.check_id_dtype(dtype, self._highest)
+        self._run(text, worker)
+        ids = np.empty(deref(worker).out.size, np.uint32)
+        copy_into(ids, deref(worker).out)
+        self._put_back(worker)
+        return ids if dtype is None else ids.astype(dtype, copy=False)
+
+    def encode_bytes(self, data):
+        cdef bytes shape, encoded = arguments.check_bytes(data)
+        cdef unique_ptr[Worker] worker
+        try:
+            return self.encode(encoded.decode())
+        except UnicodeDecodeError:
+            text = self.pattern.normalize(encoded.decode("utf-8", "surrogateescape"))
+        encoded = text.encode("utf-8", "surrogateescape")
+        self._take_worker(worker)
+        if self.splitter.family == REGEX:
+            self._find_pieces(deref(worker), text, len(encoded))
+        else:
+            # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
+            shape = ESCAPED.sub("\0", text).encode()
+            deref(worker).starts.resize((len(shape) + 63) // 64)
+            find_pieces(
+                self.splitter.family,
+                string_view(<const char*>shape, len(shape)),
+                deref(worker).starts.data(),
+                deref(worker).doubtful,
+            )
+        deref(worker).encode(string_view(<const char*>encoded, len(encoded)))
+        ids = self._as_list(deref(worker).out)
+        self._put_back(worker)
+        return ids
+
+    def as_lists(self, ids, starts, ends):
+        cdef const uint32_t[::1] numbers = ids
+        cdef const int64_t[::1] first = starts, last = ends
+        cdef size_t count = len(ids)
+        if not count == len(starts) == len(ends):
+            raise ValueError("ids, starts and ends must be of the same length")
+        if count == 0:
+            return [], []
+        cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if ids.max() < len(self.ints) else NULL
+        return list_of_ids(table, &numbers[0], count), list_of_spans(&first[0], &last[0], count)
+
+    cdef int _run_batch(self, BatchJob& job, list texts, threads, uint32_t* out, size_t room) except -1:
+        """Encode all texts, on threads where that pays, to the memory at `out`, as long as it suffices."""
+        cdef vector[unique_ptr[Worker]] workers
+        cdef unique_ptr[Worker] worker
+        cdef size_t total = 0
+        cdef int level = _split.level_number()
+        cdef Text characters
+        cdef bint shared
+        most = threads or cores()
+        shared = most > 1 and sum(map(len, texts)) >= WORTH_THREADS
+        if self.normalizes:
+            texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
+        for text in texts:
+            characters = text_of(text)
+            job.add(self.splitter, level, characters, shared)
+            total += characters.size
+        for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
+            self._take_worker(worker)
+            workers.push_back(move(worker))
+        if out:
+            job.ids.borrow(out, room)
+        else:
+            deref(self.spare).take(job.ids)
+        with nogil:
+            job.run(workers, self.splitter)
+        self._put_all_back(workers)
+        if job.surrogates:
+            job.clear()
+            return self._run_batch(job, [arguments.check_text(t) for t in texts], threads, out, room)
+        return 0
+
+    cdef int _put_all_back(self, vector[unique_ptr[Worker]]& workers) except -1:
+        cdef int missing = -1
+        cdef size_t i
+        for i in range(workers.size()):
+            missing = max(missing, deref(workers[i]).missing)
+            self.workers.put(move(workers[i]))
+        if missing >= 0:
+            raise arguments.missing_byte_error(missing)
+        return 0
+
+    def _encode_flat(self, list texts, threads, out):
+        """All ids in one array, new or at the front of `out`, and the offsets of the texts."""
+        cdef BatchJob job
+        cdef Py_buffer view
+        cdef size_t total
+        if self.splitter.family == REGEX:
+            return self._encode_flat_serially(texts, out)
+        if arguments.check_out(out) is None:
+            self._run_batch(job, texts, threads, NULL, 0)
+        else:
+            PyObject_GetBuffer(out, &view, PyBUF_SIMPLE)
+            try:
+                self._run_batch(job, texts, threads, <uint32_t*>view.buf, view.len // 4)
+            finally:
+                PyBuffer_Release(&view)
+        total = job.ids.size
+        if out is None and total:
+            array = np.frombuffer(IdMemory.of(job.ids, self.spare), np.uint32)
+        else:
+            array = arguments.room_for_ids(out, total)
+            if total and not job.ids.borrowed:
+                copy_into(array, job.ids)
+        offsets = np.empty(job.offsets.size(), np.int64)
+        PyObject_GetBuffer(offsets, &view, PyBUF_SIMPLE)
+        memcpy(view.buf, job.offsets.data(), 8 * job.offsets.size())
+        PyBuffer_Release(&view)
+        return array, offsets
+
+    def _encode_flat_serially(self, list texts, out):
+        batch = [self.encode_to_numpy(text) for text in texts]
+        offsets = np.zeros(len(batch) + 1, np.int64)
+        np.cumsum([ids.size for ids in batch], out=offsets[1:])
+        ids = arguments.room_for_ids(out, offsets[len(batch)])
+        np.concatenate([np.empty(0, np.uint32), *batch], out=ids)
+        return ids, offsets
+
+    def _encode_lists(self, list texts, threads):
+        """The ids of each text as a list."""
+        cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
+        cdef BatchJob job
+        cdef Py_ssize_t i
+        if self.splitter.family == REGEX or len(texts) == 1:
+            return [self.encode(text) for text in texts]
+        self._run_batch(job, texts, threads, NULL, 0)
+        lists = [
+            list_of_ids(table, job.ids.data + job.offsets[i], job.offsets[i + 1] - job.offsets[i])
+            for i in range(len(texts))
+        ]
+        deref(self.spare).put(job.ids)
+        return lists
+
+    def count_batch(self, texts, threads=None):
+        cdef BatchJob job
+        batch = arguments.check_batch(texts, threads)
+        if self.splitter.family == REGEX:
+            return [self.count(text) for text in batch]
+        self._run_batch(job, batch, threads, NULL, 0)
+        deref(self.spare).put(job.ids)
+        return [job.offsets[i + 1] - job.offsets[i] for i in range(len(batch))]
+
+    def encode_piece(self, bytes piece):
+        cdef unique_ptr[Worker] worker
+        self._take_worker(worker)
+        deref(worker).starts.assign(len(piece) // 64 + 1, <uint64_t>0)
+        deref(worker).starts[0] = 1
+        deref(worker).encode(string_view(<const char*>piece, len(piece)))
+        ids = self._as_list(deref(worker).out)
+        self._put_back(worker)
+        return ids
+
+    def count(self, text):
+        cdef unique_ptr[Worker] worker
+        self._run(text, worker)
+        cdef Py_ssize_t count = deref(worker).out.size
+        self._put_back(worker)
+        return count
+
+    def last_merge(self, bytes token):
+        cdef unique_ptr[Worker] worker
+        self._take_worker(worker)
+        deref(worker).merge(string_view(<const char*>token, len(token)))
+        cdef Pair last = deref(worker).long_piece.last
+        cdef bint made = len(token) > 1 and deref(worker).long_piece.parts.size() == 1
+        made = made and deref(worker).long_piece.parts[0] == last.result
+        self._put_back(worker)
+        return (self._token_bytes(last.left), self._token_bytes(last.right)) if made else None
+
+    cdef bytes _token_bytes(self, uint32_t token):
+        cdef string_view view = self.vocabulary.token(token)
+        return PyBytes_FromStringAndSize(view.data(), view.size())
+
+    def decode_bytes(self, ids):
+        cdef vector[int64_t] numbers
+        cdef Py_ssize_t unknown = -1, size
+        if not self.decodes:
+            self._make_decoder()
+        if type(ids) is not list or not read_ints(ids, numbers):
+            if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
+                read_array(ids, numbers)
+            else:
+                ids = arguments.check_ids(ids)
+                if not read_ints(ids, numbers):
+                    raise arguments.unknown_id_error(max(ids, key=abs))  # beyond 64 bits
+        size = self.decoder.size_of(numbers.data(), numbers.size(), unknown)
+        if unknown >= 0:
+            raise arguments.unknown_id_error(ids[unknown])
+        decoded = PyBytes_FromStringAndSize(NULL, size)
+        self.decoder.write(numbers.data(), numbers.size(), PyBytes_AS_STRING(decoded), size)
+        return decoded
+
+    cdef int _make_decoder(self) except -1:
+        vocabulary, special_tokens = self.given
+        cdef bytes token
+        cdef uint64_t dense = 4 * (len(vocabulary) + len(special_tokens)) + 1024
+        for token, number in vocabulary.items():
+            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
+        for name, number in special_tokens.items():
+            token = name.encode()
+            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
+        self.decodes = True
+        return 0
+
+    def _set_cache_bytes(self, size_t cache_bytes):
+        """Limit each worker's cache; for tests."""
+        self.cache_bytes = cache_bytes
+        self.workers.idle.clear()
+
+    def _cache_state(self):
+        """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
+        cdef size_t i
+        return [
+            (deref(self.workers.idle[i]).cache.bytes_held(), deref(self.workers.idle[i]).cache.wipes)
+            for i in range(self.workers.idle.size())
+        ]
+
+
+cdef bint are_in_order(vocabulary):
+    """Whether the ids rise, as they do in nearly every file."""
+    cdef int64_t number, last = -1
+    for number in vocabulary.values():
+        if number <= last:
+            return False
+        last = number
+    return True
+
+
+def cores():
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+cdef int copy_into(array, Ids& out) except -1:
+    """Copy ids into a new array of uint32; by the plain buffer, which makes no memoryview."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    memcpy(view.buf, out.data, 4 * out.size)
+    PyBuffer_Release(&view)
+    return 0
+
+
+cdef bint read_ints(list ids, vector[int64_t]& numbers) except -1:
+    """Put `ids` into `numbers`; False if not all are ints of 64 bits."""
+    cdef size_t i
+    numbers.resize(len(ids))
+    try:
+        for i in range(numbers.size()):
+            number = ids[i]
+            if not isinstance(number, int):
+                return False
+            numbers[i] = number
+    except OverflowError:
+        return False
+    return True
+
+
+cdef int read_array(ids, vector[int64_t]& numbers) except -1:
+    """Put an array of ids, of any integers, into `numbers`."""
+    cdef Py_buffer view
+    numbers.resize(ids.size)
+    if numbers.empty():  # without memory to copy to
+        return 0
+    PyObject_GetBuffer(np.ascontiguousarray(ids, np.int64), &view, PyBUF_SIMPLE)
+    memcpy(numbers.data(), view.buf, 8 * numbers.size())
+    PyBuffer_Release(&view)
+    return 0
+
+
+def split_by_expressions(text, expressions):
+    """The pieces by a pattern that has no scanner: what each expression matches, and what lies between."""
+    pieces = [text]
+    for expression in expressions:
+        pieces = [part for piece in pieces for part in cut(expression, piece)]
+    return pieces
+
+
+def cut(expression, text):
+    """The matches of `expression` in `text` and the stretches between them, none of them empty."""
+    parts = []
+    cdef Py_ssize_t start, end, done = 0
+    for match in expression.finditer(text):
+        start, end = match.span()
+        if start > done:
+            parts.append(text[done:start])
+        if end > start:
+            parts.append(text[start:end])
+        done = end
+    if done < len(text):
+        parts.append(text[done:])
+    return parts
+
+
+def merge_pair(list ids, first, second, new_id):
+    """`ids` with each pair (first, second) replaced by `new_id`, from left to right."""
+    merged = []
+    cdef Py_ssize_t i = 0, n = len(ids)
+    while i < n:
+        if i + 1 < n and ids[i] == first and ids[i + 1] == second:
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged

@@ -1,0 +1,71 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=True
+# distutils: language = c++
+"""Finding special tokens in text: `special_tokens.h` on the characters of a `str`, where they lie.
+
+A `str` holds characters of one, two or four bytes each, whatever its widest needs; the search is compiled for all
+three, so that no text is copied to be searched.
+"""
+
+from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libcpp cimport bool
+
+from fastllm.checks import tokenization as arguments
+
+cdef extern from "encode/special_tokens.h" namespace "fastllm" nogil:
+    cdef struct FoundToken:
+        size_t start
+        size_t end
+        int32_t token
+
+    cdef cppclass TokenTrie:
+        void add[C](const C* token, size_t size, int32_t number) except +
+        bool find[C](const C* text, size_t size, size_t start, FoundToken& found)
+
+
+cdef class Finder:
+    """The compiled half of `TokenFinder`: arguments are checked before they come here."""
+    cdef TokenTrie trie
+    cdef list tokens
+
+    def __init__(self, list tokens):
+        cdef int32_t number
+        cdef str token
+        self.tokens = tokens
+        for number, token in enumerate(tokens):
+            kind = PyUnicode_KIND(token)
+            if kind == 1:
+                self.trie.add(<const uint8_t*>PyUnicode_DATA(token), len(token), number)
+            elif kind == 2:
+                self.trie.add(<const uint16_t*>PyUnicode_DATA(token), len(token), number)
+            else:
+                self.trie.add(<const uint32_t*>PyUnicode_DATA(token), len(token), number)
+
+    cdef bint _find(self, text, size_t start, FoundToken& found):
+        cdef const void* data = PyUnicode_DATA(text)
+        cdef size_t size = PyUnicode_GET_LENGTH(text)
+        kind = PyUnicode_KIND(text)
+        if kind == 1:
+            return self.trie.find(<const uint8_t*>data, size, start, found)
+        if kind == 2:
+            return self.trie.find(<const uint16_t*>data, size, start, found)
+        return self.trie.find(<const uint32_t*>data, size, start, found)
+
+    def find(self, text):
+        cdef FoundToken found
+        if not isinstance(text, str):
+            arguments.check_is_text(text)
+        return self.tokens[found.token] if self._find(text, 0, found) else None
+
+    def cut(self, text):
+        cdef FoundToken found
+        cdef size_t done = 0
+        if not isinstance(text, str):
+            arguments.check_is_text(text)
+        cuts = []
+        while self._find(text, done, found):
+            cuts.append((text[done : found.start], self.tokens[found.token]))
+            done = found.end
+        cuts.append((text[done:] if done else text, None))
+        return cuts

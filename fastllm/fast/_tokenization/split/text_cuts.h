@@ -1,0 +1,61 @@
+// Where a text may be cut in two without changing a piece: the pieces of both parts are those of the whole.
+//
+// Why it holds. No expression looks behind, so what follows a place where a piece starts is cut as a text of its own.
+// What lies before such a place is cut as it was if no match there would have asked what comes after. Matches ask
+// that of white space only: whether a run of it ends the text or goes on, and with what. So:
+//
+// - 0x20 behind anything but white space. Every branch that takes 0x20 takes it first or in a run of white space;
+//   so no piece holds it behind the other, one starts with it, and no run of white space ends there.
+// - A character that is neither white space nor "/" (which o200k counts with newlines behind punctuation), behind one
+//   newline behind anything but white space. No branch takes a newline and then such a character. The newline is
+//   a piece of its own or goes with the punctuation before it, whatever follows.
+// - The same behind "\r\n" where patterns go by lines: they keep both together. gpt2 and smollm2 leave the last of
+//   several blanks to what follows, but not at the end of a text; there the place is between "\r" and "\n", each of
+//   which is a piece of its own on either side. Before a number they are not: smollm2 cuts that out first.
+//
+// Steps that are applied in turn (deepseek-v3, smollm2) match numbers, kana or Han first, and none of these is white
+// space or next to a place in a way that matters: a stretch that ends at the place ends there in the part as well.
+
+#pragma once
+
+#include "split/characters.h"
+
+namespace fastllm {
+
+inline CharacterClass class_at(std::string_view text, size_t i) {
+    int length;
+    return class_of(decode_valid(reinterpret_cast<const uint8_t *>(text.data()) + i, length));
+}
+
+// Whether the character that ends before `i` is white space; there is one.
+inline bool is_space_before(std::string_view text, size_t i) {
+    size_t lead = i - 1;
+    while (lead > 0 && is_continuation(uint8_t(text[lead]))) lead--;
+    return class_at(text, lead) == SPACE;
+}
+
+// Whether valid UTF-8 `text` may be cut before byte `i`, which is neither its first nor behind its last.
+inline bool is_safe_cut(Family family, std::string_view text, size_t i) {
+    if (text[i] == ' ') return !is_space_before(text, i);
+    const bool by_lines = family.rules != GPT2 && family.rules != SMOLLM2;
+    size_t line_end = i - 1, next = i;
+    if (!by_lines && text[i] == '\n' && text[i - 1] == '\r') {
+        next = i + 1;
+        if (next == text.size() || class_at(text, next) == NUMBER) return false;
+    } else if (text[line_end] != '\n') {
+        return false;
+    } else if (by_lines && line_end > 0 && text[line_end - 1] == '\r') {
+        line_end--;
+    }
+    return line_end > 0 && text[next] != '/' && class_at(text, next) != SPACE && !is_space_before(text, line_end);
+}
+
+// The first place from `from` on, not 0, where `text` may be cut, or its size.
+inline size_t next_cut(Family family, std::string_view text, size_t from) {
+    for (size_t i = from; i < text.size(); i++) {
+        if (is_safe_cut(family, text, i)) return i;
+    }
+    return text.size();
+}
+
+}  // namespace fastllm

@@ -1,0 +1,126 @@
+// Counting words at each instruction-set level: `utf8_check.h` and `count_words.h` are compiled once for each.
+//
+// Texts are cut into stretches that split apart as they do together, so that a place fits 32 bits and the bitmap of
+// starts stays small. Where lines are texts of their own, gpt2 is split as one text and put right afterwards; any
+// other pattern sees lines together only where their joint is one of those that no pattern looks across.
+
+#pragma once
+
+#include <stdexcept>
+
+#include "split/characters.h"
+#include "train/word_table.h"
+
+namespace fastllm {
+
+#define FASTLLM_LEVEL 0
+namespace counting_baseline {
+#include "split/utf8_check.h"
+#include "train/count_words.h"
+}  // namespace counting_baseline
+#undef FASTLLM_LEVEL
+
+#if FASTLLM_LEVELS == 3
+#define FASTLLM_LEVEL 1
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
+namespace counting_avx2 {
+#include "split/utf8_check.h"
+#include "train/count_words.h"
+}  // namespace counting_avx2
+#pragma GCC pop_options
+#undef FASTLLM_LEVEL
+#endif
+
+using FindPieces = void (*)(Family, std::string_view, uint64_t *, std::vector<size_t> &);
+
+class alignas(128) WordCounter {
+  public:
+    WordCounter(Family family, FindPieces find_pieces, int level)
+        : family_(family), find_pieces_(find_pieces), level_(level) {}
+
+    bool is_utf8(std::string_view text) const {
+#if FASTLLM_LEVELS == 3
+        if (level_ > 0) return counting_avx2::is_utf8(text);
+#endif
+        return counting_baseline::is_utf8(text);
+    }
+
+    // Count the pieces of valid UTF-8 `text`, a document; `number` says where it stands among all texts.
+    void count_text(WordTable &table, std::string_view text, uint64_t number) {
+        for (size_t start = 0; start < text.size();) {
+            const size_t end = end_of_stretch(text, start);
+            count_stretch(table, text.substr(start, end - start), number + start, false);
+            start = end;
+        }
+    }
+
+    // The same for a text whose lines are documents.
+    void count_lines(WordTable &table, std::string_view text, uint64_t number) {
+        for (size_t start = 0; start < text.size();) {
+            const bool cut = family_ == GPT2;
+            const size_t end = cut ? end_of_lines(text, start) : end_of_joined_lines(text, start);
+            count_stretch(table, text.substr(start, end - start), number + start, cut);
+            start = end;
+        }
+    }
+
+  private:
+    static constexpr size_t STRETCH = size_t(1) << 20;
+
+    Family family_;
+    FindPieces find_pieces_;
+    int level_;
+    std::vector<uint64_t> starts_;
+    std::vector<size_t> doubtful_;
+
+    // Whether every pattern starts a piece at `i`: behind an ASCII non-blank and a newline, at an ASCII letter or digit.
+    static bool is_joint(std::string_view text, size_t i) {
+        const uint8_t c = uint8_t(text[i]), folded = c | 32;
+        return text[i - 1] == '\n' && text[i - 2] > ' ' && text[i - 2] < 0x7F &&
+               ((c >= '0' && c <= '9') || (folded >= 'a' && folded <= 'z'));
+    }
+
+    static size_t end_of_stretch(std::string_view text, size_t start) {
+        if (text.size() - start <= STRETCH) return text.size();
+        for (size_t i = start + STRETCH; i < text.size(); i++) {
+            if (is_joint(text, i)) return i;
+        }
+        return text.size();
+    }
+
+    static size_t after_newline(std::string_view text, size_t from) {
+        const void *found = std::memchr(text.data() + from, '\n', text.size() - from);
+        return found ? size_t(static_cast<const char *>(found) - text.data()) + 1 : text.size();
+    }
+
+    static size_t end_of_lines(std::string_view text, size_t start) {
+        return text.size() - start <= STRETCH ? text.size() : after_newline(text, start + STRETCH);
+    }
+
+    // Whole lines, as far as each starts where every pattern starts a piece.
+    static size_t end_of_joined_lines(std::string_view text, size_t start) {
+        size_t end = after_newline(text, start);
+        while (end < text.size() && end - start >= 2 && end - start < STRETCH && is_joint(text, end)) {
+            end = after_newline(text, end);
+        }
+        return end;
+    }
+
+    void count_stretch(WordTable &table, std::string_view text, uint64_t number, bool cut) {
+        if (text.size() > UINT32_MAX) throw std::length_error("4 GB of text without a place to cut it at");
+        starts_.resize((text.size() + 63) / 64);
+        find_pieces_(family_, text, starts_.data(), doubtful_);
+#if FASTLLM_LEVELS == 3
+        if (level_ > 0) {
+            if (cut) counting_avx2::cut_into_lines(text, starts_.data());
+            counting_avx2::count_pieces(table, text, starts_.data(), number);
+            return;
+        }
+#endif
+        if (cut) counting_baseline::cut_into_lines(text, starts_.data());
+        counting_baseline::count_pieces(table, text, starts_.data(), number);
+    }
+};
+
+}  // namespace fastllm

@@ -1,0 +1,37 @@
+"""Bytes written as printable characters, as in GPT-2's and Hugging Face's vocabulary files.
+
+A byte that is printable in Latin-1 is that character; the other 68, the space first of all, are the
+characters from U+0100 on: the token " the" is written "Ġthe".
+"""
+
+from fastllm.checks.tokenization import BYTE_LEVEL_ORDER
+
+_CHARACTER_OF = {
+    byte: chr(byte) if place < 188 else chr(0x100 + place - 188)
+    for place, byte in enumerate(BYTE_LEVEL_ORDER)
+}
+# What stands for no byte becomes, or stays, a character beyond Latin-1.
+_BYTE_OF = dict.fromkeys(range(256), 0xFFFF) | {
+    ord(character): byte for byte, character in _CHARACTER_OF.items()
+}
+
+
+def to_characters(token: bytes) -> str:
+    """The characters that stand for the bytes of a token.
+
+    >>> to_characters(b" the")
+    'Ġthe'
+    """
+    return token.decode("latin-1").translate(_CHARACTER_OF)
+
+
+def to_bytes(characters: str) -> bytes | None:
+    """The bytes that characters stand for; None if one of them stands for no byte.
+
+    >>> to_bytes("Ġthe"), to_bytes(" the")
+    (b' the', None)
+    """
+    try:
+        return characters.translate(_BYTE_OF).encode("latin-1")
+    except UnicodeEncodeError:
+        return None

@@ -1,0 +1,122 @@
+r"""Split patterns in the dialects of other regular expression engines.
+
+Hugging Face's tokenizers reads patterns by Oniguruma, minbpe by the `regex` package. What is
+written here in one dialect must mean the same in the other, or be refused: ``$`` is the end of a
+line in Oniguruma, ``{1,3}+`` repeats there, ``\w`` follows another version of Unicode.
+"""
+
+import re
+
+from fastllm.patterns.named import pattern_of_steps
+
+# All that Python and Oniguruma read alike. Case is ignored differently for letters that fold to two
+# ("ss" is one sharp s in Oniguruma), so such a group may hold plain letters only.
+_ALIKE = re.compile(
+    r"""
+    (?P<class> \[ \^? (?: \\[pP]\{\^?\w+\} | \\[sSdDrntf] | \\\W | \\x[0-9A-Fa-f]{2}
+        | \\u[0-9A-Fa-f]{4} | &(?!&) | [^\\\[\]&] )+ \] )
+    | (?P<fold> \(\?i: [A-Za-z'|\[\]]* \) )
+    | (?P<group> \( (?: \?: | \?= | \?! | \?<= | \?<! | \?> )? (?!\?) | \) )
+    | (?P<repeat> [?*+] [?+]? | \{\d+\} (?![?+]) | \{\d+,\d*\} \?? (?!\+) )
+    | (?P<escape> \\[pP]\{\^?\w+\} | \\[sSdDrntfzA] | \\\W | \\x[0-9A-Fa-f]{2}
+        | \\u[0-9A-Fa-f]{4} )
+    | (?P<other> [|.] | [^\\\[\](){}*+?|.^$] )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_POSSESSIVE_INTERVAL = re.compile(r"\{\d+(?:,\d*)?\}\+")
+_FOLDS_TO_ONE = ("ss", "st", "ff", "fi", "fl")
+
+
+def check_alike(pattern: str) -> None:
+    r"""Refuse what Python and Oniguruma read differently.
+
+    Raises
+    ------
+    ValueError
+        Naming the first such construct.
+
+    Examples
+    --------
+    >>> check_alike(r"\p{L}+| ?[^\s\p{L}]+|\s+(?!\S)")
+    >>> check_alike(r"\w+")
+    Traceback (most recent call last):
+    ...
+    ValueError: '\\w+' at position 0 of the pattern '\\w+' is not read alike by all engines
+    """
+    place = 0
+    while place < len(pattern):
+        found = _ALIKE.match(pattern, place)
+        folded = found and found["fold"] and found["fold"].lower()
+        if not found or (folded and any(pair in folded for pair in _FOLDS_TO_ONE)):
+            raise ValueError(
+                f"{pattern[place : place + 6]!r} at position {place} of the pattern {pattern!r} "
+                "is not read alike by all engines"
+            )
+        place = found.end()
+
+
+def from_oniguruma(pattern: str) -> str:
+    """A pattern of Oniguruma's as one of ours.
+
+    Raises
+    ------
+    ValueError
+        If it holds a construct that means something else here.
+    """
+    # Known patterns were written for Rust, but their `$` stands behind all white space there is.
+    if _POSSESSIVE_INTERVAL.search(pattern) or not is_named(pattern):
+        check_alike(pattern)
+    return pattern
+
+
+def is_named(pattern: str) -> bool:
+    """Whether `pattern` spells one of the named split patterns, which match all text there is."""
+    steps = (pattern,)
+    return bool(pattern_of_steps(steps).name or pattern_of_steps(steps, "NFC").name)
+
+
+def to_oniguruma(pattern: str) -> str:
+    r"""One of our patterns as one of Oniguruma's.
+
+    Raises
+    ------
+    ValueError
+        If it holds a construct that means something else there.
+
+    Examples
+    --------
+    >>> to_oniguruma(r"\s+$|[$]")
+    '\\s+\\z|[$]'
+    """
+    changed = _with_end_as(r"\z", pattern)
+    check_alike(changed)
+    return changed
+
+
+def to_regex_package(pattern: str) -> str:
+    r"""One of our patterns as the `regex` package reads it, where ``\Z`` is the end of the text.
+
+    >>> to_regex_package(r"\s++\z|\s")
+    '\\s++\\Z|\\s'
+    """
+    return _with_end_as(r"\Z", pattern)
+
+
+def from_regex_package(pattern: str) -> str:
+    r"""A pattern of the `regex` package as one of ours; there ``$`` goes before a last newline too.
+
+    >>> from_regex_package(r"\s++\Z|a$")
+    '\\s++\\z|a(?=\\n?\\z)'
+    """
+    if is_named(pattern):
+        return pattern
+    return _END.sub(lambda found: found[1] or (r"(?=\n?\z)" if found[0] == "$" else r"\z"), pattern)
+
+
+_END = re.compile(r"(\[\^?\]?(?:\\.|[^\]\\])*\]|\\[^zZ])|\$|\\[zZ]", re.DOTALL)
+
+
+def _with_end_as(end: str, pattern: str) -> str:
+    """The pattern with another spelling for the end of the text."""
+    return _END.sub(lambda found: found[1] or end, pattern)

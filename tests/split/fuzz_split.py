@@ -1,0 +1,127 @@
+"""Random texts through the scanners until one differs: a program, not a test.
+
+    python tests/fuzz_split.py --texts 100000 --seed 0
+
+That many texts for each pattern, named ones and some with other numbers of digits. The starts of
+pieces at every instruction-set level must be the scalar scanner's; of one text in 20, the pieces
+must be the reference's, and of one in 20 those of Hugging Face tokenizers, given the same
+expressions. Wherever a text may be cut in two, the starts of both parts must be those of the whole.
+The first difference ends the run with the shortest text that still shows it.
+"""
+
+import argparse
+import itertools
+import random
+import sys
+import time
+from collections import Counter
+
+from fuzz_encode import any_scalars, shortest
+from texts import TRAPS, edge_texts, mixed_texts
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Sequence, Split
+
+from fastllm.fast._tokenization import _split
+from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.reference import bpe as reference
+
+LEVELS = _split.LEVELS[: _split.level_number() + 1]
+EDGES = list(edge_texts())
+
+
+def patterns():
+    """The named patterns and others that have scanners, without normalization."""
+    found = {name: SplitPattern(pattern.steps) for name, pattern in NAMED.items()}
+    for name in ("cl100k", "llama3", "qwen3.5", "o200k", "tekken"):
+        step = NAMED[name].steps[0]
+        for digits in ("{1,2}", "{1,5}", "+"):
+            changed = step.replace("{1,3}", digits).replace(r"\p{N}|", rf"\p{{N}}{digits}|")
+            found[f"{name} with {digits}"] = SplitPattern((changed,))
+    return found
+
+
+def endless_texts(rng):
+    while True:
+        yield from mixed_texts(400, rng.random(), rng.choice([6, 15, 30, 60, 60, 150, 400]))
+        yield from rng.choices(EDGES, k=40)
+        alphabet = any_scalars(rng, 40) + list(" \n'sA1!a")
+        yield from ("".join(rng.choices(alphabet, k=rng.randint(0, 120))) for _ in range(40))
+        long = "".join(rng.choices(list(TRAPS.values()), k=rng.randint(2, 12)))
+        yield long.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def starts_of(pieces):
+    """The places of pieces in the text in UTF-8."""
+    return list(itertools.accumulate((len(piece.encode()) for piece in pieces), initial=0))[:-1]
+
+
+def places(bitmap):
+    return [8 * i + bit for i, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
+
+
+class Setting:
+    """One pattern and those to compare its scanner with."""
+
+    def __init__(self, pattern):
+        self.pattern = pattern
+        steps = [Split(Regex(step), "isolated") for step in pattern.steps]
+        self.rival = Sequence(steps)
+
+    def wrong_level(self, text):
+        encoded = text.encode()
+        scalar = _split.piece_starts(encoded, self.pattern, "scalar")
+        return [n for n in LEVELS if _split.piece_starts(encoded, self.pattern, n) != scalar]
+
+    def found(self, text):
+        return places(_split.piece_starts(text.encode(), self.pattern, "scalar"))
+
+    def wrong_reference(self, text):
+        return self.found(text) != starts_of(reference.split(text, self.pattern))
+
+    def wrong_tokenizers(self, text):
+        rival = [piece for piece, _ in self.rival.pre_tokenize_str(text)]
+        return self.found(text) != starts_of(rival)
+
+    def wrong_cut(self, text):
+        encoded = text.encode()
+        whole = self.found(text)
+        cut = 0
+        while (cut := _split.next_cut(encoded, self.pattern, cut + 1)) < len(encoded):
+            before, after = encoded[:cut].decode(), encoded[cut:].decode()
+            parts = self.found(before) + [cut + place for place in self.found(after)]
+            if parts != whole:
+                return True
+        return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    counts: Counter[str] = Counter()
+    begin = time.monotonic()
+    for name, pattern in patterns().items():
+        setting = Setting(pattern)
+        checks = [
+            (f"pieces at {', '.join(LEVELS)}", setting.wrong_level, 1),
+            ("pieces of the reference", setting.wrong_reference, 20),
+            ("pieces of tokenizers", setting.wrong_tokenizers, 20),
+            ("cuts", setting.wrong_cut, 20),
+        ]
+        texts = endless_texts(random.Random(f"{arguments.seed} {name}"))
+        for number, text in enumerate(itertools.islice(texts, arguments.texts)):
+            for what, is_wrong, every in checks:
+                if number % every == 0:
+                    counts[what] += 1
+                    if is_wrong(text):
+                        print(f"{name}: {what} differ\n{shortest(text, is_wrong)!a}")
+                        return 1
+    for what, count in counts.items():
+        print(f"{count:12,}  {what}")
+    print(f"{time.monotonic() - begin:12.0f}  seconds, seed {arguments.seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Every instruction-set level of the scanners, and the scalar one, cut where the reference does.
+
+The list of levels is shorter on a processor without AVX-512 or AVX2, and under FASTLLM_SIMD.
+"""
+
+import itertools
+
+import pytest
+from texts import TRAPS, edge_texts, mixed_texts
+
+from fastllm.fast._tokenization import _split
+from fastllm.patterns.named import NAMED, SplitPattern, class_ranges
+from fastllm.reference import bpe as reference
+
+LEVELS = ("scalar", *_split.LEVELS[: _split.level_number() + 1])
+CLASSES = ("Lu", "Lt", "Ll", "Lm", "Lo", "M", "N", "White_Space", "P", "S")
+
+
+def check(pattern, texts):
+    """Each text, at each level, has the pieces of the reference."""
+    for text in texts:
+        pieces = reference.split(text, pattern)
+        # The pieces, joined, are the text as normalized.
+        encoded = "".join(pieces).encode()
+        for level in LEVELS:
+            assert _split.split_utf8(encoded, pattern, level) == pieces, (level, text)
+
+
+def class_edges():
+    """The characters at both ends of each range of each class, and those just outside."""
+    edges = set(range(128))
+    for name in CLASSES:
+        for first, last in class_ranges(name):
+            edges |= {first - 1, first, last, last + 1}
+    return [chr(c) for c in sorted(edges) if 0 <= c < 0x110000 and not 0xD800 <= c <= 0xDFFF]
+
+
+def test_levels_are_named_from_the_least_on():
+    assert _split.LEVELS == ("baseline", "avx2", "avx512")
+    assert _split.level_name() == _split.LEVELS[_split.level_number()]
+
+
+def test_levels_refuse_a_pattern_without_a_scanner():
+    with pytest.raises(ValueError, match="no scanner"):
+        _split.split_utf8(b"a", "no such pattern", "baseline")
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_traps(pattern):
+    check(pattern, TRAPS.values())
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_mixed_texts(pattern):
+    check(pattern, mixed_texts(4000, seed=11))
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_long_mixed_texts(pattern):
+    check(pattern, mixed_texts(500, seed=12, longest=400))
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_across_the_edges_of_blocks(pattern):
+    check(pattern, edge_texts())
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_at_every_length_around_a_block(pattern):
+    """Texts that end in, at and after the last byte of a block, each kind of character last."""
+    check(
+        pattern,
+        (
+            start * count + last
+            for start in ["x", " ", "\n", "!", "1", "\u3000"]
+            for count in [*range(20, 23), *range(41, 44), *range(60, 67), *range(124, 131)]
+            for last in [
+                "",
+                " ",
+                "\n",
+                "  \n ",
+                "'s",
+                "'",
+                "1",
+                "é",
+                "\u3000",
+                "\u2028",
+                "\u0301",
+                "🎉",
+            ]
+        ),
+    )
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_every_scalar_value(pattern):
+    """All of Unicode, each character before a letter and a blank, behind a letter, and twice."""
+    scalars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    if NAMED[pattern].normalization:  # is slow for millions of characters, and no matter of levels
+        pattern = SplitPattern(NAMED[pattern].steps)
+    text = "".join(f"{c}a {c} A{c}" for c in scalars).encode()
+    scalar = _split.piece_starts(text, pattern, "scalar")
+    for level in LEVELS[1:]:
+        assert _split.piece_starts(text, pattern, level) == scalar
+    # Every 50th text by the reference as well; every character alone is below.
+    check(pattern, ["".join(f"{c}a {c} A{c}" for c in scalars[::50])])
+
+
+def test_levels_agree_on_every_scalar_value_alone():
+    for c in range(0x110000):
+        assert 0xD800 <= c <= 0xDFFF or _split.split_text(chr(c), "cl100k") == [chr(c)]
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_text_may_be_cut_where_the_scanners_say(pattern):
+    """In both parts the pieces are those of the whole, by the reference."""
+    rules = SplitPattern(NAMED[pattern].steps)
+    texts = [*TRAPS.values(), *mixed_texts(1500, seed=13), *line_texts()]
+    cuts = 0
+    for text in texts:
+        encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        whole = reference.split(encoded.decode(), rules)
+        cut = 0
+        while (cut := _split.next_cut(encoded, rules, cut + 1)) < len(encoded):
+            cuts += 1
+            before, after = encoded[:cut].decode(), encoded[cut:].decode()
+            assert reference.split(before, rules) + reference.split(after, rules) == whole
+    assert cuts > 1000
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_text_with_any_line_ends_may_be_cut(pattern):
+    for line in ("word\n", "word\r\n", "中文。\r\n", "a b\r", "x y"):
+        text = (line * 10).encode()
+        assert _split.next_cut(text, pattern, 2) <= 2 * len(line.encode())
+
+
+def line_texts():
+    """Every way for two characters to meet at one or more line ends."""
+    ends = [
+        "\n",
+        "\r\n",
+        "\r",
+        "\n\n",
+        "\r\n\r\n",
+        " \n",
+        " \r\n",
+        "\n ",
+        "\r\n ",
+        "\r\r\n",
+        "\n\r",
+    ]
+    ends += [" ", "  ", "\u3000 ", " \u3000", "\u3000", "\x85\n"]
+    kinds = [
+        "a",
+        "É",
+        "中",
+        "カ",
+        "1",
+        "٣",
+        "!",
+        "/",
+        "。",
+        "・",
+        "\u0301",
+        "\x01",
+        "\u200b",
+        "'s",
+        "゙",
+    ]
+    return [a + end + b for a in kinds for end in ends for b in kinds]
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_lone_characters(pattern):
+    check(pattern, class_edges())
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_characters_in_context(pattern):
+    """Behind and before letters of each case, blanks, newlines, quotes, digits, punctuation."""
+    around = ["a", "A", " ", "\n", "'", "1", "!", "'s", "\u3000", "\u0301", ""]
+    for before, after in itertools.product(around, ["a", "B", " ", "\n", "'s", "1"]):
+        check(pattern, [";".join(f"{before}{c}{after}" for c in class_edges()[::4])])
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_characters_across_the_edge_of_a_block(pattern):
+    check(
+        pattern,
+        (
+            "".join(f"{'x' * (63 - len(after))}"[:at] + c + after for at in (61, 62, 63))
+            for c in class_edges()
+            for after in ("a", " b")
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "'s",
+        "1",
+        "٣",
+        " ",
+        " \n",
+        "\u3000",
+        "\u2028\n",
+        "!\u0301",
+        "\u0301",
+        "A中",
+        "/\n",
+        "x\u0301'll",
+    ],
+)
+@pytest.mark.parametrize("pattern", NAMED)
+def test_levels_agree_on_runs_of_many_blocks(pattern, unit):
+    check(pattern, [lead + unit * 700 + end for lead in ["", "x", "!"] for end in ["", "a"]])
