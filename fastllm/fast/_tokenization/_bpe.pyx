@@ -37,7 +37,7 @@ from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
 from fastllm.fast._tokenization import _split
 
-cdef extern from "encode/encode_levels.h" namespace "fastllm" nogil:
+cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
     cdef struct Pair:
         uint32_t left
         uint32_t right

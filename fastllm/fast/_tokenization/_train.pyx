@@ -3,7 +3,7 @@
 # distutils: language = c++
 """Training: the spine. C++ headers beside this file do the work on bytes.
 
-Text goes through two hands. A `WordTable` counts the distinct pieces of texts (count_levels.h, with count_words.h and
+Text goes through two hands. A `WordTable` counts the distinct pieces of texts (dispatch.h, with count_words.h and
 word_table.h), one table for each thread, added up at the end. A `Trainer` lays the words of a table out
 (word_layout.h) and learns merges on them (train_merges.h, with pair_queue.h). The interpreter is released in all of it,
 and what takes long looks at a flag that another thread can set.
@@ -29,7 +29,7 @@ from fastllm.fast._tokenization import _split
 cdef extern from * nogil:
     """
     #include "train/train_merges.h"
-    #include "train/count_levels.h"
+    #include "train/dispatch.h"
     namespace fastllm {
     // The words of a table as they come, for Python to make objects of.
     struct TableWords {

@@ -31,7 +31,7 @@
 #include <thread>
 
 #include "split/characters.h"
-#include "encode/encode_levels.h"
+#include "encode/dispatch.h"
 
 namespace fastllm {
 

@@ -7,7 +7,7 @@
 
 #include <Python.h>
 
-#include "encode/encode_levels.h"
+#include "encode/dispatch.h"
 
 namespace fastllm {
 

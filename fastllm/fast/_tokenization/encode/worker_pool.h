@@ -18,7 +18,7 @@
 #include <mutex>
 #include <vector>
 
-#include "encode/encode_levels.h"
+#include "encode/dispatch.h"
 
 namespace fastllm {
 

@@ -1,4 +1,4 @@
-// Encoding at three instruction-set levels from one source; see split_levels.h.
+// Encoding at three instruction-set levels from one source; see split/split_levels.h.
 
 #pragma once
 
