@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +13,7 @@ from fastllm.corpus.text_files import check_paths
 from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.patterns.named import SplitPattern, split_pattern
+from fastllm.tokenizers import bpe_training
 from fastllm.tokenizers.base import Tokenizer
 
 Merge = tuple[bytes, bytes]
@@ -149,7 +149,8 @@ class BPEVocabulary(Tokenizer):
         >>> BPETokenizer.train("aaabdaaabac", 259, tie_break="first-seen").encode("aaabdaaabac")
         [258, 100, 258, 97, 99]
         """
-        return cls._train(
+        return bpe_training.train(
+            cls,
             texts,
             vocab_size,
             pattern=pattern,
@@ -215,7 +216,8 @@ class BPEVocabulary(Tokenizer):
         arguments.check_callback(count_progress, "count_progress")
         for name in names:
             os.stat(name)  # a wrong name is known before the first file is read
-        return cls._train(
+        return bpe_training.train(
+            cls,
             names,
             vocab_size,
             pattern=pattern,
@@ -226,67 +228,6 @@ class BPEVocabulary(Tokenizer):
             count_progress=count_progress,
             **options,
         )
-
-    @classmethod
-    def _train(
-        cls,
-        texts: Any,
-        vocab_size: int | None,
-        *,
-        pattern: str | SplitPattern | None = None,
-        special_tokens: Sequence[str] | Mapping[str, int] = (),
-        tie_break: str = "lowest-ids",
-        min_frequency: int = 1,
-        max_token_bytes: int | None = None,
-        threads: int | None = None,
-        progress: Callable[[int, int], object] | None = None,
-        word_counts: WordCounts | None = None,
-        **reading: Any,
-    ) -> Self:
-        rules = _pattern_of(pattern, word_counts)
-        specials = arguments.check_special_tokens(special_tokens)
-        given = special_tokens if isinstance(special_tokens, Mapping) else None
-        arguments.check_vocab_size(vocab_size)
-        size = arguments.check_integer(vocab_size, "vocab_size", 0)
-        first = _first_id(specials, given, tie_break, size)
-        merges, made, report = cls._bpe.train_with_report(
-            texts,
-            size,
-            pattern=rules,
-            special_tokens=specials,
-            tie_break=tie_break,
-            min_frequency=min_frequency,
-            max_token_bytes=max_token_bytes,
-            threads=threads,
-            progress=progress,
-            word_counts=word_counts,
-            **reading,
-        )
-        order = arguments.byte_order(tie_break)
-        tokens = [*(order[i : i + 1] for i in range(256)), *made]
-        listed = None
-        if tie_break == "huggingface" and (named := {s.encode() for s in specials} & {*tokens}):
-            # A merge made the bytes of a special token: it has that id, and so is no rank.
-            tokens = [token for token in tokens if token not in named]
-            listed = merges
-        ranks = arguments.CheckedVocabulary(
-            zip(tokens, range(first, first + len(tokens)), strict=True)
-        )
-        after = 0 if first else len(tokens)
-        ids = given or {token: number for number, token in enumerate(specials, after)}
-        if listed is not None:
-            ranks |= {
-                token.encode(): number for token, number in ids.items() if token.encode() in named
-            }
-        tokenizer = cls.__new__(cls)
-        tokenizer._trusted = True
-        tokenizer.__init__(  # type: ignore[misc]
-            ranks, pattern=rules, special_tokens=ids, merges=listed
-        )
-        if listed is None:
-            tokenizer.__dict__["_rank_merges"] = merges
-        tokenizer._report = report
-        return tokenizer
 
     def extend(
         self,
@@ -336,35 +277,20 @@ class BPEVocabulary(Tokenizer):
         >>> small.encode("lower"), large.encode("lower")
         ([256, 119, 101, 114], [260])
         """
-        _pattern_of(self._pattern, word_counts)
-        ids = self._whole_ids | set(self._ranks.values())
-        new, report = self._bpe.extend_with_report(
+        return bpe_training.extend(
+            self,
             texts,
             vocab_size,
-            self._ranks,
-            merges=self._listed,
-            pattern=self._pattern,
-            ignore_merges=self._ignore_merges,
-            special_tokens=[token for token in self._id_of if token.encode() not in self._ranks],
             tie_break=tie_break,
             min_frequency=min_frequency,
             max_token_bytes=max_token_bytes,
             threads=threads,
             progress=progress,
             word_counts=word_counts,
-            missing_bytes=self._missing_bytes,
             documents=documents,
             field=field,
             errors=errors,
         )
-        settings = self._settings()
-        tokens = (left + right for left, right in new)
-        settings["ranks"] = self._ranks | dict(zip(tokens, count(max(ids, default=-1) + 1)))
-        if self._listed is not None:
-            settings["merges"] = [*self._listed, *new]
-        made = type(self)(**settings)
-        made._report = report
-        return made
 
     def training_report(self) -> TrainingReport:
         """What the training that made this tokenizer did; not kept in files, copies and pickles.
@@ -648,40 +574,3 @@ def _check_tokens(tokens: object, name: str) -> dict[str, int]:
             raise ValueError(f"{name} holds {token!r}, which no text can hold")
         arguments.check_id(number, f"the id of {token!r}")
     return dict(tokens)
-
-
-def _pattern_of(pattern: str | SplitPattern | None, word_counts: object) -> SplitPattern:
-    """The split pattern asked for, or that of counted words; an error if these differ."""
-    if not isinstance(word_counts, WordCounts):
-        pattern = "gpt2" if pattern is None else pattern
-        return pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
-    counted = word_counts.split_pattern
-    if pattern is None:
-        return counted
-    asked = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
-    if asked != counted:
-        raise ValueError(f"word_counts were cut by pattern {counted}, not by {asked}")
-    return counted
-
-
-def _first_id(
-    specials: Sequence[str], given: Mapping[str, int] | None, tie_break: str, size: int
-) -> int:
-    """The id of the first byte: 0, or behind the special tokens in Hugging Face's order.
-
-    Raises
-    ------
-    ValueError
-        If an id given to a special token is one that a byte or a merge will get.
-    """
-    if tie_break == "huggingface" and (
-        given is None or sorted(given.values()) == list(range(len(given)))
-    ):
-        return len(specials)
-    for token, number in (given or {}).items():
-        if arguments.check_id(number, f"the id of {token!r}") < size - len(specials):
-            raise ValueError(
-                f"the id of {token!r}, {number}, is taken: bytes and merges get the ids from 0 to "
-                f"{size - len(specials) - 1}"
-            )
-    return 0
