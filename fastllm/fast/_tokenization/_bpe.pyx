@@ -38,6 +38,9 @@ from fastllm.checks import lazy_numpy as np
 from fastllm.fast._tokenization import _split
 
 cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
+    ctypedef enum Isa "fastllm::Isa":
+        pass
+
     cdef struct Pair:
         uint32_t left
         uint32_t right
@@ -81,7 +84,7 @@ cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
         int width
 
     cdef cppclass Worker:
-        Worker(Vocabulary*, bint whole, bint drop, int level, size_t cache_bytes) except +
+        Worker(Vocabulary*, bint whole, bint drop, Isa, size_t cache_bytes) except +
         WordCache cache
         LongPiece long_piece
         vector[uint64_t] starts
@@ -114,7 +117,7 @@ cdef extern from "encode/encode_batch.h" namespace "fastllm" nogil:
         vector[int64_t] offsets
         Ids ids
         bint surrogates
-        void add(const Splitter&, int level, const Text&, bint shared) except +
+        void add(const Splitter&, Isa, const Text&, bint shared) except +
         void run(vector[unique_ptr[Worker]]&, const Splitter&) except +
         void clear()
 
@@ -227,7 +230,7 @@ cdef class Encoder:
         worker = self.workers.take()
         if not worker:
             worker.reset(
-                new Worker(&self.vocabulary, self.whole, self.drop, _split.level_number(), self.cache_bytes)
+                new Worker(&self.vocabulary, self.whole, self.drop, <Isa><int>_split.level_number(), self.cache_bytes)
             )
         deref(worker).begin()
         return 0
@@ -338,7 +341,7 @@ cdef class Encoder:
         cdef vector[unique_ptr[Worker]] workers
         cdef unique_ptr[Worker] worker
         cdef size_t total = 0
-        cdef int level = _split.level_number()
+        cdef Isa isa = <Isa><int>_split.level_number()
         cdef Text characters
         cdef bint shared
         most = threads or cores()
@@ -347,7 +350,7 @@ cdef class Encoder:
             texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
         for text in texts:
             characters = text_of(text)
-            job.add(self.splitter, level, characters, shared)
+            job.add(self.splitter, isa, characters, shared)
             total += characters.size
         for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
             self._take_worker(worker)

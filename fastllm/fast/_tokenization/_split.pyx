@@ -33,9 +33,11 @@ cdef extern from *:
     int lowest "__builtin_ctzll"(uint64_t) noexcept nogil
 
 cdef extern from "isa.h" namespace "fastllm" nogil:
-    int supported_level()
+    ctypedef enum Isa "fastllm::Isa":
+        pass
+    Isa supported_isa()
 
-cdef extern from "split/split_levels.h" namespace "fastllm" nogil:
+cdef extern from "split/dispatch.h" namespace "fastllm" nogil:
     enum CharacterClass:
         OTHER
         UPPER
@@ -56,7 +58,7 @@ cdef extern from "split/split_levels.h" namespace "fastllm" nogil:
     bint is_kana_or_unified_han(uint32_t code_point)
     ctypedef Py_ssize_t (*NextEnd)(Scan*, string_view, Py_ssize_t) noexcept nogil
     void find_pieces_at_level "fastllm::find_pieces"(
-        Family, int level, string_view, uint64_t* starts, vector[size_t]& doubtful, NextEnd
+        Family, Isa, string_view, uint64_t* starts, vector[size_t]& doubtful, NextEnd
     )
 
 cdef extern from "split/text_cuts.h" namespace "fastllm" nogil:
@@ -461,7 +463,7 @@ LEVELS = ("baseline", "avx2", "avx512")
 def _chosen_level():
     """The instruction-set level: the processor's best, or what FASTLLM_SIMD asks for."""
     wanted = os.environ.get("FASTLLM_SIMD", "")
-    best = supported_level()
+    best = <int>supported_isa()
     if not wanted:
         return best
     if wanted not in LEVELS:
@@ -481,7 +483,7 @@ cdef void find_pieces(
 
     `starts` has a word for each 64 bytes begun; `doubtful` is scratch.
     """
-    find_pieces_at_level(family, level, text, starts, doubtful, next_end)
+    find_pieces_at_level(family, <Isa>level, text, starts, doubtful, next_end)
 
 
 def level_number():
@@ -544,7 +546,7 @@ cdef int find_starts(string_view text, pattern, level_name, vector[uint64_t]& st
             starts[start >> 6] |= <uint64_t>1 << (start & 63)
             start = next_end(&scan, text, start)
     else:
-        find_pieces_at_level(family, number, text, starts.data(), doubtful, next_end)
+        find_pieces_at_level(family, <Isa>number, text, starts.data(), doubtful, next_end)
     return 0
 
 

@@ -46,6 +46,9 @@ cdef extern from * nogil:
     };
     }
     """
+    ctypedef enum Isa "fastllm::Isa":
+        pass
+
     ctypedef void (*FindPieces "fastllm::FindPieces")(Family, string_view, uint64_t*, vector[size_t]&) noexcept nogil
 
     cdef cppclass NativeTable "fastllm::WordTable":
@@ -65,7 +68,7 @@ cdef extern from * nogil:
         vector[uint64_t] firsts
 
     cdef cppclass WordCounter "fastllm::WordCounter":
-        WordCounter(Family, FindPieces, int level) except +
+        WordCounter(Family, FindPieces, Isa) except +
         bint is_utf8(string_view)
         void count_text(NativeTable&, string_view, uint64_t number) except +
         void count_lines(NativeTable&, string_view, uint64_t number) except +
@@ -128,7 +131,7 @@ cdef class WordTable:
         cdef Family family = family_of(pattern)
         cdef int level = _split.level_number()
         self.native = new NativeTable(ordered, level > 0)
-        self.counter = new WordCounter(family, find_pieces, level)
+        self.counter = new WordCounter(family, find_pieces, <Isa>level)
         self.next_number = <uint64_t>1 << 63
 
     def __dealloc__(self):

@@ -1,8 +1,12 @@
-// Instruction-set levels: one source is compiled for each, and the processor's best is chosen at run time.
+// Instruction sets: the kernels are compiled once for each, and the processor's best is chosen at run time.
 //
-// 0 is what every processor of the architecture has (SSE2 on x86-64, plain C++ elsewhere), 1 is AVX2 with BMI, 2 is
-// AVX-512 with VBMI. A wheel needs no more than level 0. A build with FASTLLM_PLAIN has plain C++ only, as on other
-// processors.
+//   FASTLLM_ISA   Isa        namespace   what it may use
+//   0             BASELINE   baseline    what every processor of the architecture has (SSE2 on x86-64, else plain C++)
+//   1             AVX2       avx2        AVX2, BMI
+//   2             AVX512     avx512      AVX-512 with VBMI
+//
+// FASTLLM_DISPATCH is 1 where there is more than the baseline: x86-64 and GCC. A build with FASTLLM_PLAIN has plain C++
+// only, as on other processors. `for_each_isa.h` includes a kernel once for each row.
 
 #pragma once
 
@@ -11,10 +15,10 @@
 #endif
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(FASTLLM_PLAIN)
-#define FASTLLM_LEVELS 3
+#define FASTLLM_DISPATCH 1
 #include <immintrin.h>
 #else
-#define FASTLLM_LEVELS 1
+#define FASTLLM_DISPATCH 0
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -25,17 +29,19 @@
 
 namespace fastllm {
 
-// The highest level that this processor has.
-inline int supported_level() {
-#if FASTLLM_LEVELS == 3
+enum Isa { BASELINE, AVX2, AVX512 };
+
+// The best that this processor has.
+inline Isa supported_isa() {
+#if FASTLLM_DISPATCH
     if (__builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vbmi") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2")) {
-        return 2;
+        return AVX512;
     }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return 1;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return AVX2;
 #endif
-    return 0;
+    return BASELINE;
 }
 
 }  // namespace fastllm

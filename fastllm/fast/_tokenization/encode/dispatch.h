@@ -1,4 +1,4 @@
-// Encoding at three instruction-set levels from one source; see split/split_levels.h.
+// Encoding with each instruction set, from one source.
 
 #pragma once
 
@@ -9,44 +9,13 @@
 #include "encode/long_piece.h"
 #include "encode/word_cache.h"
 
+namespace fastllm::encode {
+#define FASTLLM_KERNELS "encode/kernels.h"
+#define FASTLLM_KERNELS_LAST_ISA 2
+#include "for_each_isa.h"
+}  // namespace fastllm::encode
+
 namespace fastllm {
-
-#define FASTLLM_LEVEL 0
-namespace baseline {
-#include "encode/utf8_write.h"
-#include "encode/merge_piece.h"
-#include "encode/merge_long.h"
-#include "encode/encode_pieces.h"
-}  // namespace baseline
-#undef FASTLLM_LEVEL
-
-#if FASTLLM_LEVELS == 3
-
-#define FASTLLM_LEVEL 1
-#pragma GCC push_options
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
-namespace avx2 {
-#include "encode/utf8_write.h"
-#include "encode/merge_piece.h"
-#include "encode/merge_long.h"
-#include "encode/encode_pieces.h"
-}  // namespace avx2
-#pragma GCC pop_options
-#undef FASTLLM_LEVEL
-
-#define FASTLLM_LEVEL 2
-#pragma GCC push_options
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
-namespace avx512 {
-#include "encode/utf8_write.h"
-#include "encode/merge_piece.h"
-#include "encode/merge_long.h"
-#include "encode/encode_pieces.h"
-}  // namespace avx512
-#pragma GCC pop_options
-#undef FASTLLM_LEVEL
-
-#endif
 
 // Ids as they come, in memory that is not cleared first; the caller's own as long as that suffices.
 struct Ids {
@@ -159,22 +128,22 @@ struct Bytes {
 };
 
 template <typename Character>
-inline char *write_utf8(int level, const void *data, size_t count, char *out) {
+inline char *write_utf8(Isa isa, const void *data, size_t count, char *out) {
     const Character *text = static_cast<const Character *>(data);
-#if FASTLLM_LEVELS == 3
-    if (level == 2) return avx512::write_utf8(text, count, out);
-    if (level == 1) return avx2::write_utf8(text, count, out);
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return encode::avx512::write_utf8(text, count, out);
+    if (isa == AVX2) return encode::avx2::write_utf8(text, count, out);
 #endif
-    return baseline::write_utf8(text, count, out);
+    return encode::baseline::write_utf8(text, count, out);
 }
 
 // `text` as UTF-8 in `memory`; false if it holds half of a surrogate pair, which has no UTF-8.
-inline bool to_utf8(int level, const Text &text, Bytes &memory, std::string_view &utf8) {
+inline bool to_utf8(Isa isa, const Text &text, Bytes &memory, std::string_view &utf8) {
     const size_t most = text.width == 4 ? 4 : size_t(text.width) + 1;
     char *start = memory.room(text.size * most + ROOM_FOR_UTF8);
-    const char *end = text.width == 1   ? write_utf8<uint8_t>(level, text.data, text.size, start)
-                      : text.width == 2 ? write_utf8<uint16_t>(level, text.data, text.size, start)
-                                        : write_utf8<uint32_t>(level, text.data, text.size, start);
+    const char *end = text.width == 1   ? write_utf8<uint8_t>(isa, text.data, text.size, start)
+                      : text.width == 2 ? write_utf8<uint16_t>(isa, text.data, text.size, start)
+                                        : write_utf8<uint32_t>(isa, text.data, text.size, start);
     utf8 = {start, end ? size_t(end - start) : 0};
     return end != nullptr;
 }
@@ -184,7 +153,7 @@ struct Worker {
     const Vocabulary &vocabulary;
     const bool whole;  // a piece that is a token is never taken apart
     const bool drop;   // bytes that are no token are left out
-    const int level;
+    const Isa isa;
     WordCache cache;
     LongPiece long_piece;
     std::vector<uint64_t> starts;
@@ -196,12 +165,12 @@ struct Worker {
 
     static constexpr size_t MOST_KEPT = size_t(4) << 20;  // bytes of text
 
-    Worker(const Vocabulary *vocabulary, bool whole, bool drop, int level, size_t cache_bytes)
+    Worker(const Vocabulary *vocabulary, bool whole, bool drop, Isa isa, size_t cache_bytes)
         : vocabulary(*vocabulary),
           whole(whole),
           drop(drop),
-          level(level),
-          cache(vocabulary, whole, level > 0, cache_bytes) {}
+          isa(isa),
+          cache(vocabulary, whole, isa > BASELINE, cache_bytes) {}
 
     bool goes_on() const { return missing < 0 && !surrogates; }
 
@@ -218,26 +187,26 @@ struct Worker {
     // Append the ids of `text`, whose pieces start where `starts` has a bit.
     void encode(std::string_view text) {
         if (text.empty()) return;
-        out.make_room(text.size() + baseline::ROOM);
+        out.make_room(text.size() + encode::baseline::ROOM);
         out.size = size_t(encode_to(text, out.data + out.size) - out.data);
     }
 
     // The same at `ids`, which have room for one a byte of text and ROOM more; returns where they end.
     uint32_t *encode_to(std::string_view text, uint32_t *ids) {
         const int bits = cache.id_bits;
-#if FASTLLM_LEVELS == 3
-        if (level == 2) {
-            return run<avx512::Job>(text, ids, bits == 16   ? avx512::encode_pieces<16>
-                                               : bits == 24 ? avx512::encode_pieces<24>
-                                                            : avx512::encode_pieces<32>);
+#if FASTLLM_DISPATCH
+        if (isa == AVX512) {
+            return run<encode::avx512::Job>(text, ids, bits == 16   ? encode::avx512::encode_pieces<16>
+                                               : bits == 24 ? encode::avx512::encode_pieces<24>
+                                                            : encode::avx512::encode_pieces<32>);
         }
-        if (level == 1) {
-            return run<avx2::Job>(text, ids, bits == 16   ? avx2::encode_pieces<16>
-                                             : bits == 24 ? avx2::encode_pieces<24>
-                                                          : avx2::encode_pieces<32>);
+        if (isa == AVX2) {
+            return run<encode::avx2::Job>(text, ids, bits == 16   ? encode::avx2::encode_pieces<16>
+                                             : bits == 24 ? encode::avx2::encode_pieces<24>
+                                                          : encode::avx2::encode_pieces<32>);
         }
 #endif
-        return run<baseline::Job>(text, ids, bits == 16 ? baseline::encode_pieces<16> : baseline::encode_pieces<32>);
+        return run<encode::baseline::Job>(text, ids, bits == 16 ? encode::baseline::encode_pieces<16> : encode::baseline::encode_pieces<32>);
     }
 
     template <typename Job, typename Encode>
@@ -250,7 +219,7 @@ struct Worker {
 
     // All merges of `piece`, but not the rule of whole pieces; the tokens are in `long_piece.parts`.
     void merge(std::string_view piece) {
-        baseline::merge_long(vocabulary, piece, drop, long_piece, missing);
+        encode::baseline::merge_long(vocabulary, piece, drop, long_piece, missing);
     }
 };
 

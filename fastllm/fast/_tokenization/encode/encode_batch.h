@@ -73,7 +73,7 @@ inline void encode_utf8(Worker &worker, const Splitter &splitter, std::string_vi
 // The same for a text of either kind.
 inline void encode_text(Worker &worker, const Splitter &splitter, const Text &text) {
     std::string_view utf8 = text.utf8();
-    if (text.width && !to_utf8(worker.level, text, worker.utf8, utf8)) {
+    if (text.width && !to_utf8(worker.isa, text, worker.utf8, utf8)) {
         worker.surrogates = true;
     } else {
         encode_utf8(worker, splitter, utf8);
@@ -162,12 +162,12 @@ struct BatchJob {
     bool surrogates = false;        // whether a text has half of a surrogate pair: then nothing was encoded
 
     // One more text, in several units if it is long and threads are to share it.
-    void add(const Splitter &splitter, int level, const Text &text, bool shared) {
+    void add(const Splitter &splitter, Isa isa, const Text &text, bool shared) {
         offsets.push_back(0);
         std::string_view utf8 = text.utf8();
         if (!shared || text.bytes() <= UNIT) {
             add_unit(text);
-        } else if (text.width == 0 || write(level, text, utf8)) {
+        } else if (text.width == 0 || write(isa, text, utf8)) {
             for (size_t start = 0; start < utf8.size();) {
                 const size_t end = splitter.segment_end(utf8, start, UNIT);
                 add_unit({utf8.data() + start, end - start, 0});
@@ -181,9 +181,9 @@ struct BatchJob {
         texts.push_back(offsets.size() - 1);
     }
 
-    bool write(int level, const Text &text, std::string_view &utf8) {
+    bool write(Isa isa, const Text &text, std::string_view &utf8) {
         long_texts.emplace_back();
-        surrogates |= !to_utf8(level, text, long_texts.back(), utf8);
+        surrogates |= !to_utf8(isa, text, long_texts.back(), utf8);
         return !surrogates;
     }
 

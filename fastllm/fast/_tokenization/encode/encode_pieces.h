@@ -1,4 +1,4 @@
-// Encoding a text whose pieces are known. Included once per instruction-set level, inside that level's namespace.
+// Encoding a text whose pieces are known. Included once per instruction set, inside its namespace.
 //
 // Algorithm. The bitmap of starts is turned into places, 4 KB of text at a time; pieces are taken in batches of 64.
 // For a batch all keys are made, hashed and their cache lines prefetched; while those arrive, the batch before
@@ -11,7 +11,7 @@
 // Cost. English, cl100k, warm, AVX-512: some 1.3 ns a byte, of which scanning takes a quarter.
 //
 // Tried (English and code, 16 MB each, cl100k, warm, AVX-512; medians in turns, without what Python adds):
-//   hashing by multiplication, places copied into each batch; 101 instructions a piece, counted at the AVX2 level
+//   hashing by multiplication, places copied into each batch; 101 instructions a piece, counted with AVX2
 //   CRC-32, places used where they lie                        87
 //   lengths, rows and long pieces found by vector             76; 680 MB/s, 670 MB/s
 //   both values read and masked by the comparison, not chosen by an index; loops unrolled by four
@@ -120,12 +120,12 @@ static inline Key make_key(const uint8_t *p, uint32_t row) {
 // One bit for each of `count` lengths, a multiple of 16, that is more than SHORT.
 static inline uint64_t long_ones(const uint32_t *lengths, size_t count) {
     uint64_t mask = 0;
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
     for (size_t i = 0; i < count; i += 16) {
         const __m512i v = _mm512_loadu_si512(lengths + i);
         mask |= uint64_t(_mm512_cmpgt_epu32_mask(v, _mm512_set1_epi32(int(SHORT)))) << i;
     }
-#elif FASTLLM_LEVEL == 1
+#elif FASTLLM_ISA == 1
     for (size_t i = 0; i < count; i += 8) {
         const __m256i v = _mm256_loadu_si256((const __m256i *)(lengths + i));
         const __m256i more = _mm256_cmpgt_epi32(v, _mm256_set1_epi32(int(SHORT)));
@@ -138,7 +138,7 @@ static inline uint64_t long_ones(const uint32_t *lengths, size_t count) {
 }
 
 static inline size_t hash_key(Key key) {
-#if FASTLLM_LEVEL >= 1
+#if FASTLLM_ISA >= 1
     return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
 #else
     return hash_by_multiplying(key);
@@ -199,7 +199,7 @@ static inline void prepare(const Job &job, Batch &batch, const uint32_t *places,
 // does not have it. With MANY in it, see `unpack`.
 template <int bits>
 static inline size_t copy_ids(const Key &key, const Line &line, uint32_t *out) {
-#if FASTLLM_LEVEL >= 1
+#if FASTLLM_ISA >= 1
     const __m256i both = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)&key));
     const __m256i equal = _mm256_cmpeq_epi64(both, _mm256_load_si256((const __m256i *)line.keys));
     const __m256i hit = _mm256_and_si256(equal, _mm256_shuffle_epi32(equal, 0x4E));  // both halves of a key
@@ -212,7 +212,7 @@ static inline size_t copy_ids(const Key &key, const Line &line, uint32_t *out) {
         // Five ids of three bytes become lanes of four; -1 makes a zero.
         const __m256i spread = _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
                                                 12, 13, 14, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
         const __m256i ids = _mm256_maskz_permutexvar_epi8(0x77777, spread, _mm256_castsi128_si256(value));
 #else
         const __m256i ids = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(value), spread);
@@ -265,7 +265,7 @@ static inline uint32_t *look_up(Job &job, const Batch &batch, uint32_t *out) {
 // The places of the bits in a word of the bitmap, written behind each other; returns how many. May write 64.
 static inline size_t places_of(uint64_t bits, uint32_t base, uint32_t *places) {
     const size_t count = size_t(__builtin_popcountll(bits));
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
     const __m512i all = _mm512_set_epi8(
         63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39,
         38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14,

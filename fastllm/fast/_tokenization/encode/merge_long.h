@@ -1,4 +1,4 @@
-// Merging a piece of any length. Included once per instruction-set level, inside that level's namespace.
+// Merging a piece of any length. Included once per instruction set, inside its namespace.
 //
 // Algorithm. The parts lie in a row, sixteen together with the priorities of the pairs that they start. Above it is a
 // tree in which each node is the lowest priority of the sixteen below: the root says how low, and the way down
@@ -19,9 +19,9 @@
 // tiktoken took 289 / 503 / 507 in turns with the last.
 
 static inline uint32_t lowest_of_16(const uint32_t *node) {
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
     return _mm512_reduce_min_epu32(_mm512_loadu_si512(node));
-#elif FASTLLM_LEVEL == 1
+#elif FASTLLM_ISA == 1
     const __m256i eight =
         _mm256_min_epu32(_mm256_loadu_si256((const __m256i *)node), _mm256_loadu_si256((const __m256i *)node + 1));
     __m128i four = _mm_min_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
@@ -36,7 +36,7 @@ static inline uint32_t lowest_of_16(const uint32_t *node) {
 }
 
 static inline size_t first_of_16(const uint32_t *node, uint32_t value) {
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
     return size_t(__builtin_ctz(_mm512_cmpeq_epi32_mask(_mm512_loadu_si512(node), _mm512_set1_epi32(int(value)))));
 #else
     size_t i = 0;

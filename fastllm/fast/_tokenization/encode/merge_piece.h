@@ -1,4 +1,4 @@
-// Merging a piece that is new. Included once per instruction-set level, inside that level's namespace.
+// Merging a piece that is new. Included once per instruction set, inside its namespace.
 //
 // Algorithm. The tokens of the bytes lie in a row, each with the priority of the pair that it starts. The lowest
 // priority merges, leftmost on a tie, until none is left. Up to FEW bytes the row keeps its places: a bit mask says
@@ -18,7 +18,7 @@
 constexpr size_t FEW = 62;
 constexpr int32_t EMPTY = int32_t(MOST_MERGES) << 6;
 
-typedef int32_t Lanes __attribute__((vector_size(64)));  // as many registers as the level needs for it
+typedef int32_t Lanes __attribute__((vector_size(64)));  // as many registers as the instruction set needs for it
 
 // A priority, or NONE, of the pair that starts at `place`.
 static inline int32_t lane_of(uint32_t priority, size_t place) {
@@ -26,9 +26,9 @@ static inline int32_t lane_of(uint32_t priority, size_t place) {
 }
 
 static inline int32_t lowest(const Lanes &lanes) {
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
     return _mm512_reduce_min_epi32((__m512i)lanes);
-#elif FASTLLM_LEVEL == 1
+#elif FASTLLM_ISA == 1
     const __m256i *halves = (const __m256i *)&lanes;
     const __m256i eight = _mm256_min_epi32(halves[0], halves[1]);
     __m128i four = _mm_min_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));

@@ -1,9 +1,9 @@
-// Characters as Python keeps them, all of one, two or four bytes, written as UTF-8. Included once per instruction-set
-// level, inside that level's namespace.
+// Characters as Python keeps them, all of one, two or four bytes, written as UTF-8. Included once per instruction set,
+// inside its namespace.
 //
 // Algorithm. Sixteen characters at a time: each spread over the four bytes of its lane, six bits to a byte, the marks of
 // lead and continuation added, and the bytes that are in use, which are those not zero and the last, moved together.
-// Without an instruction for each of these two steps (levels 0 and 1), character by character.
+// Without an instruction for each of these two steps (baseline, AVX2), character by character.
 //
 // Invariants. `out` has room for all bytes and ROOM_FOR_UTF8 more.
 //
@@ -36,7 +36,7 @@ template <typename Character>
 static char *write_utf8(const Character *text, size_t count, char *out) {
     size_t i = 0;
     bool surrogates = false;
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
     const __m512i spread = _mm512_set1_epi64(0x20262C32'00060C12);  // which bits go to each byte of two lanes
     const auto lanes = [](uint32_t value) { return _mm512_set1_epi32(int(value)); };
     __mmask16 found = 0;

@@ -68,7 +68,7 @@ inline size_t hash_by_multiplying(Key key) {
     return size_t(product) ^ size_t(product >> 64);
 }
 
-#if FASTLLM_LEVELS == 3
+#if FASTLLM_DISPATCH
 __attribute__((target("sse4.2"))) inline size_t hash_by_crc(Key key) {
     return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
 }
@@ -86,7 +86,7 @@ struct WordCache {
     size_t cap;
     const Vocabulary *vocabulary;
     bool seeded;
-    bool crc;     // keys are hashed by the processor's CRC-32, from level 1 on
+    bool crc;     // keys are hashed by the processor's CRC-32, from AVX2 on
     int id_bits;  // 16, 24 or 32, of an id in a value
     bool has_all_tokens = false;  // of up to SHORT bytes
     size_t wipes = 0;

@@ -1,5 +1,5 @@
 // Block masks: for 64 bytes of text, one 64-bit mask per class of character. Included once per
-// instruction-set level, inside that level's namespace.
+// instruction set, inside its namespace.
 //
 // Algorithm. ASCII bytes are classified by vector: with AVX-512 VBMI one permutation looks each byte up in a
 // table of 128 classes, elsewhere ranges are compared. A block with other characters is transliterated first: each
@@ -45,7 +45,7 @@ struct StandIns {
         '0', '\v', '!', '!'};
 };
 
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
 
 using Bytes = __m512i;
 
@@ -57,7 +57,7 @@ static inline uint64_t at_least(const Bytes &x, uint8_t byte) {
     return _mm512_cmpge_epu8_mask(x, _mm512_set1_epi8(char(byte)));
 }
 
-#elif FASTLLM_LEVEL == 1
+#elif FASTLLM_ISA == 1
 
 struct Bytes {
     __m256i low, high;
@@ -100,7 +100,7 @@ static inline uint64_t at_least(const Bytes &x, uint8_t byte) { return tops(byte
 
 #endif
 
-#if FASTLLM_LEVEL > 0
+#if FASTLLM_ISA > 0
 
 // [一-龥぀-ゟ゠-ヿ], all bytes of each that lie in the block.
 static inline uint64_t kana_and_han(const uint8_t *p, const Bytes &v, uint64_t continuation) {
@@ -130,7 +130,7 @@ static inline const uint8_t *page_at(const uint8_t *q, const uint8_t *p, Bytes &
 
 #endif
 
-#if FASTLLM_LEVEL == 2
+#if FASTLLM_ISA == 2
 
 // The stand-ins of the 64 bytes at `p`; `last` is that of the byte before.
 template <Alphabet alphabet>
@@ -241,7 +241,7 @@ static inline uint64_t high_bytes(const Bytes &v, uint64_t &continuation) {
     return high;
 }
 
-#elif FASTLLM_LEVEL == 1
+#elif FASTLLM_ISA == 1
 
 // The stand-ins of the 64 bytes at `p`; `last` is that of the byte before.
 template <Alphabet alphabet>
@@ -441,7 +441,7 @@ template <Alphabet alphabet>
 FASTLLM_INLINE Masks block_masks(const uint8_t *p, uint8_t &last) {
     Masks m;
     m.continuation = m.space2 = m.space3 = m.kana = 0;
-#if FASTLLM_LEVEL > 0
+#if FASTLLM_ISA > 0
     Bytes v = load64(p);
     m.high = high_bytes(v, m.continuation);
     if (m.high) {

@@ -1,5 +1,5 @@
-// Piece starts: one bit per byte of text, set where a piece begins. Included once per instruction-set level,
-// inside that level's namespace.
+// Piece starts: one bit per byte of text, set where a piece begins. Included once per instruction set,
+// inside its namespace.
 //
 // Algorithm. The expressions of the patterns, restated as equations on the masks of 64 bytes at a time: "a letter
 // whose previous byte is no letter" is `L & ~before(L)`. Each rule says in words which branch of its expression it

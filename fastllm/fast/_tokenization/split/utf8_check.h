@@ -1,14 +1,14 @@
-// Whether bytes are UTF-8. Included once per instruction-set level, inside that level's namespace.
+// Whether bytes are UTF-8. Included once per instruction set, inside its namespace.
 //
 // Algorithm. Keiser and Lemire, "Validating UTF-8 in less than one instruction per byte" (2020): whether two bytes
 // may follow each other is looked up in three tables of 16 entries, by the nibbles of the first and the high nibble
 // of the second; each bit stands for one thing that can be wrong, and is wrong if all three have it. What is
 // left is that third and fourth bytes stand where the leads before them say. Blocks of ASCII are passed over.
-// Without such look-ups in one instruction (level 0), lead by lead.
+// Without such look-ups in one instruction (the baseline), lead by lead.
 //
 // Cost. See count_words.h, where it is part of counting.
 
-#if FASTLLM_LEVEL >= 1
+#if FASTLLM_ISA >= 1
 
 namespace wrong {
 constexpr uint8_t SHORT_OF = 1;     // a lead, then no continuation

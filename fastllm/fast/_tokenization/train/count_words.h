@@ -1,5 +1,5 @@
-// Counting the pieces of a text whose starts are known. Included once per instruction-set level, inside that
-// level's namespace.
+// Counting the pieces of a text whose starts are known. Included once per instruction set, inside its
+// namespace.
 //
 // Algorithm. The bitmap of starts is turned into places, 4 KB of text at a time; pieces are taken in batches of 64.
 // For a batch all keys are made and hashed and their lines prefetched; while those arrive, the batch before is
@@ -34,7 +34,7 @@ struct CountBatch {
 
 // Which of the keys of a line is `key`; 3 if none.
 static inline size_t find_key(const CountLine &line, const Key &key) {
-#if FASTLLM_LEVEL >= 1
+#if FASTLLM_ISA >= 1
     const __m128i wanted = _mm_load_si128(reinterpret_cast<const __m128i *>(&key));
     const __m256i two = _mm256_cmpeq_epi64(_mm256_load_si256(reinterpret_cast<const __m256i *>(line.keys)),
                                            _mm256_broadcastsi128_si256(wanted));
@@ -77,8 +77,8 @@ static inline Key key_at(const char *piece, size_t size) {
     return key;
 }
 
-static inline size_t hash_at_level(Key key) {
-#if FASTLLM_LEVEL >= 1
+static inline size_t hash_key(Key key) {
+#if FASTLLM_ISA >= 1
     return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
 #else
     return hash_by_multiplying(key);
@@ -103,7 +103,7 @@ static inline void prepare(CountBatch &batch, WordTable &table, std::string_view
     const size_t mask = table.line_mask;
     CountLine *const lines = table.lines.data();
     for (size_t i = 0; i < count; i++) {
-        batch.lines[i] = uint32_t(hash_at_level(batch.keys[i]) & mask);
+        batch.lines[i] = uint32_t(hash_key(batch.keys[i]) & mask);
         __builtin_prefetch(lines + batch.lines[i], 1);
     }
 }
@@ -196,7 +196,7 @@ static inline size_t white_space_before(std::string_view text, size_t least, siz
 }
 
 static inline uint64_t newlines_at(const char *p) {
-#if FASTLLM_LEVEL >= 1
+#if FASTLLM_ISA >= 1
     const __m256i newline = _mm256_set1_epi8('\n');
     const auto mask = [&](const char *at) {
         return uint64_t(uint32_t(_mm256_movemask_epi8(

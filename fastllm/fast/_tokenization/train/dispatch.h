@@ -1,4 +1,4 @@
-// Counting words at each instruction-set level: `utf8_check.h` and `count_words.h` are compiled once for each.
+// Counting words with each instruction set: `utf8_check.h` and `count_words.h` are compiled once for each.
 //
 // Texts are cut into stretches that split apart as they do together, so that a place fits 32 bits and the bitmap of
 // starts stays small. Where lines are texts of their own, gpt2 is split as one text and put right afterwards; any
@@ -11,39 +11,26 @@
 #include "split/characters.h"
 #include "train/word_table.h"
 
+namespace fastllm::count {
+#define FASTLLM_KERNELS "train/kernels.h"
+#define FASTLLM_KERNELS_LAST_ISA 1
+#include "for_each_isa.h"
+}  // namespace fastllm::count
+
 namespace fastllm {
-
-#define FASTLLM_LEVEL 0
-namespace counting_baseline {
-#include "split/utf8_check.h"
-#include "train/count_words.h"
-}  // namespace counting_baseline
-#undef FASTLLM_LEVEL
-
-#if FASTLLM_LEVELS == 3
-#define FASTLLM_LEVEL 1
-#pragma GCC push_options
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
-namespace counting_avx2 {
-#include "split/utf8_check.h"
-#include "train/count_words.h"
-}  // namespace counting_avx2
-#pragma GCC pop_options
-#undef FASTLLM_LEVEL
-#endif
 
 using FindPieces = void (*)(Family, std::string_view, uint64_t *, std::vector<size_t> &);
 
 class alignas(128) WordCounter {
   public:
-    WordCounter(Family family, FindPieces find_pieces, int level)
-        : family_(family), find_pieces_(find_pieces), level_(level) {}
+    WordCounter(Family family, FindPieces find_pieces, Isa isa)
+        : family_(family), find_pieces_(find_pieces), isa_(isa) {}
 
     bool is_utf8(std::string_view text) const {
-#if FASTLLM_LEVELS == 3
-        if (level_ > 0) return counting_avx2::is_utf8(text);
+#if FASTLLM_DISPATCH
+        if (isa_ > BASELINE) return count::avx2::is_utf8(text);
 #endif
-        return counting_baseline::is_utf8(text);
+        return count::baseline::is_utf8(text);
     }
 
     // Count the pieces of valid UTF-8 `text`, a document; `number` says where it stands among all texts.
@@ -70,7 +57,7 @@ class alignas(128) WordCounter {
 
     Family family_;
     FindPieces find_pieces_;
-    int level_;
+    Isa isa_;
     std::vector<uint64_t> starts_;
     std::vector<size_t> doubtful_;
 
@@ -111,15 +98,15 @@ class alignas(128) WordCounter {
         if (text.size() > UINT32_MAX) throw std::length_error("4 GB of text without a place to cut it at");
         starts_.resize((text.size() + 63) / 64);
         find_pieces_(family_, text, starts_.data(), doubtful_);
-#if FASTLLM_LEVELS == 3
-        if (level_ > 0) {
-            if (cut) counting_avx2::cut_into_lines(text, starts_.data());
-            counting_avx2::count_pieces(table, text, starts_.data(), number);
+#if FASTLLM_DISPATCH
+        if (isa_ > BASELINE) {
+            if (cut) count::avx2::cut_into_lines(text, starts_.data());
+            count::avx2::count_pieces(table, text, starts_.data(), number);
             return;
         }
 #endif
-        if (cut) counting_baseline::cut_into_lines(text, starts_.data());
-        counting_baseline::count_pieces(table, text, starts_.data(), number);
+        if (cut) count::baseline::cut_into_lines(text, starts_.data());
+        count::baseline::count_pieces(table, text, starts_.data(), number);
     }
 };
 

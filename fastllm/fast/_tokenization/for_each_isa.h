@@ -1,0 +1,38 @@
+// Includes the file FASTLLM_KERNELS once per instruction set, each time in a namespace of that name and with
+// FASTLLM_ISA telling which (see isa.h). Includer: a `dispatch.h`, inside the namespace of its own kernels.
+//
+// FASTLLM_KERNELS_LAST_ISA is the last one that the kernels tell apart. No `#pragma once`: each dispatch.h
+// includes this file.
+
+#define FASTLLM_ISA 0
+namespace baseline {
+#include FASTLLM_KERNELS
+}  // namespace baseline
+#undef FASTLLM_ISA
+
+#if FASTLLM_DISPATCH
+
+#define FASTLLM_ISA 1
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
+namespace avx2 {
+#include FASTLLM_KERNELS
+}  // namespace avx2
+#pragma GCC pop_options
+#undef FASTLLM_ISA
+
+#if FASTLLM_KERNELS_LAST_ISA == 2
+#define FASTLLM_ISA 2
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
+namespace avx512 {
+#include FASTLLM_KERNELS
+}  // namespace avx512
+#pragma GCC pop_options
+#undef FASTLLM_ISA
+#endif
+
+#endif
+
+#undef FASTLLM_KERNELS
+#undef FASTLLM_KERNELS_LAST_ISA

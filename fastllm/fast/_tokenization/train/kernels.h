@@ -1,0 +1,4 @@
+// What train/dispatch.h compiles once per instruction set.
+
+#include "split/utf8_check.h"
+#include "train/count_words.h"
