@@ -5,8 +5,8 @@
 
 Text goes through two hands. A `WordTable` counts the distinct pieces of texts (dispatch.h, with count_words.h and
 word_table.h), one table for each thread, added up at the end. A `Trainer` lays the words of a table out
-(word_layout.h) and learns merges on them (train_merges.h, with pair_queue.h). The interpreter is released in all of it,
-and what takes long looks at a flag that another thread can set.
+(word_layout.h) and learns merges on them (merge_learner.h, with pair_table.h and pair_queue.h). The interpreter is
+released in all of it, and what takes long looks at a flag that another thread can set.
 
 What goes in is checked in `bpe.py` and `counting.py`; what comes out are bytes and tuples.
 """
@@ -28,7 +28,7 @@ from fastllm.fast._tokenization import _split
 
 cdef extern from * nogil:
     """
-    #include "train/train_merges.h"
+    #include "train/merge_learner.h"
     #include "train/dispatch.h"
     namespace fastllm {
     // The words of a table as they come, for Python to make objects of.
@@ -73,16 +73,16 @@ cdef extern from * nogil:
         void count_text(NativeTable&, string_view, uint64_t number) except +
         void count_lines(NativeTable&, string_view, uint64_t number) except +
 
-    cdef cppclass TrainingRules "fastllm::TrainingRules":
+    cdef cppclass TrainingOptions "fastllm::TrainingOptions":
         bint first_seen
-        int64_t least
-        uint64_t longest
-        uint64_t wanted
+        int64_t min_frequency
+        uint64_t max_token_bytes
+        uint64_t num_merges
         uint32_t first_byte
         uint32_t id_of_byte[256]
-        vector[uint32_t] lengths
-        unordered_map[string, uint32_t] taken
-        bint skip_taken
+        vector[uint32_t] token_lengths
+        unordered_map[string, uint32_t] existing_ids
+        bint skip_existing
 
     cdef cppclass LearnedMerge "fastllm::LearnedMerge":
         uint32_t left
@@ -111,10 +111,10 @@ cdef extern from * nogil:
         bint finished
         bint begin(NativeTable&, bint keep, const vector[uint32_t]* ids, const vector[uint64_t]* offsets) except +
         void learn(uint64_t) except +
-        void forget() except +
+        void release_memory() except +
         size_t bytes_held()
 
-    Learner* new_learner "fastllm::new_learner"(TrainingRules&, vector[string]&) except +
+    Learner* new_learner "fastllm::new_learner"(TrainingOptions&, vector[string]&) except +
 
 
 cdef class WordTable:
@@ -263,28 +263,28 @@ cdef class Trainer:
 
     def __cinit__(self, list tokens, uint32_t first_byte, bint first_seen, least, longest, wanted, dict taken,
                   bint skip_taken):
-        cdef TrainingRules rules
+        cdef TrainingOptions options
         cdef vector[string] names
         cdef bytes token
         cdef uint32_t i
-        rules.first_seen = first_seen
-        rules.least = min(least, 2**63 - 1)
-        rules.longest = min(longest, 2**63 - 1)
-        rules.wanted = wanted
-        rules.first_byte = first_byte
-        rules.skip_taken = skip_taken
+        options.first_seen = first_seen
+        options.min_frequency = min(least, 2**63 - 1)
+        options.max_token_bytes = min(longest, 2**63 - 1)
+        options.num_merges = wanted
+        options.first_byte = first_byte
+        options.skip_existing = skip_taken
         for token in tokens:
-            rules.lengths.push_back(len(token))
+            options.token_lengths.push_back(len(token))
             names.push_back(token)
         for i in range(256):
-            rules.id_of_byte[i] = 0
+            options.id_of_byte[i] = 0
         for i in range(first_byte, min(first_byte + 256, len(tokens))):
             token = tokens[i]
-            rules.id_of_byte[token[0]] = i
+            options.id_of_byte[token[0]] = i
         for token, number in taken.items():
-            rules.taken[token] = number
+            options.existing_ids[token] = number
         self.tokens = list(tokens)
-        self.native = new_learner(rules, names)
+        self.native = new_learner(options, names)
 
     def __dealloc__(self):
         del self.native
@@ -321,7 +321,7 @@ cdef class Trainer:
 
     def forget(self):
         """Give back all memory but that of what was learned; nothing more can be learned then."""
-        self.native.forget()
+        self.native.release_memory()
 
     @property
     def made(self):

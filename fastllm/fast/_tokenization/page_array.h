@@ -1,11 +1,19 @@
-// Arrays that grow to many megabytes and are given back whole: straight from the system, in pages of 2 MB where it
-// has them, so that growing moves no bytes (mremap) and letting go lowers what the process holds at once.
+// PageArray: a growing array whose memory comes straight from the system.
 //
-// Invariants. `data` has room for `capacity` items; those never written are zero. T is copied as bytes.
+// Algorithm. Memory is mapped, not allocated: growing is `mremap`, which moves page tables and no bytes, and
+// letting go lowers at once what the process holds. From LARGE bytes on the system is asked for pages of 2 MB.
 //
-// Cost. Room that is never touched costs nothing, so arrays double. Tables that are met in no order get all their pages
-// at once, by writing: a page that is read first is the system's one page of zeros, and giving it memory when it is
-// written stops every other thread for a moment and breaks up pages of 2 MB.
+//     data_                    size_               capacity_
+//     v                        v                   v
+//     +------------------------+-------------------+
+//     | items                  | zeros             |   whole pages; those never touched take no memory
+//     +------------------------+-------------------+
+//
+// Invariants. `data_` has room for `capacity_` items; those never written are zero. T is copied as bytes.
+//
+// Cost. Doubling is free until the room is used. A table that is met in no order gets all its pages at once, by
+// writing (`populate`): a page that is read first is the system's one page of zeros, and replacing it at the first
+// write stops every other thread for a moment and breaks up pages of 2 MB.
 
 #pragma once
 
@@ -26,14 +34,14 @@
 
 namespace fastllm {
 
-// Give the system what `free` has kept: what is small comes from there, and what Python reads texts into.
+// Give the system what `free` has kept: small arrays, and the buffers that Python reads texts into.
 inline void return_freed_memory() {
 #if defined(__GLIBC__)
     malloc_trim(0);
 #endif
 }
 
-// `LARGE` bytes are worth pages of 2 MB, of which the last is never full.
+// Arrays of LARGE bytes are worth pages of 2 MB, of which the last is never full.
 template <typename T, size_t LARGE = size_t(2) << 20>
 class PageArray {
     static_assert(std::is_trivially_copyable<T>::value, "items are moved as bytes");
@@ -41,10 +49,10 @@ class PageArray {
 
   public:
     PageArray() = default;
-    // Zeros that will be met in no order.
+    // `count` zeros that will be met in no order.
     explicit PageArray(size_t count) {
         resize(count);
-        touch();
+        populate();
     }
     PageArray(const PageArray &) = delete;
     PageArray &operator=(const PageArray &) = delete;
@@ -53,7 +61,7 @@ class PageArray {
         swap(other);
         return *this;
     }
-    ~PageArray() { release(data_, bytes_of(capacity_)); }
+    ~PageArray() { unmap(data_, bytes_of(capacity_)); }
 
     T *data() { return data_; }
     const T *data() const { return data_; }
@@ -65,17 +73,17 @@ class PageArray {
     const T *end() const { return data_ + size_; }
     T &back() { return (*this)[size_ - 1]; }
 
-    T &operator[](size_t i) { return data_[check(i)]; }
-    const T &operator[](size_t i) const { return data_[check(i)]; }
+    T &operator[](size_t i) { return data_[checked(i)]; }
+    const T &operator[](size_t i) const { return data_[checked(i)]; }
 
     void push_back(const T &item) {
-        if (size_ == capacity_) make_room(size_ + 1);
+        if (size_ == capacity_) grow(size_ + 1);
         data_[size_++] = item;
     }
 
-    // Set the number of items; those that are new, if never written before, are zero.
+    // Set the number of items; new ones are zero where nothing was written before.
     void resize(size_t count) {
-        if (count > capacity_) make_room(count);
+        if (count > capacity_) grow(count);
         size_ = count;
     }
 
@@ -86,9 +94,8 @@ class PageArray {
     }
 
     void clear() { size_ = 0; }
-    // Give back the room behind the items.
-    void trim() {
-        if (bytes_of(size_) < bytes_of(capacity_)) set_room(size_ ? size_ : 1);
+    void shrink_to_fit() {
+        if (bytes_of(size_) < bytes_of(capacity_)) set_capacity(size_ ? size_ : 1);
     }
     void free() { PageArray().swap(*this); }
 
@@ -106,7 +113,7 @@ class PageArray {
     T *data_ = nullptr;
     size_t size_ = 0, capacity_ = 0;
 
-    size_t check(size_t i) const {
+    size_t checked(size_t i) const {
 #if defined(_GLIBCXX_ASSERTIONS)
         if (i >= size_) std::abort();
 #endif
@@ -115,7 +122,7 @@ class PageArray {
 
     static size_t bytes_of(size_t count) { return (count * sizeof(T) + PAGE - 1) / PAGE * PAGE; }
 
-    void touch() {
+    void populate() {
         const size_t bytes = bytes_of(capacity_);
 #if defined(MADV_POPULATE_WRITE)
         if (madvise(data_, bytes, MADV_POPULATE_WRITE) == 0) return;
@@ -124,36 +131,36 @@ class PageArray {
         for (size_t i = 0; i < bytes; i += PAGE) memory[i] = 0;
     }
 
-    void make_room(size_t count) {
+    void grow(size_t count) {
         if (count > SIZE_MAX / 2 / sizeof(T)) throw std::bad_alloc();
-        set_room(count > 2 * capacity_ ? count : 2 * capacity_);
+        set_capacity(count > 2 * capacity_ ? count : 2 * capacity_);
     }
 
-    void set_room(size_t count) {
+    void set_capacity(size_t count) {
         const size_t bytes = bytes_of(count);
-        data_ = static_cast<T *>(reallocate(data_, bytes_of(capacity_), bytes));
+        data_ = static_cast<T *>(remap(data_, bytes_of(capacity_), bytes));
         capacity_ = bytes / sizeof(T);
     }
 
 #if defined(__linux__)
-    static void *reallocate(void *memory, size_t before, size_t bytes) {
-        void *found = memory ? mremap(memory, before, bytes, MREMAP_MAYMOVE)
-                             : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (found == MAP_FAILED) throw std::bad_alloc();
-        if (bytes >= LARGE) madvise(found, bytes, MADV_HUGEPAGE);
-        return found;
+    static void *remap(void *memory, size_t before, size_t bytes) {
+        void *mapped = memory ? mremap(memory, before, bytes, MREMAP_MAYMOVE)
+                              : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mapped == MAP_FAILED) throw std::bad_alloc();
+        if (bytes >= LARGE) madvise(mapped, bytes, MADV_HUGEPAGE);
+        return mapped;
     }
-    static void release(void *memory, size_t bytes) {
+    static void unmap(void *memory, size_t bytes) {
         if (memory) munmap(memory, bytes);
     }
 #else
-    static void *reallocate(void *memory, size_t before, size_t bytes) {
-        void *found = std::realloc(memory, bytes);
-        if (!found) throw std::bad_alloc();
-        if (bytes > before) std::memset(static_cast<char *>(found) + before, 0, bytes - before);
-        return found;
+    static void *remap(void *memory, size_t before, size_t bytes) {
+        void *moved = std::realloc(memory, bytes);
+        if (!moved) throw std::bad_alloc();
+        if (bytes > before) std::memset(static_cast<char *>(moved) + before, 0, bytes - before);
+        return moved;
     }
-    static void release(void *memory, size_t) { std::free(memory); }
+    static void unmap(void *memory, size_t) { std::free(memory); }
 #endif
 };
 
