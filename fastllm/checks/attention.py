@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 
+UNBOUNDED = 2**40  # a side of a window that does not end
+
 
 class AttentionSteps(NamedTuple):
     """Every intermediate of `self_attention`, in the order they are computed.
@@ -73,18 +75,18 @@ class AttentionArguments(NamedTuple):
     value: Array
     mask: Array | None
     scale: float
-    bottom_right: bool
-    left: int
-    right: int
-    softcap: float
-    alibi_slopes: Array | None
-    sinks: Array | None
-    kv_lens: Array | None
-    cu_seqlens_q: Array | None
-    cu_seqlens_k: Array | None
-    return_lse: bool
-    out: Array | None
     out_dtype: np.dtype[Any]
+    bottom_right: bool = False
+    left: int = UNBOUNDED
+    right: int = UNBOUNDED
+    softcap: float = 0.0
+    alibi_slopes: Array | None = None
+    sinks: Array | None = None
+    kv_lens: Array | None = None
+    cu_seqlens_q: Array | None = None
+    cu_seqlens_k: Array | None = None
+    return_lse: bool = False
+    out: Array | None = None
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -95,10 +97,6 @@ class AttentionArguments(NamedTuple):
     def sum_dtype(self) -> np.dtype[Any]:
         """What the sums run in: float32 or float64."""
         return np.dtype(np.float64 if self.query.itemsize == 8 else np.float32)
-
-
-# A side of a window that does not end.
-UNBOUNDED = 2**40
 
 
 def check_softmax(x: ArrayLike, axis: int) -> SoftmaxArguments:
@@ -219,6 +217,7 @@ def check_attention(
         value=v,
         mask=mask,
         scale=factor,
+        out_dtype=out_dtype,
         bottom_right=causal_align == "bottom-right",
         left=left,
         right=min(right, 0) if causal else right,
@@ -230,7 +229,13 @@ def check_attention(
         cu_seqlens_k=cu_seqlens_k,
         return_lse=_flag("return_lse", return_lse),
         out=out,
-        out_dtype=out_dtype,
+    )
+
+
+def self_arguments(x: Array, causal: bool) -> AttentionArguments:
+    """Self-attention as what it is a case of: every vector is query, key and value, at scale 1."""
+    return AttentionArguments(
+        x, x, x, mask=None, scale=1.0, out_dtype=x.dtype, right=0 if causal else UNBOUNDED
     )
 
 

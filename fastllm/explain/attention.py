@@ -446,11 +446,11 @@ def _attention(
         keys = k[head].tolist()
         for i, query in enumerate(q[head].tolist()):
             row = [
-                -math.inf if causal and j > i else reference._dot(query, key) * factor
+                -math.inf if causal and j > i else reference.dot(query, key) * factor
                 for j, key in enumerate(keys)
             ]
             scores[head, i] = row
-            steps = reference._softmax_steps(row)
+            steps = reference.softmax_steps(row)
             shifted[head, i], exponentials[head, i], row_sums[head, i], weights[head, i] = steps
     return Attention(
         tokens=tokens,

@@ -1,31 +1,21 @@
-"""The attention of the reference, compiled: the same names, arguments and results.
+"""The attention of the reference, compiled: an engine with the same results.
 
-Here arguments are checked and laid out; the arithmetic is in `_attention_kernels`, which is
+Here checked arguments are laid out; the arithmetic is in `_attention_kernels`, which is
 imported by the first call, because importing Numba takes longer than importing NumPy.
 """
 
 import functools
 import importlib.util
 import math
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from fastllm.checks.attention import (
-    UNBOUNDED,
-    Array,
-    AttentionArguments,
-    AttentionSteps,
-    check_attention,
-    check_self_attention,
-    check_softmax,
-    rounded,
-)
+from fastllm.api.attention import AttentionEngine, AttentionFunctions
+from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps
 from fastllm.fast._attention import params as tables
 from fastllm.fast._attention.runtime import thread_pool as _threads
 from fastllm.fast._attention.runtime.thread_pool import limit as _thread_limit
-from fastllm.reference import attention as reference
 
 if importlib.util.find_spec("numba") is None:
     raise ImportError(
@@ -41,8 +31,8 @@ _SERIAL_WORK, _WAKING_WORK = 5_000_000, 10_000_000
 _READING = 16
 
 
-def softmax(x: ArrayLike, axis: int = -1) -> Array:
-    scores, axis, dtype = check_softmax(x, axis)
+def softmax_along(scores: Array, axis: int) -> Array:
+    """The softmax of `scores` along an axis, in their dtype."""
     rows = np.ascontiguousarray(np.moveaxis(scores, axis, -1))
     weights = np.empty(rows.shape, rows.dtype)
     if rows.size:
@@ -56,127 +46,22 @@ def softmax(x: ArrayLike, axis: int = -1) -> Array:
             # An exponential and its share of the memory traffic weigh about 16 multiplications.
             work=16 * rows.size,
         )
-    return rounded(np.moveaxis(weights, -1, axis), dtype)
+    return np.moveaxis(weights, -1, axis)
 
 
-@overload
-def self_attention(
-    x: ArrayLike, *, causal: bool = False, return_steps: Literal[False] = False
-) -> Array: ...
-@overload
-def self_attention(
-    x: ArrayLike, *, causal: bool = False, return_steps: Literal[True]
-) -> AttentionSteps: ...
-def self_attention(
-    x: ArrayLike, *, causal: bool = False, return_steps: bool = False
-) -> Array | AttentionSteps:
-    array, causal, return_steps, dtype = check_self_attention(x, causal, return_steps)
-    if not return_steps:
-        return rounded(_attend(_self_arguments(array, causal))[0], dtype)
-    length, dim = array.shape
+def attention_steps(x: Array, causal: bool) -> AttentionSteps:
+    """Every intermediate of self-attention."""
+    length, dim = x.shape
     steps = AttentionSteps(
-        scores=np.empty((length, length), array.dtype),
-        shifted=np.empty((length, length), array.dtype),
-        exponentials=np.empty((length, length), array.dtype),
-        row_sums=np.empty(length, array.dtype),
-        weights=np.empty((length, length), array.dtype),
-        context=np.empty((length, dim), array.dtype),
+        scores=np.empty((length, length), x.dtype),
+        shifted=np.empty((length, length), x.dtype),
+        exponentials=np.empty((length, length), x.dtype),
+        row_sums=np.empty(length, x.dtype),
+        weights=np.empty((length, length), x.dtype),
+        context=np.empty((length, dim), x.dtype),
     )
-    _kernels().attention_steps(_read_only(np.ascontiguousarray(array).view()), causal, *steps)
-    return AttentionSteps._make(rounded(step, dtype) for step in steps)
-
-
-@overload
-def scaled_dot_product_attention(
-    query: ArrayLike,
-    key: ArrayLike,
-    value: ArrayLike,
-    attn_mask: ArrayLike | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-    *,
-    causal_align: str = "top-left",
-    window: tuple[int, int] | None = None,
-    softcap: float = 0.0,
-    alibi_slopes: ArrayLike | None = None,
-    sinks: ArrayLike | None = None,
-    kv_lens: ArrayLike | None = None,
-    cu_seqlens_q: ArrayLike | None = None,
-    cu_seqlens_k: ArrayLike | None = None,
-    return_lse: Literal[False] = False,
-    out: Array | None = None,
-) -> Array: ...
-@overload
-def scaled_dot_product_attention(
-    query: ArrayLike,
-    key: ArrayLike,
-    value: ArrayLike,
-    attn_mask: ArrayLike | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-    *,
-    causal_align: str = "top-left",
-    window: tuple[int, int] | None = None,
-    softcap: float = 0.0,
-    alibi_slopes: ArrayLike | None = None,
-    sinks: ArrayLike | None = None,
-    kv_lens: ArrayLike | None = None,
-    cu_seqlens_q: ArrayLike | None = None,
-    cu_seqlens_k: ArrayLike | None = None,
-    return_lse: Literal[True],
-    out: Array | None = None,
-) -> tuple[Array, Array]: ...
-def scaled_dot_product_attention(
-    query: ArrayLike,
-    key: ArrayLike,
-    value: ArrayLike,
-    attn_mask: ArrayLike | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-    *,
-    causal_align: str = "top-left",
-    window: tuple[int, int] | None = None,
-    softcap: float = 0.0,
-    alibi_slopes: ArrayLike | None = None,
-    sinks: ArrayLike | None = None,
-    kv_lens: ArrayLike | None = None,
-    cu_seqlens_q: ArrayLike | None = None,
-    cu_seqlens_k: ArrayLike | None = None,
-    return_lse: bool = False,
-    out: Array | None = None,
-) -> Array | tuple[Array, Array]:
-    arguments = check_attention(
-        query,
-        key,
-        value,
-        attn_mask,
-        dropout_p,
-        is_causal,
-        scale,
-        enable_gqa,
-        causal_align,
-        window,
-        softcap,
-        alibi_slopes,
-        sinks,
-        kv_lens,
-        cu_seqlens_q,
-        cu_seqlens_k,
-        return_lse,
-        out,
-    )
-    result, lse = _attend(arguments)
-    return (result, lse) if arguments.return_lse else result
-
-
-for _name in __all__:
-    globals()[_name].__doc__ = getattr(reference, _name).__doc__
+    _kernels().attention_steps(_read_only(np.ascontiguousarray(x).view()), causal, *steps)
+    return steps
 
 
 # With the heads counted over all leading dimensions, element (head, row, column) of an array is
@@ -232,29 +117,7 @@ def _read_only(view: Array) -> Array:
     return view
 
 
-def _self_arguments(x: Array, causal: bool) -> AttentionArguments:
-    return AttentionArguments(
-        query=x,
-        key=x,
-        value=x,
-        mask=None,
-        scale=1.0,
-        bottom_right=False,
-        left=UNBOUNDED,
-        right=0 if causal else UNBOUNDED,
-        softcap=0.0,
-        alibi_slopes=None,
-        sinks=None,
-        kv_lens=None,
-        cu_seqlens_q=None,
-        cu_seqlens_k=None,
-        return_lse=False,
-        out=None,
-        out_dtype=x.dtype,
-    )
-
-
-def _attend(arguments: AttentionArguments) -> tuple[Array, Array]:
+def attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     """Lay out checked arrays, whose shapes `AttentionArguments` gives, and call the kernels."""
     query, key, value, mask = arguments[:4]
     *lead, q_len, _ = query.shape
@@ -575,3 +438,9 @@ def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> Arr
     if threads > 1:
         _threads.end_call()
     return counter
+
+
+FUNCTIONS = AttentionFunctions(__name__, AttentionEngine(softmax_along, attention_steps, attend))
+softmax = FUNCTIONS.softmax
+self_attention = FUNCTIONS.self_attention
+scaled_dot_product_attention = FUNCTIONS.scaled_dot_product_attention

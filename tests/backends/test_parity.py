@@ -1,7 +1,10 @@
 """The two backends are twins: names, order, parameters, docstrings."""
 
 import ast
+import doctest
+import importlib
 import inspect
+import pickle
 
 import pytest
 
@@ -38,6 +41,29 @@ def test_backends_have_the_same_parameters_and_docstrings(slow, quick, name):
     assert parameters(one) == parameters(two)
     assert one.__doc__
     assert one.__doc__ == two.__doc__
+
+
+def run_examples(function, backend):
+    """Run the examples of a docstring, which import from fastllm, on one backend."""
+    source = inspect.getdoc(function).replace("from fastllm import", f"from {backend} import")
+    test = doctest.DocTestParser().get_doctest(source, {}, function.__name__, None, 0)
+    report = []
+    doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
+    assert not report, "".join(report)
+    return len(test.examples)
+
+
+@pytest.mark.parametrize("backend", ["fastllm.reference", "fastllm.fast"])
+@pytest.mark.parametrize("name", reference_attention.__all__)
+def test_examples_of_public_functions_hold_on_each_backend(backend, name):
+    assert run_examples(getattr(importlib.import_module(backend), name), backend) >= 3
+
+
+@pytest.mark.parametrize("backend", ["fastllm.reference", "fastllm.fast"])
+@pytest.mark.parametrize("name", reference_attention.__all__)
+def test_public_functions_can_be_pickled(backend, name):
+    function = getattr(importlib.import_module(backend), name)
+    assert pickle.loads(pickle.dumps(function)) == function
 
 
 def test_backends_define_the_same_names_in_the_same_order():

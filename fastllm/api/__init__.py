@@ -1,0 +1,1 @@
+"""The public functions: signatures, docstrings and checks, once for both backends."""
