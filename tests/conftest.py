@@ -1,8 +1,8 @@
 """One fixture per topic over both backends; a missing backend is a failure, never a skip."""
 
 import importlib
-import importlib.util
 import os
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
@@ -28,29 +28,16 @@ settings.load_profile("fastllm")
 # Without the extension (FASTLLM_BUILD_EXT=skip) only the reference exists: the leg that tests such
 # a build says so out loud, so that a missing extension can never hide as a shorter run.
 BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
-collect_ignore = []
-if "fast" not in BACKENDS:
-    collect_ignore += [
-        "attention/fuzz_attention.py",
-        "backends/test_choice.py",
-        "backends/test_parity.py",
-        "bpe/fuzz_encode.py",
-        "bpe/test_count_words.py",
-        "bpe/test_encode_agreement.py",
-        "bpe/test_encode_isa.py",
-        "bpe/test_train_agreement.py",
-        "bpe/test_train_rivals.py",
-        "split/fuzz_split.py",
-        "split/test_agreement.py",
-        "split/test_isa.py",
-    ]
-# What needs a library of its own is tested where that is installed.
-if importlib.util.find_spec("torch") is None:
-    collect_ignore += ["integrations/test_torch.py", "integrations/test_transformers_attention.py"]
-elif importlib.util.find_spec("transformers") is None:
-    collect_ignore += ["integrations/test_transformers_attention.py"]
-if importlib.util.find_spec("transformers") is None:
-    collect_ignore += ["integrations/test_transformers.py"]
+# A folder of such a name holds what needs this, and is left out where it is not to be had.
+NEEDED = {
+    "fast": "fast" in BACKENDS,
+    "torch": find_spec("torch") is not None,
+    "transformers": find_spec("transformers") is not None,
+}
+
+
+def pytest_ignore_collect(collection_path):
+    return True if not NEEDED.get(collection_path.name, True) else None
 
 
 @pytest.fixture(params=BACKENDS)

@@ -126,3 +126,25 @@ def edge_texts() -> Iterator[str]:
             for place in [*range(58, 66), *range(123, 130)]:
                 fillers, rest = divmod(place, len(filler.encode()))
                 yield "." * rest + filler * fillers + snippet
+
+
+def any_scalars(rng, count):
+    """Characters from anywhere, more often from where they are assigned."""
+    blocks = [(0, 0x250), (0x250, 0x3000), (0x2000, 0x3100), (0xA000, 0x10000), (0x10000, 0x1FFFF)]
+    characters = [chr(rng.randrange(*rng.choice(blocks))) for _ in range(count)]
+    return [c for c in characters if not "\ud800" <= c <= "\udfff"]
+
+
+def shortest(text, fails):
+    """`text` with stretches left out, as long as it fails."""
+    size = len(text)
+    while size:
+        start = 0
+        while start < len(text):
+            shorter = text[:start] + text[start + size :]
+            if fails(shorter):
+                text = shorter
+            else:
+                start += size
+        size //= 2
+    return text

@@ -1,8 +1,8 @@
 """Unicode classes, pinned to Unicode 16, as runs of code points: first, last, first ...
 
-Generated, do not edit: ``tests/split/generate_unicode_classes.py`` says how. The tables are pinned
-because Python's own ``unicodedata`` changes with the interpreter, and a split pattern that changes
-its mind about a letter changes the ids.
+Generated, do not edit: ``tests/patterns/generate_unicode_classes.py`` says how. The tables are
+pinned because Python's own ``unicodedata`` changes with the interpreter, and a split pattern that
+changes its mind about a letter changes the ids.
 """
 
 RANGES: dict[str, tuple[int, ...]] = {

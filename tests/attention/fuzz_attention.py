@@ -1,6 +1,6 @@
 """Random attention through the reference and the kernels until they differ: a program, not a test.
 
-    python tests/fuzz_attention.py --seconds 60 --seed 0
+    PYTHONPATH=tests python tests/attention/fuzz_attention.py --seconds 60 --seed 0
 
 A round is one call: shapes, strides, a dtype, options that may contradict each other, threads, now
 and then NaN, infinity or large numbers. Both backends must give results within the table of

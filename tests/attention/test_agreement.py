@@ -153,7 +153,7 @@ def attention_arguments(draw):
 
 @EXAMPLES
 @given(attention_arguments())
-def test_attention_agrees_on_generated_arguments(arguments):
+def test_agrees_on_generated_arguments(arguments):
     dtype, arrays, options = arguments
     agree(dtype, *arrays, **options)
 
@@ -173,7 +173,7 @@ PAIRS = list(itertools.combinations_with_replacement(OPTIONS, 2))
 
 
 @pytest.mark.parametrize(("key_heads", "value_heads"), [(1, 4), (4, 1), (2, 4), (4, 2), (6, 4)])
-def test_attention_agrees_when_keys_and_values_are_grouped_differently(key_heads, value_heads):
+def test_agrees_when_keys_and_values_are_grouped_differently(key_heads, value_heads):
     query, key, _ = heads(18, (2, 12), 5, 9, 3, 3, np.float64, (2, key_heads))
     value = normal(19, (2, value_heads, 9, 4))
     agree(np.float64, query, key, value, is_causal=True, enable_gqa=True)
@@ -181,7 +181,7 @@ def test_attention_agrees_when_keys_and_values_are_grouped_differently(key_heads
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
-def test_attention_agrees_with_every_pair_of_arguments(pair, dtype):
+def test_agrees_with_every_pair_of_arguments(pair, dtype):
     first, second = (OPTIONS[name] for name in pair)
     options = {**first, **second}
     masks = [option for option in (first, second) if {"attn_mask", "is_causal"} & set(option)]
@@ -219,7 +219,7 @@ HEAD_DIMS = [1, 3, 8, 40, 64, 80, 96, 128, 256] if COMPILED else [1, 9]
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 @pytest.mark.parametrize("kv_len", LENGTHS)
-def test_attention_agrees_with_the_oracle_on_long_inputs(kv_len, head_dim, dtype):
+def test_agrees_with_the_oracle_on_long_inputs(kv_len, head_dim, dtype):
     for q_len in (1, 33, kv_len):
         arrays = heads(head_dim, (2,), q_len, kv_len, head_dim, head_dim, dtype)
         for options in ({}, {"is_causal": True}):
@@ -228,7 +228,7 @@ def test_attention_agrees_with_the_oracle_on_long_inputs(kv_len, head_dim, dtype
 
 
 @pytest.mark.parametrize("mask", ["boolean", "numbers", "padding", "window"])
-def test_attention_agrees_with_the_oracle_on_masks_over_several_blocks(mask):
+def test_agrees_with_the_oracle_on_masks_over_several_blocks(mask):
     q_len, kv_len = 70, 300
     distance = np.arange(q_len)[:, None] - np.arange(kv_len)
     attn_mask = {
@@ -248,7 +248,7 @@ def test_attention_agrees_with_the_oracle_on_masks_over_several_blocks(mask):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_attention_weights_of_a_query_sum_to_one(attention_backend, dtype, causal):
+def test_weights_of_a_query_sum_to_one(attention_backend, dtype, causal):
     query, key, _ = heads(3, (2,), 20, 40, 5, 1, dtype)
     ones = np.ones((2, 40, 1), dtype)
     context = attention_backend.scaled_dot_product_attention(query, key, ones, is_causal=causal)
@@ -256,7 +256,7 @@ def test_attention_weights_of_a_query_sum_to_one(attention_backend, dtype, causa
 
 
 @pytest.mark.parametrize("future", [0.0, 100.0, np.nan, np.inf])
-def test_attention_causal_prefix_does_not_depend_on_the_future(attention_backend, future):
+def test_causal_prefix_does_not_depend_on_the_future(attention_backend, future):
     attend = attention_backend.scaled_dot_product_attention
     query, key, value = heads(4, (1,), 40, 40, 5, 5, np.float32)
     before = attend(query, key, value, is_causal=True)
@@ -272,7 +272,7 @@ def test_attention_causal_prefix_does_not_depend_on_the_future(attention_backend
     )
 
 
-def test_attention_does_not_change_when_keys_and_values_are_permuted(attention_backend):
+def test_does_not_change_when_keys_and_values_are_permuted(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     query, key, value = heads(6, (2,), 9, 50, 5, 5, np.float64)
     mask = normal(7, (9, 50)) > 0
@@ -285,7 +285,7 @@ def test_attention_does_not_change_when_keys_and_values_are_permuted(attention_b
     )
 
 
-def test_attention_of_a_query_does_not_depend_on_the_other_queries(attention_backend):
+def test_a_query_does_not_depend_on_the_other_queries(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     query, key, value = heads(9, (1,), 35, 20, 5, 5, np.float64)
     together = attend(query, key, value)
@@ -296,7 +296,7 @@ def test_attention_of_a_query_does_not_depend_on_the_other_queries(attention_bac
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_attention_huge_scores_agree(dtype):
+def test_huge_scores_agree(dtype):
     query, key, value = heads(10, (1,), 20, 150, 4, 4, dtype)
     # Whole numbers: scores of up to 1e5 are exact, so that only the exponentials are in question.
     query, key = np.round(query * 100), np.round(key * 100)
@@ -307,7 +307,7 @@ def test_attention_huge_scores_agree(dtype):
 @pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["query", "key", "value"])
 @pytest.mark.parametrize("masking", ["none", "causal", "boolean", "numbers"])
-def test_attention_strange_numbers_agree(where, strange, masking):
+def test_nonfinite_numbers_agree(where, strange, masking):
     query, key, value = heads(13, (2,), 12, 20, 3, 3, np.float64)
     arrays = {"query": query, "key": key, "value": value}
     arrays[where][0, 7, 1] = strange
@@ -325,7 +325,7 @@ def test_attention_strange_numbers_agree(where, strange, masking):
     assert np.isfinite(expected[1]).all()
 
 
-def test_attention_nan_and_infinite_mask_numbers_agree():
+def test_nan_and_infinite_mask_numbers_agree():
     arrays = heads(15, (), 5, 6, 3, 3, np.float64)
     mask = np.zeros((5, 6))
     mask[0, 2], mask[1, 3], mask[2, 4], mask[3] = np.nan, np.inf, -np.inf, -np.inf
@@ -350,7 +350,7 @@ def run(program, **variables):
     assert finished.returncode == 0, finished.stderr
 
 
-def test_attention_repeats_no_broadcast_or_grouped_array_in_memory():
+def test_repeats_no_broadcast_or_grouped_array_in_memory():
     query, key, value = heads(16, (1, 4), 16, 1200, 8, 8, np.float32)
     arguments = (
         np.broadcast_to(query, (4, 4, 16, 8)),
@@ -387,7 +387,7 @@ assert grown < 16 * 1024, f"{grown} KB"  # the score matrix would be 262144 KB
 """
 
 
-def test_attention_never_holds_the_whole_score_matrix():
+def test_never_holds_the_whole_score_matrix():
     run(NO_SQUARE, NUMBA_DISABLE_JIT="0")
 
 
@@ -397,7 +397,7 @@ def share_all_work(monkeypatch, threads):
     monkeypatch.setattr(fast, "_thread_limit", lambda: threads)
 
 
-def test_attention_in_several_python_threads_at_once(monkeypatch):
+def test_several_python_threads_at_once_agree(monkeypatch):
     share_all_work(monkeypatch, threads=4)
     cases = [heads(seed, (3,), 40, 40, 4, 4, np.float32) for seed in range(8)]
     expected = [oracle(*case, is_causal=True) for case in cases]
@@ -447,12 +447,12 @@ assert right == [True] * 4
 """
 
 
-def test_attention_first_call_from_several_threads(tmp_path):
+def test_first_call_from_several_threads(tmp_path):
     run(FIRST_CALL_IN_THREADS, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.0003, 0.003])
-def test_attention_with_helpers_that_just_left_or_sleep_agrees(monkeypatch, pause):
+def test_workers_that_just_left_or_sleep_agree(monkeypatch, pause):
     # Calls whose helpers still look for work, are about to sleep, or have to be woken.
     share_all_work(monkeypatch, threads=3)
     case = heads(18, (6,), 40, 40, 4, 4, np.float32)
@@ -463,7 +463,7 @@ def test_attention_with_helpers_that_just_left_or_sleep_agrees(monkeypatch, paus
         time.sleep(pause * number / 60)
 
 
-def test_attention_without_memory_for_scratch_raises_and_then_goes_on(monkeypatch):
+def test_without_memory_for_scratch_raises_and_then_goes_on(monkeypatch):
     share_all_work(monkeypatch, threads=3)
     case = heads(19, (6,), 41, 43, 4, 4, np.float32)
     fast._plan.cache_clear()
@@ -477,7 +477,7 @@ def test_attention_without_memory_for_scratch_raises_and_then_goes_on(monkeypatc
     assert_agrees(SDPA, np.float32, actual, oracle(*case))
 
 
-def test_attention_agrees_on_random_calls():
+def test_agrees_on_random_calls():
     program = Path(__file__).parent / "fuzz_attention.py"
     finished = subprocess.run(
         [sys.executable, str(program), "--seconds", "2"],
@@ -510,7 +510,7 @@ assert time.process_time() - before < 0.1
 """
 
 
-def test_attention_helpers_sleep_when_there_is_nothing_to_do():
+def test_workers_sleep_when_there_is_nothing_to_do():
     run(SLEEP, NUMBA_DISABLE_JIT="0")
 
 
@@ -531,7 +531,7 @@ if OTHERS:
 
 
 @pytest.mark.parametrize("others", [False, True])
-def test_attention_lets_the_process_end_at_once(others):
+def test_lets_the_process_end_at_once(others):
     run(EXIT.replace("OTHERS", str(others)), NUMBA_DISABLE_JIT="0")
 
 
@@ -556,7 +556,7 @@ assert attend()
 """
 
 
-def test_attention_works_in_a_forked_child():
+def test_works_in_a_forked_child():
     run(FORK, NUMBA_DISABLE_JIT="0")
 
 
@@ -596,7 +596,7 @@ for rows in (3, 1):
 """
 
 
-def test_attention_agrees_with_narrower_vectors(tmp_path):
+def test_agrees_with_narrower_vectors(tmp_path):
     # At the same time, since each compiles everything anew.
     programs = [
         NARROW.replace("{FEATURES}", repr(features)).replace("{BYTES}", str(width))
@@ -614,7 +614,7 @@ def test_attention_agrees_with_narrower_vectors(tmp_path):
         assert process.returncode == 0, errors
 
 
-def test_attention_follows_the_number_of_threads_that_numba_is_told():
+def test_follows_the_number_of_threads_that_numba_is_told():
     run(
         "import numba\n"
         "from fastllm.fast import attention\n"

@@ -58,7 +58,7 @@ def test_powers_of_two_are_near_and_0_where_they_are_not_normal_numbers(run):
 
 
 @pytest.mark.parametrize("edge", [*range(0, 67, 3), 127, 128, 200] if COMPILED else [5])
-def test_attention_by_matrices_in_windows_that_end_anywhere_agrees(edge):
+def test_windows_that_end_anywhere_agree(edge):
     for q_len, kv_len in ((97, 97), (70, 363), (263, 70)):
         arrays = heads(edge, q_len, kv_len, 8, 4)
         for window in ((edge, 0), (edge, 9), (2, edge)):
@@ -67,7 +67,7 @@ def test_attention_by_matrices_in_windows_that_end_anywhere_agrees(edge):
 
 
 @pytest.mark.parametrize("value_dim", [32, 64, 40])
-def test_attention_by_matrices_agrees_where_rows_are_read_in_place(value_dim):
+def test_agrees_where_rows_are_read_in_place(value_dim):
     query, key, value = heads(3, 70, 290, 64, value_dim)
     agree(query, key, value)
     # Rows that are not adjacent, and columns.
@@ -75,7 +75,7 @@ def test_attention_by_matrices_agrees_where_rows_are_read_in_place(value_dim):
     agree(query[..., ::2], key[..., ::2], value[..., ::-1])
 
 
-def test_attention_by_matrices_agrees_with_scales_of_every_size():
+def test_agrees_with_scales_of_every_size():
     arrays = heads(4, 70, 300, 32, 32)
     for scale in (0.0, 1e-40, 1e-20, 3.0, -0.3):
         for options in ({}, {"is_causal": True}, {"sinks": [2.0, -30.0]}):
@@ -83,7 +83,7 @@ def test_attention_by_matrices_agrees_with_scales_of_every_size():
 
 
 @pytest.mark.parametrize("size", [1.0, 1e2, 1e4])
-def test_attention_by_matrices_agrees_when_scores_climb(size):
+def test_agrees_when_scores_climb(size):
     # Each block has larger scores than those before; large ones leave them far behind.
     query, key, value = heads(5, 64, 600, 32, 32)
     query[:], key[:] = 0.0, 0.0
@@ -95,7 +95,7 @@ def test_attention_by_matrices_agrees_when_scores_climb(size):
 
 @pytest.mark.parametrize("rows", [64, 8])
 @pytest.mark.parametrize("lowest", [np.finfo(np.float32).min, -3e10, -1e10])
-def test_attention_by_matrices_agrees_where_masks_are_large_numbers(lowest, rows):
+def test_agrees_where_masks_are_large_numbers(lowest, rows):
     query, key, value = heads(8, rows, 500, 24, 24)
     mask = np.zeros((rows, 500), np.float32)
     mask[:, :200] = lowest
@@ -108,14 +108,14 @@ def test_attention_by_matrices_agrees_where_masks_are_large_numbers(lowest, rows
 
 
 @pytest.mark.parametrize("head_dim", [24, 64])
-def test_attention_by_matrices_agrees_where_scores_are_large(head_dim):
+def test_agrees_where_scores_are_large(head_dim):
     query, key, value = heads(9, 70, 300, head_dim, 24)
     for size in (3e4, 1e5, 1e12):
         agree((query * size).astype(query.dtype), (key * size).astype(key.dtype), value)
     agree(query, key, value, sinks=[3e38, -3e38])
 
 
-def test_attention_by_matrices_keeps_out_what_is_hidden():
+def test_keeps_out_what_is_hidden():
     query, key, value = heads(6, 96, 96, 32, 32)
     key[0, 50:], value[0, 50:] = np.nan, np.nan
     value[1, 90] = np.inf

@@ -196,7 +196,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_attention_refuses_in_the_same_words(case):
+def test_refuses_in_the_same_words(case):
     name, arguments, options, error, words = REFUSED[case]
     name = "scaled_dot_product_attention" if name == "sdpa" else name
     raised = []
@@ -209,7 +209,7 @@ def test_attention_refuses_in_the_same_words(case):
     assert raised[0] == raised[1]
 
 
-def test_attention_out_is_untouched_when_the_arguments_are_refused(attention_backend):
+def test_out_is_untouched_when_the_arguments_are_refused(attention_backend):
     out = np.full((2, 3), 7.0)
     with pytest.raises(TypeError):
         attention_backend.scaled_dot_product_attention(X, X, X, window=3, out=out)
@@ -217,14 +217,14 @@ def test_attention_out_is_untouched_when_the_arguments_are_refused(attention_bac
 
 
 @pytest.mark.parametrize("name", reference.__all__)
-def test_attention_backends_share_names_signatures_and_docstrings(name):
+def test_backends_share_names_signatures_and_docstrings(name):
     assert reference.__all__ == fast.__all__
     of_reference, of_fast = getattr(reference, name), getattr(fast, name)
     assert inspect.signature(of_reference) == inspect.signature(of_fast)
     assert of_reference.__doc__ == of_fast.__doc__
 
 
-def test_attention_backends_define_their_functions_in_the_order_of_all():
+def test_backends_define_their_functions_in_the_order_of_all():
     for backend in (reference, fast):
         lines = [inspect.getsourcelines(getattr(backend, name))[1] for name in backend.__all__]
         assert lines == sorted(lines)
@@ -304,7 +304,7 @@ def test_self_attention_accepts_unusual_arrays(why):
 
 
 @pytest.mark.parametrize("why", UNUSUAL)
-def test_attention_accepts_unusual_arrays(why):
+def test_accepts_unusual_arrays(why):
     array = UNUSUAL[why]
     ordinary = np.random.default_rng(4).standard_normal(np.shape(array))
     if getattr(array, "dtype", np.dtype("f8")).kind == "f":
@@ -319,7 +319,7 @@ def test_attention_accepts_unusual_arrays(why):
 @pytest.mark.parametrize(
     "why", [why for why, array in UNUSUAL.items() if np.shape(array) == (5, 4)]
 )
-def test_attention_accepts_unusual_masks(why):
+def test_accepts_unusual_masks(why):
     x = np.random.default_rng(5).standard_normal((5, 4))
     key = np.random.default_rng(6).standard_normal((4, 4))
     mask = np.asarray(UNUSUAL[why])
@@ -328,13 +328,13 @@ def test_attention_accepts_unusual_masks(why):
         _agree("scaled_dot_product_attention", x, key, key, UNUSUAL[why])
 
 
-def test_attention_reads_a_transposed_boolean_mask():
+def test_reads_a_transposed_boolean_mask():
     x = np.random.default_rng(7).standard_normal((3, 6, 4))
     mask = np.random.default_rng(8).random((6, 6, 3)) < 0.5
     _agree("scaled_dot_product_attention", x, x, x, mask.transpose(2, 1, 0)[:, ::-1])
 
 
-def test_attention_takes_a_mask_number_beyond_float32_for_infinity(attention_backend):
+def test_takes_a_mask_number_beyond_float32_for_infinity(attention_backend):
     x = np.ones((1, 2), np.float32)
     mask = np.array([[-1e300]])
     context = attention_backend.scaled_dot_product_attention(x, x, x, mask)

@@ -104,7 +104,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_attention_by_pieces_agrees_with_every_option(option):
+def test_agrees_with_every_option(option):
     query, key, value = heads(6, 70, 300, 40, 24)
     options = OPTIONS[option]
     if option == "numbers":
@@ -119,7 +119,7 @@ def test_attention_by_pieces_agrees_with_every_option(option):
 
 
 @pytest.mark.parametrize("edge", range(67) if COMPILED else [5])
-def test_attention_by_pieces_in_windows_that_end_anywhere_agrees(edge):
+def test_windows_that_end_anywhere_agree(edge):
     for q_len, kv_len in ((97, 97), (70, 163), (163, 70)):
         arrays = heads(edge, q_len, kv_len, 8, 4)
         wide = [x.astype(np.float64) for x in arrays]
@@ -133,7 +133,7 @@ def test_attention_by_pieces_in_windows_that_end_anywhere_agrees(edge):
 
 
 @pytest.mark.parametrize("lowest", [np.finfo(np.float32).min, -3e10, -1e10])
-def test_attention_by_pieces_agrees_where_masks_are_large_numbers(lowest):
+def test_agrees_where_masks_are_large_numbers(lowest):
     arrays = heads(8, 64, 500, 24, 24)
     wide = [x.astype(np.float64) for x in arrays]
     mask = np.zeros((64, 500), np.float32)
@@ -148,7 +148,7 @@ def test_attention_by_pieces_agrees_where_masks_are_large_numbers(lowest):
 
 
 @pytest.mark.parametrize("head_dim", [24, 64])
-def test_attention_by_pieces_agrees_where_scores_are_large(head_dim):
+def test_agrees_where_scores_are_large(head_dim):
     query, key, value = heads(9, 70, 300, head_dim, 24)
     for size in (3e4, 1e5, 1e12):
         arrays = query * np.float32(size), key * np.float32(size), value
@@ -184,7 +184,7 @@ def test_a_window_agrees_where_later_rows_take_the_places_of_earlier_ones(group,
 
 @pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 31, 50, 64, 130] if COMPILED else [50])
-def test_attention_by_pieces_keeps_out_what_lies_beyond_the_window(place, strange):
+def test_keeps_out_what_lies_beyond_the_window(place, strange):
     query, key, value = heads(9, 70, 131, 8, 4)
     options = {"window": (20, 3), "causal_align": "bottom-right"}
     expected = fast.scaled_dot_product_attention(query, key, value, **options)
@@ -198,7 +198,7 @@ def test_attention_by_pieces_keeps_out_what_lies_beyond_the_window(place, strang
     assert_agrees(SDPA, np.float32, actual[1], expected[1])
 
 
-def test_attention_by_pieces_of_grouped_heads_agrees():
+def test_grouped_heads_agree():
     query, _, _ = heads(7, 70, 1, 16, 1)
     _, key, value = (x[:1] for x in heads(8, 1, 300, 16, 8))
     options = {"enable_gqa": True, "is_causal": True, "causal_align": "bottom-right"}
@@ -211,7 +211,7 @@ def test_attention_by_pieces_of_grouped_heads_agrees():
 
 @pytest.mark.parametrize("head_dim", [1, 3, 31, 40, 64, 128] if COMPILED else [3, 40])
 @pytest.mark.parametrize("kv_len", [1, 31, 32, 33, 64, 127, 128, 129, 300] if COMPILED else [129])
-def test_attention_by_pieces_agrees_with_the_oracle(kv_len, head_dim):
+def test_agrees_with_the_oracle(kv_len, head_dim):
     for q_len, value_dim in ((17, head_dim), (65, 20)):
         arrays = heads(kv_len, q_len, kv_len, head_dim, value_dim)
         for causal in (False, True):
@@ -238,7 +238,7 @@ def test_sums_of_many_keys_keep_their_digits():
     ],
 )
 @pytest.mark.parametrize("masking", ["none", "causal", "boolean", "softcap"])
-def test_attention_by_pieces_of_strange_numbers_agrees(where, strange, masking):
+def test_nonfinite_numbers_agree(where, strange, masking):
     query, key, value = heads(2, 40, 50, 5, 4)
     arrays = {"query": query, "key": key, "value": value}
     arrays[where][0, 7, 1] = strange
@@ -255,7 +255,7 @@ def test_attention_by_pieces_of_strange_numbers_agrees(where, strange, masking):
     assert np.isfinite(expected[1]).all()
 
 
-def test_attention_by_pieces_leaves_out_a_key_whose_score_overflows():
+def test_leaves_out_a_key_whose_score_overflows():
     query, key, value = heads(5, 40, 50, 5, 4)
     # Products of pieces overflow to either side; the score is -inf.
     query[..., 0], key[..., 0] = 1.1e30, 0.0
@@ -269,7 +269,7 @@ def test_attention_by_pieces_leaves_out_a_key_whose_score_overflows():
     assert_agrees(SDPA, np.float32, lse, expected_lse)
 
 
-def test_attention_by_pieces_rescales_when_scores_grow():
+def test_rescales_when_scores_grow():
     # Each block of keys has scores that leave those before it far behind.
     query, key, value = heads(4, 40, 600, 8, 8)
     query[:], key[..., 0] = np.abs(query), np.arange(600) / 10

@@ -28,21 +28,21 @@ def agree(dtype, query, key, value, **options):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 2, 4, 5, 9, 16])
-def test_attention_of_few_agrees_for_any_number_of_rows(dtype, rows):
+def test_agrees_for_any_number_of_rows(dtype, rows):
     query, key, value = normal(1, (rows, 1, 40)), normal(2, (1, 21, 40)), normal(3, (1, 21, 24))
     agree(dtype, *(x.astype(dtype) for x in (query, key, value)), enable_gqa=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 3])
-def test_attention_of_few_agrees_for_whole_vectors_pairs_of_them_and_what_is_left(dtype, rows):
+def test_agrees_for_whole_vectors_pairs_of_them_and_what_is_left(dtype, rows):
     for head_dim, value_dim in itertools.product([1, 16, 32, 48, 80], [7, 16, 48, 64]):
         case = normal(1, (rows, head_dim)), normal(2, (6, head_dim)), normal(3, (6, value_dim))
         agree(dtype, *(x.astype(dtype) for x in case))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
-def test_attention_of_few_agrees_around_the_ends_of_blocks(dtype):
+def test_agrees_around_the_ends_of_blocks(dtype):
     block = fast._FEW_BLOCK
     for kv_len in (1, 3, 4, 5, block - 1, block, block + 1, 2 * block + 2):
         case = normal(1, (2, 16)), normal(2, (kv_len, 16)), normal(3, (kv_len, 16))
@@ -50,7 +50,7 @@ def test_attention_of_few_agrees_around_the_ends_of_blocks(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
-def test_attention_of_few_agrees_where_rows_or_columns_are_apart(dtype):
+def test_agrees_where_rows_or_columns_are_apart(dtype):
     query, key, value = (normal(n, (3, 40, 64)).astype(dtype) for n in range(3))
     few = query[:, :2]
     # Rows of the other heads lie between those of a head.
@@ -61,14 +61,14 @@ def test_attention_of_few_agrees_where_rows_or_columns_are_apart(dtype):
     agree(dtype, few, key, value[..., ::-1])
 
 
-def test_attention_of_few_agrees_for_sequences_of_unequal_numbers_of_queries():
+def test_agrees_for_sequences_of_unequal_numbers_of_queries():
     cu_q, cu_k = np.array([0, 4, 5, 7, 7]), np.array([0, 9, 30, 31, 40])
     arrays = (normal(n, (2, size, 32), np.float32) for n, size in enumerate((7, 40, 40)))
     agree(np.float32, *arrays, cu_seqlens_q=cu_q, cu_seqlens_k=cu_k)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_attention_of_few_keeps_what_is_not_a_number_to_its_column(rows):
+def test_keeps_what_is_not_a_number_to_its_column(rows):
     query, key, value = (normal(n, (30, 48), np.float32) for n in range(3))
     value[29, 3], value[1, 20] = np.inf, np.nan
     bits = [x.astype(ml_dtypes.bfloat16) for x in (query[:rows], key, value)]

@@ -129,7 +129,7 @@ def test_self_attention_of_no_positions_is_empty(attention_backend):
 # --- scaled_dot_product_attention
 
 
-def test_attention_of_journey_with_projections(attention_backend):
+def test_journey_with_projections(attention_backend):
     facts = FACTS["projected"]
     query, key, value = project(facts)
     attend = attention_backend.scaled_dot_product_attention
@@ -139,7 +139,7 @@ def test_attention_of_journey_with_projections(attention_backend):
     equals(attend(query, key, value), facts["context"])
 
 
-def test_attention_weights_full_and_causal(attention_backend):
+def test_weights_full_and_causal(attention_backend):
     facts = FACTS["projected_causal"]
     query, key, value = project(facts)
     attend = attention_backend.scaled_dot_product_attention
@@ -152,20 +152,20 @@ def test_attention_weights_full_and_causal(attention_backend):
     equals(attend(query, key, np.eye(6), attn_mask=numbers), facts["causal_weights"])
 
 
-def test_attention_causal_context(attention_backend):
+def test_causal_context(attention_backend):
     facts = FACTS["causal"]
     context = attention_backend.scaled_dot_product_attention(*project(facts), is_causal=True)
     equals(context, facts["context"])
 
 
-def test_attention_of_two_heads(attention_backend):
+def test_two_heads(attention_backend):
     facts = FACTS["two_heads"]
     context = attention_backend.scaled_dot_product_attention(*project(facts), is_causal=True)
     assert context.shape == (2, 6, 2)
     equals(np.concatenate(context, axis=-1), facts["context"])
 
 
-def test_attention_of_heads_split_and_joined(attention_backend):
+def test_heads_split_and_joined(attention_backend):
     facts = FACTS["split_heads"]
     # (length, heads * head_dim) -> (heads, length, head_dim) and back.
     heads = [x.reshape(6, 2, 1).swapaxes(0, 1) for x in project(facts)]
@@ -178,7 +178,7 @@ LN3 = math.log(3.0)
 KEYS, VALUES = [[LN3], [0.0]], [[4.0, 8.0], [0.0, 4.0]]
 
 
-def test_attention_scale_defaults_to_one_over_the_root_of_head_dim(attention_backend):
+def test_scale_defaults_to_one_over_the_root_of_head_dim(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     # Four equal components make the dot product 2 ln 3, and 1 / sqrt(4) halves it again.
     query, keys = [[1.0] * 4], [[LN3 / 2] * 4, [0.0] * 4]
@@ -188,25 +188,25 @@ def test_attention_scale_defaults_to_one_over_the_root_of_head_dim(attention_bac
     equals(attend(query, keys, VALUES, scale=-0.5), [[1.0, 5.0]])
 
 
-def test_attention_adds_a_floating_mask(attention_backend):
+def test_adds_a_floating_mask(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     equals(attend([[1.0]], KEYS, VALUES, [[0.0, LN3]], scale=1.0), [[2.0, 6.0]])
     equals(attend([[1.0]], KEYS, VALUES, [[-np.inf, 0.0]], scale=1.0), [[0.0, 4.0]])
 
 
 @pytest.mark.parametrize("mask", [[[False, False]], [[-np.inf, -np.inf]]])
-def test_attention_with_nothing_to_attend_to_is_zero(attention_backend, mask):
+def test_with_nothing_to_attend_to_is_zero(attention_backend, mask):
     context = attention_backend.scaled_dot_product_attention([[1.0]], KEYS, VALUES, mask)
     assert context.tolist() == [[0.0, 0.0]]
 
 
-def test_attention_without_keys_is_zero(attention_backend):
+def test_without_keys_is_zero(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     context = attend(np.ones((2, 3, 4)), np.ones((2, 0, 4)), np.ones((2, 0, 5)))
     assert context.tolist() == np.zeros((2, 3, 5)).tolist()
 
 
-def test_attention_with_the_lowest_finite_mask_is_uniform(attention_backend):
+def test_the_lowest_finite_mask_is_uniform(attention_backend):
     # Everything masked by the lowest number, not by -inf: all scores round to it.
     lowest = np.full((1, 2), np.finfo(np.float32).min, np.float32)
     arrays = [np.array(x, np.float32) for x in ([[1.0]], KEYS, VALUES)]
@@ -214,7 +214,7 @@ def test_attention_with_the_lowest_finite_mask_is_uniform(attention_backend):
 
 
 @pytest.mark.parametrize(("q_len", "kv_len"), [(2, 4), (4, 2)])
-def test_attention_causal_diagonal_starts_at_the_top_left(attention_backend, q_len, kv_len):
+def test_causal_diagonal_starts_at_the_top_left(attention_backend, q_len, kv_len):
     # Equal scores: query i averages keys 0 to i, as far as there are any.
     weights = attention_backend.scaled_dot_product_attention(
         np.zeros((q_len, 3)), np.zeros((kv_len, 3)), np.eye(kv_len), is_causal=True
@@ -223,13 +223,13 @@ def test_attention_causal_diagonal_starts_at_the_top_left(attention_backend, q_l
     equals(weights, triangle / triangle.sum(-1, keepdims=True), 1e-15)
 
 
-def test_attention_huge_scores_stay_finite(attention_backend):
+def test_huge_scores_stay_finite(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     assert attend([[1.0]], [[1e4], [0.0]], VALUES, scale=1.0).tolist() == [[4.0, 8.0]]
     assert attend([[1.0]], [[1e4], [1e4]], VALUES, scale=-1.0).tolist() == [[2.0, 6.0]]
 
 
-def test_attention_grouped_heads_share_in_order(attention_backend):
+def test_grouped_heads_share_in_order(attention_backend):
     # Four query heads on two value heads: 0 and 1 read the first, 2 and 3 the second.
     values = np.array([[[1.0]], [[2.0]]])
     context = attention_backend.scaled_dot_product_attention(
@@ -238,7 +238,7 @@ def test_attention_grouped_heads_share_in_order(attention_backend):
     assert context.ravel().tolist() == [1.0, 1.0, 2.0, 2.0]
 
 
-def test_attention_grouped_key_and_value_heads_may_differ_in_number(attention_backend):
+def test_grouped_key_and_value_heads_may_differ_in_number(attention_backend):
     keys = np.array([[[0.0], [LN3]], [[LN3], [0.0]]])
     context = attention_backend.scaled_dot_product_attention(
         np.ones((4, 1, 1)), keys, [VALUES], scale=1.0, enable_gqa=True
@@ -246,7 +246,7 @@ def test_attention_grouped_key_and_value_heads_may_differ_in_number(attention_ba
     equals(context[:, 0], [[1.0, 5.0], [1.0, 5.0], [3.0, 7.0], [3.0, 7.0]])
 
 
-def test_attention_nan_in_an_attended_key_or_value_reaches_the_result(attention_backend):
+def test_nan_in_an_attended_key_or_value_reaches_the_result(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     assert np.isnan(attend([[1.0]], [[np.nan], [0.0]], VALUES)).all()
     context = attend([[1.0]], KEYS, [[4.0, np.nan], [0.0, 4.0]], scale=1.0)
@@ -257,14 +257,14 @@ def test_attention_nan_in_an_attended_key_or_value_reaches_the_result(attention_
 @pytest.mark.parametrize(
     "masked", [{"is_causal": True}, {"attn_mask": [[True, False]]}, {"attn_mask": [[0.0, -np.inf]]}]
 )
-def test_attention_nan_that_is_masked_out_does_not_leak(attention_backend, strange, masked):
+def test_nan_that_is_masked_out_does_not_leak(attention_backend, strange, masked):
     attend = attention_backend.scaled_dot_product_attention
     assert attend([[1.0]], [[1.0], [strange]], VALUES, **masked).tolist() == [[4.0, 8.0]]
     values = [[4.0, 8.0], [strange, 0.0]]
     assert attend([[1.0]], KEYS, values, **masked).tolist() == [[4.0, 8.0]]
 
 
-def test_attention_infinite_value_reaches_the_result_as_infinity(attention_backend):
+def test_infinite_value_reaches_the_result_as_infinity(attention_backend):
     context = attention_backend.scaled_dot_product_attention(
         [[1.0]], KEYS, [[4.0, np.inf], [0.0, 4.0]], scale=1.0
     )
@@ -282,7 +282,7 @@ def test_attention_infinite_value_reaches_the_result_as_infinity(attention_backe
         (np.uint64, np.float64),
     ],
 )
-def test_attention_returns_the_dtype_it_was_given(attention_backend, given, returned):
+def test_returns_the_dtype_it_was_given(attention_backend, given, returned):
     x = np.ones((2, 3)).astype(given)
     for result in (
         attention_backend.softmax(x),

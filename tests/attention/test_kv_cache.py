@@ -33,7 +33,7 @@ def causal(query, key, value, window=None, **options):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("window", [None, 1, 2, 5, 40])
-def test_kv_cache_equals_the_whole_sequence_at_every_step(cache_type, window, dtype):
+def test_equals_the_whole_sequence_at_every_step(cache_type, window, dtype):
     query, key, value = sequences(1, 2, 2, 23, 4, 3, dtype, query_heads=4)
     cache = cache_type(2, 2, 4, 3, dtype=dtype, capacity=2, window=window)
     for i in range(23):
@@ -49,7 +49,7 @@ def test_kv_cache_equals_the_whole_sequence_at_every_step(cache_type, window, dt
 
 @pytest.mark.parametrize("window", [None, 1, 3, 7])
 @pytest.mark.parametrize("steps", [(23,), (5, 18), (1, 2, 3, 4, 13), (0, 20, 0, 3), (7, 8, 8)])
-def test_kv_cache_takes_several_positions_at_once(cache_type, steps, window):
+def test_takes_several_positions_at_once(cache_type, steps, window):
     arrays = sequences(2, 1, 2, 23, 4, 4)
     options = {"softcap": 3.0, "alibi_slopes": [0.5, 0.1], "sinks": [0.3, -1.0], "scale": 0.7}
     expected = causal(*arrays, window, **options)
@@ -63,7 +63,7 @@ def test_kv_cache_takes_several_positions_at_once(cache_type, steps, window):
 
 
 @pytest.mark.parametrize("window", [None, 3])
-def test_kv_cache_sequences_may_have_different_lengths(cache_type, window):
+def test_sequences_may_have_different_lengths(cache_type, window):
     arrays = sequences(3, 3, 2, 16, 4, 4)
     expected = causal(*arrays, window)
     cache = cache_type(3, 2, 4, dtype=np.float64, capacity=1, window=window)
@@ -84,7 +84,7 @@ def test_kv_cache_sequences_may_have_different_lengths(cache_type, window):
         assert cache.lengths.tolist() == done.tolist()
 
 
-def test_kv_cache_append_is_attend_without_the_result(cache_type):
+def test_append_is_attend_without_the_result(cache_type):
     query, key, value = sequences(4, 2, 1, 12, 3, 3)
     for window in (None, 2):
         cache = cache_type(2, 1, 3, dtype=np.float64, window=window, capacity=1)
@@ -93,7 +93,7 @@ def test_kv_cache_append_is_attend_without_the_result(cache_type):
         assert_agrees(SDPA, np.float64, actual, causal(query, key, value, window)[:, :, 11:])
 
 
-def test_kv_cache_keeps_the_bits_of_bfloat16(cache_type):
+def test_keeps_the_bits_of_bfloat16(cache_type):
     wide = sequences(5, 1, 1, 6, 4, 4, np.float32)
     bits = [(x.view(np.uint32) >> 16).astype(np.uint16) for x in wide]
     cache = cache_type(1, 1, 4, dtype=np.uint16, capacity=2)
@@ -104,7 +104,7 @@ def test_kv_cache_keeps_the_bits_of_bfloat16(cache_type):
     assert_agrees(SDPA, np.uint16, actual, causal(*bits))
 
 
-def test_kv_cache_doubles_and_forgets():
+def test_doubles_and_forgets():
     _, key, value = sequences(6, 1, 1, 9, 2, 2)
     cache = KVCache(1, 1, 2, dtype=np.float64, capacity=2)
     capacities = []
@@ -121,7 +121,7 @@ def test_kv_cache_doubles_and_forgets():
     )
 
 
-def test_kv_cache_begins_at_a_cache_line_however_it_grew():
+def test_begins_at_a_cache_line_however_it_grew():
     _, key, value = sequences(7, 3, 1, 9, 5, 3)
     cache = KVCache(3, 1, 5, 3, dtype=np.float64, capacity=1)
     for i in range(9):
@@ -129,7 +129,7 @@ def test_kv_cache_begins_at_a_cache_line_however_it_grew():
         assert [array.ctypes.data % 64 for array in (cache._keys, cache._values)] == [0, 0]
 
 
-def test_kv_cache_lengths_are_a_copy():
+def test_lengths_are_a_copy():
     cache = KVCache(1, 1, 1)
     cache.lengths[:] = 5
     assert cache.lengths.tolist() == [0]
@@ -158,7 +158,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_kv_cache_refuses_and_stays_as_it_was(case):
+def test_refuses_and_stays_as_it_was(case):
     arguments, error, words = REFUSED[case]
     if callable(arguments):
         with pytest.raises(error) as caught:

@@ -127,7 +127,7 @@ PAIRS = list(itertools.combinations_with_replacement(OPTIONS, 2))
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
-def test_attention_agrees_with_every_pair_of_options(pair):
+def test_agrees_with_every_pair_of_options(pair):
     options = {**OPTIONS[pair[0]], **OPTIONS[pair[1]]}
     if {"attn_mask", "is_causal"} <= set(options):
         options["window"] = (-1, 0)
@@ -187,7 +187,7 @@ def option_arguments(draw):
 
 @EXAMPLES
 @given(option_arguments())
-def test_attention_agrees_on_generated_options(arguments):
+def test_agrees_on_generated_options(arguments):
     dtype, arrays, options = arguments
     agree(dtype, *arrays, **options)
 
@@ -207,7 +207,7 @@ LONG = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("option", LONG)
-def test_attention_options_agree_with_the_oracle_over_several_blocks(option, dtype):
+def test_options_agree_with_the_oracle_over_several_blocks(option, dtype):
     query, key, value = heads(5, (2,), 70, 300, 16, 24, dtype)
     for q_len in (70, 5):
         options = dict(LONG[option])
@@ -226,7 +226,7 @@ def test_attention_options_agree_with_the_oracle_over_several_blocks(option, dty
 @pytest.mark.parametrize("option", [*LONG, "plain", "negative scale", "grouped heads"])
 @pytest.mark.parametrize("q_len", [70, 7])
 @pytest.mark.parametrize(("head_dim", "value_dim", "turned"), [(40, 24, True), (64, 96, False)])
-def test_attention_in_bfloat16_agrees_with_and_without_a_matrix_unit(
+def test_in_bfloat16_agrees_with_and_without_a_matrix_unit(
     monkeypatch, option, unit, q_len, head_dim, value_dim, turned
 ):
     # Without the JIT there is no unit, but NumPy does what it would do.
@@ -257,7 +257,7 @@ def test_attention_in_bfloat16_agrees_with_and_without_a_matrix_unit(
 @pytest.mark.parametrize("q_len", [1, 2, 5])
 @pytest.mark.parametrize(("head_dim", "value_dim"), [(64, 64), (128, 80), (20, 3)])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16])
-def test_attention_of_few_queries_agrees_however_the_keys_are_split(
+def test_few_queries_agree_however_the_keys_are_split(
     monkeypatch, q_len, kv_len, head_dim, value_dim, dtype
 ):
     monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
@@ -315,7 +315,7 @@ def rows_of(*ones):
     ],
     ids=str,
 )
-def test_attention_sees_these_keys(attention_backend, options, seen):
+def test_sees_these_keys(attention_backend, options, seen):
     weights, lse = attention_backend.scaled_dot_product_attention(
         **UNIFORM, **options, return_lse=True
     )
@@ -324,7 +324,7 @@ def test_attention_sees_these_keys(attention_backend, options, seen):
         np.testing.assert_allclose(lse, np.log([row.count("1") for row in seen]), atol=1e-15)
 
 
-def test_attention_sink_alone_is_the_whole_sum(attention_backend):
+def test_sink_alone_is_the_whole_sum(attention_backend):
     result, lse = attention_backend.scaled_dot_product_attention(
         [[1.0]], KEYS, VALUES, [[False, False]], sinks=2.5, return_lse=True
     )
@@ -332,7 +332,7 @@ def test_attention_sink_alone_is_the_whole_sum(attention_backend):
     assert lse.tolist() == [2.5]
 
 
-def test_attention_softcap_bounds_infinite_scores(attention_backend):
+def test_softcap_bounds_infinite_scores(attention_backend):
     result = attention_backend.scaled_dot_product_attention(
         [[1.0]], [[np.inf], [1.0]], VALUES, softcap=LN3 / 2
     )
@@ -340,7 +340,7 @@ def test_attention_softcap_bounds_infinite_scores(attention_backend):
     np.testing.assert_allclose(result, [[4 * weight, 4 + 4 * weight]], rtol=1e-12)
 
 
-def test_attention_never_reads_beyond_the_lengths(attention_backend):
+def test_never_reads_beyond_the_lengths(attention_backend):
     arrays = heads(1, (2, 3), 4, 9, 5, 5)
     expected = attention_backend.scaled_dot_product_attention(*arrays, kv_lens=[9, 4])
     for array in arrays[1:]:
@@ -351,7 +351,7 @@ def test_attention_never_reads_beyond_the_lengths(attention_backend):
 
 @pytest.mark.parametrize("q_len", [3, 20])
 @pytest.mark.parametrize("strange", [np.nan, np.inf])
-def test_attention_strange_numbers_outside_of_the_window_do_not_leak(q_len, strange):
+def test_nonfinite_numbers_outside_of_the_window_do_not_leak(q_len, strange):
     query, key, value = heads(2, (2,), q_len, 40, 5, 5)
     value[0, 10], key[1, 11] = strange, strange
     for options in (
@@ -368,7 +368,7 @@ def test_attention_strange_numbers_outside_of_the_window_do_not_leak(q_len, stra
 
 
 @pytest.mark.parametrize("q_len", [2, 40])
-def test_attention_over_pieces_of_the_keys_merges_into_the_whole(attention_backend, q_len):
+def test_parts_of_the_keys_merge_into_the_whole(attention_backend, q_len):
     attend = attention_backend.scaled_dot_product_attention
     query, key, value = heads(4, (2,), q_len, 30, 5, 6)
     whole, whole_lse = attend(query, key, value, return_lse=True)
@@ -382,7 +382,7 @@ def test_attention_over_pieces_of_the_keys_merges_into_the_whole(attention_backe
     assert_agrees(SDPA, np.float64, lse, whole_lse)
 
 
-def test_attention_packed_sequences_are_those_attended_to_one_by_one(attention_backend):
+def test_packed_sequences_are_those_attended_to_one_by_one(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     query, key, value = heads(5, (2, 4), 40, 50, 5, 6, np.float64, (2, 2))
     cu_q, cu_k = [0, 3, 3, 36, 40], [0, 20, 25, 25, 50]
@@ -397,7 +397,7 @@ def test_attention_packed_sequences_are_those_attended_to_one_by_one(attention_b
         assert_agrees(SDPA, np.float64, lse[..., q0:q1], one_lse)
 
 
-def test_attention_packed_sequences_take_a_mask_over_the_whole(attention_backend):
+def test_packed_sequences_take_a_mask_over_the_whole(attention_backend):
     arrays = heads(6, (2,), 20, 20, 5, 5)
     mask = normal(7, (2, 20, 20)) > 0
     cu = [0, 8, 20]
@@ -416,7 +416,7 @@ def test_attention_packed_sequences_take_a_mask_over_the_whole(attention_backend
 
 
 @pytest.mark.parametrize("q_len", [3, 20])
-def test_attention_writes_into_out(attention_backend, q_len):
+def test_writes_into_out(attention_backend, q_len):
     attend = attention_backend.scaled_dot_product_attention
     arrays = heads(8, (2, 4), q_len, 9, 5, 6)
     expected = attend(*arrays)
@@ -434,7 +434,7 @@ def test_attention_writes_into_out(attention_backend, q_len):
     assert np.isnan(around).sum() == around.size - expected.size
 
 
-def test_attention_out_may_be_an_argument(attention_backend):
+def test_out_may_be_an_argument(attention_backend):
     attend = attention_backend.scaled_dot_product_attention
     query, key, value = heads(9, (2,), 40, 40, 5, 5)
     expected = attend(query, key, value)
@@ -449,7 +449,7 @@ def test_attention_out_may_be_an_argument(attention_backend):
 
 @pytest.mark.parametrize("q_len", [1, 40])
 @pytest.mark.parametrize("head_dim", [7, 32])
-def test_attention_takes_the_bits_of_bfloat16(attention_backend, q_len, head_dim):
+def test_takes_the_bits_of_bfloat16(attention_backend, q_len, head_dim):
     arrays = [bfloat16(x) for x in heads(10, (2,), q_len, 50, head_dim, head_dim)]
     wide = [(x.astype(np.uint32) << 16).view(np.float32) for x in arrays]
     result = attention_backend.scaled_dot_product_attention(*arrays)
@@ -458,7 +458,7 @@ def test_attention_takes_the_bits_of_bfloat16(attention_backend, q_len, head_dim
     assert_agrees(SDPA, np.uint16, result, expected)
 
 
-def test_attention_takes_bfloat16_of_ml_dtypes(attention_backend):
+def test_takes_bfloat16_of_ml_dtypes(attention_backend):
     arrays = [x.astype(ml_dtypes.bfloat16) for x in heads(11, (2,), 20, 30, 8, 8)]
     bits = [x.view(np.uint16) for x in arrays]
     attend = attention_backend.scaled_dot_product_attention
@@ -484,7 +484,7 @@ def test_attention_takes_bfloat16_of_ml_dtypes(attention_backend):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.uint16])
 @pytest.mark.parametrize("q_len", [2, 20])
-def test_attention_keeps_strange_numbers_of_16_bits(q_len, dtype):
+def test_keeps_nonfinite_numbers_of_16_bits(q_len, dtype):
     arrays = heads(13, (1,), q_len, 20, 16, 16)
     arrays[2][0, 3, :4] = np.nan, np.inf, -np.inf, 1e-6
     arrays = [bfloat16(x) if dtype == np.uint16 else x.astype(dtype) for x in arrays]

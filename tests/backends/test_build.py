@@ -39,31 +39,31 @@ def build(folder, mode, compiler=None):
     return done, sorted(path.name.split(".")[0] for path in compiled)
 
 
-def test_build_compiles_every_kernel(tmp_path):
+def test_compiles_every_kernel(tmp_path):
     done, built = build(tmp_path, "require")
     assert done.returncode == 0, done.stderr
     assert built == ["_bpe", "_special_tokens", "_split", "_train"]
 
 
-def test_build_without_a_compiler_falls_back(tmp_path):
+def test_without_a_compiler_falls_back(tmp_path):
     done, built = build(tmp_path, "auto", compiler="/no/such/compiler")
     assert done.returncode == 0, done.stderr
     assert built == []
 
 
-def test_build_without_a_compiler_fails_when_required(tmp_path):
+def test_without_a_compiler_fails_when_required(tmp_path):
     done, built = build(tmp_path, "require", compiler="/no/such/compiler")
     assert done.returncode != 0
     assert built == []
 
 
-def test_build_skips_the_extension_on_demand(tmp_path):
+def test_skips_the_extension_on_demand(tmp_path):
     done, built = build(tmp_path, "skip")
     assert done.returncode == 0, done.stderr
     assert built == []
 
 
-def test_build_refuses_an_unknown_mode(tmp_path):
+def test_refuses_an_unknown_mode(tmp_path):
     done, _ = build(tmp_path, "always")
     assert done.returncode != 0
     assert "FASTLLM_BUILD_EXT must be auto, require or skip, not 'always'" in done.stderr

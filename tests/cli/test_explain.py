@@ -4,8 +4,8 @@ import io
 import os
 
 import pytest
+from cli.test_cli import fail, succeed
 from rich.console import Console
-from test_cli import fail, succeed
 from vocabularies import gpt2_folder
 
 from fastllm import BPETokenizer, explain

@@ -33,12 +33,12 @@ FACTS = [
 
 
 @pytest.mark.parametrize(("pattern", "text", "pieces"), FACTS)
-def test_split_facts(bpe_backend, pattern, text, pieces):
+def test_facts(bpe_backend, pattern, text, pieces):
     assert bpe_backend.split(text, pattern) == pieces
 
 
 @pytest.mark.parametrize("pattern", NAMED)
-def test_split_equals_tokenizers(bpe_backend, pattern):
+def test_equals_tokenizers(bpe_backend, pattern):
     """The engine of Hugging Face tokenizers, given the very same expressions."""
     rules = NAMED[pattern]
     steps = [
@@ -52,12 +52,12 @@ def test_split_equals_tokenizers(bpe_backend, pattern):
 
 
 @pytest.mark.parametrize("pattern", [p for p in NAMED if NAMED[p].normalization is None])
-def test_split_pieces_joined_give_the_text(bpe_backend, pattern):
+def test_pieces_joined_give_the_text(bpe_backend, pattern):
     for text in mixed_texts(200, seed=3):
         assert "".join(bpe_backend.split(text, pattern)) == text
 
 
-def test_split_joins_surrogate_pairs_and_replaces_lone_ones(bpe_backend):
+def test_joins_surrogate_pairs_and_replaces_lone_ones(bpe_backend):
     assert bpe_backend.split("\ud83d\ude00") == ["\U0001f600"]
     assert bpe_backend.split("a\ud800") == ["a", "\ufffd"]
 
@@ -74,12 +74,12 @@ def test_split_joins_surrogate_pairs_and_replaces_lone_ones(bpe_backend):
         (r"[z-a]", ValueError, "regular expression: bad character range"),
     ],
 )
-def test_split_names_what_is_wrong_with_a_pattern(bpe_backend, pattern, error, message):
+def test_names_what_is_wrong_with_a_pattern(bpe_backend, pattern, error, message):
     with pytest.raises(error, match=message):
         bpe_backend.split("x", pattern)
 
 
-def test_split_refuses_what_is_no_text(bpe_backend):
+def test_refuses_what_is_no_text(bpe_backend):
     with pytest.raises(TypeError, match="text must be a str, not bytes"):
         bpe_backend.split(b"x")
 

@@ -69,19 +69,19 @@ def minbpe_encode(text, made):
 # Learning
 
 
-def test_bpe_classic_example(bpe_tokenizer):
+def test_classic_example(bpe_tokenizer):
     tokenizer = bpe_tokenizer.train("aaabdaaabac", 259, tie_break="first-seen")
     assert tokenizer.encode("aaabdaaabac") == [258, 100, 258, 97, 99]
     assert tokenizer.merges == [(b"a", b"a"), (b"aa", b"a"), (b"aaa", b"b")]
 
 
-def test_bpe_course_example(bpe_tokenizer):
+def test_course_example(bpe_tokenizer):
     tokenizer = bpe_tokenizer.train(COURSE, 256 + 19, tie_break="first-seen")
     tokens = tokenizer.decode_tokens_bytes(tokenizer.encode("This is not a token."))
     assert tokens == [b"This", b" is", b" ", b"n", b"o", b"t", b" a", b" token", b"."]
 
 
-def test_bpe_merges_and_ids_are_minbpes(bpe_tokenizer):
+def test_merges_and_ids_are_minbpes(bpe_tokenizer):
     text = ENGLISH[:3000]
     made = minbpe_train(text, 60)
     tokenizer = bpe_tokenizer.train(text, 316, pattern="(?s:.+)", tie_break="first-seen")
@@ -93,7 +93,7 @@ def test_bpe_merges_and_ids_are_minbpes(bpe_tokenizer):
 
 @pytest.mark.parametrize("specials", [[], ["<s>", "<|endoftext|>"]])
 @pytest.mark.parametrize("least", [1, 3])
-def test_bpe_huggingface_vocabulary_is_theirs(bpe_tokenizer, specials, least):
+def test_huggingface_vocabulary_is_theirs(bpe_tokenizer, specials, least):
     texts = ENGLISH[:4000].split("\n\n")
     rival = Tokenizer(models.BPE())
     rival.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -116,7 +116,7 @@ def test_bpe_huggingface_vocabulary_is_theirs(bpe_tokenizer, specials, least):
             assert tokenizer.encode(text, allowed_special="all") == rival.encode(text).ids
 
 
-def test_bpe_id_layout(bpe_tokenizer):
+def test_id_layout(bpe_tokenizer):
     def layout(specials, **options):
         tokenizer = bpe_tokenizer.train(
             "aaaa", 258 + len(specials), **options, special_tokens=specials
@@ -132,7 +132,7 @@ def test_bpe_id_layout(bpe_tokenizer):
     assert layout({"<s>": 300}, tie_break="huggingface") == (188, 64, 256, 257, {"<s>": 300})
 
 
-def test_bpe_special_id_that_is_taken_is_told_before_training(bpe_tokenizer):
+def test_special_id_that_is_taken_is_told_before_training(bpe_tokenizer):
     def texts():
         raise AssertionError("training has begun")
         yield ""
@@ -143,14 +143,14 @@ def test_bpe_special_id_that_is_taken_is_told_before_training(bpe_tokenizer):
         bpe_tokenizer.train(texts(), 259, special_tokens={"<s>": "1"})
 
 
-def test_bpe_early_end_is_a_warning_and_numbers_specials_without_gap(bpe_tokenizer):
+def test_early_end_is_a_warning_and_numbers_specials_without_gap(bpe_tokenizer):
     with pytest.warns(UserWarning, match="training ended after 1 of 43 merges"):
         tokenizer = bpe_tokenizer.train("ab", 300, special_tokens=["<s>"])
     assert tokenizer.special_tokens == {"<s>": 257}
     assert tokenizer.vocab_size == tokenizer.n_vocab == 258
 
 
-def test_bpe_wrong_training_arguments_raise(bpe_tokenizer):
+def test_wrong_training_arguments_raise(bpe_tokenizer):
     for options, message in [
         ({"vocab_size": 255}, "vocab_size must be from 256"),
         ({"pattern": "nothing"}, "is not the name of a pattern"),
@@ -168,7 +168,7 @@ def test_bpe_wrong_training_arguments_raise(bpe_tokenizer):
 
 @pytest.mark.parametrize("pattern", sorted(NAMED))
 @pytest.mark.parametrize("tie_break", ["lowest-ids", "huggingface", "first-seen"])
-def test_bpe_merges_follow_from_ranks(pattern, tie_break):
+def test_merges_follow_from_ranks(pattern, tie_break):
     options = {"pattern": pattern, "tie_break": tie_break, "special_tokens": ["<s>"]}
     text = ENGLISH[:4000]
     tokenizer = BPETokenizer.train(text, 340, **options)
@@ -200,7 +200,7 @@ def published(request):
     return rival, BPETokenizer(ranks, pattern=request.param, special_tokens=specials)
 
 
-def test_bpe_ids_are_tiktokens(published):
+def test_ids_are_tiktokens(published):
     rival, tokenizer = published
     texts = [*TRAPS.values(), *mixed_texts(300, seed=7), ENGLISH]
     for text in texts:
@@ -229,12 +229,12 @@ def small(bpe_tokenizer):
 
 
 @given(text=st.text())
-def test_bpe_gives_any_text_back(text):
+def test_gives_any_text_back(text):
     tokenizer = BPETokenizer(small_ranks(), pattern="cl100k")
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_bpe_batches_are_single_calls_in_a_row(small):
+def test_batches_are_single_calls_in_a_row(small):
     texts = ["a<s>b", "", "<s>x<s>", "plain the", "<tool>", "naïve <tool> 中<s>"]
     one_by_one = [small.encode(text, allowed_special="all") for text in texts]
     assert small.encode_batch(texts, allowed_special="all") == one_by_one
@@ -250,13 +250,13 @@ def test_bpe_batches_are_single_calls_in_a_row(small):
         assert small.count(text, allowed_special="all") == len(expected)
 
 
-def test_bpe_empty_batch(small):
+def test_empty_batch(small):
     assert small.encode_batch([]) == []
     ids, offsets = small.encode_batch_to_numpy([])
     assert (ids.tolist(), offsets.tolist()) == ([], [0])
 
 
-def test_bpe_text_must_be_a_str(small):
+def test_text_must_be_a_str(small):
     for wrong in (b"a", None, 3, ["a"]):
         for method in (small.encode, small.encode_ordinary, small.count, small.encode_to_numpy):
             with pytest.raises(TypeError, match="must be a str"):
@@ -267,12 +267,12 @@ def test_bpe_text_must_be_a_str(small):
         small.encode_batch("one text")
 
 
-def test_bpe_split_gives_the_pieces(bpe_tokenizer):
+def test_split_gives_the_pieces(bpe_tokenizer):
     tokenizer = bpe_tokenizer.train("", 257, pattern="cl100k", special_tokens=["<s>"])
     assert tokenizer.split("in 2024<s>") == ["in", " ", "202", "4", "<s", ">"]
 
 
-def test_bpe_missing_bytes_raise_or_drop(bpe_tokenizer):
+def test_missing_bytes_raise_or_drop(bpe_tokenizer):
     ranks = {b"a": 0, b"b": 1, b"ab": 2, b"c!": 3}
     with pytest.raises(ValueError, match="no token for byte 0x63"):
         bpe_tokenizer(ranks, pattern="gpt2").encode("acb")
@@ -286,7 +286,7 @@ def test_bpe_missing_bytes_raise_or_drop(bpe_tokenizer):
 # Ids to text
 
 
-def test_bpe_decoding(small):
+def test_decoding(small):
     ids = small.encode("naïve <tool> the<s>", allowed_special="all")
     assert small.decode(ids) == small.decode(np.array(ids)) == "naïve <tool> the<s>"
     assert small.decode_bytes(ids) == "naïve <tool> the<s>".encode()
@@ -295,14 +295,14 @@ def test_bpe_decoding(small):
     assert small.decode_tokens_bytes(ids)[-1] == b"<s>"
 
 
-def test_bpe_bad_utf8_is_replaced_by_default(small):
+def test_bad_utf8_is_replaced_by_default(small):
     assert small.decode([0xC3, 97, 0xA9]) == "\ufffda\ufffd"
     assert small.decode([0xC3, 97], errors="ignore") == "a"
     with pytest.raises(UnicodeDecodeError):
         small.decode([0xC3], errors="strict")
 
 
-def test_bpe_unknown_id_is_a_key_error(small):
+def test_unknown_id_is_a_key_error(small):
     for wrong in (302, 9999, -1, 2**40):
         for method in (small.decode, small.decode_bytes, small.decode_tokens_bytes):
             with pytest.raises(KeyError, match=f"id {wrong} is not in the vocabulary"):
@@ -314,7 +314,7 @@ def test_bpe_unknown_id_is_a_key_error(small):
 # The vocabulary
 
 
-def test_bpe_sizes_and_tables(small):
+def test_sizes_and_tables(small):
     assert (len(small), small.vocab_size, small.max_token_value, small.n_vocab) == (
         303,
         303,
@@ -332,7 +332,7 @@ def test_bpe_sizes_and_tables(small):
         _ = small.eot_token
 
 
-def test_bpe_pattern_is_named_or_as_given():
+def test_pattern_is_named_or_as_given():
     ranks = {b"a": 0}
     steps = SplitPattern((r"\d", r"\p{L}+"), None, "NFC")
     assert BPETokenizer(ranks, pattern="r50k_base").pattern == "gpt2"
@@ -342,7 +342,7 @@ def test_bpe_pattern_is_named_or_as_given():
     assert repr(BPETokenizer(ranks, pattern=r"\d")) == r"<BPETokenizer of 1 tokens, pattern '\\d'>"
 
 
-def test_bpe_wrong_arguments_raise(bpe_tokenizer):
+def test_wrong_arguments_raise(bpe_tokenizer):
     ranks = {b"a": 0, b"b": 1}
 
     def make(**options):
@@ -378,14 +378,14 @@ def test_bpe_wrong_arguments_raise(bpe_tokenizer):
         make(normalized_tokens=["<s>"])
 
 
-def test_bpe_special_token_may_be_an_ordinary_token_too(bpe_tokenizer):
+def test_special_token_may_be_an_ordinary_token_too(bpe_tokenizer):
     tokenizer = bpe_tokenizer({b"a": 0, b"b": 1}, pattern="gpt2", special_tokens={"a": 0, "b": 5})
     assert tokenizer.encode("ab", allowed_special="all") == [0, 5]
     assert tokenizer.encode_ordinary("ab") == [0, 1]
     assert tokenizer.vocab_size == 3
 
 
-def test_bpe_last_of_merges_listed_twice_counts(bpe_tokenizer):
+def test_last_of_merges_listed_twice_counts(bpe_tokenizer):
     ranks = {b"a": 0, b"b": 1, b"c": 2, b"ab": 3, b"bc": 4}
     first, second = (b"a", b"b"), (b"b", b"c")
     tokenizer = bpe_tokenizer(ranks, pattern="gpt2", merges=[first, second, first])
@@ -395,7 +395,7 @@ def test_bpe_last_of_merges_listed_twice_counts(bpe_tokenizer):
     assert not tokenizer.ranks_are_merges
 
 
-def test_bpe_whole_pieces_matter_where_merges_do_not_make_all(bpe_tokenizer):
+def test_whole_pieces_matter_where_merges_do_not_make_all(bpe_tokenizer):
     ranks = {b"a": 0, b"b": 1, b"c": 2, b"abc": 3}
     listed = bpe_tokenizer(ranks, pattern="gpt2", merges=[])
     whole = bpe_tokenizer(ranks, pattern="gpt2", merges=[], ignore_merges=True)
@@ -406,7 +406,7 @@ def test_bpe_whole_pieces_matter_where_merges_do_not_make_all(bpe_tokenizer):
     assert (listed.ignore_merges, whole.ignore_merges) == (False, True)
 
 
-def test_bpe_equality_sees_every_part(small):
+def test_equality_sees_every_part(small):
     settings = small._settings()
     changes = {
         "ranks": {**settings["ranks"], b"new token": 400},
@@ -424,7 +424,7 @@ def test_bpe_equality_sees_every_part(small):
     assert small != "small"
 
 
-def test_bpe_copies_are_equal(small):
+def test_copies_are_equal(small):
     for other in (copy.copy(small), copy.deepcopy(small)):
         assert other == small
         assert other.encode("the<tool>") == small.encode("the<tool>")
@@ -433,7 +433,7 @@ def test_bpe_copies_are_equal(small):
 @pytest.mark.parametrize(
     "pattern", ["qwen2", r"\p{L}+|\s", SplitPattern((r"\d", r"\s"), None, "NFC")]
 )
-def test_bpe_pickled_is_equal(pattern):
+def test_pickled_is_equal(pattern):
     tokenizer = BPETokenizer.train(ENGLISH[:1000], 300, pattern=pattern, special_tokens=["<s>"])
     tokenizer.encode("fill the tables")
     other = pickle.loads(pickle.dumps(tokenizer))
@@ -445,7 +445,7 @@ def test_bpe_pickled_is_equal(pattern):
 # Threads and processes
 
 
-def test_bpe_encodes_from_many_threads(bpe_tokenizer):
+def test_encodes_from_many_threads(bpe_tokenizer):
     tokenizer = bpe_tokenizer(small_ranks(), pattern="gpt2")
     texts = [ENGLISH[i : i + 700] for i in range(0, 7000, 700)]
     expected = [tokenizer.encode(text) for text in texts]
@@ -464,7 +464,7 @@ def test_bpe_encodes_from_many_threads(bpe_tokenizer):
     assert wrong == []
 
 
-def test_bpe_encodes_after_fork():
+def test_encodes_after_fork():
     """In a process of its own: forking one that has threads may hang, whatever forks."""
     code = (
         "import multiprocessing, fastllm\n"
@@ -480,7 +480,7 @@ def test_bpe_encodes_after_fork():
     assert subprocess.run(command, timeout=60, check=False).returncode == 0
 
 
-def test_bpe_batches_count_and_fill_an_array_with_special_tokens_too(bpe_tokenizer):
+def test_batches_count_and_fill_an_array_with_special_tokens_too(bpe_tokenizer):
     tok = bpe_tokenizer.train("abab", 258, special_tokens=["<s>"])
     texts = ["ab<s>a", "", "<s>"]
     room = np.zeros(9, np.uint32)

@@ -25,7 +25,7 @@ def book_decode(tokens):
     return re.sub(r'\s+([,.:;?!"()\'])', r"\1", " ".join(tokens))
 
 
-def test_word_split_is_the_books():
+def test_split_is_the_books():
     assert WordTokenizer.train("").tokenize(TEXT) == book_split(TEXT)
     text = "Hello, world. Is this-- a test?"
     expected = ["Hello", ",", "world", ".", "Is", "this", "--", "a", "test", "?"]
@@ -33,16 +33,16 @@ def test_word_split_is_the_books():
 
 
 @given(LOST)
-def test_word_split_is_the_books_on_any_text(text):
+def test_split_is_the_books_on_any_text(text):
     assert WordTokenizer.train("").tokenize(text) == book_split(text)
 
 
-def test_word_vocabulary_is_sorted_with_special_tokens_last():
+def test_vocabulary_is_sorted_with_special_tokens_last():
     expected = [*sorted(set(book_split(TEXT))), "<|endoftext|>", "<|unk|>"]
     assert list(WordTokenizer.train(TEXT).vocab.items()) == [(t, i) for i, t in enumerate(expected)]
 
 
-def test_word_ids_and_decoding_are_the_books():
+def test_ids_and_decoding_are_the_books():
     tokenizer = WordTokenizer.train(TEXT)
     vocab = tokenizer.vocab
     other = "Hello, do you like the yield expression? <|endoftext|> In the sunlit terraces."
@@ -51,41 +51,41 @@ def test_word_ids_and_decoding_are_the_books():
     assert tokenizer.decode(tokenizer.encode(other)) == book_decode(tokens)
 
 
-def test_word_texts_may_be_several():
+def test_texts_may_be_several():
     assert WordTokenizer.train(["a b", "c"]).vocab == WordTokenizer.train("a b c").vocab
 
 
-def test_word_special_tokens_are_found_without_spaces_around():
+def test_special_tokens_are_found_without_spaces_around():
     tokenizer = WordTokenizer.train("a b", special_tokens=["<|end_of_text|>", "<|unk|>"])
     assert tokenizer.tokenize("a<|end_of_text|>b") == ["a", "<|end_of_text|>", "b"]
     assert tokenizer.encode("a<|end_of_text|>b") == [0, 2, 1]
     assert tokenizer.special_tokens == {"<|end_of_text|>": 2, "<|unk|>": 3}
 
 
-def test_word_unknown_raises_without_unk():
+def test_unknown_raises_without_unk():
     tokenizer = WordTokenizer.train("a b", special_tokens=())
     with pytest.raises(KeyError, match="'c' is not in the vocabulary"):
         tokenizer.encode("a c")
 
 
-def test_word_takes_a_plain_vocabulary_as_the_book_does():
+def test_takes_a_plain_vocabulary_as_the_book_does():
     tokenizer = WordTokenizer({"a": 7, "<|unk|>": 3})
     assert tokenizer.encode("a b") == [7, 3]
     assert tokenizer.decode([7, 3]) == "a <|unk|>"
 
 
-def test_word_unknown_id_raises():
+def test_unknown_id_raises():
     with pytest.raises(KeyError, match="id 9 is not in the vocabulary"):
         WordTokenizer.train("a").decode([0, 9])
 
 
 @given(LOST)
-def test_word_lossless_gives_the_text_back(text):
+def test_lossless_gives_the_text_back(text):
     tokenizer = WordTokenizer.train(text, lossless=True)
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_word_pattern_says_what_separates():
+def test_pattern_says_what_separates():
     tokenizer = WordTokenizer.train("a-b c", special_tokens=(), pattern="-")
     assert tokenizer.vocab == {"-": 0, "a": 1, "b c": 2}
     assert tokenizer.pattern == "-"
@@ -94,7 +94,7 @@ def test_word_pattern_says_what_separates():
 
 
 @pytest.mark.parametrize("lossless", [False, True])
-def test_word_saved_copied_and_pickled_is_equal(tmp_path, lossless):
+def test_saved_copied_and_pickled_is_equal(tmp_path, lossless):
     tokenizer = WordTokenizer.train("naïve – café, \u2028 x", lossless=lossless)
     tokenizer.save(tmp_path / "words.json")
     copies = [
@@ -112,13 +112,13 @@ def test_word_saved_copied_and_pickled_is_equal(tmp_path, lossless):
     assert [path.name for path in tmp_path.iterdir()] == ["words.json"]
 
 
-def test_word_len_and_repr():
+def test_len_and_repr():
     tokenizer = WordTokenizer.train("a b")
     assert len(tokenizer) == tokenizer.vocab_size == 4
     assert repr(tokenizer) == "<WordTokenizer of 4 tokens>"
 
 
-def test_word_vocab_cannot_be_changed_from_outside():
+def test_vocab_cannot_be_changed_from_outside():
     tokenizer = WordTokenizer.train("a b")
     tokenizer.vocab["c"] = 9
     assert "c" not in tokenizer.vocab
@@ -147,7 +147,7 @@ def changed(content, **changes):
         ({"pattern": 1}, "pattern must be a str"),
     ],
 )
-def test_word_file_that_is_wrong_says_how(tmp_path, changes, message):
+def test_file_that_is_wrong_says_how(tmp_path, changes, message):
     path = tmp_path / "words.json"
     WordTokenizer.train("a", special_tokens=()).save(path)
     path.write_text(changed(json.loads(path.read_text()), **changes))
@@ -156,7 +156,7 @@ def test_word_file_that_is_wrong_says_how(tmp_path, changes, message):
     assert str(path) in str(caught.value)
 
 
-def test_word_file_cut_short_raises_value_error(tmp_path):
+def test_file_cut_short_raises_value_error(tmp_path):
     path = tmp_path / "words.json"
     WordTokenizer.train("naïve a").save(path)
     data = path.read_bytes()
@@ -166,7 +166,7 @@ def test_word_file_cut_short_raises_value_error(tmp_path):
             WordTokenizer.load(path)
 
 
-def test_word_missing_file_is_an_os_error(tmp_path):
+def test_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json"):
         WordTokenizer.load(tmp_path / "none.json")
     with pytest.raises(FileNotFoundError, match="none"):
@@ -174,7 +174,7 @@ def test_word_missing_file_is_an_os_error(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [b"a", None, 3])
-def test_word_text_must_be_a_str(wrong):
+def test_text_must_be_a_str(wrong):
     with pytest.raises(TypeError, match="text must be a str"):
         WordTokenizer.train("a").encode(wrong)
     with pytest.raises(TypeError):

@@ -1,7 +1,7 @@
 """What users can type: names, parameters with their defaults, commands with their options.
 
-``PYTHONPATH=tests python -m backends.public_surface`` writes `surface.json` anew, for a change that
-is made on purpose. Annotations are left to mypy, docstrings to who reads them.
+After a change on purpose, ``PYTHONPATH=tests python -m backends.fast.public_surface`` writes
+`surface.json` anew. Annotations are left to mypy, docstrings to who reads them.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """Random texts through every scanner and encoder until one differs: a program, not a test.
 
-    python tests/fuzz_encode.py --seconds 60 --seed 0
+    PYTHONPATH=tests python tests/bpe/fast/fuzz_encode.py --seconds 60 --seed 0
 
 A round is a pattern, a vocabulary, a cap on the cache and some hundred texts. Pieces at every
 instruction-set level and by the scalar scanner must be the reference's; ids must be tiktoken's,
@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 import tiktoken
-from texts import TRAPS, edge_texts, english, mixed_texts
+from texts import TRAPS, any_scalars, edge_texts, english, mixed_texts, shortest
 from tokenizers import Tokenizer
 from vocabularies import published_ranks
 
@@ -36,13 +36,6 @@ EDGES = list(edge_texts())
 
 
 # ---- texts ---------------------------------------------------------------------------------------
-
-
-def any_scalars(rng, count):
-    """Characters from anywhere, more often from where they are assigned."""
-    blocks = [(0, 0x250), (0x250, 0x3000), (0x2000, 0x3100), (0xA000, 0x10000), (0x10000, 0x1FFFF)]
-    characters = [chr(rng.randrange(*rng.choice(blocks))) for _ in range(count)]
-    return [c for c in characters if not "\ud800" <= c <= "\udfff"]
 
 
 def texts_of_round(rng, pattern):
@@ -187,21 +180,6 @@ def new_tiktoken(pattern, ranks):
 
 
 # ---- the hunt ------------------------------------------------------------------------------------
-
-
-def shortest(text, fails):
-    """`text` with stretches left out, as long as it fails."""
-    size = len(text)
-    while size:
-        start = 0
-        while start < len(text):
-            shorter = text[:start] + text[start + size :]
-            if fails(shorter):
-                text = shorter
-            else:
-                start += size
-        size //= 2
-    return text
 
 
 def difference(setting):

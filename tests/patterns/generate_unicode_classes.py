@@ -1,10 +1,10 @@
 """Regenerate fastllm/patterns/unicode_classes.py.
 
-    python tests/split/generate_unicode_classes.py > fastllm/patterns/unicode_classes.py
+    python tests/patterns/generate_unicode_classes.py > fastllm/patterns/unicode_classes.py
 
 Every class is what the regular-expression engine inside Hugging Face tokenizers 0.23 matches, asked
 about each of the 1,112,064 scalar values; tiktoken 0.14's engine agrees with it, and both follow
-Unicode 16. tests/test_unicode_classes.py runs this and compares.
+Unicode 16. tests/patterns/test_unicode_classes.py runs this and compares.
 """
 
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ CLASSES = {
 
 HEADER = '''"""Unicode classes, pinned to Unicode 16, as runs of code points: first, last, first ...
 
-Generated, do not edit: ``tests/split/generate_unicode_classes.py`` says how. The tables are pinned
-because Python's own ``unicodedata`` changes with the interpreter, and a split pattern that changes
-its mind about a letter changes the ids.
+Generated, do not edit: ``tests/patterns/generate_unicode_classes.py`` says how. The tables are
+pinned because Python's own ``unicodedata`` changes with the interpreter, and a split pattern that
+changes its mind about a letter changes the ids.
 """
 
 '''

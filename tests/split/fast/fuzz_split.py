@@ -1,6 +1,6 @@
 """Random texts through the scanners until one differs: a program, not a test.
 
-    python tests/fuzz_split.py --texts 100000 --seed 0
+    PYTHONPATH=tests python tests/split/fast/fuzz_split.py --texts 100000 --seed 0
 
 That many texts for each pattern, named ones and some with other numbers of digits. The starts of
 pieces at every instruction-set level must be the scalar scanner's; of one text in 20, the pieces
@@ -16,8 +16,7 @@ import sys
 import time
 from collections import Counter
 
-from fuzz_encode import any_scalars, shortest
-from texts import TRAPS, edge_texts, mixed_texts
+from texts import TRAPS, any_scalars, edge_texts, mixed_texts, shortest
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Sequence, Split
 

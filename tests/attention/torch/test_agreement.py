@@ -1,12 +1,11 @@
-"""Attention against PyTorch, where PyTorch is installed."""
+"""Attention against PyTorch."""
 
 import numpy as np
 import pytest
+import torch
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
-
-torch = pytest.importorskip("torch")
 
 SDPA = "scaled_dot_product_attention"
 
@@ -65,13 +64,13 @@ def agree(shapes, dtype, **options):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.1}], ids=str)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_attention_agrees_with_torch(shape, options, dtype):
+def test_agrees_with_torch(shape, options, dtype):
     agree(SHAPES[shape], dtype, **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}], ids=str)
 @pytest.mark.parametrize("shape", GROUPED)
-def test_attention_grouped_heads_agree_with_torch(shape, options):
+def test_grouped_heads_agree_with_torch(shape, options):
     agree(GROUPED[shape], np.float32, enable_gqa=True, **options)
 
 
@@ -79,13 +78,13 @@ def test_attention_grouped_heads_agree_with_torch(shape, options):
     "kind", ["boolean", "column", "row", "numbers", "minus infinity", "lowest number", "nothing"]
 )
 @pytest.mark.parametrize("shape", ["one head", "batch of heads", "several blocks"])
-def test_attention_masks_agree_with_torch(shape, kind):
+def test_masks_agree_with_torch(shape, kind):
     mask = mask_of(kind, *SHAPES[shape][:2])
     mask = mask if mask.dtype == bool else mask.astype(np.float32)
     agree(SHAPES[shape], np.float32, attn_mask=mask)
 
 
-def test_attention_of_the_lowest_number_everywhere_agrees_with_torch():
+def test_the_lowest_number_everywhere_agrees_with_torch():
     lowest = np.full((9, 14), np.finfo(np.float32).min, np.float32)
     agree(SHAPES["batch of heads"], np.float32, attn_mask=lowest)
 
@@ -97,7 +96,7 @@ def test_softmax_agrees_with_torch():
         assert_agrees("softmax", np.float32, fast.softmax(x, axis), expected)
 
 
-def test_attention_takes_torch_tensors():
+def test_takes_torch_tensors():
     tensors = [torch.tensor(normal(seed, (2, 6, 4), np.float32)) for seed in range(3)]
     expected = torch.nn.functional.scaled_dot_product_attention(*tensors).numpy()
     assert_agrees(SDPA, np.float32, fast.scaled_dot_product_attention(*tensors), expected)

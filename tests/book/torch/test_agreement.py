@@ -1,12 +1,11 @@
-"""`fastllm.book` against PyTorch, where PyTorch is installed."""
+"""`fastllm.book` against PyTorch."""
 
 import numpy as np
 import pytest
+import torch
 
 from fastllm import book
 from fastllm.book.random_numbers import Generator, default_generator
-
-torch = pytest.importorskip("torch")
 
 SEEDS = [0, 123, 789, 2**32 + 5, -1, 2**64 - 1]
 

@@ -1,4 +1,4 @@
-import generate_unicode_classes
+from patterns import generate_unicode_classes
 
 from fastllm.patterns.named import class_ranges
 from fastllm.patterns.unicode_classes import RANGES

@@ -4,8 +4,8 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from backends import public_surface
-from backends.public_surface import INTEGRATIONS, MODULES
+from backends.fast import public_surface
+from backends.fast.public_surface import INTEGRATIONS, MODULES
 
 STORED = json.loads(public_surface.STORED.read_text("utf-8"))
 

@@ -12,24 +12,24 @@ from fastllm.reference import bpe as reference
 
 @pytest.mark.parametrize("pattern", NAMED)
 @pytest.mark.parametrize("trap", TRAPS)
-def test_split_backends_agree_on_traps(pattern, trap):
+def test_backends_agree_on_traps(pattern, trap):
     assert fast.split(TRAPS[trap], pattern) == reference.split(TRAPS[trap], pattern)
 
 
 @pytest.mark.parametrize("pattern", NAMED)
-def test_split_backends_agree_on_mixed_texts(pattern):
+def test_backends_agree_on_mixed_texts(pattern):
     for text in mixed_texts(1500, seed=1):
         assert fast.split(text, pattern) == reference.split(text, pattern)
 
 
 @pytest.mark.parametrize("pattern", NAMED)
 @given(text=st.text(max_size=50))
-def test_split_backends_agree_on_any_text(pattern, text):
+def test_backends_agree_on_any_text(pattern, text):
     assert fast.split(text, pattern) == reference.split(text, pattern)
 
 
 @pytest.mark.parametrize("pattern", NAMED)
-def test_split_backends_agree_on_every_scalar_value(pattern):
+def test_backends_agree_on_every_scalar_value(pattern):
     """Each character alone between blanks, behind a letter, before one, and twice."""
     scalars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
     text = "".join(f"{c} A{c}b!{c}{c}\n" for c in scalars[:0x3400])
@@ -42,6 +42,6 @@ def test_split_backends_agree_on_every_scalar_value(pattern):
     "long", ["a", " ", "\n", "1", "^", "'", "中", "\u0301", "A", "aA", " \n", "é"]
 )
 @pytest.mark.parametrize("pattern", NAMED)
-def test_split_of_a_long_run_ends(pattern, long):
+def test_splitting_of_a_long_run_ends(pattern, long):
     text = long * 20_000
     assert fast.split(text, pattern) == reference.split(text, pattern)
