@@ -11,10 +11,10 @@ from typing import Any, cast
 from fastllm import _backend
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
-from fastllm.formats import files as formats
 from fastllm.formats.byte_level import to_characters
-from fastllm.formats.tokenizer_json import WHOLE_TEXT
-from fastllm.patterns.named import split_pattern
+from fastllm.formats.gpt2 import read_pair
+from fastllm.formats.text import naming
+from fastllm.patterns.named import WHOLE_TEXT, split_pattern
 from fastllm.reference.bpe import best_pair, count_pairs
 
 Ids = list[int]
@@ -176,10 +176,10 @@ class BPETokenizerSimple:
         ValueError
             If they are not such files; the message says which, and what is wrong.
         """
-        with formats.naming(vocab_path):
+        with naming(vocab_path):
             tokens = _read_json(vocab_path)
-        with formats.naming(bpe_merges_path), open(bpe_merges_path, encoding="utf-8") as file:
-            found = formats.read_pair(tokens, file.read())
+        with naming(bpe_merges_path), open(bpe_merges_path, encoding="utf-8") as file:
+            found = read_pair(tokens, file.read())
         found.take_out_special_tokens()
         self._gpt2 = self._bpe.BytePairEncoder(
             found.ranks, merges=found.merges, special_tokens=found.special_tokens
@@ -336,9 +336,9 @@ class BPETokenizerSimple:
         ValueError
             If they are not such files; the message says which, and what is wrong.
         """
-        with formats.naming(vocab_path):
+        with naming(vocab_path):
             vocab = _read_vocab(_read_json(vocab_path))
-        with formats.naming(bpe_merges_path):
+        with naming(bpe_merges_path):
             merges = _read_merges(_read_json(bpe_merges_path), vocab)
         self._set_vocab(vocab)
         self.bpe_merges, self.bpe_ranks, self._gpt2 = merges, {}, None

@@ -39,10 +39,10 @@ from typing import NamedTuple
 from fastllm import _backend
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
-from fastllm.formats.files import naming
-from fastllm.formats.tokenizer_json import WHOLE_TEXT
+from fastllm.formats.minbpe import HEADER, is_number, read_id_pairs, read_sections
+from fastllm.formats.text import as_text, naming
 from fastllm.patterns.dialects import from_regex_package
-from fastllm.patterns.named import SplitPattern, pattern_of_steps, split_pattern
+from fastllm.patterns.named import WHOLE_TEXT, SplitPattern, pattern_of_steps, split_pattern
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.vocabularies import published
 
@@ -164,7 +164,7 @@ class Tokenizer:
                 raise ValueError(f"a .model file cannot hold {what!r}: it has a line end")
         prefix = os.fspath(file_prefix)
         with replacing(f"{prefix}.model") as file:
-            file.write(f"minbpe v1\n{self.pattern}\n{len(self.special_tokens)}\n")
+            file.write(f"{HEADER}\n{self.pattern}\n{len(self.special_tokens)}\n")
             file.writelines(f"{text} {number}\n" for text, number in self.special_tokens.items())
             file.writelines(f"{left} {right}\n" for left, right in self.merges)
         self._write_vocab(f"{prefix}.vocab")
@@ -436,44 +436,17 @@ def _shown(token: bytes) -> str:
 
 def _read_model(data: bytes) -> tuple[str, dict[str, int], dict[Pair, int]]:
     """The pattern, special tokens and merges in a .model file."""
-    try:
-        lines = data.decode().replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from None
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines or lines[0].strip() != "minbpe v1":
-        raise ValueError("line 1 is not 'minbpe v1'")
-    if len(lines) < 3 or not _is_number(lines[2].strip()):
-        raise ValueError("line 3 is not the number of special tokens")
-    first_merge = 3 + int(lines[2])
-    if len(lines) < first_merge:
-        raise ValueError(f"line 3 announces {lines[2].strip()} special tokens, but the file ends")
+    sections = read_sections(as_text(data).replace("\r\n", "\n"))
     special_tokens: dict[str, int] = {}
-    for place, line in enumerate(lines[3:first_merge], 4):
+    for place, line in enumerate(sections.special_tokens, 4):
+        # Other than minbpe itself, `formats.minbpe` included, this bears blanks in a token.
         text, _, number = line.rstrip().rpartition(" ")
-        if not text or not _is_number(number) or text in special_tokens:
+        if not text or not is_number(number) or text in special_tokens:
             raise ValueError(f"line {place}: {line!r} is not a special token and its id")
         special_tokens[text] = int(number)
-    return lines[1], special_tokens, _read_merges(lines[first_merge:], first_merge + 1)
-
-
-def _read_merges(lines: list[str], first_line: int) -> dict[Pair, int]:
-    """The merges, each of which makes the next id from 256 on."""
     merges: dict[Pair, int] = {}
-    for made, line in enumerate(lines, 256):
-        where = f"line {first_line + made - 256}"
-        parts = line.split()
-        if len(parts) != 2 or not all(map(_is_number, parts)):
-            raise ValueError(f"{where}: {line!r} is not two ids")
-        left, right = map(int, parts)
-        if max(left, right) >= made:
-            raise ValueError(f"{where} makes {made} from {max(left, right)}, not yet made")
+    for place, left, right in read_id_pairs(sections):
         if (left, right) in merges:
-            raise ValueError(f"{where} merges {left} and {right} again")
-        merges[left, right] = made
-    return merges
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 11
+            raise ValueError(f"line {place} merges {left} and {right} again")
+        merges[left, right] = 256 + len(merges)
+    return sections.pattern, special_tokens, merges

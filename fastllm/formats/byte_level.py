@@ -4,6 +4,8 @@ A byte that is printable in Latin-1 is that character; the other 68, the space f
 characters from U+0100 on: the token " the" is written "Ġthe".
 """
 
+from collections.abc import Collection, Mapping
+
 from fastllm.checks.tokenization import BYTE_LEVEL_ORDER
 
 _CHARACTER_OF = {
@@ -35,3 +37,22 @@ def to_bytes(characters: str) -> bytes | None:
         return characters.translate(_BYTE_OF).encode("latin-1")
     except UnicodeEncodeError:
         return None
+
+
+def byte_level_ranks(vocab: Mapping[str, int], others: Collection[str]) -> dict[bytes, int]:
+    """The ids of byte-level tokens by their bytes; tokens among `others` need not be byte-level.
+
+    >>> byte_level_ranks({"Ġa": 0, "<|…|>": 1}, {"<|…|>"})
+    {b' a': 0}
+    """
+    ranks: dict[bytes, int] = {}
+    for characters, number in vocab.items():
+        token = to_bytes(characters)
+        if token is not None:
+            ranks[token] = number
+        elif characters not in others:
+            raise ValueError(
+                f"vocab holds {characters!r}, which is neither written in byte-level characters "
+                "nor an added token: this is not byte-level BPE"
+            )
+    return ranks

@@ -2,19 +2,31 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from fastllm.formats.byte_level import to_bytes, to_characters
+from fastllm.corpus.atomic_write import replacing
+from fastllm.formats.byte_level import byte_level_ranks, to_bytes, to_characters
+from fastllm.formats.source_file import SourceFile
+from fastllm.formats.text import json_text
 from fastllm.formats.vocabulary import Merge, Vocabulary
 from fastllm.patterns.dialects import from_oniguruma, is_named, to_oniguruma
-from fastllm.patterns.named import SplitPattern, pattern_of_steps, split_pattern
+from fastllm.patterns.named import WHOLE_TEXT, SplitPattern, pattern_of_steps, split_pattern
 
-if TYPE_CHECKING:
-    from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
-
-WHOLE_TEXT = r"(?s:.+)"
 GPT2 = split_pattern("gpt2").steps[0]
 Json = dict[str, Any]
+
+
+def is_tokenizer(file: SourceFile) -> bool:
+    """Whether a file is a tokenizer.json: in a vocab.json "model" may be a token, with an id."""
+    if not file.should_be_json:
+        return False
+    return isinstance(file.json, dict) and isinstance(file.json.get("model"), dict)
+
+
+def read_file(file: SourceFile) -> Vocabulary:
+    """What a tokenizer.json says."""
+    return read_tokenizer_json(file.json, ignore_post_processor=file.ignore_post_processor)
 
 
 def read_tokenizer_json(data: object, *, ignore_post_processor: bool = False) -> Vocabulary:
@@ -45,7 +57,7 @@ def read_tokenizer_json(data: object, *, ignore_post_processor: bool = False) ->
         _check_post_processor(top["post_processor"])
     normalization = _read_normalizer(top["normalizer"])
     steps = _read_pre_tokenizer(top["pre_tokenizer"])
-    # ByteLevel alone, told not to split, leaves all of the text one piece.
+    # ByteLevel alone, told not to split, leaves all of the text one pre-token.
     pattern = pattern_of_steps(tuple(steps) or (WHOLE_TEXT,), normalization)
     return _read_model(top["model"], top["added_tokens"], pattern)
 
@@ -207,7 +219,7 @@ def _read_model(value: object, added: object, pattern: SplitPattern) -> Vocabula
     if not isinstance(vocab, dict) or not isinstance(model["merges"], list):
         raise ValueError(f"{where} has no vocab or no merges")
     tokens = _read_added_tokens(added, vocab)
-    ranks = ranks_of(vocab, {token["content"] for token in tokens})
+    ranks = byte_level_ranks(vocab, {token["content"] for token in tokens})
     return Vocabulary(
         ranks=ranks,
         pattern=pattern,
@@ -217,21 +229,6 @@ def _read_model(value: object, added: object, pattern: SplitPattern) -> Vocabula
         merges=_read_merges(model["merges"], ranks),
         ignore_merges=model["ignore_merges"],
     )
-
-
-def ranks_of(vocab: Mapping[str, int], others: set[str]) -> dict[bytes, int]:
-    """The ids of byte-level tokens by their bytes; tokens among `others` need not be byte-level."""
-    ranks: dict[bytes, int] = {}
-    for characters, number in vocab.items():
-        token = to_bytes(characters)
-        if token is not None:
-            ranks[token] = number
-        elif characters not in others:
-            raise ValueError(
-                f"vocab holds {characters!r}, which is neither written in byte-level characters "
-                "nor an added token: this is not byte-level BPE"
-            )
-    return ranks
 
 
 def _read_added_tokens(value: object, vocab: Mapping[str, int]) -> list[Json]:
@@ -296,60 +293,74 @@ def _read_merge(place: int, entry: Any) -> Merge:
     return left, right
 
 
-def tokenizer_json(tokenizer: "BPEVocabulary") -> Json:
-    """A tokenizer as the content of a tokenizer.json.
+def write_file(vocabulary: Vocabulary, path: Path) -> None:
+    """Write a vocabulary as a tokenizer.json; a ValueError if the format cannot hold it."""
+    text = json_text(tokenizer_json(vocabulary))
+    with replacing(path) as file:
+        file.write(text)
+
+
+def tokenizer_json(vocabulary: Vocabulary) -> Json:
+    """A vocabulary as the content of a tokenizer.json.
 
     Raises
     ------
     ValueError
         If the format cannot hold it.
     """
-    rules = tokenizer.split_pattern
-    steps = [to_oniguruma(step) for step in rules.steps if step != WHOLE_TEXT]
+    pattern = vocabulary.split_pattern
+    steps = [to_oniguruma(step) for step in pattern.steps if step != WHOLE_TEXT]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,
         "trim_offsets": True,
         "use_regex": steps == [GPT2],
     }
-    splits = [
-        {"type": "Split", "pattern": {"Regex": step}, "behavior": "Isolated", "invert": False}
-        for step in steps
-        if steps != [GPT2]
-    ]
-    vocab = _vocab(tokenizer)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": _added_tokens(tokenizer),
-        "normalizer": {"type": rules.normalization} if rules.normalization else None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]}
-        if splits
-        else byte_level,
+        "added_tokens": _added_tokens(vocabulary),
+        "normalizer": {"type": pattern.normalization} if pattern.normalization else None,
+        "pre_tokenizer": _pre_tokenizer(steps, byte_level),
         "post_processor": None,
         "decoder": {**byte_level, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": tokenizer.ignore_merges,
-            "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
-            "merges": [
-                [to_characters(left), to_characters(right)] for left, right in tokenizer.merges
-            ],
-        },
+        "model": _model(vocabulary),
     }
 
 
-def _vocab(tokenizer: "BPEVocabulary") -> dict[str, int]:
+def _pre_tokenizer(steps: list[str], byte_level: Json) -> Json:
+    """The split steps, then ByteLevel; it splits as GPT-2 does by itself."""
+    if steps == [GPT2] or not steps:
+        return byte_level
+    splits = [
+        {"type": "Split", "pattern": {"Regex": step}, "behavior": "Isolated", "invert": False}
+        for step in steps
+    ]
+    return {"type": "Sequence", "pretokenizers": [*splits, byte_level]}
+
+
+def _model(vocabulary: Vocabulary) -> Json:
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": vocabulary.ignore_merges,
+        "vocab": dict(sorted(_vocab(vocabulary).items(), key=lambda item: item[1])),
+        "merges": [
+            [to_characters(left), to_characters(right)] for left, right in vocabulary.merges or ()
+        ],
+    }
+
+
+def _vocab(vocabulary: Vocabulary) -> dict[str, int]:
     """All tokens in one mapping: added tokens that are not in it would be numbered anew."""
-    vocab = {to_characters(token): number for token, number in tokenizer.mergeable_ranks.items()}
-    for text, number in (tokenizer.added_tokens | tokenizer.special_tokens).items():
+    vocab = {to_characters(token): number for token, number in vocabulary.ranks.items()}
+    for text, number in (vocabulary.added_tokens | vocabulary.special_tokens).items():
         if vocab.setdefault(text, number) != number:
             raise ValueError(
                 f"tokenizer.json cannot hold both the special token {text!r} and the ordinary "
@@ -358,8 +369,8 @@ def _vocab(tokenizer: "BPEVocabulary") -> dict[str, int]:
     return vocab
 
 
-def _added_tokens(tokenizer: "BPEVocabulary") -> list[Json]:
-    special, added = tokenizer.special_tokens, tokenizer.added_tokens
+def _added_tokens(vocabulary: Vocabulary) -> list[Json]:
+    special, added = vocabulary.special_tokens, vocabulary.added_tokens
     return [
         {
             "id": number,
@@ -367,7 +378,7 @@ def _added_tokens(tokenizer: "BPEVocabulary") -> list[Json]:
             "single_word": False,
             "lstrip": False,
             "rstrip": False,
-            "normalized": text in tokenizer.normalized_tokens,
+            "normalized": text in vocabulary.normalized_tokens,
             "special": text in special,
         }
         for text, number in sorted((special | added).items(), key=lambda item: item[1])

@@ -1,18 +1,29 @@
-"""What a vocabulary file says, whatever its format."""
+"""What a vocabulary file says, whatever its format: the record that formats read and write."""
 
 from dataclasses import dataclass, field
 
 from fastllm.formats.byte_level import to_bytes
-from fastllm.patterns.named import SplitPattern
+from fastllm.patterns.named import SplitPattern, split_pattern
 
 Merge = tuple[bytes, bytes]
 
 
 @dataclass
 class Vocabulary:
-    """The arguments of `BPETokenizer` that a file gives.
+    """What readers give and writers take: the arguments of `BPETokenizer` that a file can hold.
 
-    A pattern of None is one that the format does not name.
+    Attributes
+    ----------
+    ranks : dict from bytes to int
+        The id of each ordinary token.
+    pattern : SplitPattern, str or None
+        None is one that the format does not name.
+    special_tokens, added_tokens : dict from str to int
+    normalized_tokens : frozenset of str
+    merges : list of (bytes, bytes), optional
+        None where they follow from the ranks.
+    ignore_merges : bool
+        Whether a pre-token that is a token is never taken apart.
     """
 
     ranks: dict[bytes, int]
@@ -22,6 +33,11 @@ class Vocabulary:
     normalized_tokens: frozenset[str] = frozenset()
     merges: list[Merge] | None = None
     ignore_merges: bool = False
+
+    @property
+    def split_pattern(self) -> SplitPattern:
+        """The split pattern with all its steps; a TypeError if the format does not name one."""
+        return split_pattern(self.pattern)
 
     def take_out_special_tokens(self) -> None:
         """Leave out of the ranks what is there only because the file lists all tokens together.

@@ -52,6 +52,9 @@ _DEEPSEEK_WORDS = (
 )
 
 
+WHOLE_TEXT = r"(?s:.+)"  # a step that does not split
+
+
 class _Steps(NamedTuple):
     steps: tuple[str, ...]
     name: str | None = None
@@ -149,14 +152,15 @@ _SCANNERS = {
 }
 
 
-@lru_cache(maxsize=64)
-def split_pattern(pattern: str) -> SplitPattern:
+def split_pattern(pattern: object) -> SplitPattern:
     r"""The split pattern of a name (``"gpt2"``, ``"cl100k"``, ...) or of a regular expression.
+
+    A `SplitPattern` is returned as it is.
 
     Raises
     ------
     TypeError
-        If `pattern` is not a string.
+        If `pattern` is neither a string nor a `SplitPattern`.
     ValueError
         If it is neither the name of a pattern nor a regular expression that compiles.
 
@@ -167,8 +171,15 @@ def split_pattern(pattern: str) -> SplitPattern:
     >>> split_pattern(r"\p{L}+").name is None
     True
     """
+    if isinstance(pattern, SplitPattern):
+        return pattern
     if not isinstance(pattern, str):
         raise TypeError(f"pattern must be a str, not {type(pattern).__name__}")
+    return _find(pattern)
+
+
+@lru_cache(maxsize=64)
+def _find(pattern: str) -> SplitPattern:
     name = _ALIASES.get(pattern, pattern)
     if name in NAMED:
         return NAMED[name]

@@ -1,17 +1,13 @@
 """What tokenizers share: the interface of all three, the vocabulary of strings of two of them."""
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from fastllm.checks import tokenization as arguments
-from fastllm.corpus.atomic_write import replacing
 
 UNKNOWN = "<|unk|>"
-FORMAT = "fastllm-vocabulary"
-VERSION = 1
 
 
 class Tokenizer(ABC):
@@ -167,10 +163,9 @@ class StringTokenizer(Tokenizer):
         OSError
             If the file cannot be written.
         """
-        content = {"format": FORMAT, "version": VERSION, "kind": self._kind, **self._settings()}
-        with replacing(path) as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
-            file.write("\n")
+        from fastllm.formats.string_vocabulary import write_settings
+
+        write_settings(path, self._kind, self._settings())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -183,7 +178,9 @@ class StringTokenizer(Tokenizer):
         ValueError
             If it is not such a file; the message says what is wrong with it.
         """
-        settings = _read_settings(path, cls._kind, cls._fields)
+        from fastllm.formats.string_vocabulary import read_settings
+
+        settings = read_settings(path, cls._kind, cls._fields)
         try:
             return cls(**settings)
         except (TypeError, ValueError) as error:
@@ -215,34 +212,6 @@ def _check_vocab(vocab: object) -> dict[str, int]:
         if taken.setdefault(number, token) is not token:
             raise ValueError(f"vocab gives id {number} to both {taken[number]!r} and {token!r}")
     return dict(vocab)
-
-
-def _read_settings(
-    path: str | os.PathLike[str], kind: str, fields: tuple[str, ...]
-) -> dict[str, Any]:
-    """What `StringTokenizer.save` has written, without the lines that say what it is."""
-    name = os.fspath(path)
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is not JSON: {error}") from None
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise ValueError(f'{name} is not a saved {kind} tokenizer: no "format": "{FORMAT}" in it')
-    version = content.pop("version", None)
-    if version != VERSION:
-        raise ValueError(f"{name} has version {version!r} of the format; this reads {VERSION}")
-    found = content.pop("kind", None)
-    if found != kind:
-        raise ValueError(f"{name} holds a {found} tokenizer, not a {kind} tokenizer")
-    for field in fields:
-        if field not in content:
-            raise ValueError(f"{name} has no {field!r}")
-    for field in content:
-        if field not in fields:
-            raise ValueError(f"{name} has {field!r}, which a {kind} tokenizer does not")
-    return content
 
 
 def number_tokens(tokens: set[str], special_tokens: Sequence[str]) -> dict[str, int]:

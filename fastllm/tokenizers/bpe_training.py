@@ -127,12 +127,11 @@ def extend(
 def _pattern_of(pattern: str | SplitPattern | None, word_counts: object) -> SplitPattern:
     """The split pattern asked for, or that of counted words; an error if these differ."""
     if not isinstance(word_counts, WordCounts):
-        pattern = "gpt2" if pattern is None else pattern
-        return pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        return split_pattern("gpt2" if pattern is None else pattern)
     counted = word_counts.split_pattern
     if pattern is None:
         return counted
-    asked = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+    asked = split_pattern(pattern)
     if asked != counted:
         raise ValueError(f"word_counts were cut by pattern {counted}, not by {asked}")
     return counted

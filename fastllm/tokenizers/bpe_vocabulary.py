@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastllm import _backend
 from fastllm.checks import tokenization as arguments
@@ -15,6 +15,9 @@ from fastllm.corpus.word_counts import WordCounts
 from fastllm.patterns.named import SplitPattern, split_pattern
 from fastllm.tokenizers import bpe_training
 from fastllm.tokenizers.base import Tokenizer
+
+if TYPE_CHECKING:
+    from fastllm.formats.vocabulary import Vocabulary
 
 Merge = tuple[bytes, bytes]
 
@@ -39,7 +42,7 @@ class BPEVocabulary(Tokenizer):
         missing_bytes: str = "raise",
         shared_ids: bool = False,
     ) -> None:
-        self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        self._pattern = split_pattern(pattern)
         if self._pattern.name is None:
             self._pattern.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
         self._ranks = arguments.check_vocabulary(ranks)
@@ -495,9 +498,25 @@ class BPEVocabulary(Tokenizer):
         ValueError
             If the name asks for no known format, or the format cannot hold this tokenizer.
         """
-        from fastllm.formats import files as formats
+        from fastllm.formats.files import format_to_write
 
-        formats.write(self, path)
+        found = format_to_write(path)
+        assert found.write is not None
+        found.write(self._record(found.holds_merges, found.holds_ignore_merges), Path(path))
+
+    def _record(self, with_merges: bool, with_ignore_merges: bool) -> "Vocabulary":
+        """The vocabulary as a format writes it that holds both of these, or not."""
+        from fastllm.formats.vocabulary import Vocabulary
+
+        return Vocabulary(
+            self._ranks,
+            self._pattern,
+            self._special_tokens,
+            self._added_tokens,
+            self._normalized,
+            merges=self.merges if with_merges or not self.ranks_are_merges else None,
+            ignore_merges=self.ignore_merges if with_ignore_merges else not self.merges_make_all,
+        )
 
     @classmethod
     def from_file(
@@ -540,10 +559,10 @@ class BPEVocabulary(Tokenizer):
         GPT-2's two files name neither their split pattern nor their special token. Both are taken
         to be GPT-2's: pattern ``gpt2`` and, where the vocabulary has it, ``<|endoftext|>``.
         """
-        from fastllm.formats import files as formats
+        from fastllm.formats import files, text
 
-        with formats.naming(path):
-            found = formats.read(path, merges=merges, ignore_post_processor=ignore_post_processor)
+        with text.naming(path):
+            found = files.read(path, merges=merges, ignore_post_processor=ignore_post_processor)
             if special_tokens is not None:
                 found.special_tokens = _check_tokens(special_tokens, "special_tokens")
             found.take_out_special_tokens()

@@ -5,17 +5,15 @@ differently. What is checked is the shape: the number of ordinary tokens, how te
 ids of a few special tokens that every version has.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fastllm.formats import files as formats
+from fastllm.formats import files
 from fastllm.formats.tekken import read_tekken
+from fastllm.formats.text import StrPath, naming
 from fastllm.formats.vocabulary import Vocabulary
-from fastllm.patterns.named import SplitPattern, split_pattern
+from fastllm.patterns.named import split_pattern
 from fastllm.tokenizers.bpe import BPETokenizer
-
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def open_vocabulary(
     shape = OPEN_VOCABULARIES[name]
     if path is None:
         raise ValueError(f"{name} is read from a local file: give path=, the model's {shape.file}")
-    with formats.naming(path):
+    with naming(path):
         found = _read(name, path)
         if found.pattern is None:
             found.pattern = shape.pattern
@@ -154,8 +152,7 @@ def _read(name: str, path: StrPath) -> Vocabulary:
     if name == "tekken":
         with open(path, "rb") as file:
             return read_tekken(file.read())
-    found = formats.read(path, ignore_post_processor=True)
-    return found
+    return files.read(path, ignore_post_processor=True)
 
 
 def _check_shape(name: str, shape: OpenVocabulary, found: Vocabulary) -> None:
@@ -164,7 +161,7 @@ def _check_shape(name: str, shape: OpenVocabulary, found: Vocabulary) -> None:
         raise ValueError(
             f"this is not {name}: it has {len(found.ranks)} ordinary tokens, not {shape.ordinary}"
         )
-    if shape.pattern is not None and _split(found.pattern) != split_pattern(shape.pattern):
+    if shape.pattern is not None and found.split_pattern != split_pattern(shape.pattern):
         raise ValueError(
             f"this is not {name}: it splits text by {found.pattern}, not by {shape.pattern}"
         )
@@ -173,7 +170,3 @@ def _check_shape(name: str, shape: OpenVocabulary, found: Vocabulary) -> None:
         if tokens.get(text) != number:
             at = f"has id {tokens[text]}" if text in tokens else "is missing"
             raise ValueError(f"this is not {name}: {text!r} {at} and should have id {number}")
-
-
-def _split(pattern: SplitPattern | str | None) -> SplitPattern | None:
-    return split_pattern(pattern) if isinstance(pattern, str) else pattern

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from fastllm.checks import tokenization as arguments
-from fastllm.formats import files as formats
+from fastllm.formats.gpt2 import read_pair
+from fastllm.formats.tiktoken import read_tiktoken
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.vocabularies import open_vocabularies, published_files
 from fastllm.vocabularies.published_files import Files, PublishedFile
@@ -191,9 +192,9 @@ def _checked(name: str, path: StrPath) -> bytes:
 def _ranks(files: list[bytes]) -> dict[bytes, int]:
     """The ranks in a tiktoken file, or in GPT-2's pair of files: tokens, and merges."""
     if len(files) == 1:
-        return formats.read_tiktoken(files[0])
+        return read_tiktoken(files[0])
     tokens, merges = files
-    found = formats.read_pair(json.loads(tokens), merges.decode())
+    found = read_pair(json.loads(tokens), merges.decode())
     found.take_out_special_tokens()
     return found.ranks
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from vocabularies import published_ranks
 
 from fastllm import BPETokenizer, CharTokenizer, WordTokenizer
-from fastllm.formats import files as formats
+from fastllm.formats.tiktoken import read_tiktoken
 from fastllm.patterns.named import NAMED, SplitPattern
 
 ENGLISH = english()[:3000]
@@ -71,7 +71,7 @@ def test_ranks_of_a_published_vocabulary_go_through_json_unchanged(tmp_path):
     BPETokenizer.from_file(one, pattern="cl100k").save(two)
     BPETokenizer.from_file(two).save(three)
     assert one.read_bytes() == three.read_bytes()
-    assert formats.read_tiktoken(three.read_bytes()) == ranks
+    assert read_tiktoken(three.read_bytes()) == ranks
 
 
 def test_ranks_need_a_pattern(tmp_path):
@@ -314,7 +314,7 @@ def test_minbpe_model_of_its_gpt4_pattern(bpe_tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("minbpe v2\n\n0\n", "line 1 is 'minbpe v2'"),
+        ("minbpe v2\n\n0\n", "line 1 is not 'minbpe v1', it is 'minbpe v2'"),
         ("minbpe v1\n", "line 3 is not the number"),
         ("minbpe v1\n\nx\n", "line 3 is not the number"),
         ("minbpe v1\n\n-1\n", "line 3 is not the number"),

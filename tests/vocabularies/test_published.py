@@ -19,7 +19,7 @@ from vocabularies import published_ranks
 import fastllm
 from fastllm import get_encoding
 from fastllm.formats.byte_level import to_characters
-from fastllm.formats.files import read_tiktoken
+from fastllm.formats.tiktoken import read_tiktoken
 from fastllm.patterns.named import NAMED, pattern_of_steps, split_pattern
 from fastllm.vocabularies import open_vocabularies, published, published_files
 from fastllm.vocabularies.open_vocabularies import OpenVocabulary

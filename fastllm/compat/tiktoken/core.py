@@ -4,14 +4,14 @@ import functools
 import os
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, ClassVar, Literal, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from fastllm import _backend
 from fastllm.checks import tokenization as arguments
-from fastllm.compat.tiktoken.pieces import PieceTokenizer, rules_of
+from fastllm.compat.tiktoken.pieces import PieceTokenizer, pattern_of
 from fastllm.compat.tiktoken.unstable import Completions, last_unstable
 from fastllm.patterns.named import compile_pattern
 from fastllm.tokenizers.special_tokens import Cuts
@@ -55,6 +55,9 @@ class Encoding:
     'low<|end|>'
     """
 
+    # The module `registry`, which puts itself here: it alone knows encodings by their names.
+    _registry: ClassVar[Any]
+
     def __init__(
         self,
         name: str,
@@ -76,11 +79,11 @@ class Encoding:
             count = len(mergeable_ranks) + len(special_tokens)
             assert count == explicit_n_vocab, f"{count} tokens, not {explicit_n_vocab}"
             assert self.max_token_value == explicit_n_vocab - 1, "ids are not consecutive"
-        self._rules = rules_of(pat_str)
+        self._pattern = pattern_of(pat_str)
         # The named patterns match everything. With others, only the matches are wanted.
-        self._matches = None if self._rules.name else compile_pattern(pat_str)
+        self._matches = None if self._pattern.name else compile_pattern(pat_str)
         self._tokenizer = PieceTokenizer(
-            mergeable_ranks, pattern=self._rules, special_tokens=special_tokens, shared_ids=True
+            mergeable_ranks, pattern=self._pattern, special_tokens=special_tokens, shared_ids=True
         )
         self._encode_plain = (
             self._tokenizer.encode_ordinary if self._matches is None else self._encode_matches
@@ -279,7 +282,7 @@ class Encoding:
         """How many of the last ids of `text` more text could change."""
         *_, (stretch, _) = self._cut(text, allowed)
         pieces = (
-            _backend.bpe.split(stretch, self._rules)
+            _backend.bpe.split(stretch, self._pattern)
             if self._matches is None
             else [match[0] for match in self._matches.finditer(stretch) if match[0]]
         )
@@ -438,9 +441,7 @@ class Encoding:
         return ids[: len(ids) - count] + self._tokenizer.encode_piece(rest)
 
     def __getstate__(self) -> object:
-        from fastllm.compat.tiktoken import registry
-
-        if self is registry.ENCODINGS.get(self.name):
+        if self is self._registry.ENCODINGS.get(self.name):
             return self.name  # by reference: it need not travel
         return {
             "name": self.name,
@@ -450,10 +451,8 @@ class Encoding:
         }
 
     def __setstate__(self, state: Any) -> None:
-        from fastllm.compat.tiktoken import registry
-
         if isinstance(state, str):
-            self.__dict__ = registry.get_encoding(state).__dict__
+            self.__dict__ = self._registry.get_encoding(state).__dict__
         else:
             Encoding.__init__(self, **state)
 

@@ -1,4 +1,4 @@
-"""What tiktoken's rules make of a regular expression, and of pieces that are not to be split."""
+"""What tiktoken makes of a regular expression, and of pieces that are not to be split."""
 
 import functools
 from typing import Any, Literal
@@ -10,8 +10,8 @@ from fastllm.tokenizers.special_tokens import SpecialRules
 Ids = list[int]
 
 
-def rules_of(pat_str: str) -> SplitPattern:
-    """The rules by which a regular expression splits: named ones are compiled."""
+def pattern_of(pat_str: str) -> SplitPattern:
+    """The split pattern of a regular expression: the named one that it spells, if any."""
     if not isinstance(pat_str, str):
         raise TypeError(f"pat_str must be a str, not {type(pat_str).__name__}")
     compile_pattern(pat_str)

@@ -1,5 +1,6 @@
 """Encodings by name, each made once."""
 
+import sys
 import threading
 
 from fastllm.compat.tiktoken.constructors import constructors
@@ -46,3 +47,6 @@ def list_encoding_names() -> list[str]:
     True
     """
     return list(constructors())
+
+
+Encoding._registry = sys.modules[__name__]
