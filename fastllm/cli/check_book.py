@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastllm.book import check, sections
-from fastllm.explain import demo
+from fastllm.explain import comparison
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
 
@@ -55,7 +55,7 @@ def check_book(story: Path | None, gpt: bool, numbers: bool) -> bool:
 def find_backends() -> tuple[list[sections.Backend], str]:
     """The backends there are, and why there is not more than one."""
     backends = [sections.Backend("reference", reference_bpe, reference_attention)]
-    bpe, attention = demo.fast_backend("bpe"), demo.fast_backend("attention")
+    bpe, attention = comparison.fast_backend("bpe"), comparison.fast_backend("attention")
     if bpe.module is not None and attention.module is not None:
         backends.append(sections.Backend("fast", bpe.module, attention.module))
     return backends, bpe.missing or attention.missing

@@ -458,7 +458,7 @@ app.command()(explain)
 @app.command()
 def info() -> None:
     """Say which versions and backends are at work here, and on what machine."""
-    from fastllm.cli.machine import facts
+    from fastllm._machine import facts
 
     for name, value in facts().items():
         print(f"{name + ':':<20}{value}")

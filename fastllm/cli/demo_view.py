@@ -9,13 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from fastllm.cli.tables import MISSING, shown_token, shown_tokens, weights_table
-from fastllm.explain import demo
-from fastllm.explain.formatting import seconds, times
+from fastllm.explain import comparison, demo
+from fastllm.explain.formatting import seconds, text_of, times
+from fastllm.explain.strategies import Strategy, Token
+from fastllm.explain.worked_example import INPUTS, QUERY, WORDS, WorkedExample, worked_example
+from fastllm.tokenizers.base import UNKNOWN
 
 
 def show_demo(console: Console, source: demo.Source) -> bool:
     """Run the demo chapter by chapter; whether both backends agreed on everything."""
-    bpe, attention = demo.fast_backend("bpe"), demo.fast_backend("attention")
+    bpe, attention = comparison.fast_backend("bpe"), comparison.fast_backend("attention")
     _show_source(console, source, bpe, attention)
 
     with _working(console, "training on both backends"):
@@ -29,24 +32,22 @@ def show_demo(console: Console, source: demo.Source) -> bool:
     _show_round_trip(console, trip)
 
     with _working(console, "compiling the attention kernels (once, not timed)"):
-        example = demo.worked_example(attention)
+        example = worked_example(attention)
     _show_worked_example(console, example)
     with _working(console, "attending over the text"):
         over_text = demo.attend_over_text(source.text, passage, training.tokenizer, attention)
     _show_text_attention(console, over_text)
 
-    comparisons = []
     with _working(console, "timing both backends on the same work"):
-        for comparison in demo.compare_backends(source.text, training, bpe, attention):
-            comparisons.append(comparison)
-    _show_comparisons(console, comparisons)
+        rows = list(demo.compare_backends(source.text, training, bpe, attention))
+    _show_comparisons(console, rows)
 
-    wrong = demo.disagreements(
+    wrong = comparison.disagreements(
         [
             ("training", training.agreement),
             ("the worked example", example.agreement),
             ("attention over the text", over_text.agreement),
-            *((row.operation, row.agreement) for row in comparisons),
+            *((row.operation, row.agreement) for row in rows),
         ]
     )
     if not trip.comes_back:
@@ -78,7 +79,7 @@ def _table(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def _show_source(
-    console: Console, source: demo.Source, bpe: demo.Backend, attention: demo.Backend
+    console: Console, source: demo.Source, bpe: comparison.Backend, attention: comparison.Backend
 ) -> None:
     note = f" ({source.note})" if source.note else ""
     size = f"{len(source.text):,} characters, {len(source.text.encode()):,} bytes"
@@ -89,7 +90,7 @@ def _show_source(
             console.print(Text(reason, style="yellow"))
 
 
-def _show_strategies(console: Console, passage: str, strategies: Sequence[demo.Strategy]) -> None:
+def _show_strategies(console: Console, passage: str, strategies: Sequence[Strategy]) -> None:
     _chapter(
         console,
         "Three strategies on one passage",
@@ -107,8 +108,14 @@ def _show_strategies(console: Console, passage: str, strategies: Sequence[demo.S
     for strategy in strategies:
         console.print()
         console.print(Text(strategy.name, style="bold"))
-        console.print(shown_tokens(strategy.tokens[:24]), Text(_more(strategy.tokens, 24)))
+        console.print(
+            shown_tokens(_token_names(strategy.tokens[:24])), Text(_more(strategy.tokens, 24))
+        )
         console.print(Text(" ".join(map(str, strategy.ids[:24])) + _more(strategy.ids, 24)))
+
+
+def _token_names(tokens: Sequence[Token]) -> list[str]:
+    return [UNKNOWN if token.unknown else text_of(token.data) for token in tokens]
 
 
 def _more(things: Sequence[object], shown: int) -> str:
@@ -123,7 +130,7 @@ def _show_training(console: Console, training: demo.Training) -> None:
         f"up to {demo.VOCAB_SIZE} tokens. The most frequent pair is merged first:",
     )
     shown = [
-        f"{shown_token(_printable(left))} + {shown_token(_printable(right))}"
+        f"{shown_token(text_of(left))} + {shown_token(text_of(right))}"
         for left, right in training.merges[:16]
     ]
     console.print(Text("   ".join(shown) + _more(training.merges, 16)))
@@ -132,10 +139,6 @@ def _show_training(console: Console, training: demo.Training) -> None:
     if training.agreement is not None:
         same = "the same merges in the same order" if training.agreement.holds else "OTHER MERGES"
         console.print(Text(f"Both backends learned {same}."))
-
-
-def _printable(token: bytes) -> str:
-    return token.decode(errors="backslashreplace")
 
 
 def _show_round_trip(console: Console, trip: demo.RoundTrip) -> None:
@@ -149,21 +152,20 @@ def _show_round_trip(console: Console, trip: demo.RoundTrip) -> None:
     )
 
 
-def _show_worked_example(console: Console, example: demo.WorkedExample) -> None:
+def _show_worked_example(console: Console, example: WorkedExample) -> None:
     _chapter(
         console,
         "Self-attention, worked by hand",
         "Three numbers for each word. How alike are two words? Multiply their numbers, add up. "
-        f"Shown for {demo.WORDS[demo.QUERY]}; the context vectors are those of every word.",
+        f"Shown for {WORDS[QUERY]}; the context vectors are those of every word.",
     )
-    query = demo.QUERY
     steps = example.steps
     columns: dict[str, Sequence[str]] = {
-        "word": demo.WORDS,
-        "vector": [_numbers(vector, 2) for vector in demo.INPUTS],
-        "score": [_numbers([score]) for score in steps.scores[query]],
-        "exp": [_numbers([exponential]) for exponential in steps.exponentials[query]],
-        "weight": [_numbers([weight]) for weight in steps.weights[query]],
+        "word": WORDS,
+        "vector": [_numbers(vector, 2) for vector in INPUTS],
+        "score": [_numbers([score]) for score in steps.scores[QUERY]],
+        "exp": [_numbers([exponential]) for exponential in steps.exponentials[QUERY]],
+        "weight": [_numbers([weight]) for weight in steps.weights[QUERY]],
         "context": [_numbers(context) for context in steps.context],
     }
     # Six columns take 74 characters; a narrower terminal gets several tables.
@@ -177,13 +179,13 @@ def _show_worked_example(console: Console, example: demo.WorkedExample) -> None:
             table.add_row(*cells)
         console.print(table)
     products = " + ".join(
-        f"{a:.2f}*{b:.2f}" for a, b in zip(demo.INPUTS[query], demo.INPUTS[query + 1], strict=True)
+        f"{a:.2f}*{b:.2f}" for a, b in zip(INPUTS[QUERY], INPUTS[QUERY + 1], strict=True)
     )
     console.print(
         Text(
-            f"score: {products} = {steps.scores[query][query + 1]:.4f}\n"
-            f"exp: e to the score less the largest score, {steps.scores[query].max():.4f}\n"
-            f"weight: exp over the row's sum, {steps.row_sums[query]:.4f}; weights add up to 1\n"
+            f"score: {products} = {steps.scores[QUERY][QUERY + 1]:.4f}\n"
+            f"exp: e to the score less the largest score, {steps.scores[QUERY].max():.4f}\n"
+            f"weight: exp over the row's sum, {steps.row_sums[QUERY]:.4f}; weights add up to 1\n"
             "context: each word's own weights times the six vectors, added up"
         )
     )
@@ -211,16 +213,16 @@ def _show_text_attention(console: Console, attention: demo.TextAttention) -> Non
         console.print(Text("The text has no tokens."))
 
 
-def _show_comparisons(console: Console, comparisons: Sequence[demo.Comparison]) -> None:
+def _show_comparisons(console: Console, rows: Sequence[comparison.Comparison]) -> None:
     _chapter(
         console,
         "Reference against fast, on the same work",
-        f"The reference ran once. Fast is the median of {demo.FAST_RUNS} runs after one to warm up "
-        "(kernels compiled, words cached); compilation is not timed.",
+        f"The reference ran once. Fast is the median of {comparison.FAST_RUNS} runs after one to "
+        "warm up (kernels compiled, words cached); compilation is not timed.",
     )
     names = ("reference", "fast", "ratio", "agreement")
     table = _table("operation", *names, right=names[:3])
-    for row in comparisons:
+    for row in rows:
         cells = _cells(row)
         table.add_row(Text.assemble(row.operation, "\n", (row.work, "dim")), *cells)
         if console.width < 72:  # too narrow for five columns
@@ -231,7 +233,7 @@ def _show_comparisons(console: Console, comparisons: Sequence[demo.Comparison]) 
         console.print(table)
 
 
-def _cells(row: demo.Comparison) -> list[Text]:
+def _cells(row: comparison.Comparison) -> list[Text]:
     """What the closing table says of one operation."""
     if row.fast_seconds is None or row.ratio is None or row.agreement is None:
         return [Text(cell) for cell in (seconds(row.reference_seconds), *[MISSING] * 3)]
@@ -241,7 +243,7 @@ def _cells(row: demo.Comparison) -> list[Text]:
 
 
 def _show_verdict(
-    console: Console, wrong: Sequence[str], bpe: demo.Backend, attention: demo.Backend
+    console: Console, wrong: Sequence[str], bpe: comparison.Backend, attention: comparison.Backend
 ) -> bool:
     console.print()
     if wrong:

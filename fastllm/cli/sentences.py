@@ -11,7 +11,8 @@ from rich.text import Text
 
 import fastllm
 from fastllm.cli.tables import shown_token, weights_table
-from fastllm.explain import demo
+from fastllm.explain.formatting import text_of
+from fastllm.explain.worked_example import INPUTS, WORDS
 
 DIM = 16
 LENGTH = 1.5  # a score of 2.25 with itself: enough to see, not so much that nothing else is seen
@@ -23,8 +24,8 @@ def show_attention(
 ) -> None:
     """Print the weights that each token of `sentence` gives to each other one, in percent."""
     tokens = _tokens(sentence, tokenizer)
-    if tuple(tokens) == demo.WORDS:
-        vectors = np.array(demo.INPUTS)
+    if tuple(tokens) == WORDS:
+        vectors = np.array(INPUTS)
         origin = "The vectors are those of the worked example in `fastllm demo`."
     else:
         vectors = np.array([_vector(token) for token in tokens]).reshape(-1, DIM)
@@ -49,7 +50,7 @@ def show_attention(
 def _tokens(sentence: str, tokenizer: fastllm.BPETokenizer | None) -> list[str]:
     if tokenizer is not None:
         ids = tokenizer.encode_ordinary(sentence)
-        return demo.readable(tokenizer.decode_tokens_bytes(ids))
+        return list(map(text_of, tokenizer.decode_tokens_bytes(ids)))
     words = fastllm.WordTokenizer.train(sentence, special_tokens=())
     return [words.decode([number]) for number in words.encode(sentence)]
 

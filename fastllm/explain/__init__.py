@@ -1,9 +1,9 @@
 """See it: every step from text to context vectors, as data, as text, in a notebook, on a page.
 
 Each function here follows one thing that this library does, with the reference backend, and returns
-a trace: a dataclass that holds every number in between. A trace has three faces. ``print`` it, let
-a notebook show it, or write it to one HTML file with ``to_html(path)``; some can ``plot()`` as well
-(extra ``explain``).
+a trace: a dataclass that holds every number in between. A trace has three formats. ``print`` it,
+let a notebook show it, or write it to one HTML file with ``to_html(path)``; some can ``plot()`` as
+well (extra ``explain``).
 
 ==================  ==============================================================================
 `tokenization`      what words, characters and byte pairs make of a text, and what decoding loses
@@ -17,23 +17,24 @@ a notebook show it, or write it to one HTML file with ``to_html(path)``; some ca
 
 There is a guide at the head of each module, for readers with Python and school algebra:
 `fastllm.explain.strategies` on the three ways to cut a text, `fastllm.explain.merging` on putting
-merges to work, `fastllm.explain.training` on training and ties, `fastllm.explain.attention` on
-attention by hand, `fastllm.explain.speed` on how the fast versions differ and why their results may
-not. ``help(fastllm.explain.attention)`` shows one.
+merges to work, `fastllm.explain.training_steps` on training and ties,
+`fastllm.explain.attention_steps` on attention by hand, `fastllm.explain.speed` on how the fast
+versions differ and why their results may not. ``help(fastllm.explain.attention_steps)`` shows one.
 
 >>> from fastllm import explain
 >>> explain.journey().attention.weights[0, 1].round(4).tolist()
 [0.1385, 0.2379, 0.2333, 0.124, 0.1082, 0.1581]
 """
 
+import fastllm.explain.views  # noqa: F401 (each view registers itself with `render`)
 from fastllm.explain import sample_text as story
-from fastllm.explain.attention import Attention, attention
-from fastllm.explain.head_view import Heads, heads
+from fastllm.explain.attention_heads import Heads, heads
+from fastllm.explain.attention_steps import Attention, attention
 from fastllm.explain.merging import Merging, bpe
 from fastllm.explain.sentence import Journey, journey
 from fastllm.explain.speed import Agreement, agreement
 from fastllm.explain.strategies import Tokenization, tokenization
-from fastllm.explain.training import Training, training
+from fastllm.explain.training_steps import Training, training
 
 __all__ = [
     "Agreement",

@@ -7,27 +7,35 @@ is missing, the chapters hold what the reference alone can say.
 Sizes are chosen for the reference, which is slow on purpose. Both backends always do the same work.
 """
 
-import importlib
-import statistics
-import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
+from fastllm.checks.attention import Array
+from fastllm.explain.comparison import (
+    Agreement,
+    Backend,
+    Comparison,
+    close,
+    compare,
+    exact,
+    flat,
+    timed,
+    timed_fast,
+)
+from fastllm.explain.formatting import text_of
+from fastllm.explain.strategies import Strategy, tokenization
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
 from fastllm.tokenizers.word import WordTokenizer
 
-Array = npt.NDArray[Any]
 Merge = tuple[bytes, bytes]
 
 TEXT_BYTES = 1_000_000  # read from a file; the reference encodes this much in about a second
@@ -39,11 +47,6 @@ VECTOR_TOKENS = 256  # tokens that get vectors in the closing comparison
 VECTOR_DIM = 64
 VECTOR_LENGTH = 1.6
 HEADS, LENGTH, HEAD_DIM = 4, 512, 64
-FAST_RUNS = 5
-
-# The reference sums in float64, fast in the dtype of the arrays and in another order; this bounds
-# what that may change in numbers of about unit size.
-TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 @dataclass(frozen=True)
@@ -93,68 +96,6 @@ def read_text(path: str | Path, name: str = "", limit: int = TEXT_BYTES) -> Sour
     return Source(text, name, note)
 
 
-FAST = {"bpe": "tokenization", "attention": "attention"}  # the fast module of each topic
-
-
-@dataclass(frozen=True)
-class Backend:
-    """One topic of the fast backend: its module, or why there is none."""
-
-    module: ModuleType | None
-    missing: str = ""
-
-
-def fast_backend(topic: str) -> Backend:
-    """The compiled module of a topic, ``"bpe"`` or ``"attention"``, if it can be imported."""
-    try:
-        return Backend(importlib.import_module(f"fastllm.fast.{FAST[topic]}"))
-    except ImportError as error:
-        return Backend(None, str(error))
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Whether two results agree, and how that was judged."""
-
-    holds: bool
-    how: str
-
-
-def exact(reference: object, fast: object) -> Agreement:
-    """Agreement of results that must be equal."""
-    return Agreement(True, "exact") if reference == fast else Agreement(False, "different")
-
-
-def close(reference: Array, fast: Array) -> Agreement:
-    """Agreement of arrays of numbers: the largest absolute difference, within `TOLERANCE`."""
-    if reference.shape != fast.shape or reference.dtype != fast.dtype:
-        return Agreement(False, "other shape or dtype")
-    difference = float(np.max(np.abs(reference - fast), initial=0.0))
-    holds = difference <= TOLERANCE[reference.dtype.name]
-    return Agreement(holds, f"max difference {difference:.1e}")
-
-
-def readable(tokens: Sequence[bytes]) -> list[str]:
-    r"""Tokens as text; bytes that are part of a character only as escapes.
-
-    >>> readable([b"to", "é".encode()[:1]])
-    ['to', '\\xc3']
-    """
-    return [token.decode(errors="backslashreplace") for token in tokens]
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How one kind of tokenizer takes a passage apart."""
-
-    name: str
-    tokens: list[str]
-    ids: list[int]
-    vocab_size: int
-    unknown: int
-    lost: str
-
-
 def passage_of(text: str) -> str:
     """The first paragraph that is long enough to be worth a look, cut at a blank."""
     paragraphs = (part.strip() for part in text[:20_000].split("\n\n"))
@@ -166,50 +107,18 @@ def passage_of(text: str) -> str:
     return passage[: blank if blank > 0 else PASSAGE_CHARACTERS]
 
 
-def compare_strategies(text: str, passage: str, bpe: BPETokenizer) -> list[Strategy]:
+def compare_strategies(text: str, passage: str, bpe: BPETokenizer) -> tuple[Strategy, ...]:
     """Words, characters and byte pairs on one passage.
 
     The vocabulary of words comes from the text *without* the passage, so that a word that occurs
     nowhere else is as unknown as it would be in a new text.
     """
-    rest = text.replace(passage, "", 1) or text
-    words = WordTokenizer.train(rest)
-    characters = CharTokenizer.train(text)
-    word_tokens = [words.decode([number]) for number in words.encode(passage)]
-    return [
-        _strategy("words", words, passage, word_tokens, word_tokens.count("<|unk|>")),
-        _strategy("characters", characters, passage, list(passage)),
-        _strategy(
-            f"byte pairs ({bpe.pattern})",
-            bpe,
-            passage,
-            readable(bpe.decode_tokens_bytes(bpe.encode_ordinary(passage))),
-        ),
-    ]
-
-
-def _strategy(
-    name: str, tokenizer: Any, passage: str, tokens: list[str], unknown: int = 0
-) -> Strategy:
-    encode = getattr(tokenizer, "encode_ordinary", tokenizer.encode)
-    ids = list(encode(passage))
-    lost = loss(passage, tokenizer.decode(ids), unknown)
-    return Strategy(name, tokens, ids, tokenizer.vocab_size, unknown, lost)
-
-
-def loss(passage: str, decoded: str, unknown: int, noun: str = "word") -> str:
-    """What decoding did not give back, in words; `noun` is what unknown tokens are.
-
-    >>> loss("so  it goes", "so <|unk|> goes", 1)
-    '1 unknown word and 1 blank'
-    """
-    if decoded == passage:
-        return "nothing"
-    losses = [f"{unknown} unknown {noun}{'s' * (unknown > 1)}"] if unknown else []
-    blanks = Counter(filter(str.isspace, passage)) - Counter(filter(str.isspace, decoded))
-    if blanks:
-        losses.append(f"{blanks.total()} blank{'s' * (blanks.total() > 1)}")
-    return " and ".join(losses) or "the spelling of blanks"
+    tokenizers = {
+        "words": WordTokenizer.train(text.replace(passage, "", 1) or text),
+        "characters": CharTokenizer.train(text),
+        f"byte pairs ({bpe.pattern})": bpe,
+    }
+    return tokenization(passage, tokenizers).strategies
 
 
 @dataclass(frozen=True)
@@ -233,7 +142,7 @@ def train_vocabulary(text: str, fast: Backend) -> Training:
         merges, seconds = timed(lambda: reference_bpe.train(sample, VOCAB_SIZE))
         fast_seconds = agreement = None
         if (module := fast.module) is not None:
-            found, fast_seconds = timed(lambda: module.train(sample, VOCAB_SIZE), FAST_RUNS)
+            found, fast_seconds = timed_fast(lambda: module.train(sample, VOCAB_SIZE))
             agreement = exact(merges, found)
     ranks = {bytes([byte]): byte for byte in range(256)}
     for left, right in merges:
@@ -284,74 +193,6 @@ def round_trip(text: str, tokenizer: BPETokenizer) -> RoundTrip:
     return RoundTrip(len(text), len(data), len(ids), ids[:12], tokenizer.decode_bytes(ids) == data)
 
 
-# "Your journey starts with one step": three numbers for each word, and what comes of them to four
-# decimals, as in S. Raschka, "Build a Large Language Model (From Scratch)", chapter 3.
-WORDS = ("Your", "journey", "starts", "with", "one", "step")
-INPUTS = (
-    (0.43, 0.15, 0.89),
-    (0.55, 0.87, 0.66),
-    (0.57, 0.85, 0.64),
-    (0.22, 0.58, 0.33),
-    (0.77, 0.25, 0.10),
-    (0.05, 0.80, 0.55),
-)
-QUERY = 1  # "journey", the word whose row is shown step by step
-KNOWN_SCORES = (0.9544, 1.4950, 1.4754, 0.8434, 0.7070, 1.0865)
-KNOWN_WEIGHTS = (0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581)
-KNOWN_CONTEXT = (
-    (0.4421, 0.5931, 0.5790),
-    (0.4419, 0.6515, 0.5683),
-    (0.4431, 0.6496, 0.5671),
-    (0.4304, 0.6298, 0.5510),
-    (0.4671, 0.5910, 0.5266),
-    (0.4177, 0.6503, 0.5645),
-)
-
-
-@dataclass(frozen=True)
-class WorkedExample:
-    """Self-attention small enough to check by hand, by each backend."""
-
-    steps: Any
-    reference_error: float
-    fast_error: float | None
-    agreement: Agreement | None
-
-    @property
-    def holds(self) -> bool:
-        """Whether every number is the known one, to its four decimals."""
-        errors = (self.reference_error, self.fast_error or 0.0)
-        return all(error <= 0.5e-4 + 1e-9 for error in errors)  # so NaN does not hold
-
-
-def worked_example(fast: Backend) -> WorkedExample:
-    """Self-attention over "Your journey starts with one step", checked against known answers."""
-    inputs = np.array(INPUTS)
-    steps = reference_attention.self_attention(inputs, return_steps=True)
-    fast_error = agreement = None
-    if fast.module is not None:
-        fast_steps = fast.module.self_attention(inputs, return_steps=True)
-        fast_error = _error(fast_steps)
-        agreement = close(_flat(steps), _flat(fast_steps))
-    return WorkedExample(steps, _error(steps), fast_error, agreement)
-
-
-def _flat(steps: Any) -> Array:
-    """Every number of every step in one row."""
-    return np.concatenate([np.ravel(step) for step in steps])
-
-
-def _error(steps: Any) -> float:
-    """The largest difference from the known answers."""
-    pairs = [
-        (steps.scores[QUERY], KNOWN_SCORES),
-        (steps.weights[QUERY], KNOWN_WEIGHTS),
-        (steps.context, KNOWN_CONTEXT),
-    ]
-    # np.max, unlike max, gives NaN where there is one.
-    return float(np.max([np.max(np.abs(found - np.array(known))) for found, known in pairs]))
-
-
 @dataclass(frozen=True)
 class TextAttention:
     """Attention between the tokens of the passage."""
@@ -372,12 +213,12 @@ def attend_over_text(
     agreement = None
     if fast.module is not None:
         fast_steps = fast.module.self_attention(vectors, return_steps=True)
-        agreement = close(_flat(steps), _flat(fast_steps))
-    tokens = readable(tokenizer.decode_tokens_bytes(shown))
+        agreement = close(flat(steps), flat(fast_steps))
+    tokens = list(map(text_of, tokenizer.decode_tokens_bytes(shown)))
     return TextAttention(tokens, steps.weights, agreement)
 
 
-def token_vectors(ids: npt.NDArray[np.int64], vocab_size: int, dim: int = VECTOR_DIM) -> Array:
+def token_vectors(ids: NDArray[np.int64], vocab_size: int, dim: int = VECTOR_DIM) -> Array:
     """A vector for each token from the company it keeps in `ids`, by counting alone.
 
     Counts of which tokens stand up to four places apart, as positive pointwise mutual information
@@ -403,34 +244,6 @@ def token_vectors(ids: npt.NDArray[np.int64], vocab_size: int, dim: int = VECTOR
     return np.where(lengths > 1e-9, VECTOR_LENGTH * vectors / np.maximum(lengths, 1e-9), 0.0)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One operation, timed on both backends over the same work."""
-
-    operation: str
-    work: str
-    reference_seconds: float
-    fast_seconds: float | None
-    agreement: Agreement | None
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times faster the fast backend was."""
-        if self.fast_seconds is None:
-            return None
-        return self.reference_seconds / max(self.fast_seconds, 1e-9)
-
-
-def timed(function: Callable[[], Any], runs: int = 1) -> tuple[Any, float]:
-    """The last result of `function`, and the median of its times."""
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        result = function()
-        times.append(time.perf_counter() - start)
-    return result, statistics.median(times)
-
-
 def compare_backends(
     text: str, training: Training, bpe: Backend, attention: Backend, length: int | None = None
 ) -> Iterator[Comparison]:
@@ -438,9 +251,7 @@ def compare_backends(
     length = LENGTH if length is None else length
     data = text.encode()
     size = f"{len(data):,} bytes"
-    yield _compare(
-        "split", size, exact, reference_bpe, bpe, lambda m: lambda: m.split(text, "gpt2")
-    )
+    yield compare("split", size, exact, reference_bpe, bpe, lambda m: lambda: m.split(text, "gpt2"))
     yield Comparison(
         "train",
         f"{len(training.text.encode()):,} bytes, {len(training.merges)} merges",
@@ -455,16 +266,16 @@ def compare_backends(
         encoder = module.BytePairEncoder(ranks)
         return lambda: encoder.encode(text)
 
-    yield _compare("encode", size, exact, reference_bpe, bpe, encode)
+    yield compare("encode", size, exact, reference_bpe, bpe, encode)
 
     def decode(module: ModuleType) -> Callable[[], bytes]:
         encoder = module.BytePairEncoder(ranks)
         return lambda: encoder.decode_bytes(ids)
 
-    yield _compare("decode", f"{len(ids):,} ids", exact, reference_bpe, bpe, decode)
+    yield compare("decode", f"{len(ids):,} ids", exact, reference_bpe, bpe, decode)
     chosen = np.array(ids[:VECTOR_TOKENS], dtype=np.int64)
     vectors = token_vectors(np.array(ids, dtype=np.int64), len(ranks))[chosen].astype(np.float32)
-    yield _compare(
+    yield compare(
         "self-attention",
         f"{len(chosen)} tokens x {VECTOR_DIM}, float32",
         close,
@@ -474,7 +285,7 @@ def compare_backends(
     )
     random = np.random.default_rng(0)
     query, key, value = random.standard_normal((3, HEADS, length, HEAD_DIM)).astype(np.float32)
-    yield _compare(
+    yield compare(
         "scaled dot-product attention",
         f"{HEADS} heads x {length} x {HEAD_DIM}, float32",
         close,
@@ -482,26 +293,3 @@ def compare_backends(
         attention,
         lambda m: lambda: m.scaled_dot_product_attention(query, key, value),
     )
-
-
-def _compare(
-    operation: str,
-    work: str,
-    agree: Callable[[Any, Any], Agreement],
-    reference: ModuleType,
-    fast: Backend,
-    prepare: Callable[[ModuleType], Callable[[], Any]],
-) -> Comparison:
-    """Time one operation: the reference once, the fast side a few times after a call to warm up."""
-    expected, reference_seconds = timed(prepare(reference))
-    if fast.module is None:
-        return Comparison(operation, work, reference_seconds, None, None)
-    run = prepare(fast.module)
-    run()
-    found, fast_seconds = timed(run, FAST_RUNS)
-    return Comparison(operation, work, reference_seconds, fast_seconds, agree(expected, found))
-
-
-def disagreements(agreements: Sequence[tuple[str, Agreement | None]]) -> list[str]:
-    """The names of those that do not hold."""
-    return [name for name, agreement in agreements if agreement is not None and not agreement.holds]

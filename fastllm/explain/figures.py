@@ -1,16 +1,12 @@
 """Traces drawn with matplotlib, which only these need."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastllm.checks.attention import Array
 from fastllm.explain.formatting import times, visible
-
-if TYPE_CHECKING:
-    from fastllm.explain.speed import Agreement
-    from fastllm.explain.training import Training
 
 FEW = 16  # tokens whose weights can be written into their cells
 COLOUR = "#2458c5"
@@ -85,20 +81,12 @@ def head_view(
     return ax
 
 
-def training_curve(trace: "Training", ax: Any = None) -> Any:
-    """How long the texts are after each round."""
+def training_curve(lengths: Sequence[int], tied: Sequence[int], ax: Any = None) -> Any:
+    """How long the texts are before the first round and after each; `tied` rounds are marked."""
     ax = _axes(ax, 6, 3.5)
-    lengths = [trace.start_tokens, *(found.tokens for found in trace.rounds)]
     ax.plot(range(len(lengths)), lengths, color=COLOUR)
-    tied = [i for i, found in enumerate(trace.rounds, 1) if found.tied > 1]
-    ax.plot(
-        tied,
-        [lengths[i] for i in tied],
-        "o",
-        color=COLOUR,
-        markersize=4,
-        label="a tie rule decided",
-    )
+    tied_lengths = [lengths[i] for i in tied]
+    ax.plot(tied, tied_lengths, "o", color=COLOUR, markersize=4, label="a tie rule decided")
     ax.set_ylim(bottom=0)
     ax.set_xlabel("round")
     ax.set_ylabel("tokens in the texts")
@@ -106,15 +94,14 @@ def training_curve(trace: "Training", ax: Any = None) -> Any:
     return ax
 
 
-def speed_bars(trace: "Agreement", ax: Any = None) -> Any:
-    """How many times faster fast was, on a logarithmic scale."""
-    rows = [row for row in trace.rows if row.ratio is not None]
-    ax = _axes(ax, 8, 0.8 + 0.45 * len(rows))
-    ratios = [row.ratio or 1.0 for row in rows]
-    bars = ax.barh([row.operation for row in rows], ratios, color=COLOUR)
-    ax.bar_label(
-        bars, [f" {times(ratio)} ({row.how})" for ratio, row in zip(ratios, rows, strict=True)]
-    )
+def speed_bars(
+    operations: Sequence[str], ratios: Sequence[float], notes: Sequence[str], ax: Any = None
+) -> Any:
+    """How many times faster fast was in each operation, on a logarithmic scale."""
+    ax = _axes(ax, 8, 0.8 + 0.45 * len(operations))
+    bars = ax.barh(operations, ratios, color=COLOUR)
+    labels = [f" {times(ratio)} ({note})" for ratio, note in zip(ratios, notes, strict=True)]
+    ax.bar_label(bars, labels)
     ax.set_xscale("log")
     ax.invert_yaxis()
     ax.set_xlabel("times faster than the reference")

@@ -1,4 +1,4 @@
-"""How tokens and numbers are written, the same on every face."""
+"""How tokens and numbers are written: the same in text, in HTML and in figures."""
 
 import math
 import unicodedata
@@ -34,13 +34,22 @@ def visible_character(character: str) -> str:
     return character
 
 
-def readable(data: bytes) -> str:
+def text_of(data: bytes) -> str:
     r"""The bytes of a token as text, with those that are only a part of a character as escapes.
+
+    >>> text_of(b" to"), text_of("é".encode()[:1])
+    (' to', '\\xc3')
+    """
+    return data.decode(errors="backslashreplace")
+
+
+def readable(data: bytes) -> str:
+    r"""The bytes of a token as text that leaves nothing unseen, as `visible` writes it.
 
     >>> readable(b" to"), readable("é".encode()[:1])
     ('·to', '\\xc3')
     """
-    return visible(data.decode(errors="backslashreplace"))
+    return visible(text_of(data))
 
 
 def hexadecimal(data: bytes) -> str:

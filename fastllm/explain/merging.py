@@ -67,7 +67,8 @@ from itertools import islice, pairwise
 
 from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, readable
-from fastllm.explain.trace import Line, Section, Steps, Trace, in_turn
+from fastllm.explain.text import Cell, Line, TextBuilder, token_spans
+from fastllm.explain.trace import Trace
 from fastllm.reference import bpe as reference
 from fastllm.tokenizers.bpe import BPETokenizer
 
@@ -195,47 +196,40 @@ class Merging(Trace):
         return list({piece.data: piece for piece in self.pieces}.values())
 
     def lines(self) -> list[Line]:
-        steps = Steps()
+        out = TextBuilder()
         for piece in self.distinct():
-            if steps.lines:
-                steps.add()
-            _piece_lines(steps, piece)
-        return steps.lines
-
-    def sections(self) -> list[Section]:
-        from fastllm.explain import merge_views
-
-        return [merge_views.replay(self)]
+            if out.lines:
+                out.add()
+            _piece_lines(out, piece)
+        return out.lines
 
 
-def _piece_lines(steps: Steps, piece: Piece) -> None:
+def _piece_lines(out: TextBuilder, piece: Piece) -> None:
     ending = (
         "a token, taken whole"
         if piece.whole
         else f"{counted(len(piece.tokens), 'token')} after {counted(len(piece.merges), 'merge')}"
     )
-    steps.add((readable(piece.data), "title"), f": {ending}")
+    out.add((readable(piece.data), "title"), f": {ending}")
     states = list(piece.shown_states())
-    rows: list[list[tuple[str, str] | str]] = [["0", "", "", "", "|".join(states[0])]]
+    rows: list[list[Cell]] = [["0", "", "", "", "|".join(states[0])]]
     for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=False), 1):
         pair = f"{readable(merge.made.left)} + {readable(merge.made.right)}"
         made = (pair, "strong")
         rows.append([str(number), made, str(merge.made.rank), str(merge.id), "|".join(state)])
-    at = len(steps.lines)
-    steps.table(("step", "merge", "rank", "id", "parts"), rows)
-    steps.lines[at:] = [[("  ", ""), *line] for line in steps.lines[at:]]
-    _say_more(steps, len(piece.merges) - MOST_MERGES, "merge")
-    steps.add()
+    out.table(("step", "merge", "rank", "id", "parts"), rows)
+    _say_more(out, len(piece.merges) - MOST_MERGES, "merge")
+    out.add()
     for i, node in enumerate(piece.tokens[:MOST_PARTS]):
-        steps.add(*in_turn([readable(node.data)], [i]), (f" ({node.id})", "quiet"))
+        out.add(*token_spans([readable(node.data)], [i]), (f" ({node.id})", "quiet"))
         for branch, child in _branches(node):
-            steps.add((branch, "quiet"), readable(child.data), (f" ({child.id})", "quiet"))
-    _say_more(steps, len(piece.tokens) - MOST_PARTS, "token")
+            out.add((branch, "quiet"), readable(child.data), (f" ({child.id})", "quiet"))
+    _say_more(out, len(piece.tokens) - MOST_PARTS, "token")
 
 
-def _say_more(steps: Steps, count: int, kind: str) -> None:
+def _say_more(out: TextBuilder, count: int, kind: str) -> None:
     if count > 0:
-        steps.add((f"  … and {counted(count, f'more {kind}')}", "quiet"))
+        out.add((f"  … and {counted(count, f'more {kind}')}", "quiet"))
 
 
 def _branches(node: Node, indent: str = "", depth: int = 1) -> Iterator[tuple[str, Node]]:

@@ -12,19 +12,19 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape as escape_html
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import fastllm
 from fastllm.corpus.atomic_write import replacing
-from fastllm.explain.formatting import visible_character
-from fastllm.explain.trace import Section
+from fastllm.explain.formatting import readable, visible_character
+from fastllm.explain.render import Section
 
 
 @cache
 def _asset(name: str) -> str:
     """The text of a file of this package."""
-    return resources.files("fastllm.explain").joinpath(name).read_text("utf-8")
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def escape(text: str) -> str:
@@ -64,6 +64,15 @@ def tag(name: str, content: str | Iterable[str], **attributes: object) -> str:
     return f"<{name}{written}>{inside}</{name}>"
 
 
+def token_name(data: bytes) -> str:
+    """A token, white space and partial characters made visible, whatever its direction of writing.
+
+    >>> token_name(b" a")
+    '<bdi>·a</bdi>'
+    """
+    return tag("bdi", escape(readable(data)))
+
+
 def table(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
@@ -91,7 +100,7 @@ def table(
 def fragment(sections: Sequence[Section]) -> str:
     """What a notebook shows: HTML and style, no script."""
     style = _asset("page.css")
-    body = "".join(tag("section", tag("h2", escape(s.title)) + s.html + s.still) for s in sections)
+    body = "".join(tag("section", tag("h2", escape(s.title)) + s.html + s.static) for s in sections)
     return f'<style>{style}</style><div class="fastllm notebook">{body}</div>'
 
 

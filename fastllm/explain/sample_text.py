@@ -3,8 +3,8 @@
 import hashlib
 from functools import cache
 
-from fastllm.explain.demo import INPUTS, WORDS
-from fastllm.explain.training import training
+from fastllm.explain.training_steps import training
+from fastllm.explain.worked_example import INPUTS, WORDS
 from fastllm.tokenizers.base import UNKNOWN
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer

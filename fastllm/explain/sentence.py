@@ -7,9 +7,10 @@ import numpy as np
 
 import fastllm
 from fastllm.checks import tokenization as arguments
-from fastllm.explain import demo
-from fastllm.explain.attention import Attention, attention
-from fastllm.explain.formatting import counted, decimal, visible
+from fastllm.explain import comparison
+from fastllm.explain.attention_steps import Attention, attention
+from fastllm.explain.comparison import close, exact
+from fastllm.explain.formatting import counted, decimal, text_of, visible
 from fastllm.explain.merging import Merging, bpe
 from fastllm.explain.sample_text import (
     SENTENCE,
@@ -21,8 +22,10 @@ from fastllm.explain.sample_text import (
 )
 from fastllm.explain.speed import Agreement, agreement
 from fastllm.explain.strategies import Tokenization, tokenization
-from fastllm.explain.trace import Line, Section, Steps, Trace
-from fastllm.explain.training import Training, training
+from fastllm.explain.text import Line, TextBuilder
+from fastllm.explain.trace import Trace
+from fastllm.explain.training_steps import Training, training
+from fastllm.explain.worked_example import QUERY, WORDS
 from fastllm.tokenizers.bpe import BPETokenizer
 
 MOST_TOKENS = 200  # in attention, which has a number for every pair of them
@@ -71,7 +74,7 @@ class Journey(Trace):
     agreement: Agreement | None
 
     def lines(self) -> list[Line]:
-        steps = Steps()
+        out = TextBuilder()
         parts: list[tuple[str, Trace]] = [
             ("1  Three strategies", self.tokenization),
             ("2  The merges that made the tokens", self.merging),
@@ -80,49 +83,39 @@ class Journey(Trace):
         if self.agreement is not None:
             parts.append(("4  Reference against fast", self.agreement))
         for title, trace in parts:
-            steps.title(title)
-            steps.add()
-            steps.lines.extend(trace.lines())
+            out.title(title)
+            out.add()
+            out.lines.extend(trace.lines())
             if trace is self.attention and trace.tokens:
-                self._why(steps)
+                self._why(out)
         if self.left_out:
-            steps.add()
-            steps.add((_left_out(self.left_out), "quiet"))
-        steps.add()
+            out.add()
+            out.add((_left_out(self.left_out), "quiet"))
+        out.add()
         for what, holds, how in self.checks:
-            steps.add(f"{what} on the fast backend: ", (how, "good" if holds else "wrong"))
-        return steps.lines
+            out.add(f"{what} on the fast backend: ", (how, "good" if holds else "wrong"))
+        return out.lines
 
     @property
     def cell(self) -> tuple[int, int]:
         """The weight to explain first: that of the worked example, if it is there."""
         words = [token.strip() for token in self.attention.tokens]
-        query = demo.WORDS[demo.QUERY]
+        query = WORDS[QUERY]
         place = words.index(query) if query in words else len(words) // 2
         return place, place
 
-    def _why(self, steps: Steps) -> None:
+    def _why(self, out: TextBuilder) -> None:
         """One weight, from the vectors on."""
         query, key = self.cell
         name = visible(self.attention.tokens[query])
-        steps.title(f"why {name} weighs {decimal(self.attention.weights[0, query, key])} on itself")
+        out.title(f"why {name} weighs {decimal(self.attention.weights[0, query, key])} on itself")
         arithmetic = self.attention.weight_arithmetic(query, key)
         for line in [self.attention.score_arithmetic(query, key), *arithmetic.splitlines()]:
-            steps.add("  " + line)
-
-    def sections(self) -> list[Section]:
-        from fastllm.explain import journey_page
-
-        return journey_page.sections(self)
+            out.add("  " + line)
 
     @property
     def title(self) -> str:
         return visible(self.text, blanks=False)
-
-    def lead(self) -> str:
-        from fastllm.explain import journey_page
-
-        return journey_page.lead(self)
 
 
 def _left_out(number: int) -> str:
@@ -187,7 +180,7 @@ def journey(
     parts = chosen.decode_tokens_bytes(merging.ids)
     shown = parts[:MOST_TOKENS]
     vectors = np.array([vector(part) for part in shown]).reshape(-1, 3)
-    labels = [part.decode(errors="backslashreplace") for part in shown]
+    labels = list(map(text_of, shown))
     attended = attention(vectors, tokens=labels, causal=causal)
     return Journey(
         text=text,
@@ -209,13 +202,13 @@ def _checks(
     """The same calls on the fast backend, compared with what the reference gave."""
     checks = []
     if fastllm.backends()["bpe"] == "fast":
-        ids = demo.exact(merging.ids, tokenizer.encode_ordinary(text))
+        ids = exact(merging.ids, tokenizer.encode_ordinary(text))
         checks.append(("the ids", ids.holds, ids.how))
-    fast = demo.fast_backend("attention")
+    fast = comparison.fast_backend("attention")
     if fast.module is not None and attended.tokens:
         steps = fast.module.self_attention(attended.q[0], causal=attended.causal, return_steps=True)
-        weights = demo.close(attended.weights[0], steps.weights)
-        context = demo.close(attended.context[0], steps.context)
+        weights = close(attended.weights[0], steps.weights)
+        context = close(attended.context[0], steps.context)
         checks.append(("the weights", weights.holds, weights.how))
         checks.append(("the context vectors", context.holds, context.how))
     return checks

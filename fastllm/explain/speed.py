@@ -46,10 +46,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fastllm._machine import facts
 from fastllm.checks import tokenization as arguments
-from fastllm.explain import demo
+from fastllm.explain import comparison, demo, figures
 from fastllm.explain.formatting import seconds, times
-from fastllm.explain.trace import Line, Section, Steps, Trace
+from fastllm.explain.text import Cell, Line, TextBuilder
+from fastllm.explain.trace import Trace
 
 TEXT_BYTES = 100_000
 LENGTH = 128  # of the sequences of the last row; the reference is done with them in a second
@@ -112,28 +114,21 @@ class Agreement(Trace):
         return all(row.agrees is not False for row in self.rows)
 
     def lines(self) -> list[Line]:
-        steps = Steps()
-        steps.add(("reference against fast", "title"), f" on {self.text}")
-        rows: list[list[tuple[str, str] | str]] = []
+        out = TextBuilder()
+        out.add(("reference against fast", "title"), f" on {self.text}")
+        rows: list[list[Cell]] = []
         for row in self.rows:
             fast = "-" if row.fast_seconds is None else seconds(row.fast_seconds)
             ratio = "-" if row.ratio is None else times(row.ratio)
             role = "quiet" if row.agrees is None else "good" if row.agrees else "wrong"
             cells = [row.operation, row.work, seconds(row.reference_seconds), fast]
             rows.append([*cells, (ratio, "strong"), (row.how, role)])
-        at = len(steps.lines)
-        steps.table(("operation", "work", "reference", "fast", "ratio", "agreement"), rows)
-        steps.lines[at:] = [[("  ", ""), *line] for line in steps.lines[at:]]
+        out.table(("operation", "work", "reference", "fast", "ratio", "agreement"), rows)
         for reason in self.missing:
-            steps.add(("  " + reason, "wrong"))
+            out.add(("  " + reason, "wrong"))
         for name, value in self.machine.items():
-            steps.add((f"  {name}: {value}", "quiet"))
-        return steps.lines
-
-    def sections(self) -> list[Section]:
-        from fastllm.explain import speed_view
-
-        return [speed_view.agreement(self)]
+            out.add((f"  {name}: {value}", "quiet"))
+        return out.lines
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the ratios as bars; needs matplotlib.
@@ -147,9 +142,9 @@ class Agreement(Trace):
         -------
         matplotlib.axes.Axes
         """
-        from fastllm.explain import figures
-
-        return figures.speed_bars(self, ax)
+        timed = [(row.operation, row.ratio, row.how) for row in self.rows if row.ratio is not None]
+        operations, ratios, notes = zip(*timed, strict=True) if timed else ((), (), ())
+        return figures.speed_bars(operations, ratios, notes, ax)
 
 
 def agreement(
@@ -180,15 +175,13 @@ def agreement(
     >>> found.holds
     True
     """
-    from fastllm.cli.machine import facts
-
     if text is None:
         source = demo.built_in_text()
         text, name = source.text, f"{source.name}, {source.note}"
     else:
         text, name = arguments.check_text(text), "a text of one's own"
     text = demo.first_bytes(text, TEXT_BYTES)
-    bpe, attention = demo.fast_backend("bpe"), demo.fast_backend("attention")
+    bpe, attention = comparison.fast_backend("bpe"), comparison.fast_backend("attention")
     training = demo.train_vocabulary(text, bpe)
     rows = []
     for found in demo.compare_backends(text, training, bpe, attention, LENGTH):

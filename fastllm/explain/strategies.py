@@ -60,23 +60,24 @@ The more bytes a token has on average, the shorter the sequence that a model has
 >>> [round(strategy.bytes_per_token, 2) for strategy in (words, characters, pairs)]
 [3.8, 1.15, 1.77]
 
-How the pairs were chosen is told in `fastllm.explain.training`, how they are put to work on a word
-in `fastllm.explain.merging`.
+How the pairs were chosen is told in `fastllm.explain.training_steps`, how they are put to work on a
+word in `fastllm.explain.merging`.
 """
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from fastllm.checks import tokenization as arguments
-from fastllm.explain import demo
 from fastllm.explain.formatting import counted, readable, visible
 from fastllm.explain.graphemes import groups
 from fastllm.explain.sample_text import story_tokenizers
-from fastllm.explain.trace import Line, Section, Steps, Trace, in_turn
+from fastllm.explain.text import Line, TextBuilder, token_spans
+from fastllm.explain.trace import Trace
 from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, Tokenizer
 from fastllm.tokenizers.bpe import BPETokenizer
 
@@ -157,36 +158,30 @@ class Tokenization(Trace):
     strategies: tuple[Strategy, ...]
 
     def lines(self) -> list[Line]:
-        steps = Steps()
+        out = TextBuilder()
         size = f"{counted(len(self.text), 'character')}, {counted(len(self.text.encode()), 'byte')}"
-        steps.add((visible(self.text, blanks=False), "strong"))
-        steps.add((size, "quiet"))
+        out.add((visible(self.text, blanks=False), "strong"))
+        out.add((size, "quiet"))
         for strategy in self.strategies:
             unknown = f", {strategy.unknown} unknown" if strategy.unknown else ""
-            steps.add()
-            steps.add(
+            out.add()
+            out.add(
                 (strategy.name, "title"),
                 f": {counted(len(strategy.tokens), 'token')} of a vocabulary of "
                 f"{strategy.vocab_size:,}{unknown}",
             )
-            _strip(steps, strategy)
-            steps.add("  ", (" ".join(map(str, strategy.ids)), "quiet"))
+            _add_tokens(out, strategy)
+            out.add("  ", (" ".join(map(str, strategy.ids)), "quiet"))
             if strategy.lost != "nothing":
-                steps.add("  decodes to: ", visible(strategy.decoded, blanks=False))
-            steps.add(
-                "  lost: ", (strategy.lost, "good" if strategy.lost == "nothing" else "wrong")
-            )
-        return steps.lines
-
-    def sections(self) -> list[Section]:
-        from fastllm.explain import token_views as strips
-
-        return [strips.strategies(self)]
+                out.add("  decodes to: ", visible(strategy.decoded, blanks=False))
+            out.add("  lost: ", (strategy.lost, "good" if strategy.lost == "nothing" else "wrong"))
+        return out.lines
 
 
-def _strip(steps: Steps, strategy: Strategy) -> None:
+def _add_tokens(out: TextBuilder, strategy: Strategy) -> None:
+    """A line of tokens in colours, unknown ones in that of errors."""
     spans = list(
-        in_turn(
+        token_spans(
             [readable(token.data) for token in strategy.tokens],
             [token.group for token in strategy.tokens],
         )
@@ -194,7 +189,7 @@ def _strip(steps: Steps, strategy: Strategy) -> None:
     for i, token in enumerate(strategy.tokens):
         if token.unknown:
             spans[2 * i] = spans[2 * i][0], "wrong"
-    steps.add("  ", *spans)
+    out.add("  ", *spans)
 
 
 def tokenization(
@@ -291,13 +286,28 @@ def _strategy(name: str, tokenizer: Any, text: str) -> Strategy:
         tokens=tokens,
         vocab_size=tokenizer.vocab_size,
         decoded=decoded,
-        lost=demo.loss(text, decoded, sum(unknown), _noun(tokenizer)),
+        lost=loss(text, decoded, sum(unknown), _noun(tokenizer)),
         changes=tuple(_differences(text, decoded) if apart else _unknown_stretches(tokens)),
     )
 
 
 def _noun(tokenizer: Any) -> str:
     return "character" if getattr(tokenizer, "_kind", "") == "char" else "word"
+
+
+def loss(passage: str, decoded: str, unknown: int, noun: str = "word") -> str:
+    """What decoding did not give back, in words; `noun` is what unknown tokens are.
+
+    >>> loss("so  it goes", "so <|unk|> goes", 1)
+    '1 unknown word and 1 blank'
+    """
+    if decoded == passage:
+        return "nothing"
+    losses = [f"{unknown} unknown {noun}{'s' * (unknown > 1)}"] if unknown else []
+    blanks = Counter(filter(str.isspace, passage)) - Counter(filter(str.isspace, decoded))
+    if blanks:
+        losses.append(f"{blanks.total()} blank{'s' * (blanks.total() > 1)}")
+    return " and ".join(losses) or "the spelling of blanks"
 
 
 def _unknown_stretches(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from fastllm.book import check, sections
 from fastllm.book.facts import facts
 from fastllm.cli.check_book import find_backends
 from fastllm.cli.commands import app
-from fastllm.explain import demo
+from fastllm.explain import comparison
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
 from fastllm.vocabularies import published_files
@@ -94,9 +94,9 @@ def test_command_notices_numbers_that_are_wrong(monkeypatch):
         scaled_dot_product_attention=attend,
     )
     monkeypatch.setattr(
-        demo,
+        comparison,
         "fast_backend",
-        lambda topic: demo.Backend(wrong if topic == "attention" else reference_bpe),
+        lambda topic: comparison.Backend(wrong if topic == "attention" else reference_bpe),
     )
     code, text, result = run()
     assert code == 1
@@ -132,7 +132,9 @@ def test_command_finds_the_story_where_vocabularies_are(monkeypatch, tmp_path):
 
 
 def test_command_without_the_compiled_backend(monkeypatch):
-    monkeypatch.setattr(demo, "fast_backend", lambda topic: demo.Backend(None, "not built"))
+    monkeypatch.setattr(
+        comparison, "fast_backend", lambda topic: comparison.Backend(None, "not built")
+    )
     code, text, _ = run()
     assert code == 0
     assert "The reference alone was checked: not built." in text

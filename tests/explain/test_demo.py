@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fastllm.cli.commands import app
-from fastllm.explain import demo
+from fastllm.explain import comparison, demo, worked_example
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
 
@@ -29,8 +29,9 @@ TEXTS = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Sizes that the reference takes no time for."""
-    for name, value in {"VOCAB_SIZE": 280, "LENGTH": 16, "HEAD_DIM": 8, "FAST_RUNS": 1}.items():
+    for name, value in {"VOCAB_SIZE": 280, "LENGTH": 16, "HEAD_DIM": 8}.items():
         monkeypatch.setattr(demo, name, value)
+    monkeypatch.setattr(comparison, "FAST_RUNS", 1)
 
 
 def run_demo(text, tmp_path, **environment):
@@ -67,10 +68,10 @@ def test_demo_runs_on_the_reference_alone_and_says_so(missing, tmp_path, monkeyp
 
     def backend(topic):
         if topic in missing:
-            return demo.Backend(None, "no compiler was there")
-        return demo.Backend(modules[topic])
+            return comparison.Backend(None, "no compiler was there")
+        return comparison.Backend(modules[topic])
 
-    monkeypatch.setattr(demo, "fast_backend", backend)
+    monkeypatch.setattr(comparison, "fast_backend", backend)
     result = run_demo(TEXTS["prose"], tmp_path)
     assert result.exit_code == 0
     assert "Only the reference is here" in result.output
@@ -81,7 +82,7 @@ def test_demo_runs_on_the_reference_alone_and_says_so(missing, tmp_path, monkeyp
 def wrong(module, **replaced):
     """A backend that gives wrong answers."""
     names = {name: getattr(module, name) for name in module.__all__}
-    return demo.Backend(types.SimpleNamespace(**(names | replaced)))
+    return comparison.Backend(types.SimpleNamespace(**(names | replaced)))
 
 
 class WrongEncoder(reference_bpe.BytePairEncoder):
@@ -126,9 +127,9 @@ def not_a_number(x, **options):
 )
 def test_demo_fails_and_says_what_disagrees(topic, replaced, named, tmp_path, monkeypatch):
     modules = {"bpe": reference_bpe, "attention": reference_attention}
-    backends = {name: demo.Backend(module) for name, module in modules.items()}
+    backends = {name: comparison.Backend(module) for name, module in modules.items()}
     backends[topic] = wrong(modules[topic], **replaced)
-    monkeypatch.setattr(demo, "fast_backend", backends.__getitem__)
+    monkeypatch.setattr(comparison, "fast_backend", backends.__getitem__)
     result = run_demo(TEXTS["prose"], tmp_path)
     assert result.exit_code == 1
     verdict = result.output[result.output.index("DISAGREEMENT") :]
@@ -137,20 +138,20 @@ def test_demo_fails_and_says_what_disagrees(topic, replaced, named, tmp_path, mo
 
 def test_close_rejects_other_shapes_dtypes_and_nan():
     zeros = np.zeros(3)
-    assert demo.close(zeros, zeros + 1e-13).holds
-    assert not demo.close(zeros, zeros + 1e-11).holds
-    assert not demo.close(zeros, np.zeros(4)).holds
-    assert not demo.close(zeros, np.zeros(3, np.float32)).holds
-    assert not demo.close(zeros, zeros * np.nan).holds
-    assert demo.close(np.zeros((0, 4)), np.zeros((0, 4))).holds
+    assert comparison.close(zeros, zeros + 1e-13).holds
+    assert not comparison.close(zeros, zeros + 1e-11).holds
+    assert not comparison.close(zeros, np.zeros(4)).holds
+    assert not comparison.close(zeros, np.zeros(3, np.float32)).holds
+    assert not comparison.close(zeros, zeros * np.nan).holds
+    assert comparison.close(np.zeros((0, 4)), np.zeros((0, 4))).holds
 
 
 def test_worked_example_notices_a_number_that_is_not_the_known_one(monkeypatch):
-    nothing = demo.Backend(None)
-    assert demo.worked_example(nothing).holds
-    changed = ((0.43, 0.15, 0.89), *demo.INPUTS[1:5], (0.05, 0.80, 0.56))
-    monkeypatch.setattr(demo, "INPUTS", changed)
-    assert not demo.worked_example(nothing).holds
+    nothing = comparison.Backend(None)
+    assert worked_example.worked_example(nothing).holds
+    changed = ((0.43, 0.15, 0.89), *worked_example.INPUTS[1:5], (0.05, 0.80, 0.56))
+    monkeypatch.setattr(worked_example, "INPUTS", changed)
+    assert not worked_example.worked_example(nothing).holds
 
 
 def test_read_text_takes_a_prefix_cut_between_two_characters(tmp_path):
@@ -178,12 +179,13 @@ def test_training_sample_is_bounded_where_nothing_repeats():
 
 
 def test_strategies_count_unknown_words_and_what_decoding_loses():
-    tokenizer = demo.train_vocabulary("to be  or not", demo.Backend(None)).tokenizer
+    tokenizer = demo.train_vocabulary("to be  or not", comparison.Backend(None)).tokenizer
     words, characters, pairs = demo.compare_strategies(
         "we know to be  or not and to be", "to be  or not", tokenizer
     )
     assert words.unknown == 2
-    assert words.tokens == ["to", "be", "<|unk|>", "<|unk|>"]
+    assert [token.data for token in words.tokens] == [b"to", b"be", b"or", b"not"]
+    assert [token.unknown for token in words.tokens] == [False, False, True, True]
     assert words.lost == "2 unknown words and 1 blank"
     assert characters.lost == pairs.lost == "nothing"
     assert characters.ids == [characters.ids[0], *characters.ids[1:]]

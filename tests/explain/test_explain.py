@@ -15,14 +15,15 @@ from vocabularies import gpt2_folder
 
 import fastllm
 from fastllm import BPETokenizer, CharTokenizer, WordTokenizer, explain
-from fastllm.explain import demo
+from fastllm.explain import comparison, demo, worked_example
 from fastllm.explain.formatting import decimal, visible
 from fastllm.explain.graphemes import grapheme_ends, groups
+from fastllm.explain.worked_example import KNOWN_CONTEXT, KNOWN_SCORES, KNOWN_WEIGHTS, WORDS
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import bpe as reference_bpe
 
 FACTS = json.loads(resources.files("fastllm.book").joinpath("facts.json").read_text())
-INPUTS = np.array(demo.INPUTS)
+INPUTS = np.array(worked_example.INPUTS)
 TEXT = "the cat sat on the mat, the cat sat on the hat. naïve Straße 猫が好き 😀 " * 3
 
 
@@ -272,7 +273,7 @@ def test_the_story_makes_a_token_of_each_word_of_the_sentence():
     tokens = explain.story.story_bpe().decode_tokens_bytes(
         explain.story.story_bpe().encode(explain.story.SENTENCE)
     )
-    assert [token.strip().decode() for token in tokens] == list(demo.WORDS)
+    assert [token.strip().decode() for token in tokens] == list(WORDS)
 
 
 # --- Attention
@@ -309,10 +310,10 @@ def check_arithmetic(trace):
 
 
 def test_attention_has_the_known_numbers_of_the_worked_example():
-    trace = explain.attention(INPUTS, tokens=demo.WORDS)
-    assert trace.scores[0, 1].round(4).tolist() == list(demo.KNOWN_SCORES)
-    assert trace.weights[0, 1].round(4).tolist() == list(demo.KNOWN_WEIGHTS)
-    np.testing.assert_allclose(trace.context[0], demo.KNOWN_CONTEXT, atol=5.1e-5)
+    trace = explain.attention(INPUTS, tokens=WORDS)
+    assert trace.scores[0, 1].round(4).tolist() == list(KNOWN_SCORES)
+    assert trace.weights[0, 1].round(4).tolist() == list(KNOWN_WEIGHTS)
+    np.testing.assert_allclose(trace.context[0], KNOWN_CONTEXT, atol=5.1e-5)
     np.testing.assert_allclose(trace.weights[0], FACTS["3.3.2"]["all weights"], rtol=1e-12)
     assert trace.score_arithmetic(1, 2) == "0.55*0.57 + 0.87*0.85 + 0.66*0.64 = 1.4754"
     assert trace.weight_arithmetic(1, 1).endswith("1.0000 / 4.2036 = 0.2379")
@@ -322,7 +323,7 @@ def test_attention_has_the_known_numbers_of_the_worked_example():
 def test_attention_has_the_known_numbers_with_trained_weights():
     facts = FACTS["3.4.1"]
     q, k, v = (INPUTS @ np.array(facts[n]) for n in ("W_query, seed 123", "W_key", "W_value"))
-    trace = explain.attention(q, k, v, tokens=demo.WORDS)
+    trace = explain.attention(q, k, v, tokens=WORDS)
     known = FACTS["3.4.2"]["SelfAttention_v1, seed 123"]
     np.testing.assert_allclose(trace.context[0], known, rtol=1e-6)
     np.testing.assert_allclose(trace.weights[0, 1], facts['weights of "journey"'], rtol=1e-6)
@@ -430,7 +431,7 @@ def test_journey_of_the_default_sentence_has_the_worked_numbers():
     assert "why ·journey weighs 0.2379 on itself" in text
     assert "0.55*0.55 + 0.87*0.87 + 0.66*0.66 = 1.4950" in text
     assert "·j + ourney" in text
-    np.testing.assert_allclose(trace.attention.context[0], demo.KNOWN_CONTEXT, atol=5.1e-5)
+    np.testing.assert_allclose(trace.attention.context[0], KNOWN_CONTEXT, atol=5.1e-5)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -460,7 +461,7 @@ def test_journey_notices_a_backend_that_disagrees(monkeypatch):
         return found._replace(weights=found.weights + 1e-6)
 
     module = type("module", (), {"self_attention": staticmethod(wrong)})
-    monkeypatch.setattr(demo, "fast_backend", lambda topic: demo.Backend(module))
+    monkeypatch.setattr(comparison, "fast_backend", lambda topic: comparison.Backend(module))
     checks = {what: holds for what, holds, _ in explain.journey().checks}
     assert checks["the weights"] is False
     assert checks["the context vectors"] is True
@@ -468,7 +469,7 @@ def test_journey_notices_a_backend_that_disagrees(monkeypatch):
 
 def test_agreement_is_the_comparison_of_the_demo(monkeypatch):
     monkeypatch.setattr(demo, "VOCAB_SIZE", 280)
-    monkeypatch.setattr(demo, "FAST_RUNS", 1)
+    monkeypatch.setattr(comparison, "FAST_RUNS", 1)
     monkeypatch.setattr("fastllm.explain.speed.LENGTH", 8)
     monkeypatch.setattr("fastllm.explain.speed.TEXT_BYTES", 2000)
     done = []
@@ -481,8 +482,11 @@ def test_agreement_is_the_comparison_of_the_demo(monkeypatch):
 
 
 def test_agreement_says_what_disagrees_and_what_is_missing(monkeypatch):
-    backends = {"bpe": demo.Backend(None, "no compiler"), "attention": demo.Backend(None, "no jit")}
-    monkeypatch.setattr(demo, "fast_backend", backends.__getitem__)
+    backends = {
+        "bpe": comparison.Backend(None, "no compiler"),
+        "attention": comparison.Backend(None, "no jit"),
+    }
+    monkeypatch.setattr(comparison, "fast_backend", backends.__getitem__)
     monkeypatch.setattr("fastllm.explain.speed.LENGTH", 4)
     trace = explain.agreement("to be or not to be " * 20)
     assert trace.missing == (
@@ -518,7 +522,7 @@ def test_every_plot_draws_where_it_is_told(monkeypatch):
     import matplotlib.pyplot as plt
 
     traces = [
-        explain.attention(INPUTS, tokens=["$x$", *demo.WORDS[1:]], causal=True),
+        explain.attention(INPUTS, tokens=["$x$", *WORDS[1:]], causal=True),
         explain.heads(np.full((2, 3, 3), 1 / 3)),
         explain.training(explain.story.STORY, 266),
         explain.agreement("to be or not to be " * 20),

@@ -12,11 +12,12 @@ import pytest
 from hostile import HOSTILE
 
 from fastllm import BPETokenizer, explain
-from fastllm.explain import demo, page
+from fastllm.explain import page, worked_example
 from fastllm.explain.formatting import decimal, readable, visible
-from fastllm.explain.token_views import token_text
+from fastllm.explain.views.tokens import token_text
+from fastllm.explain.worked_example import WORDS
 
-INPUTS = np.array(demo.INPUTS)
+INPUTS = np.array(worked_example.INPUTS)
 ALL = " ".join(HOSTILE.values())
 
 
@@ -132,7 +133,7 @@ def test_merges_and_rounds_of_the_page_are_those_of_the_traces(tmp_path):
 
 
 def test_notebook_tables_hold_the_numbers_and_their_arithmetic():
-    trace = explain.attention(INPUTS, tokens=demo.WORDS)
+    trace = explain.attention(INPUTS, tokens=WORDS)
     fragment = html.unescape(trace._repr_html_())
     for i in range(6):
         for j in range(6):

@@ -8,8 +8,8 @@ import pytest
 from hostile import HOSTILE
 
 from fastllm import explain
-from fastllm.explain import demo
 from fastllm.explain.formatting import decimal, readable, visible
+from fastllm.explain.worked_example import KNOWN_WEIGHTS
 
 pytestmark = pytest.mark.browser
 
@@ -511,4 +511,4 @@ def test_notebook_fragment_needs_no_script(chromium, tmp_path, journey):
     assert "0.2379" in page.texts(".notebook")[0]
     assert page.one("span[title^='1.4950 - 1.4950 = 0.0000']").text == "0.2379"
     assert all(not widget.is_displayed() for widget in page.all(".widget"))
-    assert demo.KNOWN_WEIGHTS[1] == 0.2379
+    assert KNOWN_WEIGHTS[1] == 0.2379

@@ -6,15 +6,28 @@ from typing import Any
 import numpy as np
 
 from fastllm.checks.attention import Array
-from fastllm.explain.attention import Attention
+from fastllm.explain.attention_heads import Heads
+from fastllm.explain.attention_steps import Attention
 from fastllm.explain.formatting import decimal, given, visible
 from fastllm.explain.page import escape, table, tag
-from fastllm.explain.trace import Section
+from fastllm.explain.render import Section, View, render
 
-STILL_TOKENS = 32  # a notebook's tables are no wider
+TABLE_TOKENS = 32  # a notebook's tables are no wider
 
 
-def attention(trace: Attention, note: str = "", cell: tuple[int, int] = (0, 0)) -> list[Section]:
+@render.register
+def _(trace: Attention) -> View:
+    return View(attention_sections(trace))
+
+
+@render.register
+def _(trace: Heads) -> View:
+    return View([heads_section(trace.weights, trace.tokens, trace.key_tokens)])
+
+
+def attention_sections(
+    trace: Attention, note: str = "", cell: tuple[int, int] = (0, 0)
+) -> list[Section]:
     """From vectors to context, and the weights from afar; `cell` is opened first."""
     other = trace.switched()
     full, causal = (other, trace) if trace.causal else (trace, other)
@@ -34,7 +47,7 @@ def attention(trace: Attention, note: str = "", cell: tuple[int, int] = (0, 0)) 
     }
     html = _introduction(trace) + note + tag("div", "", class_="widget")
     steps = Section("attention", "Attention, number by number", html, data, _tables(trace))
-    return [steps, heads(trace.weights, trace.tokens, trace.key_tokens, trace)]
+    return [steps, heads_section(trace.weights, trace.tokens, trace.key_tokens, trace)]
 
 
 def _introduction(trace: Attention) -> str:
@@ -106,7 +119,7 @@ def _matrices(trace: Attention) -> list[dict[str, Any]]:
 
 def _tables(trace: Attention) -> str:
     """What a notebook shows: every table, with the arithmetic of each cell as its title."""
-    if max(len(trace.tokens), len(trace.key_tokens)) > STILL_TOKENS:
+    if max(len(trace.tokens), len(trace.key_tokens)) > TABLE_TOKENS:
         return _too_many()
     parts = []
     for head in range(trace.heads):
@@ -119,7 +132,7 @@ def _tables(trace: Attention) -> str:
             rows = [[_label(t), *row] for t, row in zip(labels, numbers, strict=True)]
             parts.append(table(_header(["", *_dimensions(array)]), rows, caption=name))
         for name in ("scores", "weights"):
-            parts.append(_still_matrix(trace, head, name))
+            parts.append(_static_matrix(trace, head, name))
         rows = [
             [
                 _label(t),
@@ -132,7 +145,7 @@ def _tables(trace: Attention) -> str:
     return "".join(parts)
 
 
-def _still_matrix(trace: Attention, head: int, name: str) -> str:
+def _static_matrix(trace: Attention, head: int, name: str) -> str:
     rows = []
     for i, token in enumerate(trace.tokens):
         cells = []
@@ -168,7 +181,7 @@ def _dimensions(array: Array) -> list[str]:
     return [str(d) for d in range(array.shape[-1])]
 
 
-def heads(
+def heads_section(
     weights: Array,
     tokens: Sequence[str],
     key_tokens: Sequence[str],
@@ -194,7 +207,7 @@ def heads(
 
 def _bars(weights: Array, tokens: Sequence[str], key_tokens: Sequence[str]) -> str:
     """What a notebook shows of weights: each over a bar as long as it is large."""
-    if max(len(tokens), len(key_tokens)) > STILL_TOKENS:
+    if max(len(tokens), len(key_tokens)) > TABLE_TOKENS:
         return _too_many()
     tables = []
     for head, matrix in enumerate(weights):
@@ -205,7 +218,7 @@ def _bars(weights: Array, tokens: Sequence[str], key_tokens: Sequence[str]) -> s
 
 
 def _too_many() -> str:
-    text = f"More than {STILL_TOKENS} tokens: to_html writes a page to look around in."
+    text = f"More than {TABLE_TOKENS} tokens: to_html writes a page to look around in."
     return tag("p", text, class_="note")
 
 

@@ -90,13 +90,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastllm.checks import tokenization as _bpe_arguments
+from fastllm.checks import tokenization as arguments
 from fastllm.checks.attention import Array
-from fastllm.explain.formatting import counted, decimal, given, visible
-from fastllm.explain.trace import Line, Section, Steps, Trace
+from fastllm.explain import figures
+from fastllm.explain.attention_tables import SHOWN_COLUMNS, largest_weights, matrix, vectors
+from fastllm.explain.formatting import counted, decimal, given
+from fastllm.explain.text import Line, TextBuilder
+from fastllm.explain.trace import Trace
 from fastllm.reference import attention as reference
-
-SHOWN_COLUMNS = 12  # of a table of text; what is wider is told in words
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -221,42 +222,37 @@ class Attention(Trace):
         )
 
     def lines(self) -> list[Line]:
-        steps = Steps()
+        out = TextBuilder()
         kind = "self-attention" if self.plain else "attention"
         mask = ", causal" if self.causal else ""
         heads = f", {counted(self.heads, 'head')}" if self.heads > 1 else ""
-        steps.add(
+        out.add(
             (kind, "title"),
             f" of {counted(len(self.tokens), 'token')}, "
             f"{counted(self.q.shape[2], 'number')} each{heads}{mask}",
         )
         for head in range(self.heads):
             if self.heads > 1:
-                steps.title(f"head {head}")
-            self._head_lines(steps, head)
-        return steps.lines
+                out.title(f"head {head}")
+            self._head_lines(out, head)
+        return out.lines
 
-    def _head_lines(self, steps: Steps, head: int) -> None:
+    def _head_lines(self, out: TextBuilder, head: int) -> None:
         names = ("vector",) if self.plain else ("query", "key", "value")
         for name, array in zip(names, (self.q, self.k, self.v), strict=False):
             labels = self.tokens if name in ("vector", "query") else self.key_tokens
-            _vectors(steps, name, labels, array[head], given if self.exact else decimal)
+            vectors(out, name, labels, array[head], given if self.exact else decimal)
         scaled = "" if self.scale == 1.0 else f" times {decimal(self.scale)}"
         if len(self.key_tokens) > SHOWN_COLUMNS:
-            steps.title("weights: the largest of each row")
-            strongest(steps, self.tokens, self.key_tokens, self.weights[head])
+            out.title("weights: the largest of each row")
+            largest_weights(out, self.tokens, self.key_tokens, self.weights[head])
         else:
-            steps.title(f"scores: dot products{scaled}")
-            matrix(steps, self.tokens, self.key_tokens, self.scores[head])
-            steps.title("weights: softmax of each row")
-            matrix(steps, self.tokens, self.key_tokens, self.weights[head], sums=True)
-        steps.title("context: weighted sums")
-        _vectors(steps, "vector", self.tokens, self.context[head], decimal)
-
-    def sections(self) -> list[Section]:
-        from fastllm.explain import attention_views
-
-        return attention_views.attention(self)
+            out.title(f"scores: dot products{scaled}")
+            matrix(out, self.tokens, self.key_tokens, self.scores[head])
+            out.title("weights: softmax of each row")
+            matrix(out, self.tokens, self.key_tokens, self.weights[head], sums=True)
+        out.title("context: weighted sums")
+        vectors(out, "vector", self.tokens, self.context[head], decimal)
 
     def plot(self, ax: Any = None, *, head: int = 0, what: str = "weights") -> Any:
         """Draw a heat map; needs matplotlib.
@@ -272,9 +268,7 @@ class Attention(Trace):
         -------
         matplotlib.axes.Axes
         """
-        from fastllm.explain import figures
-
-        _bpe_arguments.check_choice(what, "what", ("weights", "scores", "exponentials"))
+        arguments.check_choice(what, "what", ("weights", "scores", "exponentials"))
         return figures.heat_map(
             getattr(self, what)[head], self.tokens, self.key_tokens, ax, title=what
         )
@@ -288,49 +282,6 @@ def _factor(number: float) -> str:
 def _bracketed(number: str) -> str:
     """A negative number in brackets."""
     return f"({number})" if number.startswith("-") else number
-
-
-def _vectors(steps: Steps, name: str, tokens: Sequence[str], vectors: Array, write: Any) -> None:
-    rows = [
-        [visible(t), " ".join(write(x) for x in row)]
-        for t, row in zip(tokens, vectors, strict=True)
-    ]
-    at = len(steps.lines)
-    steps.table(("", name), rows)
-    _indent(steps, at)
-
-
-def matrix(
-    steps: Steps, tokens: Sequence[str], key_tokens: Sequence[str], array: Array, sums: bool = False
-) -> None:
-    """A table with a row for each query; the largest number of each row stands out."""
-    rows: list[list[tuple[str, str] | str]] = []
-    for token, numbers in zip(tokens, array, strict=True):
-        largest = numbers.max(initial=-math.inf)
-        cells = [(decimal(x), "strong" if x == largest else "") for x in numbers]
-        total = [(decimal(numbers.sum()), "quiet")] if sums else []
-        rows.append([visible(token), *cells, *total])
-    at = len(steps.lines)
-    steps.table(("", *map(visible, key_tokens), *(["sum"] if sums else [])), rows)
-    _indent(steps, at)
-
-
-def strongest(
-    steps: Steps, tokens: Sequence[str], key_tokens: Sequence[str], weights: Array, most: int = 4
-) -> None:
-    """For what is too wide for a table: the keys that each query looks at most."""
-    rows = []
-    for token, row in zip(tokens, weights, strict=True):
-        order = np.argsort(-row, kind="stable")[:most]
-        parts = [f"{visible(key_tokens[i])} {decimal(row[i])}" for i in order if row[i] > 0]
-        rows.append([visible(token), "  ".join(parts)])
-    at = len(steps.lines)
-    steps.table(("", "looks at"), rows)
-    _indent(steps, at)
-
-
-def _indent(steps: Steps, at: int) -> None:
-    steps.lines[at:] = [[("  ", ""), *line] for line in steps.lines[at:]]
 
 
 def attention(
@@ -420,7 +371,7 @@ def names_of(argument: str, names: Sequence[str] | None, length: int) -> tuple[s
         raise ValueError(
             f"{argument} must hold a name for each of {length} positions, got {names!r}"
         )
-    return tuple(_bpe_arguments.check_text(name, f"each of {argument}") for name in names)
+    return tuple(arguments.check_text(name, f"each of {argument}") for name in names)
 
 
 def _attention(

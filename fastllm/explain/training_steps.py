@@ -53,8 +53,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastllm.checks import tokenization as arguments
+from fastllm.explain import figures
 from fastllm.explain.formatting import counted, readable
-from fastllm.explain.trace import Line, Section, Steps, Trace
+from fastllm.explain.text import Cell, Line, TextBuilder
+from fastllm.explain.trace import Trace
 from fastllm.patterns.named import SplitPattern
 from fastllm.reference import bpe as reference
 from fastllm.tokenizers.bpe import BPETokenizer
@@ -151,14 +153,12 @@ class Training(Trace):
         return BPETokenizer({token: i for i, token in enumerate(tokens)}, pattern=self.pattern)
 
     def lines(self) -> list[Line]:
-        steps = Steps()
-        steps.add(
+        out = TextBuilder()
+        out.add(
             ("training", "title"),
             f": {counted(len(self.rounds), 'round')}, ties go to {TIE_RULES[self.tie_break]}",
         )
-        rows: list[list[tuple[str, str] | str]] = [
-            ["0", "", "", "", f"{self.start_tokens:,}", "", ""]
-        ]
+        rows: list[list[Cell]] = [["0", "", "", "", f"{self.start_tokens:,}", "", ""]]
         for number, found in enumerate(self.rounds, 1):
             rows.append(
                 [
@@ -178,16 +178,10 @@ class Training(Trace):
                 ]
             )
         header = ("round", "merge", "count", "id", "tokens", "decided by", "leading pairs")
-        steps.table(header, rows)
-        steps.lines[1:] = [[("  ", ""), *line] for line in steps.lines[1:]]
+        out.table(header, rows)
         if self.early_end:
-            steps.add((self.early_end, "wrong"))
-        return steps.lines
-
-    def sections(self) -> list[Section]:
-        from fastllm.explain import merge_views
-
-        return [merge_views.training(self)]
+            out.add((self.early_end, "wrong"))
+        return out.lines
 
     def plot(self, ax: Any = None) -> Any:
         """Draw how the texts become shorter as the vocabulary grows; needs matplotlib.
@@ -201,9 +195,9 @@ class Training(Trace):
         -------
         matplotlib.axes.Axes
         """
-        from fastllm.explain import figures
-
-        return figures.training_curve(self, ax)
+        lengths = [self.start_tokens, *(found.tokens for found in self.rounds)]
+        tied = [number for number, found in enumerate(self.rounds, 1) if found.tied > 1]
+        return figures.training_curve(lengths, tied, ax)
 
 
 def decided_by(found: Round) -> str:

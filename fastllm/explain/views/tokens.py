@@ -5,11 +5,16 @@ from itertools import groupby
 
 from fastllm.explain.formatting import BLANKS, counted, hexadecimal, visible, visible_character
 from fastllm.explain.page import escape, tag
+from fastllm.explain.render import Section, View, render
 from fastllm.explain.strategies import Strategy, Token, Tokenization
-from fastllm.explain.trace import Section
 
 COLOURS = 5
-MOST = 1000  # tokens in a strip; what follows is only counted
+MOST = 1000  # tokens in a row; what follows is only counted
+
+
+@render.register
+def _(trace: Tokenization) -> View:
+    return View([strategies_section(trace)])
 
 
 def token_text(data: bytes) -> str:
@@ -30,7 +35,7 @@ def _character(character: str) -> str:
     return escape(character)
 
 
-def strip(tokens: tuple[Token, ...], *, ids: bool = False) -> str:
+def token_row(tokens: tuple[Token, ...], *, ids: bool = False) -> str:
     """Tokens in colours that take turns; those which are parts of one character stay together."""
     runs = [list(run) for _, run in groupby(tokens[:MOST], key=lambda token: token.group)]
     inside = "".join(_runs(runs, ids))
@@ -66,7 +71,7 @@ def _token(token: Token, colour: int, ids: bool, part: str) -> str:
     )
 
 
-def blanks_switch() -> str:
+def white_space_switch() -> str:
     """What makes white space visible; the page's script listens."""
     box = '<input type="checkbox" class="show-blanks"> show white space'
     return tag("label", box, class_="switch script")
@@ -90,12 +95,12 @@ def tokens_section(strategy: Strategy, note: str = "") -> Section:
             "its bytes.",
         )
         + note
-        + tag("div", strip(strategy.tokens, ids=True), class_="large")
-        + tag("div", tag("span", figures, class_="figures") + blanks_switch(), class_="bar"),
+        + tag("div", token_row(strategy.tokens, ids=True), class_="large")
+        + tag("div", tag("span", figures, class_="figures") + white_space_switch(), class_="bar"),
     )
 
 
-def strategies(trace: Tokenization, contrast: Tokenization | None = None) -> Section:
+def strategies_section(trace: Tokenization, contrast: Tokenization | None = None) -> Section:
     """Every strategy on one text; on another one as well, if that is given."""
     html = tag(
         "p",
@@ -136,7 +141,7 @@ def _card(strategy: Strategy) -> str:
         "article",
         tag("h4", escape(strategy.name))
         + facts
-        + strip(strategy.tokens)
+        + token_row(strategy.tokens)
         + tag("p", ids, class_="ids")
         + lost
         + decoded,

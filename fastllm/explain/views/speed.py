@@ -4,11 +4,16 @@ import math
 
 from fastllm.explain.formatting import seconds, times
 from fastllm.explain.page import escape, tag
+from fastllm.explain.render import Section, View, render
 from fastllm.explain.speed import Agreement, Row
-from fastllm.explain.trace import Section
 
 
-def agreement(trace: Agreement, note: str = "") -> Section:
+@render.register
+def _(trace: Agreement) -> View:
+    return View([speed_section(trace)])
+
+
+def speed_section(trace: Agreement, note: str = "") -> Section:
     """Bars of the speed-up, how far results agree, the machine."""
     longest = max((math.log10(max(row.ratio or 1, 1)) for row in trace.rows), default=1) or 1
     head = tag(

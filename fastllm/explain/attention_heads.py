@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastllm.checks.attention import Array
-from fastllm.explain.attention import SHOWN_COLUMNS, matrix, names_of, strongest
+from fastllm.explain import figures
+from fastllm.explain.attention_steps import names_of
+from fastllm.explain.attention_tables import SHOWN_COLUMNS, largest_weights, matrix
 from fastllm.explain.formatting import counted
-from fastllm.explain.trace import Line, Section, Steps, Trace
+from fastllm.explain.text import Line, TextBuilder
+from fastllm.explain.trace import Trace
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -29,25 +32,20 @@ class Heads(Trace):
     key_tokens: tuple[str, ...]
 
     def lines(self) -> list[Line]:
-        steps = Steps()
+        out = TextBuilder()
         count = counted(len(self.weights), "head")
-        steps.add(
+        out.add(
             ("weights", "title"),
             f" of {count}, {counted(len(self.tokens), 'token')} looking at "
             f"{counted(len(self.key_tokens), 'token')}",
         )
         for head, weights in enumerate(self.weights):
-            steps.title(f"head {head}")
+            out.title(f"head {head}")
             if len(self.key_tokens) > SHOWN_COLUMNS:
-                strongest(steps, self.tokens, self.key_tokens, weights)
+                largest_weights(out, self.tokens, self.key_tokens, weights)
             else:
-                matrix(steps, self.tokens, self.key_tokens, weights)
-        return steps.lines
-
-    def sections(self) -> list[Section]:
-        from fastllm.explain import attention_views
-
-        return [attention_views.heads(self.weights, self.tokens, self.key_tokens)]
+                matrix(out, self.tokens, self.key_tokens, weights)
+        return out.lines
 
     def plot(self, ax: Any = None, *, head: int | None = None) -> Any:
         """Draw a heat map of one head, or who looks at whom in all of them; needs matplotlib.
@@ -62,8 +60,6 @@ class Heads(Trace):
         -------
         matplotlib.axes.Axes
         """
-        from fastllm.explain import figures
-
         if head is None:
             return figures.head_view(self.weights, self.tokens, self.key_tokens, ax)
         title = f"head {head}"

@@ -1,23 +1,21 @@
-"""Merges and training as HTML: tables for notebooks, and what the page's script replays."""
+"""Merges as HTML: tables for notebooks, and what the page's script replays."""
 
 from typing import Any
 
-from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, readable
 from fastllm.explain.merging import MOST_DEPTH, MOST_MERGES, MOST_PARTS, Merging, Node, Piece
-from fastllm.explain.page import escape, table, tag
-from fastllm.explain.trace import Section
-from fastllm.explain.training import TIE_RULES, Training, decided_by
+from fastllm.explain.page import escape, table, tag, token_name
+from fastllm.explain.render import Section, View, render
 
 MOST_PIECES = 200
-MOST_WORDS = 60
 
 
-def _shown(data: bytes) -> str:
-    return tag("bdi", escape(readable(data)))
+@render.register
+def _(trace: Merging) -> View:
+    return View([merges_section(trace)])
 
 
-def replay(trace: Merging, note: str = "", start: int = 0) -> Section:
+def merges_section(trace: Merging, note: str = "", start: int = 0) -> Section:
     """Every merge of every piece; `start` is the piece to begin with."""
     pieces = trace.distinct()
     html = (
@@ -32,11 +30,11 @@ def replay(trace: Merging, note: str = "", start: int = 0) -> Section:
         + tag("div", "", class_="widget")
     )
     data = {"start": start, "pieces": [_piece_data(piece) for piece in pieces[:MOST_PIECES]]}
-    still = "".join(map(_piece_table, pieces[:MOST_PIECES]))
+    static = "".join(map(_piece_table, pieces[:MOST_PIECES]))
     if len(pieces) > MOST_PIECES:
         more = counted(len(pieces) - MOST_PIECES, "piece")
         html += tag("p", f"… and {more} more.", class_="quiet")
-    return Section("merges", "The merges behind each token", html, data, still)
+    return Section("merges", "The merges behind each token", html, data, static)
 
 
 def _piece_data(piece: Piece) -> dict[str, Any]:
@@ -69,10 +67,10 @@ def _piece_table(piece: Piece) -> str:
     ]
     rows = [["0", "", "", "", states[0]]]
     for number, (merge, state) in enumerate(zip(piece.merges, states[1:], strict=False), 1):
-        pair = f"{_shown(merge.made.left)} + {_shown(merge.made.right)}"
+        pair = f"{token_name(merge.made.left)} + {token_name(merge.made.right)}"
         rows.append([str(number), tag("b", pair), str(merge.made.rank), str(merge.id), state])
     ending = "a token, taken whole" if piece.whole else counted(len(piece.tokens), "token")
-    return tag("h3", f"{_shown(piece.data)}: {ending}") + (
+    return tag("h3", f"{token_name(piece.data)}: {ending}") + (
         table(("step", "merge", "rank", "id", "parts"), rows)
         + _more(len(piece.merges) - MOST_MERGES, "merge")
         + tag("ul", map(_branch, piece.tokens[:MOST_PARTS]), class_="tree")
@@ -87,61 +85,4 @@ def _more(count: int, kind: str) -> str:
 def _branch(node: Node, depth: int = 1) -> str:
     children = node.children if depth <= MOST_DEPTH else ()
     below = tag("ul", [_branch(child, depth + 1) for child in children]) if children else ""
-    return tag("li", f"{_shown(node.data)} {tag('small', str(node.id))}{below}")
-
-
-def training(trace: Training, note: str = "") -> Section:
-    """Every round of training."""
-    html = (
-        tag(
-            "p",
-            "Ranks come from training. Count how often each pair of neighbours stands in a text, "
-            "join the most frequent one everywhere, give it the next id, and count again. Where "
-            "several pairs are as frequent, a rule decides: "
-            f"here {escape(TIE_RULES[trace.tie_break])}.",
-        )
-        + note
-        + tag("div", "", class_="widget")
-    )
-    rows = [
-        [
-            str(number),
-            tag("b", f"{_shown(found.winner.left)} + {_shown(found.winner.right)}"),
-            f"{found.winner.count:,}",
-            str(found.id),
-            f"{found.tokens:,}",
-            decided_by(found),
-        ]
-        for number, found in enumerate(trace.rounds, 1)
-    ]
-    still = table(("round", "merge", "count", "id", "tokens", "decided by"), rows)
-    if trace.early_end:
-        html += tag("p", escape(trace.early_end), class_="quiet")
-    return Section("training", "Where the merges come from", html, _training_data(trace), still)
-
-
-def _training_data(trace: Training) -> dict[str, Any]:
-    order = arguments.byte_order(trace.tie_break)
-    words = trace.words[:MOST_WORDS]
-    return {
-        "start": trace.start_tokens,
-        "rule": TIE_RULES[trace.tie_break],
-        "bytes": [readable(order[i : i + 1]) for i in range(256)],
-        "words": [[[order.index(byte) for byte in word.data], word.count] for word in words],
-        "more": max(0, len(trace.words) - MOST_WORDS),
-        "rounds": [
-            {
-                "joins": found.winner.ids,
-                "made": readable(found.winner.left + found.winner.right),
-                "id": found.id,
-                "tokens": found.tokens,
-                "tied": found.tied,
-                "kinds": found.pairs,
-                "pairs": [
-                    [readable(pair.left), readable(pair.right), pair.count]
-                    for pair in found.leading
-                ],
-            }
-            for found in trace.rounds
-        ],
-    }
+    return tag("li", f"{token_name(node.data)} {tag('small', str(node.id))}{below}")

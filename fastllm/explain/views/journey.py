@@ -1,17 +1,26 @@
 """The page of one sentence: its lead, its sections in order, and what ties them together."""
 
-from fastllm.explain import attention_views, demo, merge_views, speed_view
-from fastllm.explain import token_views as strips
 from fastllm.explain.formatting import counted, visible
 from fastllm.explain.page import escape, tag
+from fastllm.explain.render import Section, View, render
 from fastllm.explain.sample_text import STORY
 from fastllm.explain.sentence import MOST_TOKENS, Journey
-from fastllm.explain.trace import Section
+from fastllm.explain.views.attention import attention_sections
+from fastllm.explain.views.merges import MOST_PIECES, merges_section
+from fastllm.explain.views.speed import speed_section
+from fastllm.explain.views.tokens import strategies_section, tokens_section
+from fastllm.explain.views.training import training_section
+from fastllm.explain.worked_example import WORDS
 
 LONG = 80  # characters that a heading can hold in large letters
 
 
-def lead(trace: Journey) -> str:
+@render.register
+def _(trace: Journey) -> View:
+    return View(_sections(trace), _lead(trace))
+
+
+def _lead(trace: Journey) -> str:
     """What stands above everything: the text, and what is to come."""
     weights = counted(trace.attention.weights.size, "weight")
     tokens = counted(len(trace.merging.ids), "token")
@@ -31,21 +40,21 @@ def lead(trace: Journey) -> str:
     )
 
 
-def sections(trace: Journey) -> list[Section]:
+def _sections(trace: Journey) -> list[Section]:
     """The six views."""
     pairs = trace.tokenization.strategies[-1]
-    pieces = trace.merging.distinct()[: merge_views.MOST_PIECES]
+    pieces = trace.merging.distinct()[:MOST_PIECES]
     opened = max(range(len(pieces)), key=lambda i: len(pieces[i].merges), default=0)
     found = [
-        strips.tokens_section(pairs),
-        strips.strategies(trace.tokenization, trace.contrast),
-        merge_views.replay(trace.merging, start=opened),
-        merge_views.training(trace.training, _training_note(trace)),
+        tokens_section(pairs),
+        strategies_section(trace.tokenization, trace.contrast),
+        merges_section(trace.merging, start=opened),
+        training_section(trace.training, _training_note(trace)),
     ]
     if trace.attention.tokens:
-        found += attention_views.attention(trace.attention, _vectors_note(trace), trace.cell)
+        found += attention_sections(trace.attention, _vectors_note(trace), trace.cell)
     if trace.agreement is not None:
-        found.append(speed_view.agreement(trace.agreement, _checks_note(trace)))
+        found.append(speed_section(trace.agreement, _checks_note(trace)))
     elif trace.checks:
         html = _checks_note(trace) + tag(
             "p", "How much faster it is on this machine was not measured for this page."
@@ -61,12 +70,12 @@ def _training_note(trace: Journey) -> str:
         if trace.own_tokenizer
         else "The vocabulary of this page was learned from these few lines"
     )
-    story = tag("blockquote", escape(STORY).replace("\n", "<br>"))
-    return tag("details", tag("summary", f"{whose}.") + story)
+    sample = tag("blockquote", escape(STORY).replace("\n", "<br>"))
+    return tag("details", tag("summary", f"{whose}.") + sample)
 
 
 def _vectors_note(trace: Journey) -> str:
-    known = {token.strip() for token in trace.attention.tokens} & set(demo.WORDS)
+    known = {token.strip() for token in trace.attention.tokens} & set(WORDS)
     if len(known) == len(set(trace.attention.tokens)):
         origin = (
             "The vectors are those of a well-known worked example, three numbers for each word."
