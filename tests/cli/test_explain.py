@@ -4,7 +4,7 @@ import io
 import os
 
 import pytest
-from cli.test_cli import fail, succeed
+from cli.running import fail, succeed
 from rich.console import Console
 from vocabularies import gpt2_folder
 

@@ -1,6 +1,5 @@
 """Published vocabularies: where their files are looked for, and what is refused."""
 
-import base64
 import hashlib
 import http.server
 import json
@@ -14,41 +13,19 @@ from typing import ClassVar
 import pooch
 import pytest
 import tiktoken_ext.openai_public
-from vocabularies import published_ranks
+from vocabularies import BYTES, TOY, published_ranks, tiktoken_file
 
 import fastllm
 from fastllm import get_encoding
 from fastllm.formats.byte_level import to_characters
 from fastllm.formats.tiktoken import read_tiktoken
-from fastllm.patterns.named import NAMED, pattern_of_steps, split_pattern
-from fastllm.vocabularies import open_vocabularies, published, published_files
-from fastllm.vocabularies.open_vocabularies import OpenVocabulary
+from fastllm.patterns.named import split_pattern
+from fastllm.vocabularies import published, published_files
 from fastllm.vocabularies.published_files import PublishedFile
-
-BYTES = {bytes([byte]): byte for byte in range(256)}
-
-
-def tiktoken_file(ranks):
-    return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in ranks.items())
 
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def empty_machine(tmp_path, monkeypatch):
-    """No folder of this machine has a vocabulary, and none is remembered."""
-    monkeypatch.delenv("FASTLLM_VOCAB_DIR", raising=False)
-    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
-    for variable in ("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
-    published._cached.cache_clear()
-    yield
-    published._cached.cache_clear()
-
-
-TOY = tiktoken_file(BYTES | {b"th": 256, b"the": 257})
 
 
 @pytest.fixture
@@ -326,201 +303,3 @@ def test_harmony_has_two_tokens_of_one_id(tmp_path, monkeypatch):
     text = "<|reserved_200018|><|endofprompt|><|start|>"
     assert harmony.encode(text, allowed_special="all") == [200018, 200018, 200006]
     assert harmony.decode([200018]) == "<|endofprompt|>"
-
-
-# Open vocabularies, by small stand-ins of the same shape
-
-
-def write_json(path, tokens, merges, pattern, added, post_processor=None):
-    rules = NAMED[pattern]
-    splits = [
-        {"type": "Split", "pattern": {"Regex": step}, "behavior": "Isolated", "invert": False}
-        for step in rules.steps
-    ]
-    byte_level = {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": False,
-    }
-    model = {
-        "type": "BPE",
-        "vocab": tokens,
-        "merges": [list(merge) for merge in merges],
-        "ignore_merges": False,
-    }
-    content = {
-        "version": "1.0",
-        "added_tokens": [{"id": n, "content": t, "special": s} for t, n, s in added],
-        "normalizer": {"type": "NFC"} if rules.normalization else None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
-        "post_processor": post_processor,
-        "decoder": None,
-        "model": model,
-    }
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-SMALL = {to_characters(token): rank for token, rank in BYTES.items()} | {"th": 256}
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Shapes of 257 ordinary tokens under the real names."""
-
-    def shrink(name, has):
-        real = open_vocabularies.OPEN_VOCABULARIES[name]
-        shape = OpenVocabulary(real.file, real.pattern, 257, has)
-        monkeypatch.setitem(open_vocabularies.OPEN_VOCABULARIES, name, shape)
-
-    return shrink
-
-
-@pytest.mark.parametrize("name", ["llama3", "qwen3", "deepseek-v3", "smollm2"])
-def test_a_tokenizer_json_of_the_right_shape_is_read(name, small, tmp_path):
-    small(name, {"<s>": 257})
-    path = tmp_path / "tokenizer.json"
-    pattern = open_vocabularies.OPEN_VOCABULARIES[name].pattern
-    write_json(path, SMALL, [("t", "h")], pattern, [("<s>", 257, True), ("<a>", 258, False)])
-    tokenizer = get_encoding(name, path)
-    assert tokenizer.split_pattern == NAMED[pattern]
-    assert tokenizer.encode("th<s><a>", allowed_special="all") == [256, 257, 258]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "added", "message"),
-    [
-        ("gpt2", [("<s>", 257, True)], "this is not qwen2: it splits text by gpt2, not by qwen2"),
-        ("qwen2", [], "this is not qwen2: '<s>' is missing and should have id 257"),
-        ("qwen2", [("<t>", 257, True), ("<s>", 258, True)], "'<s>' has id 258 and should have"),
-    ],
-)
-def test_a_tokenizer_json_of_another_shape_is_refused(pattern, added, message, small, tmp_path):
-    small("qwen2", {"<s>": 257})
-    path = tmp_path / "tokenizer.json"
-    write_json(path, SMALL, [("t", "h")], pattern, added)
-    with pytest.raises(ValueError, match=message) as caught:
-        get_encoding("qwen2", path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_file_with_another_number_of_tokens_is_refused(tmp_path):
-    path = tmp_path / "tokenizer.model"
-    path.write_bytes(TOY)
-    with pytest.raises(ValueError, match="this is not llama3: it has 258 ordinary tokens, not 128"):
-        get_encoding("llama3", path)
-
-
-def test_what_a_post_processor_would_add_is_not_added(small, tmp_path):
-    small("llama3", {"<s>": 257})
-    path = tmp_path / "tokenizer.json"
-    template = {
-        "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}],
-        "pair": [],
-        "special_tokens": {},
-    }
-    write_json(path, SMALL, [("t", "h")], "llama3", [("<s>", 257, True)], template)
-    assert get_encoding("llama3", path).encode("th") == [256]
-
-
-def test_line_ends_and_quotation_marks_of_a_pattern_may_be_spelled_otherwise():
-    steps = NAMED["deepseek-v3"].steps
-    spelled = tuple(
-        step.replace(r"\r", "\r").replace(r"\n", "\n").replace(r"\"", '"') for step in steps
-    )
-    assert spelled != steps
-    assert pattern_of_steps(spelled) == NAMED["deepseek-v3"]
-
-
-def synthetic_ranks(count):
-    """As many different tokens as a real file has; most are of no use."""
-    longer = (b"%06x" % number for number in range(count - 256))
-    return BYTES | {token: rank for rank, token in enumerate(longer, 256)}
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "tokens"),
-    [
-        ("llama3", 128_000, {"<|eot_id|>": 128_009, "<|reserved_special_token_245|>": 128_255}),
-        ("qwen2", 151_643, {"<|im_end|>": 151_645}),
-        ("qwen2.5", 151_643, {"<|video_pad|>": 151_656, "<|file_sep|>": 151_664}),
-        ("qwen3", 151_643, {"<think>": 151_667, "</think>": 151_668}),
-    ],
-)  # fmt: skip
-def test_a_file_of_ranks_gets_the_tokens_it_does_not_name(name, count, tokens, tmp_path):
-    path = tmp_path / "ranks"
-    path.write_bytes(tiktoken_file(synthetic_ranks(count)))
-    tokenizer = get_encoding(name, path)
-    for text, number in tokens.items():
-        assert tokenizer.encode(f"a{text}", allowed_special="all") == [97, number]
-    assert tokenizer.max_token_value == max(tokens.values())
-
-
-# Tekken
-
-
-def tekken(size=262, specials=5, vocab=None, listed=None, **config):
-    tokens = [*BYTES, b"th", b"the", b"cut off"] if vocab is None else vocab
-    content = {
-        "config": {
-            "pattern": r"\p{L}+|\p{N}|[^\p{L}\p{N}]+",
-            "default_vocab_size": size,
-            "default_num_special_tokens": specials,
-            **config,
-        },
-        "vocab": [
-            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
-            for rank, token in enumerate(tokens)
-        ],
-    }
-    return content if listed is None else content | {"special_tokens": listed}
-
-
-def read(tmp_path, content):
-    path = tmp_path / "tekken.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return get_encoding("tekken", path)
-
-
-def test_tekken_numbers_special_tokens_first_and_cuts_its_vocabulary_off(tmp_path):
-    tokenizer = read(tmp_path, tekken(size=263))
-    assert tokenizer.n_vocab == 263
-    assert tokenizer.encode("the<s>", allowed_special="all") == [262, 1]
-    assert b"cut off" not in tokenizer.mergeable_ranks
-    assert tokenizer.decode([262, 4]) == "the[/INST]"
-
-
-def test_tekken_fills_up_special_tokens_that_have_no_name(tmp_path):
-    names = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
-    listed = [{"rank": rank, "token_str": name} for rank, name in enumerate(names)]
-    tokenizer = read(tmp_path, tekken(size=264, specials=7, listed=listed))
-    assert list(tokenizer.special_tokens) == [*names, "<SPECIAL_5>", "<SPECIAL_6>"]
-    assert tokenizer.encode("a") == [104]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([], 'not a tekken.json: no "config" in it'),
-        (tekken(pattern=None), "pattern is None, not a regular expression"),
-        (tekken(size="9"), "default_vocab_size is '9', not a number"),
-        (tekken(size=999), "vocab should list at least 994 tokens, but lists 259"),
-        (tekken(vocab=[b"a", b"a"], size=7), "entry 1 of vocab is b'a', like entry 0"),
-        (tekken() | {"vocab": [{"rank": 1, "token_bytes": "YQ=="}] * 999}, "entry 0 .* has rank 1"),
-        (tekken() | {"vocab": [{"rank": 0, "token_bytes": "Y"}] * 999}, "entry 0 .* not a token"),
-        (tekken(listed=[{"rank": 3, "token_str": "<s>"}]), "should list different tokens ranked"),
-        (tekken(listed=[7]), "special_tokens is not a list of tokens"),
-        (tekken(listed=[]), "this is not tekken: '<unk>' is missing and should have id 0"),
-    ],
-)
-def test_a_wrong_tekken_file_is_refused(content, message, tmp_path):
-    with pytest.raises(ValueError, match=message) as caught:
-        read(tmp_path, content)
-    assert str(tmp_path) in str(caught.value)
-
-
-def test_a_tekken_file_that_is_not_json_is_refused(tmp_path):
-    (tmp_path / "tekken.json").write_bytes(b"\xff{")
-    with pytest.raises(ValueError, match="not JSON"):
-        get_encoding("tekken", tmp_path / "tekken.json")

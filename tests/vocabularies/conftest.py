@@ -1,0 +1,17 @@
+"""A machine without any vocabulary."""
+
+import pytest
+
+from fastllm.vocabularies import published
+
+
+@pytest.fixture(autouse=True)
+def empty_machine(tmp_path, monkeypatch):
+    """No folder of this machine has a vocabulary, and none is remembered."""
+    monkeypatch.delenv("FASTLLM_VOCAB_DIR", raising=False)
+    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
+    for variable in ("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    published._cached.cache_clear()
+    yield
+    published._cached.cache_clear()
