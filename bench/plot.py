@@ -1,7 +1,8 @@
 """Pictures of what the rivals measured, as SVG written by hand: nothing needs to be installed.
 
 `speeds` draws encoding as bars of MB/s, a panel for each table; `curves` draws attention along the
-length, `growth` training along the size of the text. ``python -m bench.report`` writes them.
+length, `growth` training along the size of the text, `ratios` the headlines of the README. ``python
+-m bench.report`` writes them.
 """
 
 import math
@@ -76,6 +77,42 @@ def _panel(group: str, measured: Sequence[tuple[str, str, float]], top: float) -
         )
         yield _text(_LABEL + length + 4, y + 10, f"{name} {speed:,.3g}")
         y += _BAR
+
+
+# --- Ratios: the headlines
+
+_TEN_TIMES = 95  # pixels
+
+
+def ratios(rows: Sequence[tuple[str, str, float]]) -> str:
+    """A bar for each input, other library and ratio: to the right where the other takes longer.
+
+    The axis is logarithmic; where the other one is ahead the bar goes to the left of the line.
+    """
+    line, top, step = 430.0, 40.0, 20
+    bottom = top + step * len(rows)
+    lines = [_text(line, 16, "times as long (or large) as fastllm", ' text-anchor="middle"')]
+    for power in range(-1, 5):
+        x = line + power * _TEN_TIMES
+        lines.append(f'<path stroke="#ddd" d="M{x:.0f} {top - 6:.0f}V{bottom:.0f}"/>')
+        lines.append(_text(x, top - 10, f"{10.0**power:,g}x", ' text-anchor="middle"'))
+    for number, (what, other, times) in enumerate(rows):
+        y = top + step * number
+        reach = math.log10(times) * _TEN_TIMES
+        colour = _COLOURS["fastllm"] if times >= 1 else "#30638e"
+        lines.append(_text(10, y + 11, what))
+        lines.append(
+            f'<rect x="{line + min(reach, 0):.1f}" y="{y:.0f}" width="{max(abs(reach), 1):.1f}" '
+            f'height="{step - 6}" fill="{colour}"/>'
+        )
+        shown = f"{other} {times:,.3g}x" if times < 1000 else f"{other} {times:,.0f}x"
+        lines.append(_text(line + max(reach, 0) + 5, y + 11, shown))
+    lines.append(f'<path stroke="#333" d="M{line:.0f} {top - 6:.0f}V{bottom:.0f}"/>')
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH + 110}" '
+        f'height="{bottom + 10:.0f}" font-family="sans-serif" font-size="11">'
+    )
+    return "\n".join([head, '<path fill="#fff" d="M0 0h9999v99999H0z"/>', *lines, "</svg>\n"])
 
 
 # --- Curves: speed and memory of attention along the length

@@ -1,12 +1,16 @@
-"""Write what was measured into the README: ``python -m bench.report bench.json [rivals.json]``.
+"""Write what was measured into the docs: ``python -m bench.report bench.json rivals.json``.
 
 ``pytest bench --benchmark-enable --benchmark-json=bench.json`` makes the first file, ``python -m
-bench.rivals --json rivals.json`` the second. A table called NAME replaces what stands between
-``<!-- bench:begin NAME -->`` and ``<!-- bench:end NAME -->``: one for each file of benchmarks
-(``encode`` for ``bench/test_encode.py``), ``machine``, and ``rivals-NAME`` for each task of the
-rivals. No figure is ever typed. The speed of encoding, and what was measured along the length of
-attention and the size of training texts, are drawn into ``encoding.svg``, ``attention.svg`` and
-``training.svg`` in the folder ``pictures`` beside the README.
+bench.rivals --json rivals.json`` the second. In ``docs/benchmarks.md`` (``--into``) a table called
+NAME replaces what stands between ``<!-- bench:begin NAME -->`` and ``<!-- bench:end NAME -->``: one
+for each file of benchmarks (``encode`` for ``bench/test_encode.py``), ``machine``, and
+``rivals-NAME`` for each task of the rivals. No figure is ever typed. What was measured of encoding,
+along the length of attention and along the size of training texts is drawn into the folder
+``pictures`` beside that page.
+
+The headlines in ``README.md`` (``--headlines``) and their picture are taken from the tables of the
+page, those that stay included: without a file of results, ``python -m bench.report`` writes these
+alone.
 """
 
 import argparse
@@ -19,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.plot import curves, growth, speeds
+from bench.headlines import compared, headline_table, times
+from bench.plot import curves, growth, ratios, speeds
 
 Json = Mapping[str, Any]
 # The tasks that are drawn, and those that would make too long a table.
@@ -215,29 +220,43 @@ def replace_tables(text: str, tables: Mapping[str, str]) -> tuple[str, list[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the results, rewrite the file; 1 if it has no place for any of the tables."""
+    """Read the results, rewrite the page and the headlines; 1 if no table has a place there."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path, help="JSON of pytest-benchmark or rivals")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("results", nargs="*", type=Path, help="JSON of pytest-benchmark or rivals")
+    parser.add_argument("--into", type=Path, default=Path("docs/benchmarks.md"), metavar="FILE")
+    parser.add_argument("--headlines", type=Path, default=Path("README.md"), metavar="FILE")
     given = parser.parse_args(arguments)
+    pictures = given.into.parent / "pictures"
+    pictures.mkdir(exist_ok=True)
     tables: dict[str, str] = {}
     for path in given.results:
         results = json.loads(path.read_text("utf-8"))
         tables |= benchmark_tables(results) if "benchmarks" in results else rival_tables(results)
         for task in PICTURES.keys() & results.get("tasks", {}).keys():
             file, draw = PICTURES[task]
-            picture = given.readme.parent / "pictures" / file
-            picture.parent.mkdir(exist_ok=True)
-            picture.write_text(draw(results["tasks"][task]["rows"]), "utf-8")
-            print(picture)
-    text, found = replace_tables(given.readme.read_text("utf-8"), tables)
+            _write(pictures / file, draw(results["tasks"][task]["rows"]))
+    found = _put_tables(given.into, tables)
+    lines = list(compared(given.into.read_text("utf-8")))
+    if lines:
+        _put_tables(given.headlines, {"headlines": headline_table(lines)})
+        drawn = [(line.what, line.other, times(line)) for line in lines]
+        _write(pictures / "headlines.svg", ratios(drawn))
+    return 1 if tables and not found else 0
+
+
+def _put_tables(file: Path, tables: Mapping[str, str]) -> list[str]:
+    """Rewrite `file` with the tables it has a place for, and return their names."""
+    text, found = replace_tables(file.read_text("utf-8"), tables)
     for name in sorted(tables.keys() - set(found)):
-        print(f"no place for table {name} in {given.readme}", file=sys.stderr)
-    if not found:
-        return 1 if tables else 0
-    given.readme.write_text(text, "utf-8")
-    print(f"{given.readme}: {', '.join(found)}")
-    return 0
+        print(f"no place for table {name} in {file}", file=sys.stderr)
+    if found:
+        _write(file, text)
+    return found
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, "utf-8")
+    print(file)
 
 
 if __name__ == "__main__":
