@@ -1,6 +1,6 @@
 """What one thread of this machine gives at most: float32 multiplications and additions, and reads.
 
-Loops that do nothing else, made of the kernels' own vectors. `fused` adds into twelve registers,
+Loops that do nothing else, made of the kernels' own vectors. `fma` adds into twelve registers,
 more than the units have steps; reading goes along four streams, which is faster than along one.
 """
 
@@ -9,30 +9,30 @@ import time
 import numba
 import numpy as np
 
-from fastllm.fast._attention.simd.vectors import added, fill, fused, lanes, load, total
+from fastllm.fast._attention.simd.vectors import add, fma, lanes, load, reduce_add, splat
 
 
 @numba.njit(nogil=True)
 def _multiply(model, rounds):
-    x = fill(model, 0.999)
-    a = b = c = d = e = f = fill(model, 1.0)
-    g = h = i = j = k = m = fill(model, 2.0)
+    x = splat(model, 0.999)
+    a = b = c = d = e = f = splat(model, 1.0)
+    g = h = i = j = k = m = splat(model, 2.0)
     for _ in range(rounds):
-        a, b, c, d = fused(a, x, x), fused(b, x, x), fused(c, x, x), fused(d, x, x)
-        e, f, g, h = fused(e, x, x), fused(f, x, x), fused(g, x, x), fused(h, x, x)
-        i, j, k, m = fused(i, x, x), fused(j, x, x), fused(k, x, x), fused(m, x, x)
-    first = added(added(added(a, b), added(c, d)), added(added(e, f), added(g, h)))
-    return total(added(first, added(added(i, j), added(k, m))))
+        a, b, c, d = fma(a, x, x), fma(b, x, x), fma(c, x, x), fma(d, x, x)
+        e, f, g, h = fma(e, x, x), fma(f, x, x), fma(g, x, x), fma(h, x, x)
+        i, j, k, m = fma(i, x, x), fma(j, x, x), fma(k, x, x), fma(m, x, x)
+    first = add(add(add(a, b), add(c, d)), add(add(e, f), add(g, h)))
+    return reduce_add(add(first, add(add(i, j), add(k, m))))
 
 
 @numba.njit(nogil=True)
 def _read(array):
     quarter, width = array.size // 4, lanes(array)
-    a = b = c = d = fill(array, 0.0)
+    a = b = c = d = splat(array, 0.0)
     for i in range(0, quarter - width + 1, width):
-        a, b = added(a, load(array, i)), added(b, load(array, quarter + i))
-        c, d = added(c, load(array, 2 * quarter + i)), added(d, load(array, 3 * quarter + i))
-    return total(added(added(a, b), added(c, d)))
+        a, b = add(a, load(array, i)), add(b, load(array, quarter + i))
+        c, d = add(c, load(array, 2 * quarter + i)), add(d, load(array, 3 * quarter + i))
+    return reduce_add(add(add(a, b), add(c, d)))
 
 
 def _best(call, rounds=7):

@@ -65,8 +65,8 @@ def matrix_unit(monkeypatch):
     kernels = importlib.import_module("fastllm.fast._attention.kernels.prefill")
     attention = importlib.import_module("fastllm.fast.attention")
     compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
-    usable = not compiled or kernels.matrices_usable()
-    monkeypatch.setattr(kernels, "matrices_usable", lambda: usable)
+    usable = not compiled or kernels.amx_available()
+    monkeypatch.setattr(kernels, "amx_available", lambda: usable)
     attention._plan.cache_clear()
     yield
     attention._plan.cache_clear()

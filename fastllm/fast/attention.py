@@ -14,8 +14,8 @@ import numpy as np
 from fastllm.api.attention import AttentionEngine, AttentionFunctions
 from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps
 from fastllm.fast._attention import params as tables
-from fastllm.fast._attention.runtime import thread_pool as _threads
-from fastllm.fast._attention.runtime.thread_pool import limit as _thread_limit
+from fastllm.fast._attention.runtime import thread_pool
+from fastllm.fast._attention.runtime.thread_pool import thread_limit as _thread_limit
 
 if importlib.util.find_spec("numba") is None:
     raise ImportError(
@@ -289,15 +289,15 @@ def _sized(plan: _Plan, kv_len: int, sum_size: int, threads: int) -> _Plan:
     spans: tuple[int, ...]
     if rows <= _FEW_ROWS:
         kernel, block = "attend_few", _FEW_BLOCK
-        if plan.is_bfloat16 and rows > _WIDENED_ROWS and kernels.matrices_usable():
+        if plan.is_bfloat16 and rows > _WIDENED_ROWS and kernels.amx_available():
             kernel, block = "attend_few_by_matrices", _FEW_MATRIX_BLOCK
         plan = plan._replace(work=plan.work + _READING * plan.work // max(rows, 1))
         if plan.work > _SERIAL_WORK:
             # Enough pieces to share among the threads, none too small to be worth merging.
             splits = max(1, min(-(-4 * threads // max(units, 1)), kv_len // 256))
-    elif plan.is_bfloat16 and kernels.matrices_usable():
+    elif plan.is_bfloat16 and kernels.amx_available():
         kernel, block, spans = "attend_by_matrices", _MATRIX_BLOCK, _MATRIX_SPANS
-    elif _is_worth_pieces(plan, kv_len) and kernels.matrices_usable():
+    elif _is_worth_pieces(plan, kv_len) and kernels.amx_available():
         kernel, block, spans = "attend_by_pieces", _PIECE_BLOCK, _piece_spans(sizes)
     else:
         kernel, block, spans = "attend", _BLOCK, tuple(n * lanes for n in _SPANS)
@@ -370,7 +370,7 @@ _SPANS, _MATRIX_SPANS = (12, 6, 3, 2), (1024, 512, 256, 128, 64, 32)
 _LONG_SPANS = (8192, 4096, 2048)
 # From so many rows on, and multiplications for each, float32 is taken to pieces.
 _PIECE_ROWS, _PIECE_WORK = 128, 12_000
-_NO_SEATS = np.zeros(0, np.int64)
+_NO_SLOTS = np.zeros(0, np.int64)
 _NO_KEEP = np.zeros(1, np.uint8)
 _NO_KEEP.flags.writeable = False
 _NO_BIAS = {dtype: np.zeros(1, dtype) for dtype in (_FLOAT32, _FLOAT64)}
@@ -433,10 +433,10 @@ def _run(name: str, arguments: tuple[Any, ...], *, items: int, work: int) -> Arr
     """Run a kernel on as many threads as the work is worth; return the counter they share."""
     counter = np.zeros(2, np.int64)
     threads = min(_thread_limit(), items) if work > _SERIAL_WORK else 1
-    seats = _threads.seats(threads - 1, work > _WAKING_WORK) if threads > 1 else _NO_SEATS
-    getattr(_kernels(), name)(seats, *arguments, counter)
+    slots = thread_pool.worker_slots(threads - 1, work > _WAKING_WORK) if threads > 1 else _NO_SLOTS
+    getattr(_kernels(), name)(slots, *arguments, counter)
     if threads > 1:
-        _threads.end_call()
+        thread_pool.end_call()
     return counter
 
 

@@ -493,15 +493,15 @@ SLEEP = """
 import time
 import numpy as np
 from fastllm.fast import attention
-from fastllm.fast._attention.runtime import thread_pool as _threads
+from fastllm.fast._attention.runtime import thread_pool
 attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 40, 4), np.float32)
 attention.scaled_dot_product_attention(x, x, x)
-team = _threads._team
-seats = team._seats[:: team._teams.SEAT][: len(team._doors)]
-assert len(seats) > 0
+pool = thread_pool._pool
+slots = pool._slots[:: pool._work_sharing.SLOT_WORDS][: len(pool._semaphores)]
+assert len(slots) > 0
 end = time.monotonic() + 60
-while any(seats != team._teams.ASLEEP):
+while any(slots != pool._work_sharing.ASLEEP):
     assert time.monotonic() < end
     time.sleep(0.01)
 before = time.process_time()

@@ -7,8 +7,8 @@ import pytest
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
-from fastllm.fast._attention.simd.amx import SIDE
-from fastllm.fast._attention.simd.bf16x3 import PIECES, product_of_pieces, put_pieces
+from fastllm.fast._attention.simd.amx import AMX_BLOCK
+from fastllm.fast._attention.simd.bf16x3 import N_COMPONENTS, bf16x3_gemm, store_bf16x3
 from fastllm.fast._attention.simd.vectors import lanes
 from fastllm.reference import attention as reference
 
@@ -50,9 +50,9 @@ def test_pieces_add_up_to_the_number():
         low, high = (
             generator.standard_normal((2, width)) * 10.0 ** generator.integers(-20, 20, width)
         ).astype(np.float32)
-        pairs = np.zeros(PIECES * width, np.float32)
-        put_pieces(low, high, pairs, 0, width)
-        halves = [numbers_of(piece) for piece in pairs.reshape(PIECES, width)]
+        pairs = np.zeros(N_COMPONENTS * width, np.float32)
+        store_bf16x3(low, high, pairs, 0, width)
+        halves = [numbers_of(piece) for piece in pairs.reshape(N_COMPONENTS, width)]
         for number, pieces in zip((low, high), zip(*halves, strict=True), strict=True):
             assert (sum(piece.astype(np.float64) for piece in pieces) == number).all()
             assert (np.abs(pieces[1]) <= np.abs(number) * 2.0**-8).all()
@@ -62,28 +62,39 @@ def test_pieces_add_up_to_the_number():
 def test_product_of_pieces_is_that_of_the_numbers():
     generator = np.random.default_rng(1)
     width = lanes(np.zeros(1, np.float32))
-    left, right = generator.standard_normal((2, SIDE, SIDE)).astype(np.float32)
-    pairs = np.zeros((2, PIECES, SIDE, SIDE // 2), np.float32)
+    left, right = generator.standard_normal((2, AMX_BLOCK, AMX_BLOCK)).astype(np.float32)
+    pairs = np.zeros((2, N_COMPONENTS, AMX_BLOCK, AMX_BLOCK // 2), np.float32)
     # Rows of the left factor hold pairs next to each other, the right one has rows of pairs.
-    for i in range(SIDE):
-        for j in range(0, SIDE // 2, width):
-            at = i * SIDE // 2 + j
+    for i in range(AMX_BLOCK):
+        for j in range(0, AMX_BLOCK // 2, width):
+            at = i * AMX_BLOCK // 2 + j
             low, high = left[i, 2 * j : 2 * (j + width)].reshape(-1, 2).T
-            put_pieces(low, high, pairs[0].reshape(-1), at, SIDE * SIDE // 2)
-    for i in range(0, SIDE, 2):
-        for j in range(0, SIDE, width):
+            store_bf16x3(low, high, pairs[0].reshape(-1), at, AMX_BLOCK * AMX_BLOCK // 2)
+    for i in range(0, AMX_BLOCK, 2):
+        for j in range(0, AMX_BLOCK, width):
             low, high = right[i : i + 2, j : j + width]
-            at = i // 2 * SIDE + j
-            put_pieces(low, high, pairs[1].reshape(-1), at, SIDE * SIDE // 2)
-    bits, target = pairs[0].reshape(-1).view(np.uint16), np.ones(SIDE * SIDE, np.float32)
-    sizes = SIDE, SIDE
+            at = i // 2 * AMX_BLOCK + j
+            store_bf16x3(low, high, pairs[1].reshape(-1), at, AMX_BLOCK * AMX_BLOCK // 2)
+    bits, target = pairs[0].reshape(-1).view(np.uint16), np.ones(AMX_BLOCK * AMX_BLOCK, np.float32)
+    sizes = AMX_BLOCK, AMX_BLOCK
     columns = pairs[1].reshape(-1)
     for add in (False, True):
-        product_of_pieces(
-            bits, 0, SIDE * SIDE, columns, 0, SIDE * SIDE // 2, target, 0, *sizes, add
+        bf16x3_gemm(
+            bits,
+            0,
+            AMX_BLOCK * AMX_BLOCK,
+            columns,
+            0,
+            AMX_BLOCK * AMX_BLOCK // 2,
+            target,
+            0,
+            *sizes,
+            add,
         )
         expected = (1 + add) * (left.astype(np.float64) @ right)
-        np.testing.assert_allclose(target.reshape(SIDE, SIDE), expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            target.reshape(AMX_BLOCK, AMX_BLOCK), expected, rtol=0, atol=1e-5
+        )
 
 
 OPTIONS = {

@@ -8,8 +8,7 @@ import pytest
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
-from fastllm.fast._attention.simd import bf16_rows as _wide_rows
-from fastllm.fast._attention.simd import vectors as _vectors
+from fastllm.fast._attention.simd import bf16_rows, vectors
 from fastllm.reference import attention as reference
 
 SDPA = "scaled_dot_product_attention"
@@ -81,17 +80,19 @@ def test_keeps_what_is_not_a_number_to_its_column(rows):
 def test_wide_rows_hold_each_number_of_each_row_once():
     model = np.zeros(0, np.float32)
     for stored, size, rows in itertools.product((np.uint16, np.float32), (0, 1, 2, 3, 4), (1, 4)):
-        whole = size * _vectors.lanes(model)
-        places = [_wide_rows.wide_places(whole, model, stored, row, rows) for row in range(rows)]
+        whole = size * vectors.lanes(model)
+        places = [
+            bf16_rows.deinterleaved_indices(whole, model, stored, row, rows) for row in range(rows)
+        ]
         np.testing.assert_array_equal(np.sort(np.concatenate(places)), np.arange(whole * rows))
 
 
 def test_wide_rows_hold_even_numbers_before_odd_ones_and_rows_in_turns():
     model = np.zeros(0, np.float32)
-    width = _vectors.lanes(model)
-    places = _wide_rows.wide_places(3 * width, model, np.uint16, 1, 4)
+    width = vectors.lanes(model)
+    places = bf16_rows.deinterleaved_indices(3 * width, model, np.uint16, 1, 4)
     # The second row follows two vectors of the first; the rest is a vector of each row.
     assert places[:4].tolist() == [2 * width, 3 * width, 2 * width + 1, 3 * width + 1]
     assert places[2 * width :].tolist() == list(range(9 * width, 10 * width))
-    plain = _wide_rows.wide_places(2 * width, model, np.float32, 1, 4)
+    plain = bf16_rows.deinterleaved_indices(2 * width, model, np.float32, 1, 4)
     assert plain[[0, 1, width]].tolist() == [width, width + 1, 5 * width]

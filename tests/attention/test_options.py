@@ -230,8 +230,8 @@ def test_in_bfloat16_agrees_with_and_without_a_matrix_unit(
     monkeypatch, option, unit, q_len, head_dim, value_dim, turned
 ):
     # Without the JIT there is no unit, but NumPy does what it would do.
-    usable = unit != "none" and (not COMPILED or kernels.matrices_usable())
-    monkeypatch.setattr(kernels, "matrices_usable", lambda: usable)
+    usable = unit != "none" and (not COMPILED or kernels.amx_available())
+    monkeypatch.setattr(kernels, "amx_available", lambda: usable)
     fast._plan.cache_clear()
     options = dict(LONG.get(option, {}))
     if np.ndim(options.get("attn_mask")) == 2:

@@ -42,26 +42,26 @@ from fastllm.fast._attention.params import (
     VALUE,
     VALUE_DIM,
 )
-from fastllm.fast._attention.runtime.jit import compiled, part_of_a_kernel
-from fastllm.fast._attention.runtime.work_sharing import call_of_this_kernel, do_together
-from fastllm.fast._attention.simd.bf16_rows import put_in_order, widen_row
-from fastllm.fast._attention.simd.gemv import FOUR, multiply_block
+from fastllm.fast._attention.runtime.jit import device_function, jit
+from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.simd.bf16_rows import deinterleave_row, interleave_row
+from fastllm.fast._attention.simd.gemv import MICRO_TILE, gemv_qk_pv
 from fastllm.fast._attention.simd.vectors import (
-    added,
-    exponential,
-    fill,
-    fused,
-    highest_lane,
+    absolute,
+    add,
+    exp,
+    fma,
     lanes,
-    larger,
-    less,
     load,
-    magnitude,
+    maximum,
+    mul,
+    reduce_add,
+    reduce_max,
+    select_eq,
+    select_gt,
+    splat,
     store,
-    times,
-    total,
-    where_above,
-    where_equal,
+    sub,
 )
 
 # Keys and values so many bytes ahead are asked for.
@@ -70,15 +70,15 @@ _AHEAD = 3584
 _COPIED_BLOCK = 64
 
 
-@part_of_a_kernel
+@device_function
 def group_of(row: int, n_rows: int) -> tuple[int, int]:
     """Where the group of a row begins, and for how many rows it has room."""
-    return (row, 1) if n_rows == 1 else (row // FOUR * FOUR, FOUR)
+    return (row, 1) if n_rows == 1 else (row // MICRO_TILE * MICRO_TILE, MICRO_TILE)
 
 
-@compiled
+@jit
 def attend_few(
-    seats: Array,
+    slots: Array,
     query: Array,
     key: Array,
     value: Array,
@@ -98,8 +98,8 @@ def attend_few(
     Lanes run along head_dim and along keys. Each part holds, for every row of its unit, the sums
     over its keys (value_dim, rounded up to whole vectors), the largest score, the sum of weights.
     """
-    if seats.size > 0:
-        do_together(seats, call_of_this_kernel(seats))
+    if slots.size > 0:
+        run_shared(slots, current_call_as_task(slots))
         return
     width = lanes(parts)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
@@ -119,11 +119,11 @@ def attend_few(
     keys_ahead: Any = np.int64(0)
     values_ahead: Any = np.int64(0)
     if not copy_keys:
-        keys_ahead = max(FOUR, _AHEAD // max(1, head_dim * key.itemsize)) * key_row
+        keys_ahead = max(MICRO_TILE, _AHEAD // max(1, head_dim * key.itemsize)) * key_row
     if not copy_values:
-        values_ahead = max(FOUR, _AHEAD // max(1, value_dim * value.itemsize)) * value_row
+        values_ahead = max(MICRO_TILE, _AHEAD // max(1, value_dim * value.itemsize)) * value_row
     # Of whole groups.
-    room = most_rows if most_rows == 1 else (most_rows + FOUR - 1) // FOUR * FOUR
+    room = most_rows if most_rows == 1 else (most_rows + MICRO_TILE - 1) // MICRO_TILE * MICRO_TILE
     query_row = scratch(query, rounded)
     queries = scratch(parts, room * rounded)
     # Of two blocks in turns.
@@ -148,12 +148,12 @@ def attend_few(
     origin: Any = np.int64(0)
     turn = origin
     tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), scratch(parts, room)
-    zero = fill(parts, 0.0)
-    nothing = fill(parts, -np.inf)
-    factor = fill(parts, numbers[SCALE])
+    zero = splat(parts, 0.0)
+    nothing = splat(parts, -np.inf)
+    factor = splat(parts, numbers[SCALE])
     capped = numbers[SOFTCAP] > 0.0
-    cap = fill(parts, numbers[SOFTCAP])
-    cap_inverse = fill(parts, 1.0 / numbers[SOFTCAP] if capped else 0.0)
+    cap = splat(parts, numbers[SOFTCAP])
+    cap_inverse = splat(parts, 1.0 / numbers[SOFTCAP] if capped else 0.0)
 
     while True:
         item = next_item(counter)
@@ -175,10 +175,10 @@ def attend_few(
             at = places[QUERY, head] + row // group * strides[QUERY, 0]
             gather_row(query, at, strides[QUERY, 1], head_dim, query_row, origin)
             first, rows = group_of(row, n_rows)
-            widen_row(query_row, 0, rounded, queries, first * rounded, row - first, rows)
+            deinterleave_row(query_row, 0, rounded, queries, first * rounded, row - first, rows)
             tops[row], sums[row] = -np.inf, 0.0
         for d in range(0, room * rounded, width):
-            store(queries, d, times(load(queries, d), factor))
+            store(queries, d, mul(load(queries, d), factor))
         begin = max(0, corner - left)
         end = min(kv_len, corner + q_len - 1 + right + 1)
         piece = (max(end - begin, 0) + splits - 1) // splits
@@ -207,7 +207,7 @@ def attend_few(
                     at = key_at + j * key_row
                     gather_row(key, at, key_column, head_dim, key_rows, j * rounded)
                 key_at, key_step = 0, rounded
-            multiply_block(
+            gemv_qk_pv(
                 keys,
                 key_at,
                 key_step,
@@ -238,11 +238,11 @@ def attend_few(
             for row in range(n_rows):
                 position, head = row // group, first_head + row % group
                 distance = position + corner - start
-                slant = fill(parts, -slopes[head])
+                slant = splat(parts, -slopes[head])
                 slanted = slopes[head] != 0.0
-                far = fill(parts, distance)
-                first_seen = fill(parts, max(-1, distance - left))
-                last_seen = fill(parts, min(count - 1, distance + right))
+                far = splat(parts, distance)
+                first_seen = splat(parts, max(-1, distance - left))
+                last_seen = splat(parts, min(count - 1, distance + right))
                 if masked != NO_MASK:
                     at = places[MASK, head] + position * mask_row + start * mask_column
                     if masked == KEEP_MASK:
@@ -251,32 +251,32 @@ def attend_few(
                         copy_row(bias, at, mask_column, count, marks, origin)
                 highest = nothing
                 for j in range(0, whole, width):
-                    at = added(fill(parts, j), ramp)
+                    at = add(splat(parts, j), ramp)
                     s = load(scores, now + row * block + j)
                     if capped:
                         s = softcapped(s, cap, cap_inverse, parts)
                     if slanted:
-                        s = fused(slant, magnitude(less(far, at)), s)
+                        s = fma(slant, absolute(sub(far, at)), s)
                     if masked != NO_MASK:
                         m = load(marks, j)
-                        s = where_equal(m, nothing, nothing, added(s, m))
-                    s = where_above(first_seen, at, nothing, where_above(at, last_seen, nothing, s))
+                        s = select_eq(m, nothing, nothing, add(s, m))
+                    s = select_gt(first_seen, at, nothing, select_gt(at, last_seen, nothing, s))
                     store(scores, now + row * block + j, s)
-                    highest = larger(s, highest)
-                top = max(tops[row], highest_lane(highest))
+                    highest = maximum(s, highest)
+                top = max(tops[row], reduce_max(highest))
                 shift = top if top > -np.inf else 0.0
                 fades[row] = np.exp(tops[row] - shift)
                 tops[row] = top
-                shifts, weights = fill(parts, shift), zero
+                shifts, weights = splat(parts, shift), zero
                 for j in range(0, whole, width):
-                    p = exponential(less(load(scores, now + row * block + j), shifts))
+                    p = exp(sub(load(scores, now + row * block + j), shifts))
                     store(scores, now + row * block + j, p)
-                    weights = added(p, weights)
-                sums[row] = sums[row] * fades[row] + total(weights)
+                    weights = add(p, weights)
+                sums[row] = sums[row] * fades[row] + reduce_add(weights)
         for row in range(n_rows):
             at = (item * most_rows + row) * (value_rounded + 2)
             first, rows = group_of(row, n_rows)
-            put_in_order(
+            interleave_row(
                 context,
                 first * value_rounded,
                 value_rounded,
@@ -290,7 +290,7 @@ def attend_few(
             parts[at + value_rounded + 1] = sums[row]
 
 
-@compiled
+@jit
 def merge_parts(
     parts: Array,
     out: Array,

@@ -34,15 +34,15 @@ from fastllm.fast._attention.params import (
     VALUE,
     VALUE_DIM,
 )
-from fastllm.fast._attention.runtime.jit import compiled, part_of_a_kernel
-from fastllm.fast._attention.simd.half_precision import element
+from fastllm.fast._attention.runtime.jit import device_function, jit
+from fastllm.fast._attention.simd.half_precision import load_element
 from fastllm.fast._attention.simd.vectors import lanes
 
 # Products of two numbers below it stay far from overflow, in float32 as well.
 _LARGE = 1e18
 
 
-@part_of_a_kernel
+@device_function
 def all_below(
     limit: float,
     array: Array,
@@ -56,13 +56,13 @@ def all_below(
     """Whether all of `count` rows of `dim` numbers are smaller than a limit, and none is NaN."""
     for j in range(count):
         for d in range(dim):
-            number = element(array, base + j * row + d * column, model)
+            number = load_element(array, base + j * row + d * column, model)
             if not abs(number) < limit:
                 return False
     return True
 
 
-@part_of_a_kernel
+@device_function
 def attend_row(
     query: Array,
     query_at: int,
@@ -95,7 +95,7 @@ def attend_row(
             score = 0.0
             for d in range(sizes[HEAD_DIM]):
                 place = places[KEY, head] + j * strides[KEY, 0] + d * strides[KEY, 1]
-                score += query[query_at + d] * element(key, place, context)
+                score += query[query_at + d] * load_element(key, place, context)
             score *= numbers[SCALE]
             if softcap > 0.0:
                 score = softcap * np.tanh(score / softcap)
@@ -114,14 +114,14 @@ def attend_row(
             weights += weight
             for d in range(sizes[VALUE_DIM]):
                 place = places[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
-                context[at + d] += weight * element(value, place, context)
+                context[at + d] += weight * load_element(value, place, context)
     weights += np.exp(sink - (top if top > -np.inf else 0.0))
     for d in range(sizes[VALUE_DIM]):
         context[at + d] *= 0.0 if weights == 0.0 else 1.0 / weights
     return float(top + np.log(weights))
 
 
-@compiled
+@jit
 def attend_strange_rows(
     query: Array,
     key: Array,

@@ -232,15 +232,16 @@ from fastllm.fast._attention.params import (
     VALUE,
     VALUE_DIM,
 )
-from fastllm.fast._attention.runtime.jit import compiled
-from fastllm.fast._attention.runtime.work_sharing import call_of_this_kernel, do_together
-from fastllm.fast._attention.simd.amx import usable as matrices_usable
-from fastllm.fast._attention.simd.gemm import ROWS_AT_ONCE, dot_products, transpose, weighted_sums
-from fastllm.fast._attention.simd.half_precision import widened
-from fastllm.fast._attention.simd.vectors import VECTOR_BYTES, fill, lanes, load, store, times
+from fastllm.fast._attention.runtime.jit import jit
+from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.simd.amx import amx_available
+from fastllm.fast._attention.simd.gemm import MICRO_ROWS, gemm_pv, gemm_qk, transpose
+from fastllm.fast._attention.simd.half_precision import load_converted
+from fastllm.fast._attention.simd.vectors import VECTOR_BYTES, lanes, load, mul, splat, store
 
 __all__ = [
     "VECTOR_BYTES",
+    "amx_available",
     "attend",
     "attend_by_matrices",
     "attend_by_pieces",
@@ -248,15 +249,14 @@ __all__ = [
     "attend_few_by_matrices",
     "attend_strange_rows",
     "attention_steps",
-    "matrices_usable",
     "merge_parts",
     "softmax_rows",
 ]
 
 
-@compiled
+@jit
 def attend(
-    seats: Array,
+    slots: Array,
     query: Array,
     key: Array,
     value: Array,
@@ -274,8 +274,8 @@ def attend(
     counter: Array,
 ) -> None:
     """Attend over every unit, some tiles of queries after the other, into `out` and `lse`."""
-    if seats.size > 0:
-        do_together(seats, call_of_this_kernel(seats))
+    if slots.size > 0:
+        run_shared(slots, current_call_as_task(slots))
         return
     width = lanes(lse)
     most = 3 * width
@@ -298,9 +298,9 @@ def attend(
     rows = scratch(lse, most * rounded)
     queries = scratch(lse, room * rounded)
     results = scratch(lse, width * value_rounded)
-    context_rows = value_rounded + ROWS_AT_ONCE
+    context_rows = value_rounded + MICRO_ROWS
     context = scratch(lse, room * context_rows)
-    scores = scratch(lse, (block + ROWS_AT_ONCE) * most)
+    scores = scratch(lse, (block + MICRO_ROWS) * most)
     mask_rows = scratch(lse, most * block if masked != NO_MASK else 0)
     marks = scratch(lse, block * most if masked != NO_MASK else 0)
     key_rows = scratch(lse, block * head_dim if copy_keys else 0)
@@ -318,10 +318,10 @@ def attend(
     tables = (places, lengths, strides, slopes, sinks, sizes, numbers)
     inputs, state = (query, key, value, keep, bias), (tops, sums, slants)
     who = (positions, diagonals, lane_heads)
-    zero, nothing = fill(lse, 0.0), fill(lse, -np.inf)
+    zero, nothing = splat(lse, 0.0), splat(lse, -np.inf)
     # A plain 0 would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
-    factor = fill(lse, numbers[SCALE])
+    factor = splat(lse, numbers[SCALE])
 
     while True:
         item = next_item(counter)
@@ -349,7 +349,7 @@ def attend(
                 at += positions[lane + i] * strides[QUERY, 0]
                 if whole_queries:
                     for d in range(0, rounded, width):
-                        store(rows, i * rounded + d, widened(query, at + d, lse))
+                        store(rows, i * rounded + d, load_converted(query, at + d, lse))
                 else:
                     copy_row(query, at, strides[QUERY, 1], head_dim, rows, i * rounded)
             for i in range(0, tile, width):
@@ -358,7 +358,7 @@ def attend(
                     transpose(rows, i * rounded + d, rounded, queries, to, tile)
             lane += tile
         for i in range(0, lane * rounded, width):
-            store(queries, i, times(load(queries, i), factor))
+            store(queries, i, mul(load(queries, i), factor))
         for i in range(0, lane * context_rows, width):
             store(context, i, zero)
         begin = max(0, diagonals[0] - left)
@@ -399,7 +399,7 @@ def attend(
                 vectors, done = tile // width, origin
                 for v in range(vectors):
                     if ends[v] > done:
-                        dot_products(
+                        gemm_qk(
                             keys,
                             key_at + (first - start + done) * key_step,
                             key_step,
@@ -423,7 +423,7 @@ def attend(
                         scores, first, origin, ends, this, tile, tables, who, state, marks, highest
                     )
                 weigh(scores, ends, this, tile, state, highest, fades)
-                weighted_sums(
+                gemm_pv(
                     values,
                     value_at + (first - start) * value_step,
                     value_step,

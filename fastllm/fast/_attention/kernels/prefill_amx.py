@@ -72,41 +72,41 @@ from fastllm.fast._attention.params import (
     VALUE,
     VALUE_DIM,
 )
-from fastllm.fast._attention.runtime.jit import compiled, inlined_part_of_a_kernel, part_of_a_kernel
-from fastllm.fast._attention.runtime.work_sharing import call_of_this_kernel, do_together
+from fastllm.fast._attention.runtime.jit import device_function, inlined_device_function, jit
+from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
-    KEY_ROOM,
-    PAIR_ROOM,
-    SIDE,
-    TILE,
-    TILE_LAYOUT,
-    add_weighted_values,
-    column_place,
-    matrix_product,
-    paired,
-    rough_power_of_two,
-    score_keys,
-    start_matrices,
-    stop_matrices,
-    zipped,
+    AMX_BLOCK,
+    AMX_TILE,
+    KEY_SCRATCH_SIZE,
+    PAIR_SCRATCH_SIZE,
+    TILE_CONFIG,
+    amx_decode_pv,
+    amx_decode_qk,
+    amx_gemm,
+    context_column,
+    exp2_approx,
+    load_interleaved,
+    load_tile_config,
+    pack_bf16_pairs,
+    release_tiles,
 )
 from fastllm.fast._attention.simd.gemm import transpose
 from fastllm.fast._attention.simd.vectors import (
     LOG2_E,
-    added,
-    exponential,
-    fill,
-    fused,
+    absolute,
+    add,
+    exp,
+    fma,
     lanes,
-    larger,
-    less,
     load,
-    magnitude,
-    repeat,
+    load_splat,
+    maximum,
+    mul,
+    reduce_add,
+    select_gt,
+    splat,
     store,
-    times,
-    total,
-    where_above,
+    sub,
 )
 
 # Below, a score of -inf times the scale might be NaN.
@@ -114,13 +114,13 @@ SMALLEST_SCALE = 1e-30
 _FAR = 1024.0
 
 
-@part_of_a_kernel
+@device_function
 def whole_sides(count: int) -> int:
     """`count` rounded up to what matrices are made of."""
-    return (count + SIDE - 1) // SIDE * SIDE
+    return (count + AMX_BLOCK - 1) // AMX_BLOCK * AMX_BLOCK
 
 
-@part_of_a_kernel
+@device_function
 def gather_rows(
     source: Array,
     at: int,
@@ -139,7 +139,7 @@ def gather_rows(
         gather_row(source, at + j * row, column, dim, target, j * step)
 
 
-@part_of_a_kernel
+@device_function
 def load_queries(
     query: Array,
     lane: int,
@@ -164,7 +164,7 @@ def load_queries(
             transpose(pairs, i * half + d, half, queries, to, tile)
 
 
-@part_of_a_kernel
+@device_function
 def load_values(
     value: Array,
     at: int,
@@ -190,32 +190,32 @@ def load_values(
     for j in range(n_pairs):
         for d in range(0, columns, width):
             low = at + 2 * j * step + d
-            store(pairs, j * columns + d, zipped(values, low, low + step, pairs))
+            store(pairs, j * columns + d, load_interleaved(values, low, low + step, pairs))
     for j in range(0, n_pairs, width):
         for d in range(0, columns, width):
             transpose(pairs, j * columns + d, columns, turned, d * half + j, half)
 
 
-@part_of_a_kernel
+@device_function
 def find_highest(scores: Array, begin: int, end: int, tile: int, highest: Array) -> None:
     """Find the largest score of each lane from `begin` to `end`.
 
     Of those before, `highest` has the largest.
     """
     width = lanes(scores)
-    nothing = fill(scores, -np.inf)
+    nothing = splat(scores, -np.inf)
     for i in range(0, tile, width):
         # Two in turns, as each waits for the one before; the last score may be looked at again.
         last = (end - 1) * tile + i
         top, other = nothing, nothing
         for j in range(begin * tile + i, last + 1, 2 * tile):
-            top = larger(load(scores, j), top)
-            other = larger(load(scores, min(j + tile, last)), other)
-        top = larger(top, other)
-        store(highest, i, larger(load(highest, i), top) if begin > 0 else top)
+            top = maximum(load(scores, j), top)
+            other = maximum(load(scores, min(j + tile, last)), other)
+        top = maximum(top, other)
+        store(highest, i, maximum(load(highest, i), top) if begin > 0 else top)
 
 
-@inlined_part_of_a_kernel
+@inlined_device_function
 def change_edges(
     scores: Array,
     first: int,
@@ -256,15 +256,15 @@ def change_edges(
     return rest
 
 
-@part_of_a_kernel
+@device_function
 def scale_scores(scores: Array, count: int, scale: float, tile: int) -> None:
     """Scale the scores of a tile."""
-    factor = fill(scores, scale)
+    factor = splat(scores, scale)
     for i in range(0, count * tile, lanes(scores)):
-        store(scores, i, times(load(scores, i), factor))
+        store(scores, i, mul(load(scores, i), factor))
 
 
-@part_of_a_kernel
+@device_function
 def raise_tops(
     highest: Array, scale: float, lane: int, tile: int, state: Arrays, fades: Array
 ) -> None:
@@ -273,40 +273,40 @@ def raise_tops(
     `fades` is what earlier sums are worth under the new maximum.
     """
     tops, _, _ = state
-    zero, nothing, factor = fill(tops, 0.0), fill(tops, -np.inf), fill(tops, scale)
+    zero, nothing, factor = splat(tops, 0.0), splat(tops, -np.inf), splat(tops, scale)
     for i in range(0, tile, lanes(tops)):
         before = load(tops, lane + i)
-        top = larger(times(load(highest, i), factor), before)
+        top = maximum(mul(load(highest, i), factor), before)
         # Where nothing is attended to yet: -inf - -inf would be NaN.
-        shift = where_above(top, nothing, top, zero)
+        shift = select_gt(top, nothing, top, zero)
         store(tops, lane + i, top)
-        store(fades, i, exponential(less(before, shift)))
+        store(fades, i, exp(sub(before, shift)))
 
 
-@part_of_a_kernel
+@device_function
 def fade_tile(context: Array, at: int, columns: int, tile: int, fades: Array) -> None:
     """Fade the context of a tile, in which lanes are next to each other."""
     for i in range(0, tile, lanes(context)):
         fade = load(fades, i)
         for d in range(at + i, at + columns * tile + i, tile):
-            store(context, d, times(load(context, d), fade))
+            store(context, d, mul(load(context, d), fade))
 
 
-@part_of_a_kernel
+@device_function
 def shift_if_far(scores: Array, at: int, count: int, tile: int, scale: float, shift: Any) -> bool:
     """Scale scores and take `shift` off, if rounding it, times log2(e), would change weights.
 
     What is taken off is rounded as it was: no score is above it, however large.
     """
-    zero, one, factor = fill(scores, 0.0), fill(scores, 1.0), fill(scores, scale)
-    if total(where_above(magnitude(shift), fill(scores, _FAR), one, zero)) == 0.0:
+    zero, one, factor = splat(scores, 0.0), splat(scores, 1.0), splat(scores, scale)
+    if reduce_add(select_gt(absolute(shift), splat(scores, _FAR), one, zero)) == 0.0:
         return False
     for i in range(at, at + count * tile, tile):
-        store(scores, i, less(times(load(scores, i), factor), shift))
+        store(scores, i, sub(mul(load(scores, i), factor), shift))
     return True
 
 
-@part_of_a_kernel
+@device_function
 def weigh_in_pairs(
     scores: Array, count: int, scale: float, lane: int, tile: int, state: Arrays, fades: Array
 ) -> None:
@@ -316,32 +316,32 @@ def weigh_in_pairs(
     """
     tops, sums, _ = state
     width = lanes(scores)
-    zero, nothing = fill(scores, 0.0), fill(scores, -np.inf)
+    zero, nothing = splat(scores, 0.0), splat(scores, -np.inf)
     for i in range(0, tile, width):
         top = load(tops, lane + i)
-        shift = where_above(top, nothing, top, zero)
-        factor, below = fill(scores, scale * LOG2_E), times(shift, fill(scores, -LOG2_E))
+        shift = select_gt(top, nothing, top, zero)
+        factor, below = splat(scores, scale * LOG2_E), mul(shift, splat(scores, -LOG2_E))
         if shift_if_far(scores, i, count, tile, scale, shift):
-            factor, below = fill(scores, LOG2_E), zero
+            factor, below = splat(scores, LOG2_E), zero
         low_sums, high_sums = zero, zero
         for j in range(count // 2):
-            low = rough_power_of_two(fused(load(scores, 2 * j * tile + i), factor, below))
-            high = rough_power_of_two(fused(load(scores, (2 * j + 1) * tile + i), factor, below))
-            low_sums, high_sums = added(low, low_sums), added(high, high_sums)
-            store(scores, j * tile + i, paired(low, high))
+            low = exp2_approx(fma(load(scores, 2 * j * tile + i), factor, below))
+            high = exp2_approx(fma(load(scores, (2 * j + 1) * tile + i), factor, below))
+            low_sums, high_sums = add(low, low_sums), add(high, high_sums)
+            store(scores, j * tile + i, pack_bf16_pairs(low, high))
         if count % 2 == 1:
-            low = rough_power_of_two(fused(load(scores, (count - 1) * tile + i), factor, below))
-            low_sums = added(low, low_sums)
-            store(scores, (count - 1) // 2 * tile + i, paired(low, zero))
+            low = exp2_approx(fma(load(scores, (count - 1) * tile + i), factor, below))
+            low_sums = add(low, low_sums)
+            store(scores, (count - 1) // 2 * tile + i, pack_bf16_pairs(low, zero))
         for j in range((count + 1) // 2, whole_sides(count) // 2):
             store(scores, j * tile + i, zero)
-        weights = added(low_sums, high_sums)
-        store(sums, lane + i, fused(load(sums, lane + i), load(fades, i), weights))
+        weights = add(low_sums, high_sums)
+        store(sums, lane + i, fma(load(sums, lane + i), load(fades, i), weights))
 
 
-@compiled
+@jit
 def attend_by_matrices(
-    seats: Array,
+    slots: Array,
     query: Array,
     key: Array,
     value: Array,
@@ -359,8 +359,8 @@ def attend_by_matrices(
     counter: Array,
 ) -> None:
     """Attend over every unit, some tiles of queries after the other, into `out` and `lse`."""
-    if seats.size > 0:
-        do_together(seats, call_of_this_kernel(seats))
+    if slots.size > 0:
+        run_shared(slots, current_call_as_task(slots))
         return
     width = lanes(lse)
     head_dim, group = sizes[HEAD_DIM], sizes[GROUP]
@@ -371,7 +371,7 @@ def attend_by_matrices(
     depth, columns = whole_sides(head_dim), whole_sides(sizes[VALUE_DIM])
     # Zeros to begin with: what head_dim and value_dim leave of whole sides stays 0.
     none = np.zeros(0, np.uint16)
-    query_rows = scratch(none, SIDE * depth)
+    query_rows = scratch(none, AMX_BLOCK * depth)
     key_rows = scratch(none, block * depth)
     value_rows = scratch(none, block * columns)
     value_pairs = scratch(lse, block // 2 * columns)
@@ -381,22 +381,22 @@ def attend_by_matrices(
     queries = scratch(lse, room * depth // 2)
     context = scratch(lse, room * columns)
     results = scratch(lse, width * columns)
-    scores = scratch(lse, block * SIDE)
-    mask_rows = scratch(lse, SIDE * block if masked != NO_MASK else 0)
-    marks = scratch(lse, block * SIDE if masked != NO_MASK else 0)
-    highest, fades = scratch(lse, SIDE), scratch(lse, SIDE)
+    scores = scratch(lse, block * AMX_BLOCK)
+    mask_rows = scratch(lse, AMX_BLOCK * block if masked != NO_MASK else 0)
+    marks = scratch(lse, block * AMX_BLOCK if masked != NO_MASK else 0)
+    highest, fades = scratch(lse, AMX_BLOCK), scratch(lse, AMX_BLOCK)
     tops, sums, slants = scratch(lse, room), scratch(lse, room), scratch(lse, room)
     positions, diagonals = np.zeros(room, np.int64), np.zeros(room, np.int64)
     lane_heads = np.zeros(room, np.int64)
-    ends = np.zeros(SIDE // width, np.int64)
+    ends = np.zeros(AMX_BLOCK // width, np.int64)
     tables = (places, lengths, strides, slopes, sinks, sizes, numbers)
     inputs, state = (query, key, value, keep, bias), (tops, sums, slants)
     who = (positions, diagonals, lane_heads)
-    zero = fill(lse, 0.0)
+    zero = splat(lse, 0.0)
     # A plain number would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
-    side: Any = np.int64(SIDE)
-    start_matrices(TILE_LAYOUT)
+    side: Any = np.int64(AMX_BLOCK)
+    load_tile_config(TILE_CONFIG)
 
     while True:
         item = next_item(counter)
@@ -419,7 +419,7 @@ def attend_by_matrices(
             slanted = slanted or slopes[head] != 0.0
         everywhere = slanted or masked != NO_MASK or numbers[SOFTCAP] > 0.0
         everywhere = everywhere or numbers[SCALE] < SMALLEST_SCALE
-        for lane in range(0, n_lanes, SIDE):
+        for lane in range(0, n_lanes, AMX_BLOCK):
             assign_lanes(first_row, last_row, unit, corner, lane, side, tables, who, state)
             load_queries(query, lane, side, tables, who, query_rows, queries)
         for i in range(0, n_lanes * columns, width):
@@ -434,10 +434,10 @@ def attend_by_matrices(
             at = value_base + start * strides[VALUE, 0]
             load_values(value, at, stop - start, tables, value_rows, value_pairs, turned)
 
-            for lane in range(0, n_lanes, SIDE):
-                last_diagonal = diagonals[lane + SIDE - 1]
+            for lane in range(0, n_lanes, AMX_BLOCK):
+                last_diagonal = diagonals[lane + AMX_BLOCK - 1]
                 # Blocks are loaded in whole sides: a tile begins with one of them.
-                unseen = max(0, diagonals[lane] - left - start) // SIDE * SIDE
+                unseen = max(0, diagonals[lane] - left - start) // AMX_BLOCK * AMX_BLOCK
                 first = start + unseen
                 count = min(stop, last_diagonal + right + 1) - first
                 if count <= 0:
@@ -447,7 +447,7 @@ def attend_by_matrices(
                 ):
                     continue
                 rounded = whole_sides(count)
-                matrix_product(
+                amx_gemm(
                     key_rows,
                     unseen * depth,
                     depth,
@@ -476,7 +476,7 @@ def attend_by_matrices(
                 raise_tops(highest, rest, lane, side, state, fades)
                 fade_tile(context, lane * columns, columns, side, fades)
                 weigh_in_pairs(scores, count, rest, lane, side, state, fades)
-                matrix_product(
+                amx_gemm(
                     turned_bits,
                     unseen,
                     block,
@@ -489,7 +489,7 @@ def attend_by_matrices(
                     True,
                 )
 
-        for lane in range(0, n_lanes, SIDE):
+        for lane in range(0, n_lanes, AMX_BLOCK):
             finish_tile(
                 out,
                 lse,
@@ -504,12 +504,12 @@ def attend_by_matrices(
                 results,
                 counter,
             )
-    stop_matrices()
+    release_tiles()
 
 
-@compiled
+@jit
 def attend_few_by_matrices(
-    seats: Array,
+    slots: Array,
     query: Array,
     key: Array,
     value: Array,
@@ -526,10 +526,10 @@ def attend_few_by_matrices(
 ) -> None:
     """Attend over pieces of the keys of every unit, into `parts`, as `attend_few` does.
 
-    At most TILE rows are the lanes of the scores and the rows of the context.
+    At most AMX_TILE rows are the lanes of the scores and the rows of the context.
     """
-    if seats.size > 0:
-        do_together(seats, call_of_this_kernel(seats))
+    if slots.size > 0:
+        run_shared(slots, current_call_as_task(slots))
         return
     width = lanes(parts)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
@@ -542,35 +542,39 @@ def attend_few_by_matrices(
     copy_values = strides[VALUE, 1] != 1 or value_dim != columns
     # Zeros to begin with: what head_dim and value_dim leave of whole tiles stays 0.
     none = np.zeros(0, np.uint16)
-    query_rows = scratch(none, TILE * depth)
-    key_rows = scratch(none, SIDE * depth)
+    query_rows = scratch(none, AMX_TILE * depth)
+    key_rows = scratch(none, AMX_BLOCK * depth)
     value_rows = scratch(none, block * columns if copy_values else 0)
     values = in_place(value, value_rows)
     if copy_values:
         values = in_place(value_rows, value_rows)
-    key_room, pairs = scratch(none, KEY_ROOM), scratch(parts, PAIR_ROOM)
-    queries = scratch(parts, TILE * depth // 2)
-    context = scratch(parts, TILE * columns)
-    scores = scratch(parts, block * TILE)
-    weights = scratch(parts, TILE * block // 2)
+    key_room, pairs = scratch(none, KEY_SCRATCH_SIZE), scratch(parts, PAIR_SCRATCH_SIZE)
+    queries = scratch(parts, AMX_TILE * depth // 2)
+    context = scratch(parts, AMX_TILE * columns)
+    scores = scratch(parts, block * AMX_TILE)
+    weights = scratch(parts, AMX_TILE * block // 2)
     weight_bits = weights.view(np.uint16)
-    mask_rows = scratch(parts, TILE * block if masked != NO_MASK else 0)
-    marks = scratch(parts, block * TILE if masked != NO_MASK else 0)
-    highest, fades = scratch(parts, TILE), scratch(parts, TILE)
-    tops, sums, slants = scratch(parts, TILE), scratch(parts, TILE), scratch(parts, TILE)
-    positions, diagonals = np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
-    lane_heads = np.zeros(TILE, np.int64)
-    ends = np.zeros(TILE // width, np.int64)
+    mask_rows = scratch(parts, AMX_TILE * block if masked != NO_MASK else 0)
+    marks = scratch(parts, block * AMX_TILE if masked != NO_MASK else 0)
+    highest, fades = scratch(parts, AMX_TILE), scratch(parts, AMX_TILE)
+    tops, sums, slants = (
+        scratch(parts, AMX_TILE),
+        scratch(parts, AMX_TILE),
+        scratch(parts, AMX_TILE),
+    )
+    positions, diagonals = np.zeros(AMX_TILE, np.int64), np.zeros(AMX_TILE, np.int64)
+    lane_heads = np.zeros(AMX_TILE, np.int64)
+    ends = np.zeros(AMX_TILE // width, np.int64)
     # Sinks join when the parts are merged.
     sinks = np.full(slopes.size, -np.inf)
     tables = (places, lengths, strides, slopes, sinks, sizes, numbers)
     inputs, state = (query, key, value, keep, bias), (tops, sums, slants)
     who = (positions, diagonals, lane_heads)
-    zero = fill(parts, 0.0)
+    zero = splat(parts, 0.0)
     # A plain number would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
-    tile: Any = np.int64(TILE)
-    start_matrices(TILE_LAYOUT)
+    tile: Any = np.int64(AMX_TILE)
+    load_tile_config(TILE_CONFIG)
 
     while True:
         item = next_item(counter)
@@ -590,7 +594,7 @@ def attend_few_by_matrices(
         everywhere = everywhere or numbers[SCALE] < SMALLEST_SCALE
         assign_lanes(origin, n_rows - 1, unit, corner, origin, tile, tables, who, state)
         load_queries(query, origin, tile, tables, who, query_rows, queries)
-        for i in range(0, TILE * columns, width):
+        for i in range(0, AMX_TILE * columns, width):
             store(context, i, zero)
         begin = max(0, corner - left)
         end = min(kv_len, corner + q_len - 1 + right + 1)
@@ -605,15 +609,17 @@ def attend_few_by_matrices(
             ):
                 continue
             key_at = places[KEY, first_head] + start * key_step
-            for j in range(0, count, SIDE):
-                rows, at = min(SIDE, count - j), key_at + j * key_step
-                if copy_keys or rows < SIDE:
+            for j in range(0, count, AMX_BLOCK):
+                rows, at = min(AMX_BLOCK, count - j), key_at + j * key_step
+                if copy_keys or rows < AMX_BLOCK:
                     for i in range(rows):
                         row = at + i * key_step
                         gather_row(key, row, strides[KEY, 1], head_dim, key_rows, i * depth)
-                    score_keys(key_rows, 0, depth, queries, depth, scores, j * TILE, key_room)
+                    amx_decode_qk(
+                        key_rows, 0, depth, queries, depth, scores, j * AMX_TILE, key_room
+                    )
                 else:
-                    score_keys(key, at, key_step, queries, depth, scores, j * TILE, key_room)
+                    amx_decode_qk(key, at, key_step, queries, depth, scores, j * AMX_TILE, key_room)
             rest = change_edges(
                 scores,
                 start,
@@ -631,13 +637,13 @@ def attend_few_by_matrices(
             raise_tops(highest, rest, origin, tile, state, fades)
             weigh_in_pairs(scores, count, rest, origin, tile, state, fades)
             n_pairs = whole_sides(count) // 2
-            for i in range(0, TILE, width):
+            for i in range(0, AMX_TILE, width):
                 for j in range(0, n_pairs, width):
-                    transpose(scores, j * TILE + i, tile, weights, i * n_pairs + j, n_pairs)
+                    transpose(scores, j * AMX_TILE + i, tile, weights, i * n_pairs + j, n_pairs)
             for row in range(n_rows):
-                fade = repeat(fades, row)
+                fade = load_splat(fades, row)
                 for d in range(row * columns, (row + 1) * columns, width):
-                    store(context, d, times(load(context, d), fade))
+                    store(context, d, mul(load(context, d), fade))
             value_at, value_step = (
                 places[VALUE, first_head] + start * strides[VALUE, 0],
                 strides[VALUE, 0],
@@ -647,13 +653,11 @@ def attend_few_by_matrices(
                     at = value_at + j * value_step
                     gather_row(value, at, strides[VALUE, 1], value_dim, value_rows, j * columns)
                 value_at, value_step = 0, columns
-            add_weighted_values(
-                weight_bits, values, value_at, value_step, count, pairs, context, columns
-            )
+            amx_decode_pv(weight_bits, values, value_at, value_step, count, pairs, context, columns)
         for row in range(n_rows):
             at = (item * most_rows + row) * (value_rounded + 2)
             for d in range(value_dim):
-                parts[at + d] = context[row * columns + column_place(d)]
+                parts[at + d] = context[row * columns + context_column(d)]
             parts[at + value_rounded] = tops[row]
             parts[at + value_rounded + 1] = sums[row]
-    stop_matrices()
+    release_tiles()

@@ -2,9 +2,9 @@
 
 As `attend_by_matrices`, with these differences. Numbers are sums of three bfloat16, and so are
 weights. As the order of products does not matter, pairs are of numbers a vector apart, which takes
-no shuffling. Keys are taken SIDE at a time: then what they, their values and a tile of queries are
-made of stays in the nearest cache while tiles go by, and the factors of a product lie as the unit
-reads them. What the edge of a window and the diagonal cut is masked apart from the rest. The
+no shuffling. Keys are taken AMX_BLOCK at a time: then what they, their values and a tile of queries
+are made of stays in the nearest cache while tiles go by, and the factors of a product lie as the
+unit reads them. What the edge of a window and the diagonal cut is masked apart from the rest. The
 largest score of a lane, by which scores are shifted, may stay behind that of a block by _SLACK:
 then nothing has to be faded. What _RECENT keys give is added up apart. Tiles are there while their
 keys go by: in a window, few of many rows.
@@ -14,8 +14,9 @@ turns):
 
 - 2048 x 128, full and causal: 174 and 94 ms by `attend`; 118 and 67 with pieces; 113 and 62 with
   _SLACK. 1024 x 64: 24 and 13.7; 20.5 and 12.1; 19 and 11.
-- SIDE keys at a time instead of 128, with what follows: 19.7 to 16.7 ms (1024 x 64, full), 11.9 to
-  10.1 (causal), 197 to 167 (4 heads x 8192 x 64, causal), 33.5 to 28.4 (there, in a window of 512);
+- AMX_BLOCK keys at a time instead of 128, with what follows: 19.7 to 16.7 ms (1024 x 64, full),
+  11.9 to 10.1 (causal), 197 to 167 (4 heads x 8192 x 64, causal), 33.5 to 28.4 (there, in a window
+  of 512);
   2 to 4 % with head_dim 128, where pieces of keys and values alone are 48 KB. Of that, factors as
   the unit reads them 2 to 4 %; values, not pieces of them, transposed, and no copies of rows that
   are in order, up to 5 %; asking for the next keys and values early 3 to 5 %; edges of tiles as
@@ -54,7 +55,7 @@ turns):
 - All together 2300, not 1900, since the processor slows down: with inputs of 0, which toggle no
   bits, the same call takes 97 ms instead of 115 (2048 x 128), and the products in C 530 instead of
   650; the clock, by a chain of additions, is then at 75 % of what it is in fused multiplications.
-- Powers of two as for bfloat16 prompts (`power_of_two`, a degree more), a context that is not
+- Powers of two as for bfloat16 prompts (`exp2`, a degree more), a context that is not
   faded before there is anything, and results straight from the recent sums where nothing was added
   to others: 1024 x 64 3 %, 2048 x 128 7 %, 4 heads x 8192 x 64 5 %, in the window as well, 128 x 64
   full 5 %. Errors as before. Scores scaled, shifted and multiplied by log2(e) one after the other,
@@ -108,51 +109,51 @@ from fastllm.fast._attention.params import (
     VALUE,
     VALUE_DIM,
 )
-from fastllm.fast._attention.runtime.jit import compiled, part_of_a_kernel
-from fastllm.fast._attention.runtime.work_sharing import call_of_this_kernel, do_together
+from fastllm.fast._attention.runtime.jit import device_function, jit
+from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
-    SIDE,
-    TILE_LAYOUT,
-    power_of_two,
-    start_matrices,
-    stop_matrices,
+    AMX_BLOCK,
+    TILE_CONFIG,
+    exp2,
+    load_tile_config,
+    release_tiles,
 )
-from fastllm.fast._attention.simd.bf16x3 import PIECES, product_of_pieces, put_pieces
+from fastllm.fast._attention.simd.bf16x3 import N_COMPONENTS, bf16x3_gemm, store_bf16x3
 from fastllm.fast._attention.simd.gemm import transpose
 from fastllm.fast._attention.simd.vectors import (
     LOG2_E,
-    added,
-    fill,
-    fused,
+    add,
+    fma,
     lanes,
-    less,
     load,
+    mul,
     prefetch,
+    reduce_add,
+    select_eq,
+    select_gt,
+    splat,
     store,
-    times,
-    total,
-    where_above,
-    where_equal,
+    sub,
 )
 
 # e**5 is far from overflow, and from where the digits of a sum would suffer.
 _SLACK = 5.0
 # Keys whose weighted values are added up apart: six products a number, each rounded, that are added
 # one by one to those of all keys before lose digits.
-_RECENT = 32 * SIDE
+_RECENT = 32 * AMX_BLOCK
 # How many of the next rows each tile asks for: a window has 17 tiles or so at a time.
 _ROWS_AHEAD = 2
 
 
-@part_of_a_kernel
+@device_function
 def pair_rows(
     source: Array, starts: Array, count: int, column: int, dim: int, row: Array, pairs: Array
 ) -> None:
-    """At most SIDE rows of queries or keys, in pairs: SIDE columns of each, then the next SIDE.
+    """At most AMX_BLOCK rows of queries or keys, in pairs: AMX_BLOCK columns of each at a time.
 
     What `row` holds beyond `dim` are zeros.
     """
-    width, depth, piece = lanes(pairs), row.size, pairs.size // PIECES
+    width, depth, piece = lanes(pairs), row.size, pairs.size // N_COMPONENTS
     # A row that is as it should be is read in place.
     whole = column == 1 and dim == depth
     numbers = in_place(source, row)
@@ -166,11 +167,11 @@ def pair_rows(
             first = origin
         for d in range(0, depth, 2 * width):
             low, high = load(numbers, first + d), load(numbers, first + d + width)
-            to = (d // SIDE * SIDE + i) * SIDE + d % SIDE
-            put_pieces(low, high, pairs, to // 2, piece)
+            to = (d // AMX_BLOCK * AMX_BLOCK + i) * AMX_BLOCK + d % AMX_BLOCK
+            store_bf16x3(low, high, pairs, to // 2, piece)
 
 
-@part_of_a_kernel
+@device_function
 def load_queries(
     query: Array,
     lane: int,
@@ -184,19 +185,21 @@ def load_queries(
     """The queries of the tile at `lane`, as pairs, transposed, one piece after the other."""
     places, _, strides, _, _, sizes, _ = tables
     positions, _, lane_heads = who
-    width, half, step = lanes(queries), row.size // 2, SIDE // 2
-    for i in range(SIDE):
+    width, half, step = lanes(queries), row.size // 2, AMX_BLOCK // 2
+    for i in range(AMX_BLOCK):
         starts[i] = places[QUERY, lane_heads[lane + i]] + positions[lane + i] * strides[QUERY, 0]
     pair_rows(query, starts, starts.size, strides[QUERY, 1], sizes[HEAD_DIM], row, pairs)
-    for i in range(0, PIECES * SIDE, width):
-        piece = i // SIDE
+    for i in range(0, N_COMPONENTS * AMX_BLOCK, width):
+        piece = i // AMX_BLOCK
         for d in range(0, half, width):
-            at = piece * SIDE * half + (d // step * SIDE + i % SIDE) * step + d % step
-            to = (lane * PIECES + piece * SIDE) * half + d * SIDE + i % SIDE
-            transpose(pairs, at, step, queries, to, SIDE)
+            at = (
+                piece * AMX_BLOCK * half + (d // step * AMX_BLOCK + i % AMX_BLOCK) * step + d % step
+            )
+            to = (lane * N_COMPONENTS + piece * AMX_BLOCK) * half + d * AMX_BLOCK + i % AMX_BLOCK
+            transpose(pairs, at, step, queries, to, AMX_BLOCK)
 
 
-@part_of_a_kernel
+@device_function
 def load_values(
     value: Array,
     at: int,
@@ -206,15 +209,15 @@ def load_values(
     square: Array,
     turned: Array,
 ) -> None:
-    """The values of at most SIDE keys, transposed, in pairs; a row for each column.
+    """The values of at most AMX_BLOCK keys, transposed, in pairs; a row for each column.
 
     Pairs are of keys a vector apart, as those of weights are.
     """
     _, _, strides, _, _, sizes, _ = tables
     width = lanes(turned)
     dim, columns = sizes[VALUE_DIM], whole_sides(sizes[VALUE_DIM])
-    piece = turned.size // PIECES
-    for j in range(0, SIDE, 2 * width):
+    piece = turned.size // N_COMPONENTS
+    for j in range(0, AMX_BLOCK, 2 * width):
         n_rows = min(max(0, count - j), 2 * width)
         first, step = at + j * strides[VALUE, 0], strides[VALUE, 0]
         values = in_place(value, rows)
@@ -230,10 +233,10 @@ def load_values(
             transpose(values, first + width * step + d, step, square, width, 2 * width)
             for i in range(width):
                 low, high = load(square, 2 * i * width), load(square, (2 * i + 1) * width)
-                put_pieces(low, high, turned, ((d + i) * SIDE + j) // 2, piece)
+                store_bf16x3(low, high, turned, ((d + i) * AMX_BLOCK + j) // 2, piece)
 
 
-@part_of_a_kernel
+@device_function
 def weigh_in_pieces(
     scores: Array,
     count: int,
@@ -250,52 +253,52 @@ def weigh_in_pieces(
     """Scale scores, turn them into weights, as pairs of pieces; fade the context so far."""
     tops, sums, _ = state
     width = lanes(scores)
-    step = weights.size // PIECES
-    zero, nothing, factor = fill(scores, 0.0), fill(scores, -np.inf), fill(scores, scale)
-    one, slack, log2_e = fill(scores, 1.0), fill(scores, _SLACK), fill(scores, LOG2_E)
-    for i in range(count * SIDE, SIDE * SIDE, width):
+    step = weights.size // N_COMPONENTS
+    zero, nothing, factor = splat(scores, 0.0), splat(scores, -np.inf), splat(scores, scale)
+    one, slack, log2_e = splat(scores, 1.0), splat(scores, _SLACK), splat(scores, LOG2_E)
+    for i in range(count * AMX_BLOCK, AMX_BLOCK * AMX_BLOCK, width):
         store(scores, i, nothing)
-    for i in range(0, SIDE, width):
-        before, highest_now = load(tops, lane + i), times(load(highest, i), factor)
+    for i in range(0, AMX_BLOCK, width):
+        before, highest_now = load(tops, lane + i), mul(load(highest, i), factor)
         # Weights somewhat above 1 do no harm, and so most blocks leave the context as it is.
-        top = where_above(highest_now, added(before, slack), highest_now, before)
+        top = select_gt(highest_now, add(before, slack), highest_now, before)
         # Where nothing is attended to yet: -inf - -inf would be NaN.
-        shift = where_above(top, nothing, top, zero)
-        power_factor, below = fill(scores, scale * LOG2_E), less(zero, times(shift, log2_e))
+        shift = select_gt(top, nothing, top, zero)
+        power_factor, below = splat(scores, scale * LOG2_E), sub(zero, mul(shift, log2_e))
         # Rounded as it was when weights were made by it.
-        fade = power_of_two(added(times(before, log2_e), below))
-        if shift_if_far(scores, i, count, SIDE, scale, shift):
+        fade = exp2(add(mul(before, log2_e), below))
+        if shift_if_far(scores, i, count, AMX_BLOCK, scale, shift):
             power_factor, below = log2_e, zero
-            fade = power_of_two(times(less(before, shift), log2_e))
+            fade = exp2(mul(sub(before, shift), log2_e))
         # Where there is nothing yet, nothing is faded.
-        fade = where_above(before, nothing, fade, one)
+        fade = select_gt(before, nothing, fade, one)
         low_sums, high_sums = zero, zero
-        for first in range(0, SIDE, 2 * width):
+        for first in range(0, AMX_BLOCK, 2 * width):
             for j in range(first, first + width):
-                low = fused(load(scores, j * SIDE + i), power_factor, below)
-                high = fused(load(scores, (j + width) * SIDE + i), power_factor, below)
-                low, high = power_of_two(low), power_of_two(high)
-                low_sums, high_sums = added(low, low_sums), added(high, high_sums)
-                put_pieces(low, high, weights, (j - first // 2) * SIDE + i, step)
+                low = fma(load(scores, j * AMX_BLOCK + i), power_factor, below)
+                high = fma(load(scores, (j + width) * AMX_BLOCK + i), power_factor, below)
+                low, high = exp2(low), exp2(high)
+                low_sums, high_sums = add(low, low_sums), add(high, high_sums)
+                store_bf16x3(low, high, weights, (j - first // 2) * AMX_BLOCK + i, step)
         store(tops, lane + i, top)
-        store(sums, lane + i, fused(load(sums, lane + i), fade, added(low_sums, high_sums)))
-        if total(where_equal(fade, one, zero, one)) > 0.0:
+        store(sums, lane + i, fma(load(sums, lane + i), fade, add(low_sums, high_sums)))
+        if reduce_add(select_eq(fade, one, zero, one)) > 0.0:
             for d in range(columns):
-                place = at + d * SIDE + i
-                store(context, place, times(load(context, place), fade))
-                store(recent, place, times(load(recent, place), fade))
+                place = at + d * AMX_BLOCK + i
+                store(context, place, mul(load(context, place), fade))
+                store(recent, place, mul(load(recent, place), fade))
 
 
-@part_of_a_kernel
+@device_function
 def add_recent(recent: Array, context: Array, begin: int, end: int) -> None:
     """Add what the last keys gave to the context, and begin again."""
-    zero = fill(recent, 0.0)
+    zero = splat(recent, 0.0)
     for i in range(begin, end, lanes(recent)):
-        store(context, i, added(load(context, i), load(recent, i)))
+        store(context, i, add(load(context, i), load(recent, i)))
         store(recent, i, zero)
 
 
-@part_of_a_kernel
+@device_function
 def place_of(array: int, row: int, unit: int, tables: Arrays) -> int:
     """Where a row of a unit begins in queries or results, as `array` says."""
     places, _, strides, _, _, sizes, _ = tables
@@ -304,16 +307,16 @@ def place_of(array: int, row: int, unit: int, tables: Arrays) -> int:
     return place
 
 
-@part_of_a_kernel
+@device_function
 def ask_for(array: Array, at: int, count: int) -> None:
     """Ask for `count` numbers to come nearer."""
     for i in range(at, at + count, lanes(array)):
         prefetch(array, i)
 
 
-@compiled
+@jit
 def attend_by_pieces(
-    seats: Array,
+    slots: Array,
     query: Array,
     key: Array,
     value: Array,
@@ -331,8 +334,8 @@ def attend_by_pieces(
     counter: Array,
 ) -> None:
     """Attend over every unit, some tiles of queries after the other, into `out` and `lse`."""
-    if seats.size > 0:
-        do_together(seats, call_of_this_kernel(seats))
+    if slots.size > 0:
+        run_shared(slots, current_call_as_task(slots))
         return
     width = lanes(lse)
     head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
@@ -343,37 +346,40 @@ def attend_by_pieces(
     depth, columns = whole_sides(head_dim), whole_sides(value_dim)
     # Zeros to begin with: what head_dim and value_dim leave of whole sides stays 0.
     row, rows = scratch(lse, depth), scratch(lse, 2 * width * columns)
-    query_pairs, square = scratch(lse, PIECES * SIDE * depth // 2), scratch(lse, 2 * width * width)
-    key_pairs = scratch(lse, PIECES * SIDE * depth // 2)
-    turned = scratch(lse, PIECES * SIDE * columns // 2)
+    query_pairs, square = (
+        scratch(lse, N_COMPONENTS * AMX_BLOCK * depth // 2),
+        scratch(lse, 2 * width * width),
+    )
+    key_pairs = scratch(lse, N_COMPONENTS * AMX_BLOCK * depth // 2)
+    turned = scratch(lse, N_COMPONENTS * AMX_BLOCK * columns // 2)
     key_bits, turned_bits = key_pairs.view(np.uint16), turned.view(np.uint16)
-    key_piece = SIDE * depth // 2
-    # Rows at a time that see one of SIDE keys, and what their tiles hold besides; or all.
-    in_sight = (left + right + SIDE + 1) * group + 2 * SIDE
+    key_piece = AMX_BLOCK * depth // 2
+    # Rows at a time that see one of AMX_BLOCK keys, and what their tiles hold besides; or all.
+    in_sight = (left + right + AMX_BLOCK + 1) * group + 2 * AMX_BLOCK
     room = whole_sides(min(span, sizes[MOST_ROWS], in_sight))
-    queries = scratch(lse, PIECES * room * depth // 2)
+    queries = scratch(lse, N_COMPONENTS * room * depth // 2)
     context, recent = scratch(lse, room * columns), scratch(lse, room * columns)
     results = scratch(lse, width * columns)
     # Next to each other: were weights written where, by the lower twelve bits of their addresses,
     # the next scores are, these would wait for them.
-    tile = scratch(lse, SIDE * SIDE + PIECES * SIDE * SIDE // 2)
-    scores, weights = tile[: SIDE * SIDE], tile[SIDE * SIDE :]
-    mask_rows = scratch(lse, SIDE * SIDE if masked != NO_MASK else 0)
-    marks = scratch(lse, SIDE * SIDE if masked != NO_MASK else 0)
-    highest = scratch(lse, SIDE)
+    tile = scratch(lse, AMX_BLOCK * AMX_BLOCK + N_COMPONENTS * AMX_BLOCK * AMX_BLOCK // 2)
+    scores, weights = tile[: AMX_BLOCK * AMX_BLOCK], tile[AMX_BLOCK * AMX_BLOCK :]
+    mask_rows = scratch(lse, AMX_BLOCK * AMX_BLOCK if masked != NO_MASK else 0)
+    marks = scratch(lse, AMX_BLOCK * AMX_BLOCK if masked != NO_MASK else 0)
+    highest = scratch(lse, AMX_BLOCK)
     tops, sums, slants = scratch(lse, room), scratch(lse, room), scratch(lse, room)
     positions, diagonals = np.zeros(room, np.int64), np.zeros(room, np.int64)
-    lane_heads, starts = np.zeros(room, np.int64), np.zeros(SIDE, np.int64)
-    ends = np.zeros(SIDE // width, np.int64)
+    lane_heads, starts = np.zeros(room, np.int64), np.zeros(AMX_BLOCK, np.int64)
+    ends = np.zeros(AMX_BLOCK // width, np.int64)
     tables = (places, lengths, strides, slopes, sinks, sizes, numbers)
     inputs, state = (query, key, value, keep, bias), (tops, sums, slants)
     who = (positions, diagonals, lane_heads)
-    zero = fill(lse, 0.0)
+    zero = splat(lse, 0.0)
     # A plain number would be a type of its own, and its callees compiled again for it.
     origin: Any = np.int64(0)
-    side: Any = np.int64(SIDE)
+    side: Any = np.int64(AMX_BLOCK)
     one: Any = np.float64(1.0)
-    start_matrices(TILE_LAYOUT)
+    load_tile_config(TILE_CONFIG)
 
     while True:
         item = next_item(counter)
@@ -402,15 +408,15 @@ def attend_by_pieces(
         # Tiles before `aside` have something in the context; all others in the recent one only.
         start, lane_begin, lane_end, aside = begin, origin, origin, origin
         while lane_begin < n_lanes:
-            stop = min(start + SIDE, end)
+            stop = min(start + AMX_BLOCK, end)
             # Tiles go after the last of their keys, and come with the first.
             slot = lane_begin % room
             if lane_begin < lane_end and (
-                start >= end or diagonals[slot + SIDE - 1] + right < start
+                start >= end or diagonals[slot + AMX_BLOCK - 1] + right < start
             ):
                 total_context = recent
                 if lane_begin < aside:
-                    add_recent(recent, context, slot * columns, (slot + SIDE) * columns)
+                    add_recent(recent, context, slot * columns, (slot + AMX_BLOCK) * columns)
                     total_context = context
                 finish_tile(
                     out,
@@ -426,7 +432,7 @@ def attend_by_pieces(
                     results,
                     counter,
                 )
-                lane_begin += SIDE
+                lane_begin += AMX_BLOCK
                 continue
             coming = (first_row + lane_end) // group + corner - left
             if lane_end < n_lanes and (start >= end or coming < stop):
@@ -434,24 +440,24 @@ def attend_by_pieces(
                 first = first_row + lane_end - slot
                 assign_lanes(first, last_row, unit, corner, slot, side, tables, who, state)
                 load_queries(query, slot, tables, who, starts, row, query_pairs, queries)
-                for i in range(slot * columns, (slot + SIDE) * columns, width):
+                for i in range(slot * columns, (slot + AMX_BLOCK) * columns, width):
                     store(context, i, zero)
                     store(recent, i, zero)
-                lane_end += SIDE
+                lane_end += AMX_BLOCK
                 continue
             for j in range(stop - start):
                 starts[j] = key_base + (start + j) * strides[KEY, 0]
             pair_rows(key, starts, stop - start, strides[KEY, 1], head_dim, row, key_pairs)
             at = value_base + start * strides[VALUE, 0]
             load_values(value, at, stop - start, tables, rows, square, turned)
-            asked, going = 0, diagonals[lane_begin % room + SIDE - 1] + right < stop
+            asked, going = 0, diagonals[lane_begin % room + AMX_BLOCK - 1] + right < stop
 
-            for lane in range(lane_begin, lane_end, SIDE):
+            for lane in range(lane_begin, lane_end, AMX_BLOCK):
                 slot = lane % room
-                last_diagonal = diagonals[slot + SIDE - 1]
+                last_diagonal = diagonals[slot + AMX_BLOCK - 1]
                 count = min(stop, last_diagonal + right + 1) - start
                 # While there are products to wait for, what comes next comes nearer.
-                for i in range(asked, min(asked + _ROWS_AHEAD, SIDE)):
+                for i in range(asked, min(asked + _ROWS_AHEAD, AMX_BLOCK)):
                     if stop + i < end:
                         ask_for(key, key_base + (stop + i) * strides[KEY, 0], head_dim)
                         ask_for(value, value_base + (stop + i) * strides[VALUE, 0], value_dim)
@@ -466,13 +472,13 @@ def attend_by_pieces(
                     inputs, start, count, slot, side, tables, who, mask_rows, marks
                 ):
                     continue
-                product_of_pieces(
+                bf16x3_gemm(
                     key_bits,
                     origin,
                     2 * key_piece,
                     queries,
-                    PIECES * slot * depth // 2,
-                    SIDE * depth // 2,
+                    N_COMPONENTS * slot * depth // 2,
+                    AMX_BLOCK * depth // 2,
                     scores,
                     origin,
                     side,
@@ -511,13 +517,13 @@ def attend_by_pieces(
                     slot * columns,
                     columns,
                 )
-                product_of_pieces(
+                bf16x3_gemm(
                     turned_bits,
                     origin,
-                    SIDE * columns,
+                    AMX_BLOCK * columns,
                     weights,
                     origin,
-                    SIDE * SIDE // 2,
+                    AMX_BLOCK * AMX_BLOCK // 2,
                     recent,
                     slot * columns,
                     columns,
@@ -525,9 +531,9 @@ def attend_by_pieces(
                     True,
                 )
             if (stop - begin) % _RECENT == 0:
-                for lane in range(lane_begin, lane_end, SIDE):
+                for lane in range(lane_begin, lane_end, AMX_BLOCK):
                     slot = lane % room
-                    add_recent(recent, context, slot * columns, (slot + SIDE) * columns)
+                    add_recent(recent, context, slot * columns, (slot + AMX_BLOCK) * columns)
                 aside = lane_end
             start = stop
-    stop_matrices()
+    release_tiles()

@@ -12,22 +12,27 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import lower_builtin, type_callable
 from numpy.typing import NDArray
 
-from fastllm.fast._attention.runtime.jit import allocating_part_of_a_kernel, part_of_a_kernel
-from fastllm.fast._attention.simd.half_precision import element, put, put_vector, widened
+from fastllm.fast._attention.runtime.jit import allocating_device_function, device_function
+from fastllm.fast._attention.simd.half_precision import (
+    load_converted,
+    load_element,
+    store_converted,
+    store_element,
+)
 from fastllm.fast._attention.simd.vectors import (
     VECTOR_BYTES,
-    added,
-    divided,
-    exponential,
-    fill,
-    fused,
+    absolute,
+    add,
+    div,
+    exp,
+    fma,
     lanes,
-    less,
     load,
-    magnitude,
+    mul,
+    select_gt,
+    splat,
     store,
-    times,
-    where_above,
+    sub,
 )
 
 Array = NDArray[Any]
@@ -88,7 +93,7 @@ def _lower_next_item(context: Any, builder: Any, signature: Any, args: Any) -> A
     return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
 
 
-@allocating_part_of_a_kernel
+@allocating_device_function
 def scratch(model: Array, size: int) -> Array:
     """Zeros of the dtype of `model`, aligned so that no vector straddles two cache lines."""
     array = np.zeros(size + lanes(model), model.dtype)
@@ -96,15 +101,15 @@ def scratch(model: Array, size: int) -> Array:
     return array[first : first + size]
 
 
-@part_of_a_kernel
+@device_function
 def copy_row(source: Array, at: int, column: int, count: int, target: Array, to: int) -> None:
     """Widen `count` numbers, `column` apart, into adjacent ones."""
     width = lanes(target)
     whole = count // width * width if column == 1 else 0
     for i in range(0, whole, width):
-        store(target, to + i, widened(source, at + i, target))
+        store(target, to + i, load_converted(source, at + i, target))
     for i in range(whole, count):
-        target[to + i] = element(source, at + i * column, target)
+        target[to + i] = load_element(source, at + i * column, target)
 
 
 def copy(source: Any, at: int, count: int, target: Any, to: int) -> None:
@@ -132,7 +137,7 @@ def _lower_copy(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-@part_of_a_kernel
+@device_function
 def gather_row(source: Array, at: int, column: int, count: int, target: Array, to: int) -> None:
     """Copy `count` numbers, `column` apart, next to each other."""
     if column == 1:
@@ -142,33 +147,33 @@ def gather_row(source: Array, at: int, column: int, count: int, target: Array, t
         target[to + i] = source[at + i * column]
 
 
-@part_of_a_kernel
+@device_function
 def put_row(source: Array, at: int, count: int, target: Array, to: int) -> None:
     """Round `count` adjacent numbers to what `target` holds."""
     width = lanes(source)
     whole = count // width * width
     for i in range(0, whole, width):
-        put_vector(target, to + i, load(source, at + i))
+        store_converted(target, to + i, load(source, at + i))
     for i in range(whole, count):
-        put(target, to + i, source[at + i])
+        store_element(target, to + i, source[at + i])
 
 
-@part_of_a_kernel
+@device_function
 def softcapped(score: Any, cap: Any, inverse: Any, model: Array) -> Any:
     """cap * tanh(score * inverse) in each lane."""
-    x = times(score, inverse)
-    size = magnitude(x)
+    x = mul(score, inverse)
+    size = absolute(x)
     # Near 0 a rational function (S. L. Moshier, Cephes), elsewhere by e**-2|x|, which near 0 would
     # lose the digits that 1 - e**-2|x| cancels.
-    z = times(x, x)
-    p = fused(z, fill(model, -0.964399179425052238628), fill(model, -99.2877231001918586564))
-    p = fused(z, p, fill(model, -1614.68768441708447952))
-    q = added(z, fill(model, 112.811678491632931402))
-    q = fused(z, q, fill(model, 2235.48839060100448583))
-    q = fused(z, q, fill(model, 4844.06305325125486048))
-    near = fused(times(x, z), divided(p, q), x)
-    one, zero = fill(model, 1.0), fill(model, 0.0)
-    e = exponential(times(size, fill(model, -2.0)))
-    far = divided(less(one, e), added(one, e))
-    far = where_above(zero, x, less(zero, far), far)
-    return times(where_above(fill(model, 0.625), size, near, far), cap)
+    z = mul(x, x)
+    p = fma(z, splat(model, -0.964399179425052238628), splat(model, -99.2877231001918586564))
+    p = fma(z, p, splat(model, -1614.68768441708447952))
+    q = add(z, splat(model, 112.811678491632931402))
+    q = fma(z, q, splat(model, 2235.48839060100448583))
+    q = fma(z, q, splat(model, 4844.06305325125486048))
+    near = fma(mul(x, z), div(p, q), x)
+    one, zero = splat(model, 1.0), splat(model, 0.0)
+    e = exp(mul(size, splat(model, -2.0)))
+    far = div(sub(one, e), add(one, e))
+    far = select_gt(zero, x, sub(zero, far), far)
+    return mul(select_gt(splat(model, 0.625), size, near, far), cap)

@@ -8,26 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastllm.fast._attention.kernels.scratch import next_item
-from fastllm.fast._attention.runtime.jit import compiled
-from fastllm.fast._attention.runtime.work_sharing import call_of_this_kernel, do_together
+from fastllm.fast._attention.runtime.jit import jit
+from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.vectors import (
-    added,
-    exponential,
-    fill,
+    add,
+    exp,
     lanes,
-    larger,
-    less,
     load,
+    maximum,
+    mul,
+    splat,
     store,
-    times,
+    sub,
 )
 
 Array = NDArray[Any]
 
 
-@compiled
+@jit
 def softmax_rows(
-    seats: Array,
+    slots: Array,
     scores: Array,
     weights: Array,
     n_rows: int,
@@ -36,8 +36,8 @@ def softmax_rows(
     counter: Array,
 ) -> None:
     """Softmax of each row of `scores` (n_rows * length), item by item, into `weights`."""
-    if seats.size > 0:
-        do_together(seats, call_of_this_kernel(seats))
+    if slots.size > 0:
+        run_shared(slots, current_call_as_task(slots))
         return
     width = lanes(scores)
     whole = length // width * width
@@ -52,30 +52,30 @@ def softmax_rows(
             for i in range(width):
                 edge[i] = scores[start + whole + i] if i < length - whole else -np.inf
             rest = load(edge, 0)
-            tops = larger(rest, fill(scores, -np.inf))
+            tops = maximum(rest, splat(scores, -np.inf))
             for j in range(start, start + whole, width):
-                tops = larger(load(scores, j), tops)
+                tops = maximum(load(scores, j), tops)
             store(edge, 0, tops)
             top = edge[0]
             for i in range(1, width):
                 top = max(top, edge[i])
             # -inf - -inf would be NaN: rows with nothing in them are shifted by 0.
-            shift = fill(scores, top if top > -np.inf else 0.0)
-            rest = exponential(less(rest, shift))
+            shift = splat(scores, top if top > -np.inf else 0.0)
+            rest = exp(sub(rest, shift))
             sums = rest
             for j in range(start, start + whole, width):
-                e = exponential(less(load(scores, j), shift))
+                e = exp(sub(load(scores, j), shift))
                 store(weights, j, e)
-                sums = added(e, sums)
+                sums = add(e, sums)
             store(edge, 0, sums)
             total = edge[0]
             for i in range(1, width):
                 total += edge[i]
             share = 0.0 if total == 0.0 else 1.0 / total
-            shares = fill(scores, share)
+            shares = splat(scores, share)
             for j in range(start, start + whole, width):
-                store(weights, j, times(load(weights, j), shares))
-            store(edge, 0, times(rest, shares))
+                store(weights, j, mul(load(weights, j), shares))
+            store(edge, 0, mul(rest, shares))
             for i in range(length - whole):
                 weights[start + whole + i] = edge[i]
 
@@ -83,7 +83,7 @@ def softmax_rows(
 # --- Self-attention, every step kept -------------------------------------------------------------
 
 
-@compiled
+@jit
 def attention_steps(
     x: Array,
     causal: bool,

@@ -24,27 +24,27 @@ from fastllm.fast._attention.params import (
     STRANGE,
     VALUE_DIM,
 )
-from fastllm.fast._attention.runtime.jit import part_of_a_kernel
-from fastllm.fast._attention.simd.gemm import ROWS_AT_ONCE, transpose
-from fastllm.fast._attention.simd.half_precision import put_vector
+from fastllm.fast._attention.runtime.jit import device_function
+from fastllm.fast._attention.simd.gemm import MICRO_ROWS, transpose
+from fastllm.fast._attention.simd.half_precision import store_converted
 from fastllm.fast._attention.simd.vectors import (
-    added,
-    divided,
-    exponential,
-    fill,
-    fused,
+    absolute,
+    add,
+    div,
+    exp,
+    fma,
     lanes,
-    larger,
-    less,
     load,
-    magnitude,
-    offsets,
-    repeat,
+    load_clamped_offsets,
+    load_splat,
+    maximum,
+    mul,
+    reduce_add,
+    select_eq,
+    select_gt,
+    splat,
     store,
-    times,
-    total,
-    where_above,
-    where_equal,
+    sub,
 )
 
 Array = NDArray[Any]
@@ -56,13 +56,13 @@ Arrays = tuple[Array, ...]
 _FAR = 2**60
 
 
-@part_of_a_kernel
+@device_function
 def tile_of(rest: int, width: int) -> int:
     """How many lanes the next tile has when `rest` rows remain: two vectors or three."""
     return 2 * width if rest <= 2 * width or 3 * width < rest <= 4 * width else 3 * width
 
 
-@part_of_a_kernel
+@device_function
 def assign_lanes(
     first_row: int,
     last_row: int,
@@ -96,7 +96,7 @@ def assign_lanes(
                 head, position = unit * group, position + 1
 
 
-@part_of_a_kernel
+@device_function
 def find_ends(
     first: int,
     count: int,
@@ -110,11 +110,11 @@ def find_ends(
     """How many of `count` keys each vector of a tile needs: whole steps of products, or all."""
     for i in range(0, tile, width):
         seen = max(0, diagonals[lane + i + width - 1] + right + 1 - first)
-        steps = (seen + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE
-        ends[i // width] = min(count, steps * ROWS_AT_ONCE)
+        steps = (seen + MICRO_ROWS - 1) // MICRO_ROWS
+        ends[i // width] = min(count, steps * MICRO_ROWS)
 
 
-@part_of_a_kernel
+@device_function
 def load_mask(
     inputs: Arrays,
     start: int,
@@ -142,21 +142,21 @@ def load_mask(
             copy_row(keep, at, column, count, rows, i * block)
         else:
             copy_row(bias, at, column, count, rows, i * block)
-    nothing, zero, one = fill(marks, -np.inf), fill(marks, 0.0), fill(marks, 1.0)
+    nothing, zero, one = splat(marks, -np.inf), splat(marks, 0.0), splat(marks, 1.0)
     opened = zero
     for i in range(0, tile, width):
         if same:
             for j in range(count):
-                store(marks, j * tile + i, repeat(rows, j))
+                store(marks, j * tile + i, load_splat(rows, j))
         else:
             for j in range(0, count, width):
                 transpose(rows, i * block + j, block, marks, j * tile + i, tile)
         for j in range(count):
-            opened = where_equal(load(marks, j * tile + i), nothing, opened, one)
-    return bool(total(opened) > 0.0)
+            opened = select_eq(load(marks, j * tile + i), nothing, opened, one)
+    return bool(reduce_add(opened) > 0.0)
 
 
-@part_of_a_kernel
+@device_function
 def change_scores(
     scores: Array,
     start: int,
@@ -179,36 +179,36 @@ def change_scores(
     _, _, slants = state
     width = lanes(scores)
     left, right, block = sizes[LEFT], sizes[RIGHT], sizes[BLOCK]
-    nothing = fill(scores, -np.inf)
+    nothing = splat(scores, -np.inf)
     capped = numbers[SOFTCAP] > 0.0
-    cap = fill(scores, numbers[SOFTCAP])
-    cap_inverse = fill(scores, 1.0 / numbers[SOFTCAP] if capped else 0.0)
+    cap = splat(scores, numbers[SOFTCAP])
+    cap_inverse = splat(scores, 1.0 / numbers[SOFTCAP] if capped else 0.0)
     for i in range(0, tile, width):
         # Beyond the block all positions are alike; clamped, they are exact in float32.
-        first = offsets(diagonals, lane + i, start + left, -1, block, scores)
-        last = offsets(diagonals, lane + i, start - right, -1, block, scores)
-        far = offsets(diagonals, lane + i, start, -_FAR, _FAR, scores)
+        first = load_clamped_offsets(diagonals, lane + i, start + left, -1, block, scores)
+        last = load_clamped_offsets(diagonals, lane + i, start - right, -1, block, scores)
+        far = load_clamped_offsets(diagonals, lane + i, start, -_FAR, _FAR, scores)
         slant = load(slants, lane + i)
-        slanted = total(magnitude(slant)) != 0.0
+        slanted = reduce_add(absolute(slant)) != 0.0
         top = load(highest, i) if begin > 0 else nothing
         for j in range(begin, ends[i // width]):
-            at = fill(scores, j)
+            at = splat(scores, j)
             s = load(scores, j * tile + i)
             if capped:
                 s = softcapped(s, cap, cap_inverse, scores)
             if slanted:
-                s = fused(slant, magnitude(less(far, at)), s)
+                s = fma(slant, absolute(sub(far, at)), s)
             if sizes[MASKED] != NO_MASK:
                 # Replaced, not added to, where the mask is -inf: NaN + -inf would be NaN.
                 mark = load(marks, j * tile + i)
-                s = where_equal(mark, nothing, nothing, added(s, mark))
-            s = where_above(first, at, nothing, where_above(at, last, nothing, s))
+                s = select_eq(mark, nothing, nothing, add(s, mark))
+            s = select_gt(first, at, nothing, select_gt(at, last, nothing, s))
             store(scores, j * tile + i, s)
-            top = larger(s, top)
+            top = maximum(s, top)
         store(highest, i, top)
 
 
-@part_of_a_kernel
+@device_function
 def weigh(
     scores: Array,
     ends: Array,
@@ -224,24 +224,24 @@ def weigh(
     """
     tops, sums, _ = state
     width = lanes(scores)
-    zero, nothing = fill(scores, 0.0), fill(scores, -np.inf)
+    zero, nothing = splat(scores, 0.0), splat(scores, -np.inf)
     for i in range(0, tile, width):
         before = load(tops, lane + i)
-        top = larger(load(highest, i), before)
+        top = maximum(load(highest, i), before)
         # Where nothing is attended to yet: -inf - -inf would be NaN.
-        shift = where_above(top, nothing, top, zero)
-        fade = exponential(less(before, shift))
+        shift = select_gt(top, nothing, top, zero)
+        fade = exp(sub(before, shift))
         weights = zero
         for j in range(i, ends[i // width] * tile + i, tile):
-            p = exponential(less(load(scores, j), shift))
+            p = exp(sub(load(scores, j), shift))
             store(scores, j, p)
-            weights = added(p, weights)
+            weights = add(p, weights)
         store(tops, lane + i, top)
-        store(sums, lane + i, fused(load(sums, lane + i), fade, weights))
+        store(sums, lane + i, fma(load(sums, lane + i), fade, weights))
         store(fades, i, fade)
 
 
-@part_of_a_kernel
+@device_function
 def finish_tile(
     out: Array,
     lse: Array,
@@ -267,16 +267,16 @@ def finish_tile(
     tops, sums, _ = state
     width, dim = lanes(lse), sizes[VALUE_DIM]
     rounded = (dim + width - 1) // width * width
-    zero, one = fill(lse, 0.0), fill(lse, 1.0)
+    zero, one = splat(lse, 0.0), splat(lse, 1.0)
     for i in range(0, tile, width):
         weights, trace = load(sums, lane + i), zero
-        share = where_equal(weights, zero, zero, divided(one, weights))
+        share = select_eq(weights, zero, zero, div(one, weights))
         for d in range(dim):
-            result = times(load(context, at + d * tile + i), share)
+            result = mul(load(context, at + d * tile + i), share)
             store(context, at + d * tile + i, result)
             # 0 times NaN or infinity is NaN: a trace is 0 if the results of its lane are finite.
-            trace = fused(result, zero, trace)
-        if total(trace) != 0.0:
+            trace = fma(result, zero, trace)
+        if reduce_add(trace) != 0.0:
             counter[STRANGE] = 1
         for d in range(0, dim, width):
             transpose(context, at + d * tile + i, tile, results, d, rounded)
@@ -288,6 +288,6 @@ def finish_tile(
             if rounded == dim:
                 # A call for each row takes 3 to 5 % of a short prompt.
                 for d in range(0, dim, width):
-                    put_vector(out, to + d, load(results, k * rounded + d))
+                    store_converted(out, to + d, load(results, k * rounded + d))
             else:
                 put_row(results, k * rounded, dim, out, to)

@@ -68,16 +68,16 @@ class _KernelCache(FunctionCache):
 
 # The first compilation of a process adds to registries of Numba's, extensions of other packages
 # among it, and a thread that looks something up meanwhile would fail.
-_one_at_a_time = threading.RLock()
+_compile_lock = threading.RLock()
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def jit(function: Callable[..., Any]) -> Any:
     """Decorate a kernel: what Python calls."""
     kernel: Any = njit(**_OPTIONS)(function)
     if kernel is function:
         # NUMBA_DISABLE_JIT is set, and NumPy would warn of what compiled code is silent about.
         return np.errstate(all="ignore")(function)
-    kernel._compile_for_args = _locked(kernel._compile_for_args)
+    kernel._compile_for_args = _one_thread_at_a_time(kernel._compile_for_args)
     # Numba may keep caches elsewhere by now, there may be no sources, or no folder that can be
     # written: then every process compiles anew.
     with contextlib.suppress(AttributeError, OSError, RuntimeError):
@@ -85,35 +85,35 @@ def compiled(function: Callable[..., Any]) -> Any:
     return kernel
 
 
-def _locked(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+def _one_thread_at_a_time(compile_for: Callable[..., Any]) -> Callable[..., Any]:
     """What Numba calls for arguments of new types, in one thread at a time."""
 
     def compile_alone(*arguments: Any, **keywords: Any) -> Any:
-        with _one_at_a_time:
+        with _compile_lock:
             return compile_for(*arguments, **keywords)
 
     return compile_alone
 
 
-def part_of_a_kernel(function: Callable[..., Any]) -> Any:
+def device_function(function: Callable[..., Any]) -> Any:
     """Decorate what kernels call; it is stored on disk within them.
 
     Its arrays belong to the caller, so that their references need not be counted.
     """
-    return _part(function, counted=False)
+    return _jit_device_function(function, counted=False)
 
 
-def inlined_part_of_a_kernel(function: Callable[..., Any]) -> Any:
+def inlined_device_function(function: Callable[..., Any]) -> Any:
     """Decorate what is part of a loop: passing a dozen arrays takes 100 ns."""
-    return _part(function, counted=False, forceinline=True)
+    return _jit_device_function(function, counted=False, forceinline=True)
 
 
-def allocating_part_of_a_kernel(function: Callable[..., Any]) -> Any:
+def allocating_device_function(function: Callable[..., Any]) -> Any:
     """Decorate what makes arrays for a kernel."""
-    return _part(function, counted=True)
+    return _jit_device_function(function, counted=True)
 
 
-def _part(function: Callable[..., Any], counted: bool, **more: bool) -> Any:
+def _jit_device_function(function: Callable[..., Any], counted: bool, **more: bool) -> Any:
     # Python never calls it: an entry for that, and one for C, took a fifth of a first call. Numba
     # counts references unless told by `_nrt`, an option that it does not document.
     options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}

@@ -1,10 +1,10 @@
 """Threads that share the work of a call without the interpreter: the part in compiled code.
 
-A helper is a thread that stays in `serve` while calls follow each other closely, and looks at its
-seat, a word of memory, again and again. A caller puts the address of a task into every free seat,
-works itself, takes back what nobody has begun, and waits for those who have: it never waits for a
-thread to wake up. Nobody needs the interpreter's lock meanwhile. A helper that has looked in vain
-for a while leaves, so that it does not keep a processor busy; `thread_pool` wakes it.
+A worker is a thread that stays in `worker_loop` while calls follow each other closely, and looks at
+its slot, a word of memory, again and again. A caller puts the address of a task into each free
+slot, works itself, takes back what nobody has begun, and waits for those who have: it never waits
+for a thread to wake up. Nobody needs the interpreter's lock meanwhile. A worker that has looked in
+vain for a while leaves, so that it does not keep a processor busy; `thread_pool` wakes it.
 
 A task is a function and its arguments, on the stack of its caller. Arguments are those that share a
 counter of the work, so that it does not matter how many take part.
@@ -22,69 +22,69 @@ from numba.core import cgutils, types
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.extending import intrinsic
 
-from fastllm.fast._attention.runtime.jit import compiled, part_of_a_kernel
+from fastllm.fast._attention.runtime.jit import device_function, jit
 
-# A seat has a cache line of its own, so many words of 8 bytes. The first is the address of a task
-# or one of these; that at PATIENCE says how often a helper looks in vain before it leaves.
-SEAT, PATIENCE = 8, 1
+# A slot has a cache line of its own, so many words of 8 bytes. The first is the address of a task
+# or one of these; that at SPIN_LIMIT says how often a worker looks in vain before it leaves.
+SLOT_WORDS, SPIN_LIMIT = 8, 1
 FREE, BUSY, ASLEEP = range(3)
 # Looks before the system may give the processor to another thread: some 100 microseconds.
-_LOOKS_BEFORE_YIELDING = 2000
+_SPINS_BEFORE_YIELD = 2000
 
 instruction: Any = intrinsic
-_WORD = ir.IntType(64)
+_INT64 = ir.IntType(64)
 # The words of a task before its arguments.
-_FUNCTION, _FINISHED, _FAILED, _N_WORDS = range(4)
+_FUNCTION, _FINISHED, _FAILED, _HEADER_WORDS = range(4)
 
 
-@part_of_a_kernel
-def do_together(seats: Any, task: int) -> None:
-    """Do a task here and by those whose seats are free."""
-    first, last = seats.ctypes.data, seats.ctypes.data + 8 * seats.size
+@device_function
+def run_shared(slots: Any, task: int) -> None:
+    """Do a task here and by those whose slots are free."""
+    first, last = slots.ctypes.data, slots.ctypes.data + 8 * slots.size
     taken = 0
-    for seat in range(first, last, 8 * SEAT):
-        taken += exchanged(seat, FREE, task)
+    for slot in range(first, last, 8 * SLOT_WORDS):
+        taken += compare_exchange(slot, FREE, task)
     run_task(task)
-    for seat in range(first, last, 8 * SEAT):
-        taken -= exchanged(seat, task, FREE)
-    looks = 0
-    while word_at(task + 8 * _FINISHED) != taken:
-        looks += 1
-        pause(looks > _LOOKS_BEFORE_YIELDING)
-    if word_at(task + 8 * _FAILED) != 0:
+    for slot in range(first, last, 8 * SLOT_WORDS):
+        taken -= compare_exchange(slot, task, FREE)
+    spins = 0
+    while load_acquire(task + 8 * _FINISHED) != taken:
+        spins += 1
+        spin_pause(spins > _SPINS_BEFORE_YIELD)
+    if load_acquire(task + 8 * _FAILED) != 0:
         raise MemoryError("no memory for the scratch arrays of attention")
 
 
-@compiled
-def serve(seats: Any, number: int) -> None:
-    """Do what is put into a seat until nothing came for long, then mark the seat as asleep."""
-    seat = seats.ctypes.data + 8 * SEAT * number
-    looks = 0
+@jit
+def worker_loop(slots: Any, number: int) -> None:
+    """Do what is put into a slot until nothing came for long, then mark the slot as asleep."""
+    slot = slots.ctypes.data + 8 * SLOT_WORDS * number
+    spins = 0
     while True:
-        task = word_at(seat)
+        task = load_acquire(slot)
         if task > ASLEEP:
-            if exchanged(seat, task, BUSY):
+            if compare_exchange(slot, task, BUSY):
                 run_task(task)
                 # The caller may return, and its task vanish, as soon as it is counted as finished.
-                exchanged(seat, BUSY, FREE)
-                increase(task + 8 * _FINISHED)
-                looks = 0
-        elif looks >= word_at(seat + 8 * PATIENCE) and exchanged(seat, FREE, ASLEEP):
+                compare_exchange(slot, BUSY, FREE)
+                atomic_increment(task + 8 * _FINISHED)
+                spins = 0
+        elif spins >= load_acquire(slot + 8 * SPIN_LIMIT) and compare_exchange(slot, FREE, ASLEEP):
             return
         else:
-            looks += 1
-            pause(False)
+            spins += 1
+            spin_pause(False)
 
 
 # --- Instructions, on words at addresses ---------------------------------------------------------
 
 
-def _pointer(builder: Any, address: Any, kind: ir.Type = _WORD) -> Any:
+def _pointer(builder: Any, address: Any, kind: ir.Type = _INT64) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
 
 
 @instruction
-def word_at(typing: Any, address: Any) -> Any:
+def load_acquire(typing: Any, address: Any) -> Any:
     """The word at an address; what was written before it was is seen from then on."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -95,7 +95,7 @@ def word_at(typing: Any, address: Any) -> Any:
 
 
 @instruction
-def exchanged(typing: Any, address: Any, old: Any, new: Any) -> Any:
+def compare_exchange(typing: Any, address: Any, old: Any, new: Any) -> Any:
     """Replace the word at an address if it is `old`; whether it was."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -111,19 +111,19 @@ def exchanged(typing: Any, address: Any, old: Any, new: Any) -> Any:
 
 
 @instruction
-def increase(typing: Any, address: Any) -> Any:
+def atomic_increment(typing: Any, address: Any) -> Any:
     """Add 1 to the word at an address."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = _pointer(builder, context.cast(builder, args[0], signature.args[0], types.int64))
-        builder.atomic_rmw("add", place, ir.Constant(_WORD, 1), "seq_cst")
+        builder.atomic_rmw("add", place, ir.Constant(_INT64, 1), "seq_cst")
         return context.get_dummy_value()
 
     return types.none(address), emit
 
 
 @instruction
-def pause(typing: Any, give_way: Any) -> Any:
+def spin_pause(typing: Any, give_way: Any) -> Any:
     """Wait for some cycles; if told to, let the system run another thread instead."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -150,7 +150,7 @@ def run_task(typing: Any, task: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         function = builder.load(_pointer(builder, args[0]))
-        kind = ir.FunctionType(ir.VoidType(), [_WORD])
+        kind = ir.FunctionType(ir.VoidType(), [_INT64])
         builder.call(_pointer(builder, function, kind), args)
         return context.get_dummy_value()
 
@@ -158,38 +158,40 @@ def run_task(typing: Any, task: Any) -> Any:
 
 
 @instruction
-def call_of_this_kernel(typing: Any, seats: Any) -> Any:
-    """The address of a task on the stack: the call of the kernel that this is in, without seats.
+def current_call_as_task(typing: Any, slots: Any) -> Any:
+    """The address of a task on the stack: the call of the kernel that this is in, without slots.
 
-    `seats` must be the first argument of that kernel, an array of one dimension; the others are
+    `slots` must be the first argument of that kernel, an array of one dimension; the others are
     those it was called with.
     """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         # As Numba passes them: where to leave a result, where an exception, then the arguments.
         given = builder.function.args[2:]
-        shape = ir.LiteralStructType([*[_WORD] * _N_WORDS, *(value.type for value in given)])
+        shape = ir.LiteralStructType([*[_INT64] * _HEADER_WORDS, *(value.type for value in given)])
         task = cgutils.alloca_once(builder, shape)
-        words = {_FUNCTION: builder.ptrtoint(_emit_function(builder, shape), _WORD)}
-        for i in range(_N_WORDS):
-            builder.store(words.get(i, ir.Constant(_WORD, 0)), _field(builder, task, i))
+        words = {_FUNCTION: builder.ptrtoint(_emit_task_function(builder, shape), _INT64)}
+        for i in range(_HEADER_WORDS):
+            builder.store(
+                words.get(i, ir.Constant(_INT64, 0)), _emit_field_pointer(builder, task, i)
+            )
         for i, value in enumerate(given):
-            left = ir.Constant(value.type, 0) if i in _SIZES_OF_SEATS else value
-            builder.store(left, _field(builder, task, _N_WORDS + i))
-        return builder.ptrtoint(task, _WORD)
+            left = ir.Constant(value.type, 0) if i in _SLOTS_SIZE_FIELDS else value
+            builder.store(left, _emit_field_pointer(builder, task, _HEADER_WORDS + i))
+        return builder.ptrtoint(task, _INT64)
 
-    return types.int64(seats), emit
+    return types.int64(slots), emit
 
 
 # An array is passed as its owner, its parent, its size, the size of an element, its address, its
 # shape and its strides.
-_SIZES_OF_SEATS = (2, 5)
+_SLOTS_SIZE_FIELDS = (2, 5)
 
 
-def _emit_function(builder: Any, shape: ir.Type) -> Any:
+def _emit_task_function(builder: Any, shape: ir.Type) -> Any:
     """A function that does a task of this shape: to call the function that is being built."""
     module, kernel = builder.module, builder.function
-    kind = ir.FunctionType(ir.VoidType(), [_WORD])
+    kind = ir.FunctionType(ir.VoidType(), [_INT64])
     function = ir.Function(module, kind, module.get_unique_name("do_task"))
     function.linkage = "internal"
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -197,17 +199,17 @@ def _emit_function(builder: Any, shape: ir.Type) -> Any:
     outputs = [cgutils.alloca_once(builder, value.type.pointee) for value in kernel.args[:2]]
     for output in outputs:
         builder.store(cgutils.get_null_value(output.type.pointee), output)
-    fields = range(_N_WORDS, len(shape.elements))
+    fields = range(_HEADER_WORDS, len(shape.elements))
     code = builder.call(
-        kernel, [*outputs, *(builder.load(_field(builder, task, i)) for i in fields)]
+        kernel, [*outputs, *(builder.load(_emit_field_pointer(builder, task, i)) for i in fields)]
     )
     good = [builder.icmp_signed("==", code, number) for number in (RETCODE_OK, RETCODE_NONE)]
     with builder.if_then(builder.not_(builder.or_(*good)), likely=False):
         # What failed is memory that could not be had: kernels raise nothing else.
-        builder.store(ir.Constant(_WORD, 1), _field(builder, task, _FAILED))
+        builder.store(ir.Constant(_INT64, 1), _emit_field_pointer(builder, task, _FAILED))
     builder.ret_void()
     return function
 
 
-def _field(builder: Any, task: Any, number: int) -> Any:
+def _emit_field_pointer(builder: Any, task: Any, number: int) -> Any:
     return builder.gep(task, [ir.Constant(ir.IntType(32), i) for i in (0, number)])

@@ -22,28 +22,29 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._attention.runtime.jit import part_of_a_kernel
+from fastllm.fast._attention.runtime.jit import device_function
 from fastllm.fast._attention.simd.vectors import (
     Vector,
-    constant,
-    fuse,
-    integer,
+    emit_fma,
+    emit_min,
+    i32,
+    i64,
     lanes,
-    pointers_and_integers,
-    smaller,
+    unpack_arguments,
+    vector_constant,
     vector_type,
 )
 
 # The rows of a tile, and the float32 or pairs in each.
-TILE = 16
+AMX_TILE = 16
 # The side of a product of two by two tiles.
-SIDE = 32
+AMX_BLOCK = 32
 # Room for keys, copied in four turns, and for values, in pairs, of four tiles in two turns.
-KEY_ROOM, PAIR_ROOM = 4 * SIDE * SIDE, 2 * TILE * 4 * TILE
+KEY_SCRATCH_SIZE, PAIR_SCRATCH_SIZE = 4 * AMX_BLOCK * AMX_BLOCK, 2 * AMX_TILE * 4 * AMX_TILE
 
 
 @functools.cache
-def usable() -> bool:
+def amx_available() -> bool:
     """Whether there is such a unit, and the system lets this process use it."""
     numba: Any = importlib.import_module("numba")
     if (
@@ -61,18 +62,18 @@ def usable() -> bool:
     return int(ctypes.CDLL(None).syscall(158, 0x1023, 18)) == 0
 
 
-def power_of_two(x: Any) -> Any:
+def exp2(x: Any) -> Any:
     """2 ** x in each lane; 0 where the result is not a normal number."""
-    return np.where(x < _LOWEST, np.float32(0), np.exp2(np.maximum(x, _LOWEST)))
+    return np.where(x < _EXP2_UNDERFLOW, np.float32(0), np.exp2(np.maximum(x, _EXP2_UNDERFLOW)))
 
 
-def rough_power_of_two(x: Any) -> Any:
+def exp2_approx(x: Any) -> Any:
     """The same with fewer digits, for what is rounded to bfloat16."""
-    return power_of_two(x)
+    return exp2(x)
 
 
 # 2**r for r in [0, 1], exact at 0: relative error 2e-9 and 8e-8.
-_POWER_OF_TWO = (
+_EXP2_COEFFICIENTS = (
     1.0,
     0.6931470444432701,
     0.24022930555282127,
@@ -81,7 +82,7 @@ _POWER_OF_TWO = (
     0.0012467846415782531,
     0.00021612915046158237,
 )
-_ROUGH_POWER_OF_TWO = (
+_EXP2_APPROX_COEFFICIENTS = (
     1.0,
     0.6931513118046247,
     0.24016445015491225,
@@ -90,56 +91,56 @@ _ROUGH_POWER_OF_TWO = (
     0.0018671300700326874,
 )
 # Numbers below the normal ones would take microcode, 30 times as long.
-_LOWEST = np.float32(-126.0)
-_DOWNWARD, _AS_EVER = 1, 4
+_EXP2_UNDERFLOW = np.float32(-126.0)
+_ROUND_DOWN, _CURRENT_ROUNDING = 1, 4
 
 
-@type_callable(power_of_two)
-@type_callable(rough_power_of_two)
-def _type_power_of_two(context: Any) -> Any:
+@type_callable(exp2)
+@type_callable(exp2_approx)
+def _type_exp2(context: Any) -> Any:
     return lambda x: x
 
 
-@lower_builtin(power_of_two, Vector)
-def _lower_power_of_two(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return _power_of_two(builder, signature.return_type, args[0], _POWER_OF_TWO)
+@lower_builtin(exp2, Vector)
+def _lower_exp2(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _emit_exp2(builder, signature.return_type, args[0], _EXP2_COEFFICIENTS)
 
 
-@lower_builtin(rough_power_of_two, Vector)
-def _lower_rough_power_of_two(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return _power_of_two(builder, signature.return_type, args[0], _ROUGH_POWER_OF_TWO)
+@lower_builtin(exp2_approx, Vector)
+def _lower_exp2_approx(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _emit_exp2(builder, signature.return_type, args[0], _EXP2_APPROX_COEFFICIENTS)
 
 
-def _power_of_two(builder: Any, vector: Any, x: Any, series: Sequence[float]) -> Any:
+def _emit_exp2(builder: Any, vector: Any, x: Any, series: Sequence[float]) -> Any:
     """Code for 2**x = 2**(n + r), with n whole."""
-    zero, all_lanes = constant(vector, 0.0), ir.Constant(ir.IntType(vector.lanes), -1)
+    zero, all_lanes = vector_constant(vector, 0.0), ir.Constant(ir.IntType(vector.lanes), -1)
 
     def call(name: str, *given: Any) -> Any:
-        return _call(builder, f"llvm.x86.avx512.mask.{name}.ps.512", list(given), x.type)
+        return _emit_intrinsic(builder, f"llvm.x86.avx512.mask.{name}.ps.512", list(given), x.type)
 
-    r = call("reduce", x, _int32(_DOWNWARD), zero, all_lanes, _int32(_AS_EVER))
-    *coefficients, power = [constant(vector, c) for c in series]
+    r = call("reduce", x, i32(_ROUND_DOWN), zero, all_lanes, i32(_CURRENT_ROUNDING))
+    *coefficients, power = [vector_constant(vector, c) for c in series]
     for coefficient in reversed(coefficients):
-        power = fuse(builder, power, r, coefficient)
+        power = emit_fma(builder, power, r, coefficient)
     # NaN counts as normal, and so stays NaN.
-    normal = builder.fcmp_unordered(">=", x, constant(vector, float(_LOWEST)))
+    normal = builder.fcmp_unordered(">=", x, vector_constant(vector, float(_EXP2_UNDERFLOW)))
     lanes_of = builder.bitcast(normal, all_lanes.type)
-    return call("scalef", power, x, zero, lanes_of, _int32(_AS_EVER))
+    return call("scalef", power, x, zero, lanes_of, i32(_CURRENT_ROUNDING))
 
 
-def paired(low: Any, high: Any) -> Any:
+def pack_bf16_pairs(low: Any, high: Any) -> Any:
     """In each lane both numbers, rounded to bfloat16: `low` in the low bits, `high` above."""
     bits = [(x.view(np.uint32) + 0x8000) >> 16 for x in (low, high)]
     return (bits[0] | bits[1] << 16).view(np.float32)
 
 
-@type_callable(paired)
-def _type_paired(context: Any) -> Any:
+@type_callable(pack_bf16_pairs)
+def _type_pack_bf16_pairs(context: Any) -> Any:
     return lambda low, high: low
 
 
-@lower_builtin(paired, Vector, Vector)
-def _lower_paired(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(pack_bf16_pairs, Vector, Vector)
+def _lower_pack_bf16_pairs(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     integers = ir.VectorType(ir.IntType(32), signature.return_type.lanes)
 
     def repeated(number: int) -> ir.Constant:
@@ -151,20 +152,20 @@ def _lower_paired(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.bitcast(builder.or_(low, high), args[0].type)
 
 
-def zipped(bits: Any, low: int, high: int, model: Any) -> Any:
+def load_interleaved(bits: Any, low: int, high: int, model: Any) -> Any:
     """Pairs of the numbers of 16 bits from `low` on and those from `high` on."""
     count = lanes(model)
     low_bits, high_bits = (bits[at : at + count].astype(np.uint32) for at in (low, high))
     return (low_bits | high_bits << 16).view(np.float32)
 
 
-@type_callable(zipped)
-def _type_zipped(context: Any) -> Any:
+@type_callable(load_interleaved)
+def _type_load_interleaved(context: Any) -> Any:
     return lambda bits, low, high, model: Vector(model.dtype)
 
 
-@lower_builtin(zipped, types.Array, types.Integer, types.Integer, types.Array)
-def _lower_zipped(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(load_interleaved, types.Array, types.Integer, types.Integer, types.Array)
+def _lower_load_interleaved(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = signature.return_type
     integers = ir.VectorType(ir.IntType(32), vector.lanes)
     shorts = ir.VectorType(ir.IntType(16), vector.lanes)
@@ -178,45 +179,45 @@ def _lower_zipped(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.bitcast(builder.or_(halves[0], high), vector_type(vector))
 
 
-def start_matrices(layout: Any) -> None:
-    """Set up eight tiles, as `layout` says (see `TILE_LAYOUT`), before the first product."""
+def load_tile_config(layout: Any) -> None:
+    """Set up eight tiles, as `layout` says (see `TILE_CONFIG`), before the first product."""
 
 
-def stop_matrices() -> None:
+def release_tiles() -> None:
     """Give the tiles back after the last product."""
 
 
 # Palette 1; from byte 16 on the bytes of a row of each tile, from 48 on its rows.
-TILE_LAYOUT = np.zeros(64, np.uint8)
-TILE_LAYOUT[0] = 1
-TILE_LAYOUT[16:32:2] = 64
-TILE_LAYOUT[48:56] = 16
+TILE_CONFIG = np.zeros(64, np.uint8)
+TILE_CONFIG[0] = 1
+TILE_CONFIG[16:32:2] = 64
+TILE_CONFIG[48:56] = 16
 
 
-@type_callable(start_matrices)
-def _type_start(context: Any) -> Any:
+@type_callable(load_tile_config)
+def _type_load_tile_config(context: Any) -> Any:
     return lambda layout: types.none
 
 
-@lower_builtin(start_matrices, types.Array)
-def _lower_start(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(load_tile_config, types.Array)
+def _lower_load_tile_config(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     base = context.make_array(signature.args[0])(context, builder, args[0]).data
-    _call(builder, "llvm.x86.ldtilecfg", [base])
+    _emit_intrinsic(builder, "llvm.x86.ldtilecfg", [base])
     return context.get_dummy_value()
 
 
-@type_callable(stop_matrices)
-def _type_stop(context: Any) -> Any:
+@type_callable(release_tiles)
+def _type_release_tiles(context: Any) -> Any:
     return lambda: types.none
 
 
-@lower_builtin(stop_matrices)
-def _lower_stop(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    _call(builder, "llvm.x86.tilerelease", [])
+@lower_builtin(release_tiles)
+def _lower_release_tiles(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    _emit_intrinsic(builder, "llvm.x86.tilerelease", [])
     return context.get_dummy_value()
 
 
-def matrix_product(
+def amx_gemm(
     left: Any,
     left_at: int,
     left_step: int,
@@ -228,58 +229,63 @@ def matrix_product(
     depth: int,
     add: bool,
 ) -> None:
-    """Multiply `rows` x `depth` bfloat16 with `depth` / 2 x SIDE pairs, into `rows` x SIDE float32.
+    """Multiply `rows` x `depth` bfloat16 with `depth` / 2 x AMX_BLOCK pairs of them.
 
-    `rows` and `depth` are multiples of SIDE. With `add`, the product is added to the target.
+    The target is `rows` x AMX_BLOCK float32.
+    `rows` and `depth` are multiples of AMX_BLOCK. With `add`, the product is added to the target.
     """
-    pairs = right[right_at : right_at + depth // 2 * SIDE].view(np.uint16).reshape(-1, SIDE, 2)
-    columns = float32_of(pairs.swapaxes(1, 2).reshape(depth, SIDE))
+    pairs = (
+        right[right_at : right_at + depth // 2 * AMX_BLOCK]
+        .view(np.uint16)
+        .reshape(-1, AMX_BLOCK, 2)
+    )
+    columns = bf16_to_float32(pairs.swapaxes(1, 2).reshape(depth, AMX_BLOCK))
     for row in range(rows):
         start = left_at + row * left_step
-        place = slice(to + row * SIDE, to + (row + 1) * SIDE)
+        place = slice(to + row * AMX_BLOCK, to + (row + 1) * AMX_BLOCK)
         before = target[place] if add else np.float32(0)
-        target[place] = before + float32_of(left[start : start + depth]) @ columns
+        target[place] = before + bf16_to_float32(left[start : start + depth]) @ columns
 
 
-def float32_of(bits: Any) -> Any:
+def bf16_to_float32(bits: Any) -> Any:
     """The numbers whose bfloat16 bits these are."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-@type_callable(matrix_product)
-def _type_matrix_product(context: Any) -> Any:
+@type_callable(amx_gemm)
+def _type_amx_gemm(context: Any) -> Any:
     return lambda left, left_at, left_step, right, right_at, target, to, rows, depth, add: (
         types.none
     )
 
 
 @lower_builtin(
-    matrix_product,
+    amx_gemm,
     *(types.Array, types.Integer, types.Integer),
     *(types.Array, types.Integer),
     *(types.Array, types.Integer),
     *(types.Integer, types.Integer, types.Boolean),
 )
-def _lower_matrix_product(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    values = pointers_and_integers(context, builder, signature, args)
+def _lower_amx_gemm(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    values = unpack_arguments(context, builder, signature, args)
     left, left_at, left_step, right, right_at, target, to, rows, depth, add = values
-    sides = Sides(
-        left=bytes_from(builder, left, left_at),
-        left_step=builder.mul(left_step, integer(2)),
-        left_next=integer(SIDE * 2),
-        left_piece=integer(0),
-        right=bytes_from(builder, right, right_at),
-        right_piece=integer(0),
-        target=bytes_from(builder, target, to),
-        row_steps=builder.sdiv(rows, integer(SIDE)),
-        depth_steps=builder.sdiv(depth, integer(SIDE)),
-        add=builder.icmp_signed("!=", add, integer(0)),
+    sides = GemmOperands(
+        left=emit_byte_pointer(builder, left, left_at),
+        left_step=builder.mul(left_step, i64(2)),
+        left_next=i64(AMX_BLOCK * 2),
+        left_piece=i64(0),
+        right=emit_byte_pointer(builder, right, right_at),
+        right_piece=i64(0),
+        target=emit_byte_pointer(builder, target, to),
+        row_steps=builder.sdiv(rows, i64(AMX_BLOCK)),
+        depth_steps=builder.sdiv(depth, i64(AMX_BLOCK)),
+        add=builder.icmp_signed("!=", add, i64(0)),
     )
-    multiply_sides(builder, sides)
+    emit_tile_gemm(builder, sides)
     return context.get_dummy_value()
 
 
-class Sides(NamedTuple):
+class GemmOperands(NamedTuple):
     """The factors of a product, the target, and how far apart their parts are, in bytes.
 
     A factor may be a sum of pieces, one after the other; see `_pieces`.
@@ -297,41 +303,43 @@ class Sides(NamedTuple):
     add: Any
 
 
-def multiply_sides(
-    builder: Any, sides: Sides, products: Sequence[tuple[int, int]] = ((0, 0),)
+def emit_tile_gemm(
+    builder: Any, sides: GemmOperands, products: Sequence[tuple[int, int]] = ((0, 0),)
 ) -> None:
     """Code for the sum of the products of such pieces, of the left and of the right factor."""
-    # A row of SIDE float32, or of SIDE pairs.
-    step = integer(SIDE * 4)
-    with cgutils.for_range(builder, sides.row_steps, intp=_INTEGER) as by_row:
-        row = builder.mul(by_row.index, builder.mul(sides.left_step, integer(SIDE)))
-        lower_row = builder.add(row, builder.mul(sides.left_step, integer(TILE)))
-        sums = builder.gep(sides.target, [builder.mul(by_row.index, integer(SIDE * SIDE * 4))])
+    # A row of AMX_BLOCK float32, or of AMX_BLOCK pairs.
+    step = i64(AMX_BLOCK * 4)
+    with cgutils.for_range(builder, sides.row_steps, intp=_INT64) as by_row:
+        row = builder.mul(by_row.index, builder.mul(sides.left_step, i64(AMX_BLOCK)))
+        lower_row = builder.add(row, builder.mul(sides.left_step, i64(AMX_TILE)))
+        sums = builder.gep(
+            sides.target, [builder.mul(by_row.index, i64(AMX_BLOCK * AMX_BLOCK * 4))]
+        )
         # Tiles 0 to 3 are the sums, 4 and 5 the left factors, 6 and 7 the right ones.
         corners = [
-            builder.gep(sums, [integer(i // 2 * TILE * SIDE * 4 + i % 2 * TILE * 4)])
+            builder.gep(sums, [i64(i // 2 * AMX_TILE * AMX_BLOCK * 4 + i % 2 * AMX_TILE * 4)])
             for i in range(4)
         ]
         with builder.if_else(sides.add) as (add, start):
             with add:
                 for i, corner in enumerate(corners):
-                    _tile(builder, "tileloadd64", i, corner, step)
+                    _emit_tile_access(builder, "tileloadd64", i, corner, step)
             with start:
                 for i in range(4):
-                    _call(builder, "llvm.x86.tilezero", [_number(i)])
-        with cgutils.for_range(builder, sides.depth_steps, intp=_INTEGER) as by_depth:
+                    _emit_intrinsic(builder, "llvm.x86.tilezero", [_tile_number(i)])
+        with cgutils.for_range(builder, sides.depth_steps, intp=_INT64) as by_depth:
             along = builder.mul(by_depth.index, sides.left_next)
-            down = builder.mul(by_depth.index, integer(TILE * SIDE * 4))
+            down = builder.mul(by_depth.index, i64(AMX_TILE * AMX_BLOCK * 4))
 
             def load_left(tile: int, piece: int, row: Any) -> None:
-                place = builder.add(builder.mul(sides.left_piece, integer(piece)), along)
+                place = builder.add(builder.mul(sides.left_piece, i64(piece)), along)
                 place = builder.gep(sides.left, [builder.add(place, row)])
-                _tile(builder, "tileloadd64", tile, place, sides.left_step)
+                _emit_tile_access(builder, "tileloadd64", tile, place, sides.left_step)
 
             def load_right(tile: int, piece: int, column: int) -> None:
-                place = builder.add(builder.mul(sides.right_piece, integer(piece)), down)
-                place = builder.gep(sides.right, [builder.add(place, integer(column))])
-                _tile(builder, "tileloadd64", tile, place, step)
+                place = builder.add(builder.mul(sides.right_piece, i64(piece)), down)
+                place = builder.gep(sides.right, [builder.add(place, i64(column))])
+                _emit_tile_access(builder, "tileloadd64", tile, place, step)
 
             before = (-1, -1)
             for a, b in products:
@@ -339,84 +347,87 @@ def multiply_sides(
                     load_left(4, a, row)
                 if b != before[1]:
                     load_right(6, b, 0)
-                _multiply(builder, 0, 4, 6)
+                _emit_tile_product(builder, 0, 4, 6)
                 if b != before[1]:
-                    load_right(7, b, TILE * 4)
-                _multiply(builder, 1, 4, 7)
+                    load_right(7, b, AMX_TILE * 4)
+                _emit_tile_product(builder, 1, 4, 7)
                 if a != before[0]:
                     load_left(5, a, lower_row)
-                _multiply(builder, 2, 5, 6)
-                _multiply(builder, 3, 5, 7)
+                _emit_tile_product(builder, 2, 5, 6)
+                _emit_tile_product(builder, 3, 5, 7)
                 before = (a, b)
         for i, corner in enumerate(corners):
-            _tile(builder, "tilestored64", i, corner, step)
+            _emit_tile_access(builder, "tilestored64", i, corner, step)
 
 
-def score_keys(
+def amx_decode_qk(
     keys: Any, at: int, step: int, queries: Any, depth: int, scores: Any, to: int, room: Any
 ) -> None:
-    """Scores of SIDE keys, `step` apart, with the TILE queries of `depth` / 2 x TILE pairs.
+    """Scores of AMX_BLOCK keys, `step` apart, with AMX_TILE queries.
 
-    `depth` is a multiple of SIDE; `room` is for KEY_ROOM numbers.
+    Queries are `depth` / 2 x AMX_TILE pairs.
+    `depth` is a multiple of AMX_BLOCK; `room` is for KEY_SCRATCH_SIZE numbers.
     """
-    pairs = queries[: depth // 2 * TILE].view(np.uint16).reshape(-1, TILE, 2)
-    columns = float32_of(pairs.swapaxes(1, 2).reshape(depth, TILE))
-    for i in range(SIDE):
-        key = float32_of(keys[at + i * step : at + i * step + depth])
-        scores[to + i * TILE : to + (i + 1) * TILE] = key @ columns
+    pairs = queries[: depth // 2 * AMX_TILE].view(np.uint16).reshape(-1, AMX_TILE, 2)
+    columns = bf16_to_float32(pairs.swapaxes(1, 2).reshape(depth, AMX_TILE))
+    for i in range(AMX_BLOCK):
+        key = bf16_to_float32(keys[at + i * step : at + i * step + depth])
+        scores[to + i * AMX_TILE : to + (i + 1) * AMX_TILE] = key @ columns
 
 
-@type_callable(score_keys)
-def _type_score_keys(context: Any) -> Any:
+@type_callable(amx_decode_qk)
+def _type_amx_decode_qk(context: Any) -> Any:
     return lambda keys, at, step, queries, depth, scores, to, room: types.none
 
 
 @lower_builtin(
-    score_keys,
+    amx_decode_qk,
     *(types.Array, types.Integer, types.Integer),
     *(types.Array, types.Integer),
     *(types.Array, types.Integer, types.Array),
 )
-def _lower_score_keys(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    values = pointers_and_integers(context, builder, signature, args)
+def _lower_amx_decode_qk(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    values = unpack_arguments(context, builder, signature, args)
     keys, at, step, queries, depth, scores, to, room = values
-    keys, scores = bytes_from(builder, keys, at), bytes_from(builder, scores, to)
-    queries, room = (bytes_from(builder, base, integer(0)) for base in (queries, room))
-    step_bytes, tile_row = builder.mul(step, integer(2)), integer(TILE * 4)
-    address = builder.ptrtoint(keys, _INTEGER)
-    misfit = builder.and_(builder.or_(address, step_bytes), integer(TILE * 4 - 1))
-    fits = builder.icmp_signed("==", misfit, integer(0))
-    vector = ir.VectorType(ir.IntType(16), SIDE)
+    keys, scores = emit_byte_pointer(builder, keys, at), emit_byte_pointer(builder, scores, to)
+    queries, room = (emit_byte_pointer(builder, base, i64(0)) for base in (queries, room))
+    step_bytes, tile_row = builder.mul(step, i64(2)), i64(AMX_TILE * 4)
+    address = builder.ptrtoint(keys, _INT64)
+    misfit = builder.and_(builder.or_(address, step_bytes), i64(AMX_TILE * 4 - 1))
+    fits = builder.icmp_signed("==", misfit, i64(0))
+    vector = ir.VectorType(ir.IntType(16), AMX_BLOCK)
     for i in range(2):
-        _call(builder, "llvm.x86.tilezero", [_number(i)])
-    with cgutils.for_range(builder, builder.sdiv(depth, integer(SIDE)), intp=_INTEGER) as loop:
-        columns = builder.gep(keys, [builder.mul(loop.index, integer(SIDE * 2))])
+        _emit_intrinsic(builder, "llvm.x86.tilezero", [_tile_number(i)])
+    with cgutils.for_range(builder, builder.sdiv(depth, i64(AMX_BLOCK)), intp=_INT64) as loop:
+        columns = builder.gep(keys, [builder.mul(loop.index, i64(AMX_BLOCK * 2))])
         # Four rooms in turns, as what was written last is still on its way to the cache.
-        turn = builder.mul(builder.and_(loop.index, integer(3)), integer(SIDE * SIDE * 2))
+        turn = builder.mul(builder.and_(loop.index, i64(3)), i64(AMX_BLOCK * AMX_BLOCK * 2))
         copied = builder.gep(room, [turn])
         # A row of a tile that lies in two cache lines takes twice as long.
         with builder.if_then(builder.not_(fits)):
             row = columns
-            for i in range(SIDE):
+            for i in range(AMX_BLOCK):
                 number = builder.load(builder.bitcast(row, vector.as_pointer()), align=2)
-                place = builder.gep(copied, [integer(i * SIDE * 2)])
+                place = builder.gep(copied, [i64(i * AMX_BLOCK * 2)])
                 builder.store(number, builder.bitcast(place, vector.as_pointer()), align=2)
                 row = builder.gep(row, [step_bytes])
         source = builder.select(fits, columns, copied)
         source_step = builder.select(fits, step_bytes, tile_row)
-        pairs = builder.gep(queries, [builder.mul(loop.index, integer(TILE * TILE * 4))])
-        _tile(builder, "tileloadd64", 4, pairs, tile_row)
+        pairs = builder.gep(queries, [builder.mul(loop.index, i64(AMX_TILE * AMX_TILE * 4))])
+        _emit_tile_access(builder, "tileloadd64", 4, pairs, tile_row)
         for i in range(2):
-            below = builder.mul(source_step, integer(i * TILE))
-            _tile(builder, "tileloadd64", 2 + i, builder.gep(source, [below]), source_step)
-            _multiply(builder, i, 2 + i, 4)
+            below = builder.mul(source_step, i64(i * AMX_TILE))
+            _emit_tile_access(
+                builder, "tileloadd64", 2 + i, builder.gep(source, [below]), source_step
+            )
+            _emit_tile_product(builder, i, 2 + i, 4)
     for i in range(2):
-        place = builder.gep(scores, [integer(i * TILE * TILE * 4)])
-        _tile(builder, "tilestored64", i, place, tile_row)
+        place = builder.gep(scores, [i64(i * AMX_TILE * AMX_TILE * 4)])
+        _emit_tile_access(builder, "tilestored64", i, place, tile_row)
     return context.get_dummy_value()
 
 
-def add_weighted_values(
+def amx_decode_pv(
     weights: Any,
     values: Any,
     at: int,
@@ -426,84 +437,88 @@ def add_weighted_values(
     context: Any,
     columns: int,
 ) -> None:
-    """Add weights x values to the context: TILE rows of `columns`, whole SIDEs.
+    """Add weights x values to the context: AMX_TILE rows of `columns`, whole SIDEs.
 
     Column d of the values is column `column_place(d)` of the context.
 
-    `weights` are bfloat16, `count` rounded up to SIDE in each row: those beyond `count` are 0.
-    `values`, bfloat16, begin at `at`, `step` apart. `pairs` has room for PAIR_ROOM float32.
+    `weights` are bfloat16, `count` rounded up to AMX_BLOCK in each row: those beyond `count` are 0.
+    `values`, bfloat16, begin at `at`, `step` apart. `pairs` has room for PAIR_SCRATCH_SIZE float32.
     """
-    places = [column_place(d) for d in range(columns)]
-    room = -(-count // SIDE) * SIDE
-    shares = float32_of(weights[: TILE * room]).reshape(TILE, room)
+    places = [context_column(d) for d in range(columns)]
+    room = -(-count // AMX_BLOCK) * AMX_BLOCK
+    shares = bf16_to_float32(weights[: AMX_TILE * room]).reshape(AMX_TILE, room)
     for j in range(count):
         row = np.empty(columns, np.float32)
-        row[places] = float32_of(values[at + j * step : at + j * step + columns])
-        context[: TILE * columns] += np.outer(shares[:, j], row).reshape(-1)
+        row[places] = bf16_to_float32(values[at + j * step : at + j * step + columns])
+        context[: AMX_TILE * columns] += np.outer(shares[:, j], row).reshape(-1)
 
 
-@part_of_a_kernel
-def column_place(d: int) -> int:
+@device_function
+def context_column(d: int) -> int:
     """Where in the context column `d` of the values is: of every eight, four are in each tile."""
-    return d // SIDE * SIDE + d // 4 % 2 * TILE + d % SIDE // 8 * 4 + d % 4
+    return d // AMX_BLOCK * AMX_BLOCK + d // 4 % 2 * AMX_TILE + d % AMX_BLOCK // 8 * 4 + d % 4
 
 
-@type_callable(add_weighted_values)
-def _type_add_weighted_values(context: Any) -> Any:
+@type_callable(amx_decode_pv)
+def _type_amx_decode_pv(context: Any) -> Any:
     return lambda weights, values, at, step, count, pairs, target, columns: types.none
 
 
 @lower_builtin(
-    add_weighted_values,
+    amx_decode_pv,
     *(types.Array, types.Array),
     *(types.Integer,) * 3,
     *(types.Array, types.Array, types.Integer),
 )
-def _lower_add_weighted_values(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    arguments = pointers_and_integers(context, builder, signature, args)
+def _lower_amx_decode_pv(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    arguments = unpack_arguments(context, builder, signature, args)
     weights, values, at, step, count, pairs, target, columns = arguments
-    values = bytes_from(builder, values, at)
+    values = emit_byte_pointer(builder, values, at)
     weights, pairs, target = (
-        bytes_from(builder, base, integer(0)) for base in (weights, pairs, target)
+        emit_byte_pointer(builder, base, i64(0)) for base in (weights, pairs, target)
     )
-    last_row = builder.sub(count, integer(1))
-    last_side = builder.sub(columns, integer(SIDE))
-    key_steps = builder.sdiv(builder.add(count, integer(SIDE - 1)), integer(SIDE))
-    weight_step = builder.mul(key_steps, integer(SIDE * 2))
-    row_bytes, pair_bytes = builder.mul(step, integer(2)), integer(4 * TILE * 4)
-    context_bytes = builder.mul(columns, integer(4))
-    strips = builder.sdiv(builder.add(columns, integer(4 * TILE - 1)), integer(4 * TILE))
-    vector = ir.VectorType(ir.IntType(16), SIDE)
-    # In the order of `column_place`: other orders take three instructions instead of one.
+    last_row = builder.sub(count, i64(1))
+    last_side = builder.sub(columns, i64(AMX_BLOCK))
+    key_steps = builder.sdiv(builder.add(count, i64(AMX_BLOCK - 1)), i64(AMX_BLOCK))
+    weight_step = builder.mul(key_steps, i64(AMX_BLOCK * 2))
+    row_bytes, pair_bytes = builder.mul(step, i64(2)), i64(4 * AMX_TILE * 4)
+    context_bytes = builder.mul(columns, i64(4))
+    strips = builder.sdiv(builder.add(columns, i64(4 * AMX_TILE - 1)), i64(4 * AMX_TILE))
+    vector = ir.VectorType(ir.IntType(16), AMX_BLOCK)
+    # In the order of `context_column`: other orders take three instructions instead of one.
     masks = [
         ir.Constant(
-            ir.VectorType(ir.IntType(32), SIDE),
-            [8 * part + 4 * half + i // 2 + i % 2 * SIDE for part in range(4) for i in range(8)],
+            ir.VectorType(ir.IntType(32), AMX_BLOCK),
+            [
+                8 * part + 4 * half + i // 2 + i % 2 * AMX_BLOCK
+                for part in range(4)
+                for i in range(8)
+            ],
         )
         for half in range(2)
     ]
-    with cgutils.for_range(builder, strips, intp=_INTEGER) as by_strip:
-        start = builder.mul(by_strip.index, integer(4 * TILE))
+    with cgutils.for_range(builder, strips, intp=_INT64) as by_strip:
+        start = builder.mul(by_strip.index, i64(4 * AMX_TILE))
         # Two tiles beyond the last one repeat the two before, and write the same again.
-        other = smaller(builder, builder.add(start, integer(SIDE)), last_side)
-        tiles = [builder.add(begin, integer(i)) for begin in (start, other) for i in (0, TILE)]
-        corners = [builder.gep(target, [builder.mul(tile, integer(4))]) for tile in tiles]
+        other = emit_min(builder, builder.add(start, i64(AMX_BLOCK)), last_side)
+        tiles = [builder.add(begin, i64(i)) for begin in (start, other) for i in (0, AMX_TILE)]
+        corners = [builder.gep(target, [builder.mul(tile, i64(4))]) for tile in tiles]
         for i, corner in enumerate(corners):
-            _tile(builder, "tileloadd64", i, corner, context_bytes)
-        with cgutils.for_range(builder, key_steps, intp=_INTEGER) as by_key:
-            first = builder.mul(by_key.index, integer(SIDE))
+            _emit_tile_access(builder, "tileloadd64", i, corner, context_bytes)
+        with cgutils.for_range(builder, key_steps, intp=_INT64) as by_key:
+            first = builder.mul(by_key.index, i64(AMX_BLOCK))
             # Two rooms in turns: one is still being read while the other one is filled.
-            turn = builder.and_(by_key.index, integer(1))
-            zipped_to = builder.gep(pairs, [builder.mul(turn, integer(PAIR_ROOM // 2 * 4))])
-            with cgutils.for_range(builder, integer(SIDE // 2), intp=_INTEGER) as by_pair:
-                row = builder.add(first, builder.mul(by_pair.index, integer(2)))
+            turn = builder.and_(by_key.index, i64(1))
+            interleaved = builder.gep(pairs, [builder.mul(turn, i64(PAIR_SCRATCH_SIZE // 2 * 4))])
+            with cgutils.for_range(builder, i64(AMX_BLOCK // 2), intp=_INT64) as by_pair:
+                row = builder.add(first, builder.mul(by_pair.index, i64(2)))
                 rows = [
-                    builder.gep(values, [builder.mul(smaller(builder, at, last_row), row_bytes)])
-                    for at in (row, builder.add(row, integer(1)))
+                    builder.gep(values, [builder.mul(emit_min(builder, at, last_row), row_bytes)])
+                    for at in (row, builder.add(row, i64(1)))
                 ]
-                to = builder.gep(zipped_to, [builder.mul(by_pair.index, pair_bytes)])
+                to = builder.gep(interleaved, [builder.mul(by_pair.index, pair_bytes)])
                 for i in range(0, 4, 2):
-                    offset = builder.mul(tiles[i], integer(2))
+                    offset = builder.mul(tiles[i], i64(2))
                     low, high = (
                         builder.load(
                             builder.bitcast(builder.gep(place, [offset]), vector.as_pointer()),
@@ -513,43 +528,39 @@ def _lower_add_weighted_values(context: Any, builder: Any, signature: Any, args:
                     )
                     for half, mask in enumerate(masks):
                         both = builder.shuffle_vector(low, high, mask)
-                        place = builder.gep(to, [integer((i + half) * TILE * 4)])
+                        place = builder.gep(to, [i64((i + half) * AMX_TILE * 4)])
                         builder.store(both, builder.bitcast(place, both.type.as_pointer()), align=4)
-            shares = builder.gep(weights, [builder.mul(first, integer(2))])
-            _tile(builder, "tileloadd64", 4, shares, weight_step)
+            shares = builder.gep(weights, [builder.mul(first, i64(2))])
+            _emit_tile_access(builder, "tileloadd64", 4, shares, weight_step)
             for i in range(4):
-                place = builder.gep(zipped_to, [integer(i * TILE * 4)])
-                _tile(builder, "tileloadd64", 6 + i % 2, place, pair_bytes)
-                _multiply(builder, i, 4, 6 + i % 2)
+                place = builder.gep(interleaved, [i64(i * AMX_TILE * 4)])
+                _emit_tile_access(builder, "tileloadd64", 6 + i % 2, place, pair_bytes)
+                _emit_tile_product(builder, i, 4, 6 + i % 2)
         for i, corner in enumerate(corners):
-            _tile(builder, "tilestored64", i, corner, context_bytes)
+            _emit_tile_access(builder, "tilestored64", i, corner, context_bytes)
     return context.get_dummy_value()
 
 
-_INTEGER, _NOTHING = ir.IntType(64), ir.VoidType()
+_INT64, _VOID = ir.IntType(64), ir.VoidType()
 
 
-def bytes_from(builder: Any, base: Any, index: Any) -> Any:
+def emit_byte_pointer(builder: Any, base: Any, index: Any) -> Any:
     """The address of an element, to count in bytes from."""
     return builder.bitcast(builder.gep(base, [index]), ir.IntType(8).as_pointer())
 
 
-def _int32(number: int) -> ir.Constant:
-    return ir.Constant(ir.IntType(32), number)
-
-
-def _number(tile: int) -> ir.Constant:
+def _tile_number(tile: int) -> ir.Constant:
     return ir.Constant(ir.IntType(8), tile)
 
 
-def _tile(builder: Any, name: str, tile: int, address: Any, step: Any) -> None:
-    _call(builder, f"llvm.x86.{name}", [_number(tile), address, step])
+def _emit_tile_access(builder: Any, name: str, tile: int, address: Any, step: Any) -> None:
+    _emit_intrinsic(builder, f"llvm.x86.{name}", [_tile_number(tile), address, step])
 
 
-def _multiply(builder: Any, total: int, left: int, right: int) -> None:
-    _call(builder, "llvm.x86.tdpbf16ps", [_number(i) for i in (total, left, right)])
+def _emit_tile_product(builder: Any, total: int, left: int, right: int) -> None:
+    _emit_intrinsic(builder, "llvm.x86.tdpbf16ps", [_tile_number(i) for i in (total, left, right)])
 
 
-def _call(builder: Any, name: str, args: list[Any], result: Any = _NOTHING) -> Any:
+def _emit_intrinsic(builder: Any, name: str, args: list[Any], result: Any = _VOID) -> Any:
     kind = ir.FunctionType(result, [value.type for value in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)

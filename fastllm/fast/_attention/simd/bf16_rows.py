@@ -21,17 +21,17 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._attention.simd.half_precision import widen, widened
+from fastllm.fast._attention.simd.half_precision import emit_load_conversion, load_converted
 from fastllm.fast._attention.simd.vectors import (
     Vector,
-    integer,
+    i64,
     lanes,
-    pointers_and_integers,
+    unpack_arguments,
     vector_type,
 )
 
 
-def wide_places(size: int, model: Any, stored: Any, row: int, n_rows: int) -> Any:
+def deinterleaved_indices(size: int, model: Any, stored: Any, row: int, n_rows: int) -> Any:
     """Where each number of a row is in a group of them, from dtype `stored` to that of `model`."""
     width, numbers = lanes(model), np.arange(size)
     stretch = 2 * width if stored == np.uint16 else width
@@ -43,73 +43,75 @@ def wide_places(size: int, model: Any, stored: Any, row: int, n_rows: int) -> An
     return start * n_rows + (row * vectors + vector) * width + lane
 
 
-def widen_row(source: Any, at: int, size: int, target: Any, to: int, row: int, n_rows: int) -> None:
+def deinterleave_row(
+    source: Any, at: int, size: int, target: Any, to: int, row: int, n_rows: int
+) -> None:
     """Write `size` numbers, whole vectors, as row `row` of a group of `n_rows`, 1 or 4."""
-    places = to + wide_places(size, target, source.dtype, row, n_rows)
+    places = to + deinterleaved_indices(size, target, source.dtype, row, n_rows)
     for d in range(0, size, lanes(target)):
-        target[places[d : d + lanes(target)]] = widened(source, at + d, target)
+        target[places[d : d + lanes(target)]] = load_converted(source, at + d, target)
 
 
-def put_in_order(
+def interleave_row(
     wide: Any, at: int, size: int, row: int, n_rows: int, stored: Any, target: Any, to: int
 ) -> None:
     """Write a row of a group, widened from the dtype of `stored`, in its own order."""
-    target[to : to + size] = wide[at + wide_places(size, target, stored.dtype, row, n_rows)]
+    target[to : to + size] = wide[
+        at + deinterleaved_indices(size, target, stored.dtype, row, n_rows)
+    ]
 
 
-@type_callable(widen_row)
-def _type_widen_row(context: Any) -> Any:
+@type_callable(deinterleave_row)
+def _type_deinterleave_row(context: Any) -> Any:
     return lambda source, at, size, target, to, row, n_rows: types.none
 
 
-@type_callable(put_in_order)
-def _type_put_in_order(context: Any) -> Any:
+@type_callable(interleave_row)
+def _type_interleave_row(context: Any) -> Any:
     return lambda wide, at, size, row, n_rows, stored, target, to: types.none
 
 
-@lower_builtin(widen_row, types.Array, *(types.Integer,) * 2, types.Array, *(types.Integer,) * 3)
-def _lower_widen_row(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    source, at, size, target, to, row, n_rows = pointers_and_integers(
-        context, builder, signature, args
-    )
+@lower_builtin(
+    deinterleave_row, types.Array, *(types.Integer,) * 2, types.Array, *(types.Integer,) * 3
+)
+def _lower_deinterleave_row(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    source, at, size, target, to, row, n_rows = unpack_arguments(context, builder, signature, args)
     kind, vector = signature.args[0].dtype, Vector(signature.args[3].dtype)
     source, target = builder.gep(source, [at]), builder.gep(target, [to])
 
     def widen_stretch(start: Any, count: int) -> None:
-        vectors = load_vectors(builder, vector, kind, source, start, count)
-        place = place_in_group(builder, vector, start, count, row, n_rows)
-        store_vectors(builder, vector, vectors, target, place)
+        vectors = emit_load_chunk(builder, vector, kind, source, start, count)
+        place = emit_group_offset(builder, vector, start, count, row, n_rows)
+        emit_store_chunk(builder, vector, vectors, target, place)
 
-    for_each_stretch(builder, vector, kind, size, widen_stretch)
+    emit_for_each_chunk(builder, vector, kind, size, widen_stretch)
     return context.get_dummy_value()
 
 
 @lower_builtin(
-    put_in_order,
+    interleave_row,
     types.Array,
     *(types.Integer,) * 4,
     *(types.Array,) * 2,
     types.Integer,
 )
-def _lower_put_in_order(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    wide, at, size, row, n_rows, _, target, to = pointers_and_integers(
-        context, builder, signature, args
-    )
+def _lower_interleave_row(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    wide, at, size, row, n_rows, _, target, to = unpack_arguments(context, builder, signature, args)
     vector = Vector(signature.args[6].dtype)
     wide, target = builder.gep(wide, [at]), builder.gep(target, [to])
 
     def put_stretch(start: Any, count: int) -> None:
-        place = place_in_group(builder, vector, start, count, row, n_rows)
-        vectors = load_vectors(builder, vector, vector.element, wide, place, count)
+        place = emit_group_offset(builder, vector, start, count, row, n_rows)
+        vectors = emit_load_chunk(builder, vector, vector.element, wide, place, count)
         if count == 2:
-            vectors = _in_turns(builder, *vectors)
-        store_vectors(builder, vector, vectors, target, start)
+            vectors = _emit_interleave(builder, *vectors)
+        emit_store_chunk(builder, vector, vectors, target, start)
 
-    for_each_stretch(builder, vector, signature.args[5].dtype, size, put_stretch)
+    emit_for_each_chunk(builder, vector, signature.args[5].dtype, size, put_stretch)
     return context.get_dummy_value()
 
 
-def _in_turns(builder: Any, even: Any, odd: Any) -> list[Any]:
+def _emit_interleave(builder: Any, even: Any, odd: Any) -> list[Any]:
     width = even.type.count
     order = [i // 2 + i % 2 * width for i in range(2 * width)]
     shape = ir.VectorType(ir.IntType(32), width)
@@ -119,56 +121,62 @@ def _in_turns(builder: Any, even: Any, odd: Any) -> list[Any]:
     ]
 
 
-def place_in_group(
+def emit_group_offset(
     builder: Any, vector: Vector, start: Any, count: int, row: Any, n_rows: Any
 ) -> Any:
     """Where the stretch of `count` vectors from `start` on is of a row in its group."""
-    inside = builder.mul(row, integer(count * vector.lanes))
+    inside = builder.mul(row, i64(count * vector.lanes))
     return builder.add(builder.mul(start, n_rows), inside)
 
 
-def for_each_stretch(
+def emit_for_each_chunk(
     builder: Any, vector: Vector, kind: Any, size: Any, step: Callable[[Any, int], None]
 ) -> None:
     """Code that does `step` for the stretches of a row: where each starts, of how many vectors."""
     count = 2 if kind == types.uint16 else 1
-    stretch = integer(count * vector.lanes)
+    stretch = i64(count * vector.lanes)
     with cgutils.for_range(builder, builder.sdiv(size, stretch), intp=size.type) as loop:
         step(builder.mul(loop.index, stretch), count)
     if count == 2:
         rest = builder.srem(size, stretch)
-        with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
+        with builder.if_then(builder.icmp_signed(">", rest, i64(0))):
             step(builder.sub(size, rest), 1)
 
 
-def load_vectors(
+def emit_load_chunk(
     builder: Any, vector: Vector, kind: Any, base: Any, start: Any, count: int
 ) -> list[Any]:
     """Code that loads the vectors of a stretch and widens them."""
     if kind == types.uint16 and count == 2:
         shape = ir.VectorType(ir.IntType(32), vector.lanes)
-        words = _load(builder, shape, kind, base, start)
+        words = _emit_load(builder, shape, kind, base, start)
         even = builder.shl(words, ir.Constant(shape, [16] * shape.count))
         odd = builder.and_(words, ir.Constant(shape, [0xFFFF0000] * shape.count))
         return [builder.bitcast(bits, vector_type(vector)) for bits in (even, odd)]
     shape = ir.VectorType(base.type.pointee, vector.lanes)
     return [
-        widen(builder, kind, vector.element, _load(builder, shape, kind, base, place))
-        for place in _places(builder, vector, start, count)
+        emit_load_conversion(
+            builder, kind, vector.element, _emit_load(builder, shape, kind, base, place)
+        )
+        for place in _emit_vector_offsets(builder, vector, start, count)
     ]
 
 
-def store_vectors(builder: Any, vector: Vector, vectors: list[Any], base: Any, start: Any) -> None:
+def emit_store_chunk(
+    builder: Any, vector: Vector, vectors: list[Any], base: Any, start: Any
+) -> None:
     """Code that writes the vectors of a stretch, widened."""
-    for x, place in zip(vectors, _places(builder, vector, start, len(vectors)), strict=True):
+    for x, place in zip(
+        vectors, _emit_vector_offsets(builder, vector, start, len(vectors)), strict=True
+    ):
         address = builder.bitcast(builder.gep(base, [place]), x.type.as_pointer())
         builder.store(x, address, align=vector.element.bitwidth // 8)
 
 
-def _load(builder: Any, shape: Any, kind: Any, base: Any, start: Any) -> Any:
+def _emit_load(builder: Any, shape: Any, kind: Any, base: Any, start: Any) -> Any:
     place = builder.bitcast(builder.gep(base, [start]), shape.as_pointer())
     return builder.load(place, align=kind.bitwidth // 8)
 
 
-def _places(builder: Any, vector: Vector, start: Any, count: int) -> list[Any]:
-    return [builder.add(start, integer(i * vector.lanes)) for i in range(count)]
+def _emit_vector_offsets(builder: Any, vector: Vector, start: Any, count: int) -> list[Any]:
+    return [builder.add(start, i64(i * vector.lanes)) for i in range(count)]

@@ -21,27 +21,33 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._attention.simd.amx import SIDE, Sides, bytes_from, float32_of, multiply_sides
+from fastllm.fast._attention.simd.amx import (
+    AMX_BLOCK,
+    GemmOperands,
+    bf16_to_float32,
+    emit_byte_pointer,
+    emit_tile_gemm,
+)
 from fastllm.fast._attention.simd.vectors import (
     Vector,
-    integer,
-    pointers_and_integers,
+    i64,
     store,
+    unpack_arguments,
     vector_type,
 )
 
-PIECES = 3
+N_COMPONENTS = 3
 # Which piece of the left factor goes with which of the right one: the first pieces last, and
 # otherwise so that few are loaded.
-_PRODUCTS = ((0, 2), (0, 1), (1, 1), (1, 0), (2, 0), (0, 0))
+_COMPONENT_PRODUCTS = ((0, 2), (0, 1), (1, 1), (1, 0), (2, 0), (0, 0))
 
 
-def put_pieces(low: Any, high: Any, pairs: Any, at: int, step: int) -> None:
+def store_bf16x3(low: Any, high: Any, pairs: Any, at: int, step: int) -> None:
     """Pair each lane of `low` with that of `high`, one piece after the other, `step` apart.
 
     In a pair the low bits are those of `low`.
     """
-    for piece in range(PIECES):
+    for piece in range(N_COMPONENTS):
         bits = [x.view(np.uint32) for x in (low, high)]
         if piece == 0:
             bits = [x + np.uint32(0x8000) for x in bits]
@@ -50,13 +56,13 @@ def put_pieces(low: Any, high: Any, pairs: Any, at: int, step: int) -> None:
         low, high = (x - y.view(np.float32) for x, y in zip((low, high), bits, strict=True))
 
 
-@type_callable(put_pieces)
-def _type_put_pieces(context: Any) -> Any:
+@type_callable(store_bf16x3)
+def _type_store_bf16x3(context: Any) -> Any:
     return lambda low, high, pairs, at, step: types.none
 
 
-@lower_builtin(put_pieces, Vector, Vector, types.Array, types.Integer, types.Integer)
-def _lower_put_pieces(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(store_bf16x3, Vector, Vector, types.Array, types.Integer, types.Integer)
+def _lower_store_bf16x3(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = signature.args[0]
     integers = ir.VectorType(ir.IntType(32), vector.lanes)
     base = context.make_array(signature.args[2])(context, builder, args[2]).data
@@ -66,7 +72,7 @@ def _lower_put_pieces(context: Any, builder: Any, signature: Any, args: Any) -> 
         return ir.Constant(integers, [number] * integers.count)
 
     rests = list(args[:2])
-    for piece in range(PIECES):
+    for piece in range(N_COMPONENTS):
         halves = []
         for i, rest in enumerate(rests):
             bits = builder.bitcast(rest, integers)
@@ -81,7 +87,7 @@ def _lower_put_pieces(context: Any, builder: Any, signature: Any, args: Any) -> 
     return context.get_dummy_value()
 
 
-def product_of_pieces(
+def bf16x3_gemm(
     left: Any,
     left_at: int,
     left_piece: int,
@@ -94,23 +100,23 @@ def product_of_pieces(
     depth: int,
     add: bool,
 ) -> None:
-    """Multiply `rows` x `depth` numbers with `depth` / 2 x SIDE pairs, into `rows` x SIDE float32.
+    """Multiply `rows` x `depth` numbers with `depth` / 2 x AMX_BLOCK pairs.
 
-    As `matrix_product`, for factors that are sums of pieces, `left_piece` and `right_piece` apart.
-    Each piece of the left one is `rows` x SIDE numbers, of SIDE columns after the other.
+    As `amx_gemm`, for factors that are sums of pieces, `left_piece` and `right_piece` apart.
+    Each piece of the left one is `rows` x AMX_BLOCK numbers, of AMX_BLOCK columns after the other.
     """
-    product = target[to : to + rows * SIDE].reshape(rows, SIDE)
+    product = target[to : to + rows * AMX_BLOCK].reshape(rows, AMX_BLOCK)
     if not add:
         product[:] = 0
-    for a, b in _PRODUCTS:
-        numbers = left[left_at + a * left_piece :][: rows * depth].reshape(-1, rows, SIDE)
-        pairs = right[right_at + b * right_piece :][: depth // 2 * SIDE].view(np.uint16)
-        columns = pairs.reshape(-1, SIDE, 2).swapaxes(1, 2).reshape(depth, SIDE)
-        product += float32_of(np.concatenate(numbers, axis=1)) @ float32_of(columns)
+    for a, b in _COMPONENT_PRODUCTS:
+        numbers = left[left_at + a * left_piece :][: rows * depth].reshape(-1, rows, AMX_BLOCK)
+        pairs = right[right_at + b * right_piece :][: depth // 2 * AMX_BLOCK].view(np.uint16)
+        columns = pairs.reshape(-1, AMX_BLOCK, 2).swapaxes(1, 2).reshape(depth, AMX_BLOCK)
+        product += bf16_to_float32(np.concatenate(numbers, axis=1)) @ bf16_to_float32(columns)
 
 
-@type_callable(product_of_pieces)
-def _type_product_of_pieces(context: Any) -> Any:
+@type_callable(bf16x3_gemm)
+def _type_bf16x3_gemm(context: Any) -> Any:
     # fmt: off
     return lambda left, left_at, left_piece, right, right_at, right_piece, target, to, \
         rows, depth, add: types.none
@@ -118,28 +124,28 @@ def _type_product_of_pieces(context: Any) -> Any:
 
 
 @lower_builtin(
-    product_of_pieces,
+    bf16x3_gemm,
     *(types.Array, *(types.Integer,) * 2),
     *(types.Array, *(types.Integer,) * 2),
     *(types.Array, types.Integer),
     *(*(types.Integer,) * 2, types.Boolean),
 )
-def _lower_product_of_pieces(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    values = pointers_and_integers(context, builder, signature, args)
+def _lower_bf16x3_gemm(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    values = unpack_arguments(context, builder, signature, args)
     left, left_at, left_piece, right, right_at, right_piece = values[:6]
     target, to, rows, depth, add = values[6:]
 
-    sides = Sides(
-        left=bytes_from(builder, left, left_at),
-        left_step=integer(SIDE * 2),
-        left_next=builder.mul(rows, integer(SIDE * 2)),
-        left_piece=builder.mul(left_piece, integer(2)),
-        right=bytes_from(builder, right, right_at),
-        right_piece=builder.mul(right_piece, integer(4)),
-        target=bytes_from(builder, target, to),
-        row_steps=builder.sdiv(rows, integer(SIDE)),
-        depth_steps=builder.sdiv(depth, integer(SIDE)),
-        add=builder.icmp_signed("!=", add, integer(0)),
+    sides = GemmOperands(
+        left=emit_byte_pointer(builder, left, left_at),
+        left_step=i64(AMX_BLOCK * 2),
+        left_next=builder.mul(rows, i64(AMX_BLOCK * 2)),
+        left_piece=builder.mul(left_piece, i64(2)),
+        right=emit_byte_pointer(builder, right, right_at),
+        right_piece=builder.mul(right_piece, i64(4)),
+        target=emit_byte_pointer(builder, target, to),
+        row_steps=builder.sdiv(rows, i64(AMX_BLOCK)),
+        depth_steps=builder.sdiv(depth, i64(AMX_BLOCK)),
+        add=builder.icmp_signed("!=", add, i64(0)),
     )
-    multiply_sides(builder, sides, _PRODUCTS)
+    emit_tile_gemm(builder, sides, _COMPONENT_PRODUCTS)
     return context.get_dummy_value()

@@ -1,6 +1,6 @@
 """Products of matrices that stay in registers, and squares turned on their diagonal.
 
-Where the time goes: ROWS_AT_ONCE rows of running sums, up to three vectors each, stay in registers
+Where the time goes: MICRO_ROWS rows of running sums, up to three vectors each, stay in registers
 while one number of every row after the other is multiplied with those vectors.
 """
 
@@ -20,17 +20,18 @@ from numba.extending import lower_builtin, type_callable
 from fastllm.fast._attention.simd.vectors import (
     VECTOR_BYTES,
     Vector,
-    constant,
-    fuse,
+    emit_fma,
+    emit_splat,
+    i64,
     lanes,
-    larger,
-    pointers_and_integers,
-    splat,
+    maximum,
+    unpack_arguments,
+    vector_constant,
     vector_type,
 )
 
 # As many sums as fit into 32 registers with what they are made from, or into 16.
-ROWS_AT_ONCE = 8 if VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64") else 4
+MICRO_ROWS = 8 if VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64") else 4
 
 
 def transpose(source: Any, at: int, step: int, target: Any, to: int, target_step: int) -> None:
@@ -90,7 +91,7 @@ def _lower_transpose(context: Any, builder: Any, signature: Any, args: Any) -> A
     return context.get_dummy_value()
 
 
-def dot_products(
+def gemm_qk(
     keys: Any,
     at: int,
     step: int,
@@ -107,21 +108,21 @@ def dot_products(
 ) -> None:
     """Scores of `count` keys, `step` apart, with some vectors of a tile; `tops` their maximum.
 
-    Scores are written for whole steps of ROWS_AT_ONCE: those beyond `count` repeat the last key,
+    Scores are written for whole steps of MICRO_ROWS: those beyond `count` repeat the last key,
     so that all reads are safe.
     """
     width = vectors * lanes(queries)
     best = tops[tops_at : tops_at + width]
-    for i in range(-(-count // ROWS_AT_ONCE) * ROWS_AT_ONCE):
+    for i in range(-(-count // MICRO_ROWS) * MICRO_ROWS):
         start = at + min(i, count - 1) * step
         score = np.zeros(width, scores.dtype)
         for d in range(depth):
             score += keys[start + d] * queries[first + d * tile : first + d * tile + width]
         scores[to + i * tile : to + i * tile + width] = score
-        best[:] = larger(score, best)
+        best[:] = maximum(score, best)
 
 
-def weighted_sums(
+def gemm_pv(
     values: Any,
     at: int,
     step: int,
@@ -137,10 +138,10 @@ def weighted_sums(
     """`count` columns of the context of a tile: faded, plus values times their weights.
 
     The lanes of vector v have ends[v] weights, and those of later vectors no fewer. Columns are
-    written for whole steps of ROWS_AT_ONCE: those beyond `count` repeat the last one.
+    written for whole steps of MICRO_ROWS: those beyond `count` repeat the last one.
     """
     width = lanes(weights)
-    for i in range(-(-count // ROWS_AT_ONCE) * ROWS_AT_ONCE):
+    for i in range(-(-count // MICRO_ROWS) * MICRO_ROWS):
         column = values[at + min(i, count - 1) :: step]
         for lane in range(tile):
             depth = ends[lane // width]
@@ -149,103 +150,107 @@ def weighted_sums(
             context[place] += column[:depth] @ weights[first + lane :: tile][:depth]
 
 
-def _type_dot_products(context: Any) -> Any:
+def _type_gemm_qk(context: Any) -> Any:
     # fmt: off
     return lambda keys, at, step, count, depth, queries, first, tile, vectors, scores, to, tops, \
         tops_at: types.none
     # fmt: on
 
 
-def _type_weighted_sums(context: Any) -> Any:
+def _type_gemm_pv(context: Any) -> Any:
     return lambda values, at, step, count, ends, weights, first, tile, context, to, fades: (
         types.none
     )
 
 
-type_callable(dot_products)(_type_dot_products)
-type_callable(weighted_sums)(_type_weighted_sums)
+type_callable(gemm_qk)(_type_gemm_qk)
+type_callable(gemm_pv)(_type_gemm_pv)
 
 
 @lower_builtin(
-    dot_products,
+    gemm_qk,
     *(types.Array, *(types.Integer,) * 4),
     *(types.Array, *(types.Integer,) * 3),
     *(types.Array, types.Integer) * 2,
 )
-def _lower_dot_products(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _lower_gemm_qk(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
     keys, at, step, count, depth, queries, first, tile, n_vectors, scores, to, tops, tops_at = (
-        pointers_and_integers(context, builder, signature, args)
+        unpack_arguments(context, builder, signature, args)
     )
     queries, scores = builder.gep(queries, [first]), builder.gep(scores, [to])
     tops = builder.gep(tops, [tops_at])
 
     def emit(vectors: int) -> None:
-        places = [_vector_at(builder, vector, tops, i * vector.lanes) for i in range(vectors)]
-        with _groups(builder, count) as (row, last):
-            start = _mul_add(builder, row, step, at)
+        places = [
+            _emit_vector_pointer(builder, vector, tops, i * vector.lanes) for i in range(vectors)
+        ]
+        with _emit_row_steps(builder, count) as (row, last):
+            start = _emit_mul_add(builder, row, step, at)
             starts = [
-                _mul_add(builder, _at_most(builder, i, last), step, start)
-                for i in range(ROWS_AT_ONCE)
+                _emit_mul_add(builder, _emit_min_of(builder, i, last), step, start)
+                for i in range(MICRO_ROWS)
             ]
-            sums = _Sums(builder, vector, vectors, starts)
-            sums.add(keys, None, _constant(0), depth, queries, tile, 0)
+            sums = _Accumulators(builder, vector, vectors, starts)
+            sums.add(keys, None, i64(0), depth, queries, tile, 0)
             best = [builder.load(place, align=4) for place in places]
             for i, sums_of_row in enumerate(sums.values()):
-                place = builder.gep(scores, [builder.mul(builder.add(row, _constant(i)), tile)])
+                place = builder.gep(scores, [builder.mul(builder.add(row, i64(i)), tile)])
                 for j, score in enumerate(sums_of_row):
-                    at_lane = _vector_at(builder, vector, place, j * vector.lanes)
+                    at_lane = _emit_vector_pointer(builder, vector, place, j * vector.lanes)
                     builder.store(score, at_lane, align=4)
                     higher = builder.fcmp_ordered(">", score, best[j])
                     best[j] = builder.select(higher, score, best[j])
             for place, value in zip(places, best, strict=True):
                 builder.store(value, place, align=4)
 
-    _for_one_of(builder, n_vectors, (3, 2, 1), emit)
+    _emit_dispatch(builder, n_vectors, (3, 2, 1), emit)
     return context.get_dummy_value()
 
 
 @lower_builtin(
-    weighted_sums,
+    gemm_pv,
     *(types.Array, *(types.Integer,) * 3, types.Array),
     *(types.Array, *(types.Integer,) * 2),
     *(types.Array, types.Integer, types.Array),
 )
-def _lower_weighted_sums(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _lower_gemm_pv(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
-    values, at, step, count, ends, weights, first, tile, target, to, fades = pointers_and_integers(
+    values, at, step, count, ends, weights, first, tile, target, to, fades = unpack_arguments(
         context, builder, signature, args
     )
     weights, target = builder.gep(weights, [first]), builder.gep(target, [to])
 
     def emit(vectors: int) -> None:
-        depths = [builder.load(builder.gep(ends, [_constant(i)])) for i in range(vectors)]
-        with _groups(builder, count) as (column, last):
+        depths = [builder.load(builder.gep(ends, [i64(i)])) for i in range(vectors)]
+        with _emit_row_steps(builder, count) as (column, last):
             start = builder.add(at, column)
-            starts = [builder.add(_at_most(builder, i, last), start) for i in range(ROWS_AT_ONCE)]
+            starts = [builder.add(_emit_min_of(builder, i, last), start) for i in range(MICRO_ROWS)]
             # Sums of a block start at 0 and join the others at its end: rounding errors grow less.
-            sums = _Sums(builder, vector, vectors, starts)
-            begin = _constant(0)
+            sums = _Accumulators(builder, vector, vectors, starts)
+            begin = i64(0)
             for skipped, end in enumerate(depths):
                 sums.add(values, step, begin, end, weights, tile, skipped)
                 begin = end
             fade = [
-                builder.load(_vector_at(builder, vector, fades, i * vector.lanes), align=4)
+                builder.load(
+                    _emit_vector_pointer(builder, vector, fades, i * vector.lanes), align=4
+                )
                 for i in range(vectors)
             ]
             for i, sums_of_column in enumerate(sums.values()):
-                group = builder.gep(target, [builder.mul(builder.add(column, _constant(i)), tile)])
+                group = builder.gep(target, [builder.mul(builder.add(column, i64(i)), tile)])
                 for j, value in enumerate(sums_of_column):
-                    place = _vector_at(builder, vector, group, j * vector.lanes)
+                    place = _emit_vector_pointer(builder, vector, group, j * vector.lanes)
                     before = builder.load(place, align=4)
-                    builder.store(fuse(builder, before, fade[j], value), place, align=4)
+                    builder.store(emit_fma(builder, before, fade[j], value), place, align=4)
 
-    n_vectors = builder.sdiv(tile, _constant(vector.lanes))
-    _for_one_of(builder, n_vectors, (3, 2), emit)
+    n_vectors = builder.sdiv(tile, i64(vector.lanes))
+    _emit_dispatch(builder, n_vectors, (3, 2), emit)
     return context.get_dummy_value()
 
 
-def _for_one_of(
+def _emit_dispatch(
     builder: Any, number: Any, choices: tuple[int, ...], emit: Callable[[int], None]
 ) -> None:
     """Emit code for each of these numbers, to run the one for `number`."""
@@ -253,48 +258,44 @@ def _for_one_of(
     if not others:
         emit(choice)
         return
-    with builder.if_else(builder.icmp_signed("==", number, _constant(choice))) as (yes, no):
+    with builder.if_else(builder.icmp_signed("==", number, i64(choice))) as (yes, no):
         with yes:
             emit(choice)
         with no:
-            _for_one_of(builder, number, tuple(others), emit)
-
-
-def _constant(number: int) -> ir.Constant:
-    return ir.Constant(ir.IntType(64), number)
+            _emit_dispatch(builder, number, tuple(others), emit)
 
 
 @contextlib.contextmanager
-def _groups(builder: Any, count: Any) -> Any:
-    """A loop over steps of ROWS_AT_ONCE: the first row, and how far the last row is from it."""
-    rows = _constant(ROWS_AT_ONCE)
-    steps = builder.sdiv(builder.add(count, _constant(ROWS_AT_ONCE - 1)), rows)
+def _emit_row_steps(builder: Any, count: Any) -> Any:
+    """A loop over steps of MICRO_ROWS: the first row, and how far the last row is from it."""
+    rows = i64(MICRO_ROWS)
+    steps = builder.sdiv(builder.add(count, i64(MICRO_ROWS - 1)), rows)
     with cgutils.for_range(builder, steps, intp=count.type) as loop:
         row = builder.mul(loop.index, rows)
-        last = builder.sub(builder.sub(count, row), _constant(1))
+        last = builder.sub(builder.sub(count, row), i64(1))
         yield row, last
 
 
-def _at_most(builder: Any, number: int, last: Any) -> Any:
-    number = _constant(number)
+def _emit_min_of(builder: Any, number: int, last: Any) -> Any:
+    number = i64(number)
     return builder.select(builder.icmp_signed("<", number, last), number, last)
 
 
-def _mul_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def _emit_mul_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.add(builder.mul(a, b), c)
 
 
-def _vector_at(builder: Any, vector: Vector, base: Any, lane: int) -> Any:
-    place = builder.gep(base, [_constant(lane)])
+def _emit_vector_pointer(builder: Any, vector: Vector, base: Any, lane: int) -> Any:
+    place = builder.gep(base, [i64(lane)])
     return builder.bitcast(place, vector_type(vector).as_pointer())
 
 
-class _Sums:
+class _Accumulators:
     """Running sums in registers: of each row some vectors."""
 
     def __init__(self, builder: Any, vector: Vector, vectors: int, starts: list[Any]) -> None:
         self.builder, self.vector, self.starts = builder, vector, starts
-        zero = constant(vector, 0.0)
+        zero = vector_constant(vector, 0.0)
         # The compiler keeps them in registers.
         self.slots = [
             [cgutils.alloca_once(builder, zero.type) for _ in range(vectors)] for _ in starts
@@ -311,15 +312,17 @@ class _Sums:
             index = builder.add(begin, loop.index)
             column = builder.gep(columns, [builder.mul(index, tile)])
             factors = [
-                builder.load(_vector_at(builder, self.vector, column, i * lanes_of), align=4)
+                builder.load(
+                    _emit_vector_pointer(builder, self.vector, column, i * lanes_of), align=4
+                )
                 for i in range(skipped, len(self.slots[0]))
             ]
             offset = index if stride is None else builder.mul(index, stride)
             for start, row in zip(self.starts, self.slots, strict=True):
                 place = builder.gep(rows, [builder.add(start, offset)])
-                number = splat(builder, builder.load(place), lanes_of)
+                number = emit_splat(builder, builder.load(place), lanes_of)
                 for slot, factor in zip(row[skipped:], factors, strict=True):
-                    builder.store(fuse(builder, number, factor, builder.load(slot)), slot)
+                    builder.store(emit_fma(builder, number, factor, builder.load(slot)), slot)
 
     def values(self) -> list[list[Any]]:
         return [[self.builder.load(slot) for slot in row] for row in self.slots]

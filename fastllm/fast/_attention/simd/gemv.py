@@ -18,30 +18,30 @@ from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
 from fastllm.fast._attention.simd.bf16_rows import (
-    for_each_stretch,
-    load_vectors,
-    place_in_group,
-    store_vectors,
-    wide_places,
+    deinterleaved_indices,
+    emit_for_each_chunk,
+    emit_group_offset,
+    emit_load_chunk,
+    emit_store_chunk,
 )
-from fastllm.fast._attention.simd.half_precision import widened
+from fastllm.fast._attention.simd.half_precision import load_converted
 from fastllm.fast._attention.simd.vectors import (
     Vector,
-    constant,
-    fuse,
-    integer,
+    emit_fma,
+    emit_min,
+    emit_prefetch,
+    emit_splat,
+    i64,
     lanes,
-    pointers_and_integers,
-    prefetch_address,
-    smaller,
-    splat,
+    unpack_arguments,
+    vector_constant,
 )
 
 # Rows, keys and values at a time.
-FOUR = 4
+MICRO_TILE = 4
 
 
-def multiply_block(
+def gemv_qk_pv(
     keys: Any,
     key_at: int,
     key_step: int,
@@ -71,19 +71,19 @@ def multiply_block(
     taken in turns, four of each. Scores are written for whole fours; weights beyond the last value
     are 0.
     """
-    rows = 1 if n_rows == 1 else FOUR
+    rows = 1 if n_rows == 1 else MICRO_TILE
     for row in range(n_rows):
         first = row // rows * rows
-        places = wide_places(depth, queries, keys.dtype, row - first, rows)
+        places = deinterleaved_indices(depth, queries, keys.dtype, row - first, rows)
         q = queries[first * depth + places]
         at = score_at + row * score_step
-        for j in range(-(-n_keys // FOUR) * FOUR):
+        for j in range(-(-n_keys // MICRO_TILE) * MICRO_TILE):
             k = _row(keys, key_at + min(j, n_keys - 1) * key_step, depth, queries)
             scores[at + j] = k @ q
         if n_values == 0:
             continue
         p = scores[weight_at + row * score_step :]
-        places = wide_places(columns, context, values.dtype, row - first, rows)
+        places = deinterleaved_indices(columns, context, values.dtype, row - first, rows)
         places += first * columns
         context[places] *= fades[row]
         for j in range(n_values):
@@ -94,7 +94,7 @@ def _row(array: Any, start: int, size: int, model: Any) -> Any:
     """Whole vectors of an array, as numbers of `model`'s dtype."""
     row = np.empty(size, model.dtype)
     for d in range(0, size, lanes(model)):
-        row[d : d + lanes(model)] = widened(array, start + d, model)
+        row[d : d + lanes(model)] = load_converted(array, start + d, model)
     return row
 
 
@@ -109,8 +109,8 @@ _KINDS = (
 )
 
 
-@type_callable(multiply_block)
-def _type_multiply_block(context: Any) -> Any:
+@type_callable(gemv_qk_pv)
+def _type_gemv_qk_pv(context: Any) -> Any:
     # fmt: off
     return lambda keys, key_at, key_step, keys_ahead, n_keys, queries, depth, scores, score_at, \
         weight_at, score_step, values, value_at, value_step, values_ahead, n_values, context, \
@@ -118,22 +118,22 @@ def _type_multiply_block(context: Any) -> Any:
     # fmt: on
 
 
-@lower_builtin(multiply_block, *_KINDS)
-def _lower_multiply_block(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    given = pointers_and_integers(context, builder, signature, args)
+@lower_builtin(gemv_qk_pv, *_KINDS)
+def _lower_gemv_qk_pv(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    given = unpack_arguments(context, builder, signature, args)
     kind, vector = signature.args[0].dtype, Vector(signature.args[5].dtype)
     n_rows = given[-1]
     # Where the number of groups is known, their places stay in registers.
     one, four, more = (
-        _function(builder.module, vector, kind, rows, one_group, given)
-        for rows, one_group in ((1, True), (FOUR, True), (FOUR, False))
+        _emit_function(builder.module, vector, kind, rows, one_group, given)
+        for rows, one_group in ((1, True), (MICRO_TILE, True), (MICRO_TILE, False))
     )
-    few = builder.select(builder.icmp_signed("<=", n_rows, integer(FOUR)), four, more)
-    builder.call(builder.select(builder.icmp_signed("==", n_rows, integer(1)), one, few), given)
+    few = builder.select(builder.icmp_signed("<=", n_rows, i64(MICRO_TILE)), four, more)
+    builder.call(builder.select(builder.icmp_signed("==", n_rows, i64(1)), one, few), given)
     return context.get_dummy_value()
 
 
-def _function(
+def _emit_function(
     module: Any, vector: Vector, kind: Any, rows: int, one_group: bool, given: list[Any]
 ) -> Any:
     """Code that does it for groups of `rows`."""
@@ -147,15 +147,17 @@ def _function(
      score_step, values, value_at, value_step, values_ahead, n_values, context, columns, fades,
      sums, n_rows) = function.args
     # fmt: on
-    group = _Group(builder, vector, kind, rows)
-    groups = integer(1) if one_group else _fours(builder, n_rows)
-    with _each(builder, groups) as number:
+    group = _RowGroup(builder, vector, kind, rows)
+    groups = i64(1) if one_group else _emit_micro_tiles(builder, n_rows)
+    with _emit_for(builder, groups) as number:
         group.clear(group.of(sums, number, columns), columns)
-    with _each(builder, _fours(builder, _larger(builder, n_keys, n_values))) as four:
-        j = builder.mul(four, integer(FOUR))
+    with _emit_for(
+        builder, _emit_micro_tiles(builder, _emit_max(builder, n_keys, n_values))
+    ) as four:
+        j = builder.mul(four, i64(MICRO_TILE))
         with builder.if_then(builder.icmp_signed("<", j, n_keys)):
-            some = _four(builder, keys, key_at, key_step, n_keys, j)
-            with _each(builder, groups) as number:
+            some = _emit_row_pointers(builder, keys, key_at, key_step, n_keys, j)
+            with _emit_for(builder, groups) as number:
                 results = group.of_each_row(scores, score_at, score_step, number, j)
                 group.dot_products(
                     some,
@@ -165,8 +167,8 @@ def _function(
                     results,
                 )
         with builder.if_then(builder.icmp_signed("<", j, n_values)):
-            some = _four(builder, values, value_at, value_step, n_values, j)
-            with _each(builder, groups) as number:
+            some = _emit_row_pointers(builder, values, value_at, value_step, n_values, j)
+            with _emit_for(builder, groups) as number:
                 weights = group.of_each_row(scores, weight_at, score_step, number, j)
                 group.add_values(
                     some,
@@ -176,13 +178,13 @@ def _function(
                     columns,
                 )
     with (
-        builder.if_then(builder.icmp_signed(">", n_values, integer(0))),
-        _each(builder, groups) as number,
+        builder.if_then(builder.icmp_signed(">", n_values, i64(0))),
+        _emit_for(builder, groups) as number,
     ):
         group.fade(
             group.of(context, number, columns),
             group.of(sums, number, columns),
-            group.of(fades, number, integer(1)),
+            group.of(fades, number, i64(1)),
             columns,
         )
     builder.ret_void()
@@ -190,28 +192,30 @@ def _function(
 
 
 @contextlib.contextmanager
-def _each(builder: Any, count: Any) -> Iterator[Any]:
+def _emit_for(builder: Any, count: Any) -> Iterator[Any]:
     with cgutils.for_range(builder, count, intp=count.type) as loop:
         yield loop.index
 
 
-def _fours(builder: Any, count: Any) -> Any:
-    return builder.sdiv(builder.add(count, integer(FOUR - 1)), integer(FOUR))
+def _emit_micro_tiles(builder: Any, count: Any) -> Any:
+    return builder.sdiv(builder.add(count, i64(MICRO_TILE - 1)), i64(MICRO_TILE))
 
 
-def _larger(builder: Any, a: Any, b: Any) -> Any:
+def _emit_max(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.icmp_signed(">", a, b), a, b)
 
 
-def _four(builder: Any, base: Any, at: Any, step: Any, count: Any, first: Any) -> list[Any]:
+def _emit_row_pointers(
+    builder: Any, base: Any, at: Any, step: Any, count: Any, first: Any
+) -> list[Any]:
     """Where four keys or values begin, of which those beyond the last one repeat it."""
-    last = builder.sub(builder.sub(count, integer(1)), first)
+    last = builder.sub(builder.sub(count, i64(1)), first)
     begin = builder.add(at, builder.mul(first, step))
-    numbers = [smaller(builder, integer(i), last) for i in range(FOUR)]
+    numbers = [emit_min(builder, i64(i), last) for i in range(MICRO_TILE)]
     return [builder.gep(base, [builder.add(begin, builder.mul(i, step))]) for i in numbers]
 
 
-class _Group(NamedTuple):
+class _RowGroup(NamedTuple):
     """Writes code for a group of rows."""
 
     builder: Any
@@ -227,21 +231,19 @@ class _Group(NamedTuple):
         """Where entry `j` is of the rows of group `number`, `step` apart."""
         builder = self.builder
         first = builder.add(at, builder.mul(number, self._times_rows(step)))
-        starts = [builder.add(first, builder.mul(step, integer(i))) for i in range(self.rows)]
+        starts = [builder.add(first, builder.mul(step, i64(i))) for i in range(self.rows)]
         return [builder.gep(array, [builder.add(start, j)]) for start in starts]
 
     def _times_rows(self, size: Any) -> Any:
-        return self.builder.mul(size, integer(self.rows))
+        return self.builder.mul(size, i64(self.rows))
 
     def _place(self, start: Any, count: int, row: int) -> Any:
-        return place_in_group(
-            self.builder, self.vector, start, count, integer(row), integer(self.rows)
-        )
+        return emit_group_offset(self.builder, self.vector, start, count, i64(row), i64(self.rows))
 
     def _load(self, group: Any, start: Any, count: int) -> list[list[Any]]:
         vector = self.vector
         return [
-            load_vectors(
+            emit_load_chunk(
                 self.builder, vector, vector.element, group, self._place(start, count, row), count
             )
             for row in range(self.rows)
@@ -250,16 +252,16 @@ class _Group(NamedTuple):
     def _store(self, rows: list[list[Any]], group: Any, start: Any) -> None:
         for number, row in enumerate(rows):
             place = self._place(start, len(row), number)
-            store_vectors(self.builder, self.vector, row, group, place)
+            emit_store_chunk(self.builder, self.vector, row, group, place)
 
     def clear(self, group: Any, size: Any) -> None:
         """Write zeros."""
-        zero = constant(self.vector, 0.0)
+        zero = vector_constant(self.vector, 0.0)
 
         def write(start: Any, count: int) -> None:
             self._store([[zero] * count] * self.rows, group, start)
 
-        for_each_stretch(self.builder, self.vector, self.kind, size, write)
+        emit_for_each_chunk(self.builder, self.vector, self.kind, size, write)
 
     def dot_products(
         self,
@@ -277,19 +279,21 @@ class _Group(NamedTuple):
             rows = self._load(queries, start, count)
             for i, key in enumerate(keys):
                 self._ask(key, start, asking)
-                numbers = load_vectors(builder, vector, self.kind, key, start, count)
+                numbers = emit_load_chunk(builder, vector, self.kind, key, start, count)
                 for slots, row in zip(sums, rows, strict=True):
                     for x, y in zip(numbers, row, strict=True):
-                        builder.store(fuse(builder, x, y, builder.load(slots[i])), slots[i])
+                        builder.store(emit_fma(builder, x, y, builder.load(slots[i])), slots[i])
 
-        for_each_stretch(builder, vector, self.kind, depth, multiply)
-        totals = _totals(builder, [builder.load(slot) for slots in sums for slot in slots])
-        size = min(FOUR, vector.lanes)
+        emit_for_each_chunk(builder, vector, self.kind, depth, multiply)
+        totals = _emit_lane_sums(builder, [builder.load(slot) for slots in sums for slot in slots])
+        size = min(MICRO_TILE, vector.lanes)
         for number, place in enumerate(scores):
-            for i in range(0, FOUR, size):
-                lane = number * FOUR + i
-                part = _lanes(builder, totals[lane // vector.lanes], lane % vector.lanes, size)
-                address = builder.bitcast(builder.gep(place, [integer(i)]), part.type.as_pointer())
+            for i in range(0, MICRO_TILE, size):
+                lane = number * MICRO_TILE + i
+                part = _emit_lane_slice(
+                    builder, totals[lane // vector.lanes], lane % vector.lanes, size
+                )
+                address = builder.bitcast(builder.gep(place, [i64(i)]), part.type.as_pointer())
                 builder.store(part, address, align=vector.element.bitwidth // 8)
 
     def add_values(
@@ -303,7 +307,8 @@ class _Group(NamedTuple):
         """Add four values, weighted by four numbers next to each other for each row."""
         builder, vector = self.builder, self.vector
         shares = [
-            [self._repeat(builder.gep(base, [integer(i)])) for i in range(FOUR)] for base in weights
+            [self._repeat(builder.gep(base, [i64(i)])) for i in range(MICRO_TILE)]
+            for base in weights
         ]
 
         def add(start: Any, count: int) -> None:
@@ -311,11 +316,13 @@ class _Group(NamedTuple):
             news = [[None] * count for _ in rows]
             for i, value in enumerate(values):
                 self._ask(value, start, asking)
-                numbers = load_vectors(builder, vector, self.kind, value, start, count)
+                numbers = emit_load_chunk(builder, vector, self.kind, value, start, count)
                 for share, new in zip(shares, news, strict=True):
                     for n, x in enumerate(numbers):
                         new[n] = (
-                            fuse(builder, x, share[i], new[n]) if i else builder.fmul(x, share[i])
+                            emit_fma(builder, x, share[i], new[n])
+                            if i
+                            else builder.fmul(x, share[i])
                         )
             # Added last: what was written for the four before may still be on its way.
             self._store(
@@ -327,12 +334,12 @@ class _Group(NamedTuple):
                 start,
             )
 
-        for_each_stretch(builder, vector, self.kind, columns, add)
+        emit_for_each_chunk(builder, vector, self.kind, columns, add)
 
     def fade(self, context: Any, sums: Any, fades: Any, columns: Any) -> None:
         """Let the context be itself, faded, plus the sums."""
         builder, vector = self.builder, self.vector
-        factors = [self._repeat(builder.gep(fades, [integer(row)])) for row in range(self.rows)]
+        factors = [self._repeat(builder.gep(fades, [i64(row)])) for row in range(self.rows)]
 
         def add(start: Any, count: int) -> None:
             rows = zip(
@@ -342,12 +349,12 @@ class _Group(NamedTuple):
                 strict=True,
             )
             results = [
-                [fuse(builder, x, factor, y) for x, y in zip(old, new, strict=True)]
+                [emit_fma(builder, x, factor, y) for x, y in zip(old, new, strict=True)]
                 for factor, old, new in rows
             ]
             self._store(results, context, start)
 
-        for_each_stretch(builder, vector, self.kind, columns, add)
+        emit_for_each_chunk(builder, vector, self.kind, columns, add)
 
     def asking(self, ahead: Any, step: Any) -> list[tuple[Any, int]]:
         """How far ahead rows are asked for, and into which cache.
@@ -357,31 +364,31 @@ class _Group(NamedTuple):
         """
         if self.rows > 1:
             return [(ahead, 1)]
-        next_four = self.builder.mul(step, integer(FOUR))
+        next_four = self.builder.mul(step, i64(MICRO_TILE))
         return [(next_four, 1), (ahead, 2)] if self.kind.bitwidth < 32 else [(ahead, 2)]
 
     def _ask(self, row: Any, start: Any, asking: list[tuple[Any, int]]) -> None:
         for ahead, cache in asking:
             place = self.builder.gep(row, [self.builder.add(start, ahead)])
-            prefetch_address(self.builder, place, cache)
+            emit_prefetch(self.builder, place, cache)
 
     def _repeat(self, place: Any) -> Any:
-        return splat(self.builder, self.builder.load(place), self.vector.lanes)
+        return emit_splat(self.builder, self.builder.load(place), self.vector.lanes)
 
     def _running_sum(self) -> Any:
         """A sum that begins at 0, which the compiler keeps in a register."""
-        zero = constant(self.vector, 0.0)
+        zero = vector_constant(self.vector, 0.0)
         slot = cgutils.alloca_once(self.builder, zero.type)
         self.builder.store(zero, slot)
         return slot
 
 
-def _lanes(builder: Any, vector: Any, first: int, count: int) -> Any:
+def _emit_lane_slice(builder: Any, vector: Any, first: int, count: int) -> Any:
     mask = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
 
-def _totals(builder: Any, vectors: list[Any]) -> list[Any]:
+def _emit_lane_sums(builder: Any, vectors: list[Any]) -> list[Any]:
     """The sums of the lanes of each vector, in vectors of as many lanes.
 
     Each round adds neighbouring lanes of two vectors into the halves of one, or of the last one

@@ -17,14 +17,14 @@ from numba.core import cgutils, types
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 
-def _bytes_of_a_vector() -> int:
+def _detect_vector_bytes() -> int:
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
         return 64
     return 32 if features.get("avx2") else 16
 
 
-VECTOR_BYTES = _bytes_of_a_vector()
+VECTOR_BYTES = _detect_vector_bytes()
 
 
 class Vector(types.Type):
@@ -49,39 +49,39 @@ def vector_type(vector: Vector) -> ir.VectorType:
     return ir.VectorType(element, vector.lanes)
 
 
-def splat(builder: Any, scalar: Any, lanes: int) -> Any:
+def emit_splat(builder: Any, scalar: Any, lanes: int) -> Any:
     vector = ir.VectorType(scalar.type, lanes)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, _int32(0))
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, i32(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _int32(number: int) -> ir.Constant:
+def i32(number: int) -> ir.Constant:
     return ir.Constant(ir.IntType(32), number)
 
 
-def integer(number: int) -> ir.Constant:
+def i64(number: int) -> ir.Constant:
     """A number to count and to find places with."""
     return ir.Constant(ir.IntType(64), number)
 
 
-def smaller(builder: Any, a: Any, b: Any) -> Any:
+def emit_min(builder: Any, a: Any, b: Any) -> Any:
     """Code for the smaller one of two integers."""
     return builder.select(builder.icmp_signed("<", a, b), a, b)
 
 
-def constant(vector: Vector, number: float) -> ir.Constant:
+def vector_constant(vector: Vector, number: float) -> ir.Constant:
     shape = vector_type(vector)
     return ir.Constant(shape, [float(number)] * vector.lanes)
 
 
-def address_of(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def element_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     array = context.make_array(signature.args[0])(context, builder, args[0])
     index = context.cast(builder, args[1], signature.args[1], types.intp)
     return builder.gep(array.data, [index])
 
 
-def pointers_and_integers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+def unpack_arguments(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
     """The arguments: of arrays where they begin, integers as wide as addresses."""
     return [
         context.make_array(kind)(context, builder, value).data
@@ -93,10 +93,10 @@ def pointers_and_integers(context: Any, builder: Any, signature: Any, args: Any)
 
 def vector_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     shape = vector_type(Vector(signature.args[0].dtype))
-    return builder.bitcast(address_of(context, builder, signature, args), shape.as_pointer())
+    return builder.bitcast(element_address(context, builder, signature, args), shape.as_pointer())
 
 
-def fuse(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     # fmuladd, not fma: on a processor without the instruction it is a product and a sum.
     width = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
     function = cgutils.get_or_insert_function(
@@ -150,11 +150,11 @@ def _type_prefetch(context: Any) -> Any:
 
 @lower_builtin(prefetch, types.Array, types.Integer)
 def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    prefetch_address(builder, address_of(context, builder, signature, args))
+    emit_prefetch(builder, element_address(context, builder, signature, args))
     return context.get_dummy_value()
 
 
-def prefetch_address(builder: Any, address: Any, cache: int = 2) -> None:
+def emit_prefetch(builder: Any, address: Any, cache: int = 2) -> None:
     """Code that asks for what is at an address to be brought into the first or second cache."""
     numbers = [ir.IntType(32)] * 3
     function = cgutils.get_or_insert_function(
@@ -164,7 +164,7 @@ def prefetch_address(builder: Any, address: Any, cache: int = 2) -> None:
     )
     # For reading; how near; data.
     pointer = builder.bitcast(address, ir.IntType(8).as_pointer())
-    builder.call(function, [pointer, _int32(0), _int32(4 - cache), _int32(1)])
+    builder.call(function, [pointer, i32(0), i32(4 - cache), i32(1)])
 
 
 def store(array: Any, index: int, vector: Any) -> None:
@@ -185,221 +185,223 @@ def _lower_store(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-def repeat(array: Any, index: int) -> Any:
+def load_splat(array: Any, index: int) -> Any:
     """A vector whose lanes all hold the element at `index`."""
     assert 0 <= index < array.size
     return np.full(lanes(array), array[index], array.dtype)
 
 
-@type_callable(repeat)
-def _type_repeat(context: Any) -> Any:
+@type_callable(load_splat)
+def _type_load_splat(context: Any) -> Any:
     return lambda array, index: Vector(array.dtype)
 
 
-@lower_builtin(repeat, types.Array, types.Integer)
-def _lower_repeat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    scalar = builder.load(address_of(context, builder, signature, args))
-    return splat(builder, scalar, signature.return_type.lanes)
+@lower_builtin(load_splat, types.Array, types.Integer)
+def _lower_load_splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    scalar = builder.load(element_address(context, builder, signature, args))
+    return emit_splat(builder, scalar, signature.return_type.lanes)
 
 
-def offsets(integers: Any, index: int, origin: int, lowest: int, highest: int, model: Any) -> Any:
+def load_clamped_offsets(
+    integers: Any, index: int, origin: int, lowest: int, highest: int, model: Any
+) -> Any:
     """How far the integers from `index` on are from `origin`, between bounds, as `model` counts."""
     far = integers[index : index + lanes(model)] - origin
     return np.clip(far, lowest, highest).astype(model.dtype)
 
 
-@type_callable(offsets)
-def _type_offsets(context: Any) -> Any:
+@type_callable(load_clamped_offsets)
+def _type_load_clamped_offsets(context: Any) -> Any:
     return lambda integers, index, origin, lowest, highest, model: Vector(model.dtype)
 
 
-@lower_builtin(offsets, types.Array, *(types.Integer,) * 4, types.Array)
-def _lower_offsets(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(load_clamped_offsets, types.Array, *(types.Integer,) * 4, types.Array)
+def _lower_load_clamped_offsets(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = signature.return_type
-    integers, index, origin, lowest, highest = pointers_and_integers(
-        context, builder, signature, args
-    )[:5]
+    integers, index, origin, lowest, highest = unpack_arguments(context, builder, signature, args)[
+        :5
+    ]
     shape = ir.VectorType(ir.IntType(64), vector.lanes)
     place = builder.bitcast(builder.gep(integers, [index]), shape.as_pointer())
-    far = builder.sub(builder.load(place, align=8), splat(builder, origin, vector.lanes))
-    low, high = (splat(builder, bound, vector.lanes) for bound in (lowest, highest))
+    far = builder.sub(builder.load(place, align=8), emit_splat(builder, origin, vector.lanes))
+    low, high = (emit_splat(builder, bound, vector.lanes) for bound in (lowest, highest))
     far = builder.select(builder.icmp_signed("<", far, low), low, far)
     far = builder.select(builder.icmp_signed(">", far, high), high, far)
     return builder.sitofp(far, vector_type(vector))
 
 
-def fill(array: Any, number: float) -> Any:
+def splat(array: Any, number: float) -> Any:
     """A vector for the dtype of `array` whose lanes all hold `number`."""
     return np.full(lanes(array), number, array.dtype)
 
 
-@type_callable(fill)
-def _type_fill(context: Any) -> Any:
+@type_callable(splat)
+def _type_splat(context: Any) -> Any:
     return lambda array, number: Vector(array.dtype)
 
 
-@lower_builtin(fill, types.Array, types.Number)
-def _lower_fill(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(splat, types.Array, types.Number)
+def _lower_splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = signature.return_type
     scalar = context.cast(builder, args[1], signature.args[1], vector.element)
-    return splat(builder, scalar, vector.lanes)
+    return emit_splat(builder, scalar, vector.lanes)
 
 
-def fused(a: Any, b: Any, c: Any) -> Any:
+def fma(a: Any, b: Any, c: Any) -> Any:
     """a * b + c in each lane."""
     return a * b + c
 
 
-@type_callable(fused)
-def _type_fused(context: Any) -> Any:
+@type_callable(fma)
+def _type_fma(context: Any) -> Any:
     return lambda a, b, c: a
 
 
-@lower_builtin(fused, Vector, Vector, Vector)
-def _lower_fused(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return fuse(builder, *args)
+@lower_builtin(fma, Vector, Vector, Vector)
+def _lower_fma(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return emit_fma(builder, *args)
 
 
-def added(a: Any, b: Any) -> Any:
+def add(a: Any, b: Any) -> Any:
     """a + b in each lane."""
     return a + b
 
 
-def less(a: Any, b: Any) -> Any:
+def sub(a: Any, b: Any) -> Any:
     """a - b in each lane."""
     return a - b
 
 
-def times(a: Any, b: Any) -> Any:
+def mul(a: Any, b: Any) -> Any:
     """a * b in each lane."""
     return a * b
 
 
-def divided(a: Any, b: Any) -> Any:
+def div(a: Any, b: Any) -> Any:
     """a / b in each lane."""
     return a / b
 
 
-def larger(a: Any, b: Any) -> Any:
+def maximum(a: Any, b: Any) -> Any:
     """The larger of a and b in each lane; b where a is NaN, so that b only ever grows."""
     return np.where(a > b, a, b)
 
 
-def _type_pair(context: Any) -> Any:
+def _type_binary(context: Any) -> Any:
     return lambda a, b: a
 
 
-for _function in (added, less, times, divided, larger):
-    type_callable(_function)(_type_pair)
+for _function in (add, sub, mul, div, maximum):
+    type_callable(_function)(_type_binary)
 
 
-@lower_builtin(added, Vector, Vector)
-def _lower_added(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(add, Vector, Vector)
+def _lower_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.fadd(*args)
 
 
-@lower_builtin(less, Vector, Vector)
-def _lower_less(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(sub, Vector, Vector)
+def _lower_sub(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.fsub(*args)
 
 
-@lower_builtin(times, Vector, Vector)
-def _lower_times(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(mul, Vector, Vector)
+def _lower_mul(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.fmul(*args)
 
 
-@lower_builtin(divided, Vector, Vector)
-def _lower_divided(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(div, Vector, Vector)
+def _lower_div(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.fdiv(*args)
 
 
-@lower_builtin(larger, Vector, Vector)
-def _lower_larger(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(maximum, Vector, Vector)
+def _lower_maximum(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", *args), *args)
 
 
-def where_above(a: Any, b: Any, yes: Any, no: Any) -> Any:
+def select_gt(a: Any, b: Any, yes: Any, no: Any) -> Any:
     """`yes` in the lanes where a > b, `no` in the others and where a or b is NaN."""
     return np.where(a > b, yes, no)
 
 
-@type_callable(where_above)
-def _type_where_above(context: Any) -> Any:
+@type_callable(select_gt)
+def _type_select_gt(context: Any) -> Any:
     return lambda a, b, yes, no: yes
 
 
-@lower_builtin(where_above, Vector, Vector, Vector, Vector)
-def _lower_where_above(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(select_gt, Vector, Vector, Vector, Vector)
+def _lower_select_gt(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     a, b, yes, no = args
     return builder.select(builder.fcmp_ordered(">", a, b), yes, no)
 
 
-def where_equal(a: Any, b: Any, yes: Any, no: Any) -> Any:
+def select_eq(a: Any, b: Any, yes: Any, no: Any) -> Any:
     """`yes` in the lanes where a == b, `no` in the others and where a or b is NaN."""
     return np.where(a == b, yes, no)
 
 
-@type_callable(where_equal)
-def _type_where_equal(context: Any) -> Any:
+@type_callable(select_eq)
+def _type_select_eq(context: Any) -> Any:
     return lambda a, b, yes, no: yes
 
 
-@lower_builtin(where_equal, Vector, Vector, Vector, Vector)
-def _lower_where_equal(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(select_eq, Vector, Vector, Vector, Vector)
+def _lower_select_eq(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     a, b, yes, no = args
     return builder.select(builder.fcmp_ordered("==", a, b), yes, no)
 
 
-def magnitude(x: Any) -> Any:
+def absolute(x: Any) -> Any:
     """The absolute value in each lane."""
     return np.abs(x)
 
 
-@type_callable(magnitude)
-def _type_magnitude(context: Any) -> Any:
+@type_callable(absolute)
+def _type_absolute(context: Any) -> Any:
     return lambda x: x
 
 
-@lower_builtin(magnitude, Vector)
-def _lower_magnitude(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(absolute, Vector)
+def _lower_absolute(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     bits = signature.return_type.element.bitwidth
     integers = ir.VectorType(ir.IntType(bits), signature.return_type.lanes)
     mask = ir.Constant(integers, [2 ** (bits - 1) - 1] * signature.return_type.lanes)
     return builder.bitcast(builder.and_(builder.bitcast(args[0], integers), mask), args[0].type)
 
 
-def total(x: Any) -> Any:
+def reduce_add(x: Any) -> Any:
     """The sum of the lanes."""
     return x.sum()
 
 
-def highest_lane(x: Any) -> Any:
+def reduce_max(x: Any) -> Any:
     """The largest lane; none may be NaN."""
     return x.max()
 
 
-def _type_lane(context: Any) -> Any:
+def _type_reduction(context: Any) -> Any:
     return lambda x: x.element
 
 
-type_callable(total)(_type_lane)
-type_callable(highest_lane)(_type_lane)
+type_callable(reduce_add)(_type_reduction)
+type_callable(reduce_max)(_type_reduction)
 
 
-@lower_builtin(total, Vector)
-def _lower_total(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return _folded(builder, args[0], builder.fadd)
+@lower_builtin(reduce_add, Vector)
+def _lower_reduce_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _emit_reduction(builder, args[0], builder.fadd)
 
 
-@lower_builtin(highest_lane, Vector)
-def _lower_highest_lane(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(reduce_max, Vector)
+def _lower_reduce_max(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     def higher(a: Any, b: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
-    return _folded(builder, args[0], higher)
+    return _emit_reduction(builder, args[0], higher)
 
 
-def _folded(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+def _emit_reduction(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
     """Code that joins the upper half of the lanes with the lower one, until one lane is left."""
     half = vector.type.count // 2
     while half:
@@ -408,17 +410,17 @@ def _folded(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
         other = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
         vector = join(vector, other)
         half //= 2
-    return builder.extract_element(vector, _int32(0))
+    return builder.extract_element(vector, i32(0))
 
 
-def exponential(x: Any) -> Any:
+def exp(x: Any) -> Any:
     """e ** x in each lane, for x of at most 0 or NaN; 0 where the result is not a normal number."""
-    lowest = _LOWEST[x.dtype.itemsize * 8]
+    lowest = _EXP_UNDERFLOW[x.dtype.itemsize * 8]
     return np.where(x < lowest, x.dtype.type(0), np.exp(np.maximum(x, lowest)))
 
 
 # 2**r for r in [-0.5, 0.5], fitted at Chebyshev points: relative error 2e-9 and 3e-18.
-_POWER_OF_TWO = {
+_EXP2_COEFFICIENTS = {
     32: (
         1.0,
         0.6931472067028326,
@@ -444,32 +446,32 @@ _POWER_OF_TWO = {
     ),
 }
 # Adding 1.5 * 2**mantissa_bits leaves the nearest integer in the low bits.
-_ROUNDER = {32: 1.5 * 2.0**23, 64: 1.5 * 2.0**52}
-_LOWEST = {32: -87.0, 64: -708.0}
+_ROUND_TO_INTEGER = {32: 1.5 * 2.0**23, 64: 1.5 * 2.0**52}
+_EXP_UNDERFLOW = {32: -87.0, 64: -708.0}
 LOG2_E = 1.4426950408889634
 
 
-@type_callable(exponential)
-def _type_exponential(context: Any) -> Any:
+@type_callable(exp)
+def _type_exp(context: Any) -> Any:
     return lambda x: x
 
 
-@lower_builtin(exponential, Vector)
-def _lower_exponential(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(exp, Vector)
+def _lower_exp(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     (x,) = args
     vector = signature.return_type
     bits = vector.element.bitwidth
     mantissa_bits, bias = (23, 127) if bits == 32 else (52, 1023)
     integers = ir.VectorType(ir.IntType(bits), vector.lanes)
-    rounder = constant(vector, _ROUNDER[bits])
-    log2_e = constant(vector, LOG2_E)
+    rounder = vector_constant(vector, _ROUND_TO_INTEGER[bits])
+    log2_e = vector_constant(vector, LOG2_E)
     # x / ln 2 = n + r with n whole; e**x = 2**n * 2**r.
-    shifted = fuse(builder, x, log2_e, rounder)
+    shifted = emit_fma(builder, x, log2_e, rounder)
     n = builder.fsub(shifted, rounder)
-    r = fuse(builder, x, log2_e, builder.fneg(n))
-    *coefficients, power = [constant(vector, c) for c in _POWER_OF_TWO[bits]]
+    r = emit_fma(builder, x, log2_e, builder.fneg(n))
+    *coefficients, power = [vector_constant(vector, c) for c in _EXP2_COEFFICIENTS[bits]]
     for coefficient in reversed(coefficients):
-        power = fuse(builder, power, r, coefficient)
+        power = emit_fma(builder, power, r, coefficient)
     # The low bits of `shifted` are n, the others leave on the left. A product, not a sum of
     # exponents: NaN times anything is NaN.
     exponent = builder.add(
@@ -477,5 +479,5 @@ def _lower_exponential(context: Any, builder: Any, signature: Any, args: Any) ->
     )
     exponent = builder.shl(exponent, ir.Constant(integers, [mantissa_bits] * vector.lanes))
     result = builder.fmul(power, builder.bitcast(exponent, power.type))
-    negligible = builder.fcmp_ordered("<", x, constant(vector, _LOWEST[bits]))
-    return builder.select(negligible, constant(vector, 0.0), result)
+    negligible = builder.fcmp_ordered("<", x, vector_constant(vector, _EXP_UNDERFLOW[bits]))
+    return builder.select(negligible, vector_constant(vector, 0.0), result)
