@@ -37,7 +37,7 @@ def explain(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option("--tokenizer", "-t", help="Whose byte pairs; else those of a short story."),
+        typer.Option("--tokenizer", "-t", help="Whose byte pairs; else those of a novel."),
     ] = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Each token sees only itself and earlier ones.")

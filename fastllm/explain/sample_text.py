@@ -1,4 +1,4 @@
-"""The text that the built-in vocabularies are learned from, and vectors for whatever tokens."""
+"""A few lines to follow training on, the vocabularies they give, and vectors for any token."""
 
 import hashlib
 from functools import cache

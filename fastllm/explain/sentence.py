@@ -12,12 +12,11 @@ from fastllm.explain.attention_steps import Attention, attention
 from fastllm.explain.comparison import close, exact
 from fastllm.explain.formatting import counted, decimal, text_of, visible
 from fastllm.explain.merging import Merging, bpe
+from fastllm.explain.novel import novel_bpe, novel_tokenizers
 from fastllm.explain.sample_text import (
     SENTENCE,
     STORY,
     VOCAB_SIZE,
-    story_bpe,
-    story_tokenizers,
     vector,
 )
 from fastllm.explain.speed import Agreement, agreement
@@ -140,7 +139,7 @@ def journey(
     text : str
         By default the sentence of the worked example, whose numbers are known.
     tokenizer : BPETokenizer, optional
-        Whose byte pairs; by default those learned from `fastllm.explain.sample_text.STORY`.
+        Whose byte pairs; by default those learned from a novel, `fastllm.explain.novel`.
     causal : bool
         Whether each token sees only itself and earlier ones.
     speed : bool
@@ -174,9 +173,9 @@ def journey(
             f"text must have at most {MOST_CHARACTERS:,} characters to be shown step by step, "
             f"not {len(text):,}"
         )
-    chosen = story_bpe() if tokenizer is None else tokenizer
+    chosen = novel_bpe() if tokenizer is None else tokenizer
     merging = bpe(chosen, text)
-    tokenizers = {**story_tokenizers(), "byte pairs": chosen}
+    tokenizers = {**novel_tokenizers(), "byte pairs": chosen}
     parts = chosen.decode_tokens_bytes(merging.ids)
     shown = parts[:MOST_TOKENS]
     vectors = np.array([vector(part) for part in shown]).reshape(-1, 3)

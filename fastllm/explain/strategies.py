@@ -2,35 +2,35 @@ r"""Tokenization in three strategies: what each makes of one text, and what it l
 
 A model computes with numbers, so text has to become numbers first: cut it into tokens, give each
 kind of token a number, its id. How to cut is a choice. Here are three answers, each with a
-vocabulary learned from the same few lines, `fastllm.explain.sample_text.STORY`.
+vocabulary learned from the same novel, `fastllm.explain.novel`.
 
 >>> from fastllm import explain
->>> print(explain.tokenization("Your path  starts: 🙂"))
-Your path  starts: 🙂
-20 characters, 23 bytes
+>>> print(explain.tokenization("Your journeying  starts: 🙂"))
+Your journeying  starts: 🙂
+26 characters, 29 bytes
 <BLANKLINE>
-words: 5 tokens of a vocabulary of 50, 2 unknown
-  Your|path|starts|:|🙂
-  10 49 36 2 49
+words: 5 tokens of a vocabulary of 6,210, 2 unknown
+  Your|journeying|starts|:|🙂
+  568 6209 5321 49 6209
   decodes to: Your <|unk|> starts: <|unk|>
   lost: 2 unknown words and 1 blank
 <BLANKLINE>
-characters: 20 tokens of a vocabulary of 35, 1 unknown
-  Y|o|u|r|·|p|a|t|h|·|·|s|t|a|r|t|s|:|·|🙂
-  11 25 30 27 1 26 12 29 18 1 1 28 29 12 27 29 28 4 1 34
-  decodes to: Your path  starts: <|unk|>
+characters: 26 tokens of a vocabulary of 76, 1 unknown
+  Y|o|u|r|·|j|o|u|r|n|e|y|i|n|g|·|·|s|t|a|r|t|s|:|·|🙂
+  47 63 69 66 1 58 63 69 66 62 53 73 57 62 55 1 1 67 68 49 66 68 67 21 1 75
+  decodes to: Your journeying  starts: <|unk|>
   lost: 1 unknown character
 <BLANKLINE>
-byte pairs: 13 tokens of a vocabulary of 288
-  Your|·|p|a|th|·|·starts|:|·|\xf0|\x9f|\x99|\x82
-  283 32 112 97 257 32 273 58 32 240 159 153 130
+byte pairs: 11 tokens of a vocabulary of 4,096
+  Your|·journey|ing|·|·starts|:|·|\xf0|\x9f|\x99|\x82
+  1842 2578 274 32 2986 58 32 240 159 153 130
   lost: nothing
 
-**Words** read well, but every spelling needs an id of its own: a word that the lines did not hold
+**Words** read well, but every spelling needs an id of its own: a word that the novel does not hold
 becomes ``<|unk|>``, and it is gone. So is one of the two blanks: decoding puts one between words,
 takes it away before a colon, and can only guess where else there were more or fewer:
 
->>> words, characters, pairs = explain.tokenization("Your path  starts: 🙂").strategies
+>>> words, characters, pairs = explain.tokenization("Your journeying  starts: 🙂").strategies
 >>> words.decoded
 'Your <|unk|> starts: <|unk|>'
 
@@ -38,27 +38,27 @@ takes it away before a colon, and can only guess where else there were more or f
 that was never seen is as lost as a word:
 
 >>> len(characters.tokens), characters.vocab_size, characters.unknown
-(20, 35, 1)
+(26, 76, 1)
 
 **Byte pairs** begin with the 256 bytes, so nothing can be unknown, and then join what often stands
 together. Common words end up as one token, rare ones as several, an emoji as its four bytes:
 
 >>> [token.data for token in pairs.tokens][:4]
-[b'Your', b' ', b'p', b'a']
+[b'Your', b' journey', b'ing', b' ']
 >>> [token.data for token in pairs.tokens][-4:]
 [b'\xf0', b'\x9f', b'\x99', b'\x82']
->>> pairs.decoded == "Your path  starts: 🙂"
+>>> pairs.decoded == "Your journeying  starts: 🙂"
 True
 
 The four last tokens are parts of one character; ``group`` says so. Alone none of them is text:
 
 >>> [token.group for token in pairs.tokens][-4:]
-[9, 9, 9, 9]
+[7, 7, 7, 7]
 
 The more bytes a token has on average, the shorter the sequence that a model has to work on:
 
 >>> [round(strategy.bytes_per_token, 2) for strategy in (words, characters, pairs)]
-[3.8, 1.15, 1.77]
+[5.0, 1.12, 2.64]
 
 How the pairs were chosen is told in `fastllm.explain.training_steps`, how they are put to work on a
 word in `fastllm.explain.merging`.
@@ -75,7 +75,7 @@ from typing import Any
 from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, readable, visible
 from fastllm.explain.graphemes import groups
-from fastllm.explain.sample_text import story_tokenizers
+from fastllm.explain.novel import novel_tokenizers
 from fastllm.explain.text import Line, TextBuilder, token_spans
 from fastllm.explain.trace import Trace
 from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, Tokenizer
@@ -203,7 +203,7 @@ def tokenization(
         Lone surrogates become U+FFFD.
     tokenizers : mapping from name to tokenizer, or sequence of tokenizers, optional
         `fastllm.WordTokenizer`, `fastllm.CharTokenizer` or `fastllm.BPETokenizer`; by default one
-        of each, with the vocabulary of `fastllm.explain.sample_text.STORY`.
+        of each, with the vocabulary of a novel, `fastllm.explain.novel`.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def tokenization(
     """
     text = arguments.check_text(text)
     if tokenizers is None:
-        tokenizers = story_tokenizers()
+        tokenizers = novel_tokenizers()
     if not isinstance(tokenizers, Mapping):
         tokenizers = _named(tokenizers)
     return Tokenization(

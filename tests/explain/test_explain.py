@@ -1,7 +1,9 @@
 """Traces: what they hold is what the backends compute, and their arithmetic is right."""
 
+import importlib
 import json
 import math
+import pkgutil
 import random
 import re
 from importlib import resources
@@ -14,8 +16,8 @@ from texts import TRAPS
 from vocabularies import gpt2_folder
 
 import fastllm
-from fastllm import BPETokenizer, CharTokenizer, WordTokenizer, explain
-from fastllm.explain import comparison, demo, worked_example
+from fastllm import BPETokenizer, CharTokenizer, WordTokenizer, explain, fast
+from fastllm.explain import comparison, demo, novel, worked_example
 from fastllm.explain.formatting import decimal, visible
 from fastllm.explain.graphemes import grapheme_ends, groups
 from fastllm.explain.worked_example import KNOWN_CONTEXT, KNOWN_SCORES, KNOWN_WEIGHTS, WORDS
@@ -77,9 +79,9 @@ def test_tokenization_says_what_words_and_characters_lose():
     assert "".join(before for before, _ in words.changes) == "Your  odyssey\nstarts"
     assert "".join(after for _, after in words.changes) == words.decoded
     assert characters.lost == pairs.lost == "nothing"
-    characters = explain.tokenization("qué").strategies[1]
+    characters = explain.tokenization("ñué").strategies[1]
     assert characters.lost == "2 unknown characters"
-    assert characters.changes == (("q", "<|unk|>"), ("u", "u"), ("é", "<|unk|>"))
+    assert characters.changes == (("ñ", "<|unk|>"), ("u", "u"), ("é", "<|unk|>"))
 
 
 def test_tokenization_numbers_tokenizers_of_one_kind():
@@ -276,6 +278,39 @@ def test_the_story_makes_a_token_of_each_word_of_the_sentence():
     assert [token.strip().decode() for token in tokens] == list(WORDS)
 
 
+def test_the_kept_vocabulary_is_what_training_on_the_novel_gives():
+    tokenizer = novel.novel_bpe()
+    merges = fast.train(novel.training_texts(), novel.VOCAB_SIZE)
+    learned = [bytes([byte]) for byte in range(256)] + [left + right for left, right in merges]
+    assert tokenizer.mergeable_ranks == {token: i for i, token in enumerate(learned)}
+    assert tokenizer.split_pattern.name == "gpt2"
+
+
+def test_the_novel_makes_a_token_of_each_word_of_the_sentence():
+    tokenizer = novel.novel_bpe()
+    tokens = tokenizer.decode_tokens_bytes(tokenizer.encode(explain.story.SENTENCE))
+    assert [token.strip().decode() for token in tokens] == list(worked_example.WORDS)
+
+
+def test_common_english_has_few_tokens():
+    text = "She had been forced into prudence in her youth, she learned romance as she grew older."
+    (*_, pairs) = explain.tokenization(text).strategies
+    assert len(pairs.tokens) < 25
+    assert pairs.bytes_per_token > 3.5
+
+
+# --- Names
+
+
+def test_no_module_hides_a_function_of_its_name():
+    modules = {module.name for module in pkgutil.iter_modules(explain.__path__)}
+    for name in modules:
+        importlib.import_module(f"fastllm.explain.{name}")
+    assert not modules & set(explain.__all__)
+    assert callable(explain.training)
+    assert callable(explain.attention)
+
+
 # --- Attention
 
 
@@ -438,7 +473,7 @@ def test_journey_of_the_default_sentence_has_the_worked_numbers():
 def test_journey_goes_through_any_text(name, gpt2):
     for tokenizer in (None, gpt2):
         trace = explain.journey(HOSTILE[name], tokenizer)
-        chosen = tokenizer or explain.story.story_bpe()
+        chosen = tokenizer or novel.novel_bpe()
         assert trace.merging.ids == chosen.encode(HOSTILE[name])
         assert all(holds for _, holds, _ in trace.checks)
         assert "\x1b" not in str(trace)

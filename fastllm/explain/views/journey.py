@@ -1,6 +1,7 @@
 """The page of one sentence: its lead, its sections in order, and what ties them together."""
 
 from fastllm.explain.formatting import counted, visible
+from fastllm.explain.novel import TITLE
 from fastllm.explain.page import escape, tag
 from fastllm.explain.render import Section, View, render
 from fastllm.explain.sample_text import STORY
@@ -47,7 +48,7 @@ def _sections(trace: Journey) -> list[Section]:
     opened = max(range(len(pieces)), key=lambda i: len(pieces[i].merges), default=0)
     found = [
         tokens_section(pairs),
-        strategies_section(trace.tokenization, trace.contrast),
+        strategies_section(trace.tokenization, trace.contrast, _vocabulary_note(trace)),
         merges_section(trace.merging, start=opened),
         training_section(trace.training, _training_note(trace)),
     ]
@@ -63,13 +64,21 @@ def _sections(trace: Journey) -> list[Section]:
     return found
 
 
+def _vocabulary_note(trace: Journey) -> str:
+    learned = "Words and characters" if trace.own_tokenizer else "All three vocabularies"
+    note = f"{learned} were learned from {TITLE}."
+    if not trace.own_tokenizer:
+        note += " What is rare in it, such as code or another language, falls into small tokens."
+    return tag("p", note, class_="note")
+
+
 def _training_note(trace: Journey) -> str:
-    whose = (
-        "What your tokenizer was trained on is not in its file, so this is the same algorithm on a "
-        "text short enough to count by hand"
+    origin = (
+        "What your tokenizer was trained on is not in its file"
         if trace.own_tokenizer
-        else "The vocabulary of this page was learned from these few lines"
+        else f"The byte pairs of this page were learned from {TITLE}, which is long"
     )
+    whose = f"{origin}, so this is the same algorithm on a text short enough to count by hand"
     sample = tag("blockquote", escape(STORY).replace("\n", "<br>"))
     return tag("details", tag("summary", f"{whose}.") + sample)
 

@@ -100,7 +100,9 @@ def tokens_section(strategy: Strategy, note: str = "") -> Section:
     )
 
 
-def strategies_section(trace: Tokenization, contrast: Tokenization | None = None) -> Section:
+def strategies_section(
+    trace: Tokenization, contrast: Tokenization | None = None, note: str = ""
+) -> Section:
     """Every strategy on one text; on another one as well, if that is given."""
     html = tag(
         "p",
@@ -108,7 +110,7 @@ def strategies_section(trace: Tokenization, contrast: Tokenization | None = None
         "that it lacks; characters make long sequences; byte pairs start from the 256 bytes, so "
         "that nothing is unknown, and join what often stands together.",
     )
-    html += _cards(trace)
+    html += note + _cards(trace)
     if contrast is not None:
         html += tag("h3", "The same on a text that is not so tame")
         html += tag("p", escape(visible(contrast.text, blanks=False)), class_="sample")
