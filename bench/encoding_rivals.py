@@ -383,9 +383,9 @@ def level() -> str:
     """The instruction-set level that fastllm uses."""
     if fastllm.backends()["bpe"] != "fast":
         return "reference"
-    from fastllm.fast._tokenization import _split
+    from fastllm.fast._tokenization import _kernels
 
-    return str(_split.level_name())
+    return str(_kernels.isa_name())
 
 
 # --- Rows: each function runs in a process of its own

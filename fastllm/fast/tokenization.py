@@ -1,6 +1,6 @@
 """Byte-pair encoding, compiled: the same names as `fastllm.reference.bpe`, the same results.
 
-This file checks arguments and calls `_split`, `_bpe` and `_train`; the loops are there.
+This file checks arguments and calls `_kernels`; the loops are there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastllm.patterns.named import SplitPattern, split_pattern
 from fastllm.reference import bpe as reference
 
 try:
-    from fastllm.fast._tokenization import _bpe, _split, _train, counting
+    from fastllm.fast._tokenization import _kernels, counting
 except ImportError as error:
     raise ImportError(f"the compiled extension is not installed: {error}") from error
 
@@ -45,13 +45,13 @@ def split(text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
     rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
     text = rules.normalize(arguments.check_text(text))
     if rules.scanner is None:
-        return _bpe.split_by_expressions(text, rules.expressions)
-    return _split.split_text(text, rules)
+        return _kernels.split_by_expressions(text, rules.expressions)
+    return _kernels.split_text(text, rules)
 
 
 def merge(ids: Sequence[int], pair: tuple[int, int], new_id: int) -> Ids:
     first, second = arguments.check_pair(pair)
-    return _bpe.merge_pair(arguments.check_ids(ids), first, second, new_id)
+    return _kernels.merge_pair(arguments.check_ids(ids), first, second, new_id)
 
 
 def count_words(
@@ -133,7 +133,7 @@ def train_with_report(
     )
     order = arguments.byte_order(tie_break)
     names = [s.encode() for s in rules.specials] if tie_break == "huggingface" else []
-    trainer = _train.Trainer(
+    trainer = _kernels.Trainer(
         [*names, *(order[i : i + 1] for i in range(256))],
         len(names),
         tie_break == "first-seen",
@@ -224,7 +224,7 @@ def extend_with_report(
     )
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     number_of = {vocabulary[token]: number for number, token in enumerate(tokens)}
-    trainer = _train.Trainer(
+    trainer = _kernels.Trainer(
         tokens,
         0,
         tie_break == "first-seen",
@@ -248,7 +248,7 @@ def _table(
     pattern: str | SplitPattern,
     specials: Sequence[str],
     **options: Any,
-) -> _train.WordTable:
+) -> _kernels.WordTable:
     """The words to train on, in a table."""
     with report.phase("count words"):
         if word_counts is None:
@@ -260,7 +260,7 @@ def _table(
                 raise TypeError(f"word_counts must be WordCounts, not {type(word_counts).__name__}")
             table = word_counts.table
             if table is None:
-                table = _train.WordTable()
+                table = _kernels.WordTable()
                 for word, count in word_counts.items():
                     table.add(word, count)
     report.text_bytes, report.pieces = table.text_bytes, table.pieces
@@ -269,8 +269,8 @@ def _table(
 
 
 def _learn(
-    trainer: _train.Trainer,
-    table: _train.WordTable,
+    trainer: _kernels.Trainer,
+    table: _kernels.WordTable,
     keep_table: bool,
     words: Iterable[Ids] | None,
     rules: arguments.Training,
@@ -331,7 +331,7 @@ def decode(ids: Iterable[int], vocabulary: Mapping[bytes, int], *, errors: str =
     return BytePairEncoder(vocabulary).decode_bytes(ids).decode("utf-8", errors)
 
 
-class BytePairEncoder(_bpe.Encoder):
+class BytePairEncoder(_kernels.Encoder):
     def __init__(
         self,
         vocabulary: Mapping[bytes, int],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
 from fastllm.corpus.sources import Block, Reading, read
-from fastllm.fast._tokenization import _bpe, _train
+from fastllm.fast._tokenization import _kernels
 
 Item = Block | list[str]
 
@@ -20,11 +20,13 @@ NUMBERS = 1 << 36  # places in a block: what comes first has the lower number
 POLL = 0.1  # seconds between two looks at what another thread does
 
 
-def count(texts: object, reading: Reading, ordered: bool, threads: int | None) -> _train.WordTable:
+def count(
+    texts: object, reading: Reading, ordered: bool, threads: int | None
+) -> _kernels.WordTable:
     """How often each word of `texts` occurs."""
     items = enumerate(read(texts, reading))
     table = _new_table(reading, ordered)
-    threads = threads or min(_bpe.cores(), 8)
+    threads = threads or min(_kernels.cores(), 8)
     for number, item in islice(items, ALONE if threads > 1 else None):
         _add(table, item, reading, number)
     if (first := next(items, None)) is not None:
@@ -32,11 +34,11 @@ def count(texts: object, reading: Reading, ordered: bool, threads: int | None) -
     return table
 
 
-def _new_table(reading: Reading, ordered: bool) -> _train.WordTable:
-    return _train.WordTable(reading.rules, ordered)
+def _new_table(reading: Reading, ordered: bool) -> _kernels.WordTable:
+    return _kernels.WordTable(reading.rules, ordered)
 
 
-def _add(table: _train.WordTable, item: Item, reading: Reading, number: int) -> None:
+def _add(table: _kernels.WordTable, item: Item, reading: Reading, number: int) -> None:
     """Count one block, or some texts."""
     number *= NUMBERS
     if isinstance(item, Block):
@@ -49,7 +51,7 @@ def _add(table: _train.WordTable, item: Item, reading: Reading, number: int) -> 
         _add_texts(table, item, reading, number)
 
 
-def _add_texts(table: _train.WordTable, texts: list[str], reading: Reading, number: int) -> None:
+def _add_texts(table: _kernels.WordTable, texts: list[str], reading: Reading, number: int) -> None:
     """Count documents, or parts of them, that still have to be cut and normalized."""
     stretches = [stretch for text in texts for stretch in reading.stretches(text)]
     rules = reading.rules
@@ -59,7 +61,7 @@ def _add_texts(table: _train.WordTable, texts: list[str], reading: Reading, numb
         table.add_texts(stretches, number)
         return
     for stretch in stretches:
-        pieces = _bpe.split_by_expressions(stretch, rules.expressions)
+        pieces = _kernels.split_by_expressions(stretch, rules.expressions)
         table.add_pieces(pieces, number)
         number += len(pieces)
 
@@ -73,12 +75,12 @@ def _is_plain(view: memoryview, reading: Reading) -> bool:
 
 
 def _count_on_threads(
-    table: _train.WordTable, items: Iterator[tuple[int, Item]], reading: Reading, threads: int
+    table: _kernels.WordTable, items: Iterator[tuple[int, Item]], reading: Reading, threads: int
 ) -> None:
     waiting: queue.Queue[tuple[int, Item] | None] = queue.Queue(2 * (threads - 1))
     failures: list[BaseException] = []
 
-    def work(own: _train.WordTable) -> None:
+    def work(own: _kernels.WordTable) -> None:
         while (task := waiting.get()) is not None:
             try:
                 if not failures:

@@ -6,14 +6,14 @@ from fastllm.checks import tokenization as arguments
 from fastllm.reference import special_tokens as reference
 
 try:
-    from fastllm.fast._tokenization import _special_tokens
+    from fastllm.fast._tokenization import _kernels
 except ImportError as error:
     raise ImportError(f"the compiled extension is not installed: {error}") from error
 
 __all__ = ["TokenFinder"]
 
 
-class TokenFinder(_special_tokens.Finder):
+class TokenFinder(_kernels.Finder):
     def __init__(self, tokens: Iterable[str]) -> None:
         super().__init__(arguments.check_tokens_to_find(tokens))
 

@@ -17,11 +17,7 @@ sys.meta_path.insert(0, Hidden())
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name in {names!r} else found(name, *rest)
 """
-EXTENSION = (
-    "fastllm.fast._tokenization._bpe",
-    "fastllm.fast._tokenization._split",
-    "fastllm.fast._tokenization._train",
-)
+EXTENSION = ("fastllm.fast._tokenization._kernels",)
 
 
 def run(code, hide=(), **environment):

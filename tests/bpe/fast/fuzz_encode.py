@@ -24,12 +24,12 @@ from vocabularies import published_ranks
 
 from fastllm import BPETokenizer
 from fastllm.fast import tokenization as fast
-from fastllm.fast._tokenization import _split
+from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED
 from fastllm.reference import bpe as reference
 
 BYTES = {bytes([b]): b for b in range(256)}
-LEVELS = ("scalar", *_split.LEVELS[: _split.level_number() + 1])
+LEVELS = ("scalar", *_kernels.ISAS[: _kernels.isa_number() + 1])
 TIKTOKENS = ("gpt2", "cl100k", "llama3", "nanochat", "o200k")  # patterns of one expression, no more
 CAPS = (0, 1 << 16, 1 << 18, 1 << 20, 64 << 20)
 EDGES = list(edge_texts())
@@ -151,7 +151,7 @@ class Round:
         """The levels whose pieces are not the reference's."""
         pieces = reference.split(text, self.pattern)
         encoded = "".join(pieces).encode()
-        return [n for n in LEVELS if _split.split_utf8(encoded, self.pattern, n) != pieces]
+        return [n for n in LEVELS if _kernels.split_utf8(encoded, self.pattern, n) != pieces]
 
     def wrong_ids(self, text, encoder=None):
         encoder = encoder or self.new_encoder()
@@ -226,7 +226,7 @@ def main():
         size = len(setting.texts)
         counts["pieces, each level"] += size
         counts[f"pieces of {setting.pattern}"] += size
-        counts[f"ids at {_split.level_name()}"] += size
+        counts[f"ids at {_kernels.isa_name()}"] += size
         counts[f"ids of {setting.rival_name}"] += size
         counts[f"vocabulary {setting.kind}"] += size
         counts["caches emptied"] += sum(wipes - 1 for _, wipes in setting.encoder._cache_state())

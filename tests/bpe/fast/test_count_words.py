@@ -15,7 +15,7 @@ from texts import TRAPS, english, mixed_texts
 from fastllm import WordCounts
 from fastllm.corpus import sources as text_sources
 from fastllm.fast import tokenization as fast
-from fastllm.fast._tokenization import _split, _train, counting
+from fastllm.fast._tokenization import _kernels, counting
 from fastllm.patterns.named import NAMED, split_pattern
 from fastllm.reference import bpe as reference
 
@@ -65,13 +65,13 @@ def test_counts_of_blocks_are_those_of_the_whole_file(bpe_backend, tmp_path, sma
     assert same(bpe_backend.count_words(path, pattern), whole)
 
 
-@pytest.mark.parametrize("level", _split.LEVELS[: _split.level_number() + 1])
+@pytest.mark.parametrize("level", _kernels.ISAS[: _kernels.isa_number() + 1])
 @pytest.mark.parametrize("documents", ["files", "lines"])
 def test_counts_agree_at_every_level(monkeypatch, level, documents, tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes(LINES.encode())
     expected = reference.count_words(path, documents=documents)
-    monkeypatch.setattr(_split, "level_number", lambda: _split.LEVELS.index(level))
+    monkeypatch.setattr(_kernels, "isa_number", lambda: _kernels.ISAS.index(level))
     assert same(fast.count_words(path, documents=documents), expected)
 
 
@@ -124,9 +124,9 @@ def test_utf8_is_told_from_what_is_not_at_every_level(monkeypatch):
     edges = bytes.fromhex("61200a007f808f909fa0bfc0c1c2dfe0e1ecedeeeff0f1f3f4f5ff")
     samples = [bytes(rng.choices(edges, k=rng.randint(1, 5))) for _ in range(3000)]
     samples += [s.encode() for s in mixed_texts(300, seed=8)]
-    for level in range(_split.level_number() + 1):
-        monkeypatch.setattr(_split, "level_number", lambda level=level: level)
-        table = _train.WordTable("gpt2")
+    for level in range(_kernels.isa_number() + 1):
+        monkeypatch.setattr(_kernels, "isa_number", lambda level=level: level)
+        table = _kernels.WordTable("gpt2")
         for sample in samples:
             for data in (sample, b"x" * rng.randint(24, 40) + sample + b"y" * rng.randint(0, 40)):
                 try:
@@ -240,11 +240,11 @@ def test_counts_past_32_bits_do_not_wrap(bpe_backend):
     more = bpe_backend.count_words("ab", r"\w+|.")
     merged = counts.merge(more, more)
     assert merged[b"ab"] == 2**32 + 1
-    table = _train.WordTable("gpt2")
+    table = _kernels.WordTable("gpt2")
     for word in (b"ab", b"ab", b"abcdefghijklmnopqrstuvw"):
         table.add(word, 2**32 - 1)
     table.add_texts(["ab", "ab", "ab"], 0)
-    other = _train.WordTable("gpt2")
+    other = _kernels.WordTable("gpt2")
     other.add(b"ab", 2**33)
     table.add_table(other)
     assert dict(table.items()) == {
@@ -255,7 +255,7 @@ def test_counts_past_32_bits_do_not_wrap(bpe_backend):
 
 def test_counts_of_many_words_survive_growing():
     words = [f"{n}{'x' * (n % 40)}".encode() for n in range(20_000)]
-    table = _train.WordTable(None)
+    table = _kernels.WordTable(None)
     for count in (1, 2):
         for word in words:
             table.add(word, count)

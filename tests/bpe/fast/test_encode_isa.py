@@ -20,12 +20,12 @@ from texts import TRAPS, edge_texts, english, mixed_texts
 from vocabularies import published_ranks
 
 from fastllm.fast import tokenization as fast
-from fastllm.fast._tokenization import _bpe, _split
+from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED
 from fastllm.reference import bpe as reference
 
 BYTES = {bytes([b]): b for b in range(256)}
-HERE = _split.LEVELS[: _split.level_number() + 1]
+HERE = _kernels.ISAS[: _kernels.isa_number() + 1]
 SEGMENT = 1 << 20  # long texts are cut into segments of about this size
 SHARED_SEGMENT = 1 << 18  # and into these where several threads share them
 CHUNK = 1 << 18  # what the cache may take beyond its cap: one chunk of text, and the least tables
@@ -50,7 +50,7 @@ def check_cases(path):
         assert [encoder.count(text) for text in texts] == list(map(len, expected))
 
 
-SHOW_LEVEL = "from fastllm.fast._tokenization import _split; print(_split.level_name())"
+SHOW_LEVEL = "from fastllm.fast._tokenization import _kernels; print(_kernels.isa_name())"
 
 
 def in_process(level, path):
@@ -223,7 +223,7 @@ def test_encoding_four_megabytes_of_one_thing_ends(unit):
     assert encoder.decode_bytes(encoder.encode_to_numpy(text)) == text.encode()
 
 
-@pytest.mark.parametrize("level", _split.LEVELS)
+@pytest.mark.parametrize("level", _kernels.ISAS)
 def test_level_is_what_the_environment_asks_for(level):
     printed, error = name_of_level(level)
     if level in HERE or printed:
@@ -236,7 +236,7 @@ def test_vocabulary_that_the_tables_cannot_number_is_refused():
     many = dict.fromkeys(range(1 << 21))
     message = r"vocabulary has 2,097,152 entries; .* takes 2,097,151 at"
     with pytest.raises(ValueError, match=message):
-        _bpe.Encoder(many, None, NAMED["gpt2"], False, False, {})
+        _kernels.Encoder(many, None, NAMED["gpt2"], False, False, {})
 
 
 def test_level_without_a_name_is_refused():
@@ -395,4 +395,4 @@ def test_encoding_documents_of_megabytes_equals_tiktoken(pattern):
 
 if __name__ == "__main__":
     check_cases(sys.argv[1])
-    print(_split.level_name())
+    print(_kernels.isa_name())

@@ -20,11 +20,11 @@ from texts import TRAPS, any_scalars, edge_texts, mixed_texts, shortest
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Sequence, Split
 
-from fastllm.fast._tokenization import _split
+from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED, SplitPattern
 from fastllm.reference import bpe as reference
 
-LEVELS = _split.LEVELS[: _split.level_number() + 1]
+LEVELS = _kernels.ISAS[: _kernels.isa_number() + 1]
 EDGES = list(edge_texts())
 
 
@@ -68,11 +68,11 @@ class Setting:
 
     def wrong_level(self, text):
         encoded = text.encode()
-        scalar = _split.piece_starts(encoded, self.pattern, "scalar")
-        return [n for n in LEVELS if _split.piece_starts(encoded, self.pattern, n) != scalar]
+        scalar = _kernels.piece_starts(encoded, self.pattern, "scalar")
+        return [n for n in LEVELS if _kernels.piece_starts(encoded, self.pattern, n) != scalar]
 
     def found(self, text):
-        return places(_split.piece_starts(text.encode(), self.pattern, "scalar"))
+        return places(_kernels.piece_starts(text.encode(), self.pattern, "scalar"))
 
     def wrong_reference(self, text):
         return self.found(text) != starts_of(reference.split(text, self.pattern))
@@ -85,7 +85,7 @@ class Setting:
         encoded = text.encode()
         whole = self.found(text)
         cut = 0
-        while (cut := _split.next_cut(encoded, self.pattern, cut + 1)) < len(encoded):
+        while (cut := _kernels.next_cut(encoded, self.pattern, cut + 1)) < len(encoded):
             before, after = encoded[:cut].decode(), encoded[cut:].decode()
             parts = self.found(before) + [cut + place for place in self.found(after)]
             if parts != whole:

@@ -8,11 +8,11 @@ import itertools
 import pytest
 from texts import TRAPS, edge_texts, mixed_texts
 
-from fastllm.fast._tokenization import _split
+from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED, SplitPattern, class_ranges
 from fastllm.reference import bpe as reference
 
-LEVELS = ("scalar", *_split.LEVELS[: _split.level_number() + 1])
+LEVELS = ("scalar", *_kernels.ISAS[: _kernels.isa_number() + 1])
 CLASSES = ("Lu", "Lt", "Ll", "Lm", "Lo", "M", "N", "White_Space", "P", "S")
 
 
@@ -23,7 +23,7 @@ def check(pattern, texts):
         # The pieces, joined, are the text as normalized.
         encoded = "".join(pieces).encode()
         for level in LEVELS:
-            assert _split.split_utf8(encoded, pattern, level) == pieces, (level, text)
+            assert _kernels.split_utf8(encoded, pattern, level) == pieces, (level, text)
 
 
 def class_edges():
@@ -36,13 +36,13 @@ def class_edges():
 
 
 def test_levels_are_named_from_the_least_on():
-    assert _split.LEVELS == ("baseline", "avx2", "avx512")
-    assert _split.level_name() == _split.LEVELS[_split.level_number()]
+    assert _kernels.ISAS == ("baseline", "avx2", "avx512")
+    assert _kernels.isa_name() == _kernels.ISAS[_kernels.isa_number()]
 
 
 def test_levels_refuse_a_pattern_without_a_scanner():
     with pytest.raises(ValueError, match="no scanner"):
-        _split.split_utf8(b"a", "no such pattern", "baseline")
+        _kernels.split_utf8(b"a", "no such pattern", "baseline")
 
 
 @pytest.mark.parametrize("pattern", NAMED)
@@ -99,16 +99,16 @@ def test_levels_agree_on_every_scalar_value(pattern):
     if NAMED[pattern].normalization:  # is slow for millions of characters, and no matter of levels
         pattern = SplitPattern(NAMED[pattern].steps)
     text = "".join(f"{c}a {c} A{c}" for c in scalars).encode()
-    scalar = _split.piece_starts(text, pattern, "scalar")
+    scalar = _kernels.piece_starts(text, pattern, "scalar")
     for level in LEVELS[1:]:
-        assert _split.piece_starts(text, pattern, level) == scalar
+        assert _kernels.piece_starts(text, pattern, level) == scalar
     # Every 50th text by the reference as well; every character alone is below.
     check(pattern, ["".join(f"{c}a {c} A{c}" for c in scalars[::50])])
 
 
 def test_levels_agree_on_every_scalar_value_alone():
     for c in range(0x110000):
-        assert 0xD800 <= c <= 0xDFFF or _split.split_text(chr(c), "cl100k") == [chr(c)]
+        assert 0xD800 <= c <= 0xDFFF or _kernels.split_text(chr(c), "cl100k") == [chr(c)]
 
 
 @pytest.mark.parametrize("pattern", NAMED)
@@ -121,7 +121,7 @@ def test_text_may_be_cut_where_the_scanners_say(pattern):
         encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
         whole = reference.split(encoded.decode(), rules)
         cut = 0
-        while (cut := _split.next_cut(encoded, rules, cut + 1)) < len(encoded):
+        while (cut := _kernels.next_cut(encoded, rules, cut + 1)) < len(encoded):
             cuts += 1
             before, after = encoded[:cut].decode(), encoded[cut:].decode()
             assert reference.split(before, rules) + reference.split(after, rules) == whole
@@ -132,7 +132,7 @@ def test_text_may_be_cut_where_the_scanners_say(pattern):
 def test_text_with_any_line_ends_may_be_cut(pattern):
     for line in ("word\n", "word\r\n", "中文。\r\n", "a b\r", "x y"):
         text = (line * 10).encode()
-        assert _split.next_cut(text, pattern, 2) <= 2 * len(line.encode())
+        assert _kernels.next_cut(text, pattern, 2) <= 2 * len(line.encode())
 
 
 def line_texts():

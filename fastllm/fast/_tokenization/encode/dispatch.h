@@ -157,7 +157,7 @@ struct Worker {
     WordCache cache;
     LongPiece long_piece;
     std::vector<uint64_t> starts;
-    std::vector<size_t> doubtful;
+    std::vector<size_t> ambiguous;
     Bytes utf8;
     Ids out;
     int missing = -1;         // a byte that is no token and may not be dropped

@@ -30,30 +30,14 @@
 #include <system_error>
 #include <thread>
 
-#include "split/characters.h"
 #include "encode/dispatch.h"
+#include "split/splitter.h"
 
 namespace fastllm {
-
-using FindPieces = void (*)(Family, std::string_view, uint64_t *, std::vector<size_t> &);
-using NextCut = size_t (*)(Family, std::string_view, size_t);
 
 constexpr size_t SEGMENT = size_t(1) << 20;
 constexpr size_t SHARE = size_t(1) << 16;
 constexpr size_t UNIT = 4 * SHARE;  // what a long text is cut into
-
-// What finds pieces, and where a text may be cut (text_cuts.h). The functions are those of the module that has the
-// classes of characters.
-struct Splitter {
-    Family family;
-    FindPieces find_pieces;
-    NextCut next_cut;
-
-    // Where the segment that starts at `start` ends: the first place to cut after `size` bytes, or the end of the text.
-    size_t segment_end(std::string_view text, size_t start, size_t size) const {
-        return text.size() - start <= size ? text.size() : next_cut(family, text, start + size);
-    }
-};
 
 // Append the ids of valid UTF-8 `text` to the worker's `out`.
 inline void encode_utf8(Worker &worker, const Splitter &splitter, std::string_view text) {
@@ -64,7 +48,7 @@ inline void encode_utf8(Worker &worker, const Splitter &splitter, std::string_vi
             throw std::invalid_argument("the text has a stretch of 4 GB or more in which it cannot be cut in two");
         }
         worker.starts.resize((segment.size() + 63) / 64);
-        splitter.find_pieces(splitter.family, segment, worker.starts.data(), worker.doubtful);
+        splitter.find_starts(segment, worker.starts.data(), worker.ambiguous);
         worker.encode(segment);
         start = end;
     }

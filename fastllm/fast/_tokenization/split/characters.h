@@ -1,10 +1,19 @@
-// Characters: which class a code point belongs to, and which scanner a split pattern has.
+// Characters: the code point in UTF-8, and the class it belongs to.
 //
 // Algorithm. A two-level table: 17,408 pages of 64 code points, most of them alike, so that the table is some
-// 60 KB. 64 is what the last byte of a character in UTF-8 tells apart: the bytes before it name the page. It is
-// filled once, when the module is imported, from the pinned ranges of Unicode 16.
+// 60 KB. 64 is what the last byte of a character in UTF-8 tells apart: the bytes before it name the page.
 //
-// Invariants. `page_of` has an entry for each code point up to 0x10FFFF; every page is complete.
+//   U+4E2D, "中"    E4 B8 AD   1110'0100 10'111000 10'101101
+//                              page 0x138 --------    ------ place 0x2D on the page
+//   page_of[0x138] -> which of the distinct pages;   classes[which << 6 | 0x2D] -> CASELESS
+//
+// The table is filled once, when the module is imported, from the pinned ranges of Unicode 16
+// (patterns/unicode_classes.py); every part of the extension reads this one.
+//
+// Invariants. `page_of` has an entry for each code point up to 0x10FFFF; every page is complete. Text is valid UTF-8: the
+// bytes that a lead asks for are there, and what they make is at most 0x10FFFF.
+//
+// Cost. One or two look-ups a character, in the nearest cache for all but rare scripts.
 
 #pragma once
 
@@ -30,25 +39,6 @@ enum CharacterClass : uint8_t {
     SYMBOL,
     CLASSES
 };
-
-// The rules that have scanners. REGEX: none of them, the standard `re` cuts.
-enum Rules { REGEX, GPT2, SMOLLM2, CL100K, LLAMA3, QWEN3_5, O200K, TEKKEN, DEEPSEEK_V3 };
-
-// A scanner: rules, and how many digits they leave together, where that varies; 0 is any number.
-struct Family {
-    Rules rules;
-    uint32_t digits;
-    bool operator==(Rules other) const { return rules == other; }
-};
-
-// What a scalar scanner remembers between the pieces of one text.
-struct Scan {
-    Family family;
-    ptrdiff_t segment_end;  // where the segment that is being scanned ends
-};
-
-// The end of the piece that starts at `start`.
-using NextEnd = ptrdiff_t (*)(Scan *, std::string_view text, ptrdiff_t start);
 
 inline std::vector<uint16_t> page_of;   // code point >> 6 -> page
 inline std::vector<uint8_t> classes;    // page << 6 | code point & 63 -> class
@@ -88,14 +78,29 @@ inline CharacterClass class_of(uint32_t code_point) {
 
 inline bool is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
-// The code point that starts at `p`, where UTF-8 is known to be valid, and its length.
-inline uint32_t decode_valid(const uint8_t *p, int &length) {
+// The code point that starts at `p`, and its length.
+inline uint32_t decode(const uint8_t *p, int &length) {
     uint32_t lead = p[0];
     if (lead < 0x80) return length = 1, lead;
     if (lead < 0xE0) return length = 2, (lead & 0x1F) << 6 | (p[1] & 0x3F);
     if (lead < 0xF0) return length = 3, (lead & 0x0F) << 12 | (p[1] & 0x3F) << 6 | (p[2] & 0x3F);
     length = 4;
     return (lead & 0x07) << 18 | (p[1] & 0x3F) << 12 | (p[2] & 0x3F) << 6 | (p[3] & 0x3F);
+}
+
+inline uint32_t decode_at(std::string_view text, size_t i, int &length) {
+    return decode(reinterpret_cast<const uint8_t *>(text.data()) + i, length);
+}
+
+// The class and the length of the character at `i`; OTHER and 0 at the end of the text.
+inline CharacterClass class_at(std::string_view text, size_t i, int &length) {
+    if (i >= text.size()) return length = 0, OTHER;
+    return class_of(decode_at(text, i, length));
+}
+
+inline CharacterClass class_at(std::string_view text, size_t i) {
+    int length;
+    return class_at(text, i, length);
 }
 
 // [一-龥぀-ゟ゠-ヿ]

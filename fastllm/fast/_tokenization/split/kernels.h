@@ -1,4 +1,4 @@
 // What split/dispatch.h compiles once per instruction set.
 
 #include "split/block_masks.h"
-#include "split/piece_starts.h"
+#include "split/pretoken_starts.h"

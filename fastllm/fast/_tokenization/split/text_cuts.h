@@ -1,4 +1,5 @@
-// Where a text may be cut in two without changing a piece: the pieces of both parts are those of the whole.
+// Where a text may be cut in two so that both parts have the pre-tokens of the whole: the one
+// rule for this in C++. Python has its own, narrower one, in corpus/text_files.py, which this one covers.
 //
 // Why it holds. No expression looks behind, so what follows a place where a piece starts is cut as a text of its own.
 // What lies before such a place is cut as it was if no match there would have asked what comes after. Matches ask
@@ -19,13 +20,9 @@
 #pragma once
 
 #include "split/characters.h"
+#include "split/pattern.h"
 
 namespace fastllm {
-
-inline CharacterClass class_at(std::string_view text, size_t i) {
-    int length;
-    return class_of(decode_valid(reinterpret_cast<const uint8_t *>(text.data()) + i, length));
-}
 
 // Whether the character that ends before `i` is white space; there is one.
 inline bool is_space_before(std::string_view text, size_t i) {
@@ -34,10 +31,15 @@ inline bool is_space_before(std::string_view text, size_t i) {
     return class_at(text, lead) == SPACE;
 }
 
+// Whether a 0x20 lies at `i`, not 0, behind something that is no white space.
+inline bool is_blank_behind_text(std::string_view text, size_t i) {
+    return text[i] == ' ' && !is_space_before(text, i);
+}
+
 // Whether valid UTF-8 `text` may be cut before byte `i`, which is neither its first nor behind its last.
-inline bool is_safe_cut(Family family, std::string_view text, size_t i) {
-    if (text[i] == ' ') return !is_space_before(text, i);
-    const bool by_lines = family.rules != GPT2 && family.rules != SMOLLM2;
+inline bool is_safe_cut(Pattern pattern, std::string_view text, size_t i) {
+    if (text[i] == ' ') return is_blank_behind_text(text, i);
+    const bool by_lines = pattern.family != GPT2;
     size_t line_end = i - 1, next = i;
     if (!by_lines && text[i] == '\n' && text[i - 1] == '\r') {
         next = i + 1;
@@ -51,9 +53,9 @@ inline bool is_safe_cut(Family family, std::string_view text, size_t i) {
 }
 
 // The first place from `from` on, not 0, where `text` may be cut, or its size.
-inline size_t next_cut(Family family, std::string_view text, size_t from) {
+inline size_t next_cut(Pattern pattern, std::string_view text, size_t from) {
     for (size_t i = from; i < text.size(); i++) {
-        if (is_safe_cut(family, text, i)) return i;
+        if (is_safe_cut(pattern, text, i)) return i;
     }
     return text.size();
 }

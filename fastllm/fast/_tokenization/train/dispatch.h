@@ -8,7 +8,7 @@
 
 #include <stdexcept>
 
-#include "split/characters.h"
+#include "split/splitter.h"
 #include "train/word_table.h"
 
 namespace fastllm::count {
@@ -19,16 +19,13 @@ namespace fastllm::count {
 
 namespace fastllm {
 
-using FindPieces = void (*)(Family, std::string_view, uint64_t *, std::vector<size_t> &);
-
 class alignas(128) WordCounter {
   public:
-    WordCounter(Family family, FindPieces find_pieces, Isa isa)
-        : family_(family), find_pieces_(find_pieces), isa_(isa) {}
+    explicit WordCounter(Splitter splitter) : splitter_(splitter) {}
 
     bool is_utf8(std::string_view text) const {
 #if FASTLLM_DISPATCH
-        if (isa_ > BASELINE) return count::avx2::is_utf8(text);
+        if (splitter_.isa > BASELINE) return count::avx2::is_utf8(text);
 #endif
         return count::baseline::is_utf8(text);
     }
@@ -36,7 +33,7 @@ class alignas(128) WordCounter {
     // Count the pieces of valid UTF-8 `text`, a document; `number` says where it stands among all texts.
     void count_text(WordTable &table, std::string_view text, uint64_t number) {
         for (size_t start = 0; start < text.size();) {
-            const size_t end = end_of_stretch(text, start);
+            const size_t end = splitter_.segment_end(text, start, STRETCH);
             count_stretch(table, text.substr(start, end - start), number + start, false);
             start = end;
         }
@@ -45,7 +42,7 @@ class alignas(128) WordCounter {
     // The same for a text whose lines are documents.
     void count_lines(WordTable &table, std::string_view text, uint64_t number) {
         for (size_t start = 0; start < text.size();) {
-            const bool cut = family_ == GPT2;
+            const bool cut = splitter_.pattern.family == GPT2 && !splitter_.pattern.has(DIGITS_FIRST);
             const size_t end = cut ? end_of_lines(text, start) : end_of_joined_lines(text, start);
             count_stretch(table, text.substr(start, end - start), number + start, cut);
             start = end;
@@ -55,26 +52,9 @@ class alignas(128) WordCounter {
   private:
     static constexpr size_t STRETCH = size_t(1) << 20;
 
-    Family family_;
-    FindPieces find_pieces_;
-    Isa isa_;
+    Splitter splitter_;
     std::vector<uint64_t> starts_;
-    std::vector<size_t> doubtful_;
-
-    // Whether every pattern starts a piece at `i`: behind an ASCII non-blank and a newline, at an ASCII letter or digit.
-    static bool is_joint(std::string_view text, size_t i) {
-        const uint8_t c = uint8_t(text[i]), folded = c | 32;
-        return text[i - 1] == '\n' && text[i - 2] > ' ' && text[i - 2] < 0x7F &&
-               ((c >= '0' && c <= '9') || (folded >= 'a' && folded <= 'z'));
-    }
-
-    static size_t end_of_stretch(std::string_view text, size_t start) {
-        if (text.size() - start <= STRETCH) return text.size();
-        for (size_t i = start + STRETCH; i < text.size(); i++) {
-            if (is_joint(text, i)) return i;
-        }
-        return text.size();
-    }
+    std::vector<size_t> ambiguous_;
 
     static size_t after_newline(std::string_view text, size_t from) {
         const void *found = std::memchr(text.data() + from, '\n', text.size() - from);
@@ -85,21 +65,22 @@ class alignas(128) WordCounter {
         return text.size() - start <= STRETCH ? text.size() : after_newline(text, start + STRETCH);
     }
 
-    // Whole lines, as far as each starts where every pattern starts a piece.
-    static size_t end_of_joined_lines(std::string_view text, size_t start) {
-        size_t end = after_newline(text, start);
-        while (end < text.size() && end - start >= 2 && end - start < STRETCH && is_joint(text, end)) {
+    // Whole lines, as far as each starts where the text may be cut: they split together as they do apart.
+    size_t end_of_joined_lines(std::string_view text, size_t start) const {
+        text.remove_prefix(start);
+        size_t end = after_newline(text, 0);
+        while (end < text.size() && end < STRETCH && is_safe_cut(splitter_.pattern, text, end)) {
             end = after_newline(text, end);
         }
-        return end;
+        return start + end;
     }
 
     void count_stretch(WordTable &table, std::string_view text, uint64_t number, bool cut) {
         if (text.size() > UINT32_MAX) throw std::length_error("4 GB of text without a place to cut it at");
         starts_.resize((text.size() + 63) / 64);
-        find_pieces_(family_, text, starts_.data(), doubtful_);
+        splitter_.find_starts(text, starts_.data(), ambiguous_);
 #if FASTLLM_DISPATCH
-        if (isa_ > BASELINE) {
+        if (splitter_.isa > BASELINE) {
             if (cut) count::avx2::cut_into_lines(text, starts_.data());
             count::avx2::count_pieces(table, text, starts_.data(), number);
             return;

@@ -1,11 +1,8 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: freethreading_compatible=True
-# distutils: language = c++
 """Encoding and decoding: the spine. C++ headers beside this file do the work on bytes.
 
-A text goes through three hands: `find_pieces` (`_split.pyx`, with block_masks.h and piece_starts.h) sets a bit where
-each piece starts; `Worker.encode` (encode_pieces.h, with word_cache.h and merge_piece.h) turns pieces into
-ids; what is here turns ids into a list or an array.
+A text goes through three hands: a `Splitter` (split/splitter.h) sets a bit where each pre-token starts;
+`Worker.encode` (encode_pieces.h, with word_cache.h and merge_piece.h) turns pre-tokens into ids; what is here turns
+ids into a list or an array.
 
 A worker holds what one thread needs: a cache of words, which stays warm between calls, and buffers. A call takes one
 from the encoder's pool (worker_pool.h), or a batch one for each of its threads (encode_batch.h), and puts it back. The
@@ -31,16 +28,10 @@ from libcpp.utility cimport move
 from libcpp.vector cimport vector
 from cython.operator cimport dereference as deref
 
-from fastllm.fast._tokenization._split cimport REGEX, Family, family_of, find_cut, find_pieces
-
 from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
-from fastllm.fast._tokenization import _split
 
 cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
-    ctypedef enum Isa "fastllm::Isa":
-        pass
-
     cdef struct Pair:
         uint32_t left
         uint32_t right
@@ -88,7 +79,7 @@ cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
         WordCache cache
         LongPiece long_piece
         vector[uint64_t] starts
-        vector[size_t] doubtful
+        vector[size_t] ambiguous
         Ids out
         int missing
         bint surrogates
@@ -103,14 +94,6 @@ cdef extern from "encode/worker_pool.h" namespace "fastllm" nogil:
         vector[unique_ptr[Worker]] idle
 
 cdef extern from "encode/encode_batch.h" namespace "fastllm" nogil:
-    ctypedef void (*FindPieces)(Family, string_view, uint64_t*, vector[size_t]&) noexcept nogil
-    ctypedef size_t (*NextCut)(Family, string_view, size_t) noexcept nogil
-
-    cdef struct Splitter:
-        Family family
-        FindPieces find_pieces
-        NextCut next_cut
-
     void encode_text(Worker&, const Splitter&, const Text&) except +
 
     cdef cppclass BatchJob:
@@ -192,7 +175,7 @@ cdef class Encoder:
                 raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
         self.pattern = pattern
         self.normalizes = pattern.normalization is not None
-        self.splitter = Splitter(family_of(pattern), find_pieces, find_cut)
+        self.splitter = splitter_of(pattern, isa_number())
         self.whole = merges is None or ignore_merges
         self.drop = drop
         self.cache_bytes = CACHE_BYTES
@@ -230,7 +213,7 @@ cdef class Encoder:
         worker = self.workers.take()
         if not worker:
             worker.reset(
-                new Worker(&self.vocabulary, self.whole, self.drop, <Isa><int>_split.level_number(), self.cache_bytes)
+                new Worker(&self.vocabulary, self.whole, self.drop, <Isa><int>isa_number(), self.cache_bytes)
             )
         deref(worker).begin()
         return 0
@@ -246,10 +229,10 @@ cdef class Encoder:
     cdef int _run(self, text, unique_ptr[Worker]& worker) except -1:
         """Take a worker, and let it put the ids of `text` into its `out`."""
         cdef Text characters
-        if self.normalizes or self.splitter.family == REGEX or not isinstance(text, str):
+        if self.normalizes or not self.splitter.pattern.has_scanner() or not isinstance(text, str):
             text = self.pattern.normalize(arguments.check_text(text))
         self._take_worker(worker)
-        if self.splitter.family == REGEX:
+        if not self.splitter.pattern.has_scanner():
             return self._run_expressions(deref(worker), text)
         characters = text_of(text)
         if characters.size < RELEASE:
@@ -308,17 +291,16 @@ cdef class Encoder:
             text = self.pattern.normalize(encoded.decode("utf-8", "surrogateescape"))
         encoded = text.encode("utf-8", "surrogateescape")
         self._take_worker(worker)
-        if self.splitter.family == REGEX:
+        if not self.splitter.pattern.has_scanner():
             self._find_pieces(deref(worker), text, len(encoded))
         else:
             # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
             shape = ESCAPED.sub("\0", text).encode()
             deref(worker).starts.resize((len(shape) + 63) // 64)
-            find_pieces(
-                self.splitter.family,
+            self.splitter.find_starts(
                 string_view(<const char*>shape, len(shape)),
                 deref(worker).starts.data(),
-                deref(worker).doubtful,
+                deref(worker).ambiguous,
             )
         deref(worker).encode(string_view(<const char*>encoded, len(encoded)))
         ids = self._as_list(deref(worker).out)
@@ -341,7 +323,7 @@ cdef class Encoder:
         cdef vector[unique_ptr[Worker]] workers
         cdef unique_ptr[Worker] worker
         cdef size_t total = 0
-        cdef Isa isa = <Isa><int>_split.level_number()
+        cdef Isa isa = <Isa><int>isa_number()
         cdef Text characters
         cdef bint shared
         most = threads or cores()
@@ -382,7 +364,7 @@ cdef class Encoder:
         cdef BatchJob job
         cdef Py_buffer view
         cdef size_t total
-        if self.splitter.family == REGEX:
+        if not self.splitter.pattern.has_scanner():
             return self._encode_flat_serially(texts, out)
         if arguments.check_out(out) is None:
             self._run_batch(job, texts, threads, NULL, 0)
@@ -418,7 +400,7 @@ cdef class Encoder:
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
         cdef BatchJob job
         cdef Py_ssize_t i
-        if self.splitter.family == REGEX or len(texts) == 1:
+        if not self.splitter.pattern.has_scanner() or len(texts) == 1:
             return [self.encode(text) for text in texts]
         self._run_batch(job, texts, threads, NULL, 0)
         lists = [
@@ -431,7 +413,7 @@ cdef class Encoder:
     def count_batch(self, texts, threads=None):
         cdef BatchJob job
         batch = arguments.check_batch(texts, threads)
-        if self.splitter.family == REGEX:
+        if not self.splitter.pattern.has_scanner():
             return [self.count(text) for text in batch]
         self._run_batch(job, batch, threads, NULL, 0)
         deref(self.spare).put(job.ids)

@@ -9,7 +9,7 @@
 //
 // Some things are not equations. Contractions are rare, so their quotes are looped over; so are runs of more digits
 // than stay together. And where o200k's meaning of a combining mark depends on what lies further back (after
-// punctuation, or at the start of a word), the place is noted as doubtful, and the stretch around it, from one blank
+// punctuation, or at the start of a word), the place is noted as ambiguous, and the stretch around it, from one blank
 // after text to the next, is cut again by the scalar scanner. A blank after something else starts a piece in every
 // pattern, whatever came before.
 //
@@ -108,21 +108,21 @@ static inline void decide(uint64_t &now, uint64_t &next, int at) {
 }
 
 // gpt2:  '(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s
-// smollm2 (`lone_digits`): each \p{N} first, then gpt2 on what lies between.
-template <bool lone_digits>
+// smollm2 (`digits_first`): each \p{N} first, then gpt2 on what lies between.
+template <bool digits_first>
 FASTLLM_INLINE uint64_t gpt2_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
                                    size_t block) {
     const uint64_t L = m.letter, N = m.number, W = m.space, O = ~(L | N | W);
     const uint64_t others = O & ~before(O, carry.other);
-    const uint64_t numbers = lone_digits ? N & ~m.continuation : N & ~before(N, carry.number);
+    const uint64_t numbers = digits_first ? N & ~m.continuation : N & ~before(N, carry.number);
     uint64_t runs = (L & ~before(L, carry.letter)) | others;
     // A run takes one 0x20 before it; digits that stand alone do not.
     const uint64_t after_blank = before(m.blank, carry.blank);
-    uint64_t starts = lone_digits ? (runs & ~after_blank) | numbers : (runs | numbers) & ~after_blank;
+    uint64_t starts = digits_first ? (runs & ~after_blank) | numbers : (runs | numbers) & ~after_blank;
     starts |= W & ~before(W, carry.space);
     // \s+(?!\S): the last of the run is left to what follows.
-    const uint64_t stop = lone_digits ? W | N : W;
-    const uint64_t next_stop = lone_digits ? next.space | next.number : next.space;
+    const uint64_t stop = digits_first ? W | N : W;
+    const uint64_t next_stop = digits_first ? next.space | next.number : next.space;
     starts |= last_spaces(m, stop, next_stop);
 
     uint64_t set = carry.set, clear = carry.clear;
@@ -260,7 +260,7 @@ static inline bool upper_run_ends_word(const Text &text, size_t at) {
     int length;
     CharacterClass c = UPPER;
     while (at < text.size && c == UPPER) {
-        c = class_of(decode_valid(text.data + at, length));
+        c = class_of(decode(text.data + at, length));
         at += length;
     }
     return c != LOWER && c != CASELESS && c != MARK;
@@ -272,7 +272,7 @@ static inline bool upper_run_ends_word(const Text &text, size_t at) {
 template <bool contractions>
 FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
                                     size_t block, uint32_t digits, uint64_t *words,
-                                    std::vector<size_t> &doubtful) {
+                                    std::vector<size_t> &ambiguous) {
     const uint64_t X = m.letter | m.mark, W = m.space, O = ~(X | m.number | W);
     // Newlines right after punctuation, and slashes right after those newlines, belong to it.
     bool tail;
@@ -290,7 +290,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
     starts |= word_starts & ~following(others, m.continuation, carry.after_mark, carry.after_mark);
     // A mark that starts a word may as well belong to the punctuation before it.
     for (uint64_t marks = word_starts & m.mark; marks; marks &= marks - 1) {
-        doubtful.push_back(block + __builtin_ctzll(marks));
+        ambiguous.push_back(block + __builtin_ctzll(marks));
     }
 
     // Inside a word: U*L+ ends where upper case follows lower case, or caseless letters behind lower case.
@@ -318,7 +318,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
             decide(set, carry.set, at + length);
             carry.contraction = block + at + length;
             // What lies behind starts a word of its own, whose case the equations saw as part of this one.
-            if (text.at(carry.contraction) >= 0x80) doubtful.push_back(carry.contraction);
+            if (text.at(carry.contraction) >= 0x80) ambiguous.push_back(carry.contraction);
         }
         starts = (starts & ~clear) | set;
     }
@@ -365,7 +365,7 @@ FASTLLM_INLINE uint64_t deepseek_starts(const Masks &m, const Masks &next, Carry
     for (uint64_t controls = X & ~C; controls; controls &= controls - 1) {
         const int at = __builtin_ctzll(controls);
         int length;
-        decode_valid(text.data + block + at, length);
+        decode(text.data + block + at, length);
         const int after = at + length;
         const uint64_t letters = after < 64 ? L : next.letter, same = after < 64 ? kana : next.kana;
         if ((letters >> (after & 63) & 1) && (same >> (after & 63) & 1) == (kana >> at & 1)) {
@@ -398,64 +398,65 @@ struct Blocks {
     }
 };
 
-// All words of `starts`, by a rule that looks one block ahead.
-template <Alphabet alphabet, typename Rule>
-__attribute__((noinline)) static Carry scan(const Text &text, char padding, uint64_t *starts, Rule rule) {
+// All words of `starts`, each from the masks of its block and of the next: `starts_of` is one of the functions above.
+template <Alphabet alphabet, typename StartsOf>
+__attribute__((noinline)) static Carry scan(const Text &text, char padding, uint64_t *starts, StartsOf starts_of) {
     const Blocks blocks(text, padding);
     Carry carry;
     uint8_t last = 0;
     Masks now{};
     for (size_t b = 0; b <= (text.size + 63) / 64; b++) {
         const Masks next = block_masks<alphabet>(blocks.at(b), last);
-        if (b > 0) starts[b - 1] = rule(now, next, carry, 64 * (b - 1));
+        if (b > 0) starts[b - 1] = starts_of(now, next, carry, 64 * (b - 1));
         now = next;
     }
     return carry;
 }
 
-// Set a bit of `starts` for each piece of the text, by the rules of `family`.
-static void find_starts(Family family, const Text &text, uint64_t *starts, std::vector<size_t> &doubtful) {
-    auto by_lines = [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
-        return cl100k_starts(m, next, carry, text, block, family.digits, starts);
-    };
-    switch (family.rules) {
+template <bool digits_first>
+static void find_gpt2(const Text &text, uint64_t *starts) {
+    scan<PLAIN>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+        return gpt2_starts<digits_first>(m, next, carry, text, block);
+    });
+}
+
+template <Alphabet alphabet>
+static void find_cl100k(Pattern pattern, const Text &text, uint64_t *starts) {
+    const bool whole = pattern.has(WHOLE_FINAL_SPACE);
+    const Carry carry = scan<alphabet>(
+        text, whole ? '\n' : ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+            return cl100k_starts(m, next, carry, text, block, pattern.max_digits, starts);
+        });
+    if (whole && carry.open) starts[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
+}
+
+template <bool contractions>
+static void find_o200k(Pattern pattern, const Text &text, uint64_t *starts, std::vector<size_t> &ambiguous) {
+    scan<CASED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+        return o200k_starts<contractions>(m, next, carry, text, block, pattern.max_digits, starts, ambiguous);
+    });
+}
+
+static void find_deepseek(const Text &text, uint64_t *starts) {
+    scan<PUNCTUATED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
+        return deepseek_starts(m, next, carry, text, block, starts);
+    });
+}
+
+// Set a bit of `starts` for each pre-token of the text, and note ambiguous places.
+static void find_starts(Pattern pattern, const Text &text, uint64_t *starts, std::vector<size_t> &ambiguous) {
+    switch (pattern.family) {
         case GPT2:
-            scan<PLAIN>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
-                return gpt2_starts<false>(m, next, carry, text, block);
-            });
-            break;
-        case SMOLLM2:
-            scan<PLAIN>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
-                return gpt2_starts<true>(m, next, carry, text, block);
-            });
-            break;
+            return pattern.has(DIGITS_FIRST) ? find_gpt2<true>(text, starts) : find_gpt2<false>(text, starts);
+        case CL100K:
+            return pattern.has(MARKS_ARE_LETTERS) ? find_cl100k<MARKED>(pattern, text, starts)
+                                                  : find_cl100k<PLAIN>(pattern, text, starts);
         case O200K:
-            scan<CASED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
-                return o200k_starts<true>(m, next, carry, text, block, family.digits, starts, doubtful);
-            });
-            break;
-        case TEKKEN:
-            scan<CASED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
-                return o200k_starts<false>(m, next, carry, text, block, family.digits, starts, doubtful);
-            });
-            break;
-        case DEEPSEEK_V3:
-            scan<PUNCTUATED>(text, ' ', starts, [&](const Masks &m, const Masks &next, Carry &carry, size_t block) {
-                return deepseek_starts(m, next, carry, text, block, starts);
-            });
-            break;
-        case QWEN3_5:
-            scan<MARKED>(text, ' ', starts, by_lines);
-            break;
-        case LLAMA3:
-            scan<PLAIN>(text, ' ', starts, by_lines);
-            break;
-        case CL100K: {
-            const Carry carry = scan<PLAIN>(text, '\n', starts, by_lines);
-            if (carry.open) starts[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
-            break;
-        }
-        case REGEX:
+            return pattern.has(CONTRACTIONS) ? find_o200k<true>(pattern, text, starts, ambiguous)
+                                             : find_o200k<false>(pattern, text, starts, ambiguous);
+        case DEEPSEEK:
+            return find_deepseek(text, starts);
+        case NO_FAMILY:
             break;  // never comes here
     }
 }

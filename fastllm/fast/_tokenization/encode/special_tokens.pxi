@@ -1,6 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: freethreading_compatible=True
-# distutils: language = c++
 """Finding special tokens in text: `special_tokens.h` on the characters of a `str`, where they lie.
 
 A `str` holds characters of one, two or four bytes each, whatever its widest needs; the search is compiled for all

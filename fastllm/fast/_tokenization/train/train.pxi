@@ -1,6 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: freethreading_compatible=True
-# distutils: language = c++
 """Training: the spine. C++ headers beside this file do the work on bytes.
 
 Text goes through two hands. A `WordTable` counts the distinct pieces of texts (dispatch.h, with count_words.h and
@@ -21,10 +18,7 @@ from libcpp.string_view cimport string_view
 from libcpp.unordered_map cimport unordered_map
 from libcpp.vector cimport vector
 
-from fastllm.fast._tokenization._split cimport Family, family_of, find_pieces
-
 from fastllm.checks import tokenization as arguments
-from fastllm.fast._tokenization import _split
 
 cdef extern from * nogil:
     """
@@ -46,11 +40,6 @@ cdef extern from * nogil:
     };
     }
     """
-    ctypedef enum Isa "fastllm::Isa":
-        pass
-
-    ctypedef void (*FindPieces "fastllm::FindPieces")(Family, string_view, uint64_t*, vector[size_t]&) noexcept nogil
-
     cdef cppclass NativeTable "fastllm::WordTable":
         NativeTable(bint ordered, bint crc) except +
         uint64_t pieces
@@ -68,7 +57,7 @@ cdef extern from * nogil:
         vector[uint64_t] firsts
 
     cdef cppclass WordCounter "fastllm::WordCounter":
-        WordCounter(Family, FindPieces, Isa) except +
+        WordCounter(Splitter) except +
         bint is_utf8(string_view)
         void count_text(NativeTable&, string_view, uint64_t number) except +
         void count_lines(NativeTable&, string_view, uint64_t number) except +
@@ -128,10 +117,9 @@ cdef class WordTable:
     cdef uint64_t next_number  # for words that come without text
 
     def __cinit__(self, pattern=None, bint ordered=True):
-        cdef Family family = family_of(pattern)
-        cdef int level = _split.level_number()
-        self.native = new NativeTable(ordered, level > 0)
-        self.counter = new WordCounter(family, find_pieces, <Isa>level)
+        cdef int isa = isa_number()
+        self.native = new NativeTable(ordered, isa > 0)
+        self.counter = new WordCounter(splitter_of(pattern, isa))
         self.next_number = <uint64_t>1 << 63
 
     def __dealloc__(self):

@@ -1,0 +1,201 @@
+"""Splitting: which pattern, which instruction set, and pre-tokens as Python sees them; splitter.h does the work."""
+
+import os
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+from libc.string cimport memset
+from libcpp.string_view cimport string_view
+from libcpp.vector cimport vector
+
+from fastllm.patterns.named import NAMED
+from fastllm.patterns.unicode_classes import RANGES
+
+
+cdef extern from *:
+    int lowest_bit "__builtin_ctzll"(uint64_t) noexcept nogil
+
+cdef extern from "isa.h" namespace "fastllm" nogil:
+    enum Isa:
+        pass
+
+    Isa supported_isa()
+
+cdef extern from "split/characters.h" namespace "fastllm" nogil:
+    enum CharacterClass:
+        OTHER
+        UPPER
+        LOWER
+        CASELESS
+        MARK
+        NUMBER
+        SPACE
+        PUNCTUATION
+        SYMBOL
+
+    cdef cppclass ClassOfEach "fastllm::PageArray<uint8_t>":
+        void resize(size_t) except +
+        uint8_t* data()
+
+    void add_pages(const ClassOfEach&) except +
+
+cdef extern from "split/pattern.h" namespace "fastllm" nogil:
+    cdef cppclass Pattern:
+        bint has_scanner()
+
+    Pattern pattern_named(string_view name, uint32_t max_digits)
+
+cdef extern from "split/splitter.h" namespace "fastllm" nogil:
+    cdef cppclass Splitter:
+        Splitter()
+        Splitter(Pattern, Isa)
+        Pattern pattern
+        void find_starts(string_view, uint64_t* starts, vector[size_t]& ambiguous) except +
+        void find_starts_by_scanner(string_view, uint64_t* starts)
+
+    size_t next_safe_cut "fastllm::next_cut"(Pattern, string_view, size_t)
+
+
+def _fill_class_table():
+    cdef ClassOfEach class_of_each  # not from malloc, which keeps arrays to itself that are no larger than one freed
+    cdef tuple runs
+    cdef size_t i, first, last
+    cdef int value
+    class_of_each.resize(0x110000)
+    for names, value in [
+        (("Lu", "Lt"), UPPER),
+        (("Ll",), LOWER),
+        (("Lm", "Lo"), CASELESS),
+        (("M",), MARK),
+        (("N",), NUMBER),
+        (("White_Space",), SPACE),
+        (("P",), PUNCTUATION),
+        (("S",), SYMBOL),
+    ]:
+        for name in names:
+            runs = RANGES[name]
+            for i in range(0, len(runs), 2):
+                first, last = runs[i], runs[i + 1]
+                memset(class_of_each.data() + first, value, last + 1 - first)
+    add_pages(class_of_each)
+
+
+_fill_class_table()
+
+
+# ---- the instruction set -------------------------------------------------------------------------------------
+
+
+ISAS = ("baseline", "avx2", "avx512")
+
+
+def _chosen_isa():
+    """The number of the instruction set: the processor's best, or what FASTLLM_SIMD asks for."""
+    name = os.environ.get("FASTLLM_SIMD", "")
+    best = <int>supported_isa()
+    if not name:
+        return best
+    if name not in ISAS:
+        raise ValueError(f"FASTLLM_SIMD must be baseline, avx2 or avx512, not {name!r}")
+    if ISAS.index(name) > best:
+        raise ImportError(f"FASTLLM_SIMD={name}, but this build on this processor has {ISAS[best]}")
+    return ISAS.index(name)
+
+
+cdef int chosen_isa = _chosen_isa()
+
+
+def isa_number():
+    """The place in ISAS of the instruction set in use."""
+    return chosen_isa
+
+
+def isa_name():
+    """The instruction set in use."""
+    return ISAS[chosen_isa]
+
+
+# ---- splitting -----------------------------------------------------------------------------------------------
+
+
+cdef Splitter splitter_of(object pattern, int isa) except *:
+    """What splits by a `SplitPattern`, or by a named one; without a scanner where the standard `re` has to."""
+    cdef bytes name
+    cdef Splitter splitter
+    if isinstance(pattern, str):
+        pattern = NAMED.get(pattern)
+    if pattern is None or pattern.scanner is None:
+        return splitter
+    text, max_digits = pattern.scanner
+    name = text.encode()
+    splitter = Splitter(pattern_named(string_view(<const char*>name, len(name)), max_digits), <Isa>isa)
+    if not splitter.pattern.has_scanner():
+        raise NotImplementedError(f"{text} has no row in split/pattern.h")
+    return splitter
+
+
+def split_text(str text, pattern, isa=None):
+    """The pre-tokens of `text`, without surrogates, by a `SplitPattern` that has a scanner.
+
+    `isa` names one of ISAS, or "scalar" for the scalar scanner.
+    """
+    cdef Py_ssize_t size
+    cdef const char* data
+    if not text.isascii():
+        return split_utf8(text.encode(), pattern, isa)
+    data = PyUnicode_AsUTF8AndSize(text, &size)
+    return pretokens_of(string_view(data, size), pattern, isa)
+
+
+def split_utf8(bytes text, pattern, isa=None):
+    """The same for valid UTF-8."""
+    return pretokens_of(string_view(<const char*>text, len(text)), pattern, isa)
+
+
+def piece_starts(bytes text, pattern, isa=None):
+    """A bit for each byte of UTF-8 `text`, the lowest of a byte first, set where a pre-token starts."""
+    cdef vector[uint64_t] starts
+    find_starts(string_view(<const char*>text, len(text)), pattern, isa, starts)
+    return PyBytes_FromStringAndSize(<const char*>starts.data(), (len(text) + 7) // 8)
+
+
+def next_cut(bytes text, pattern, size_t start):
+    """The first place from `start` on, not 0, where UTF-8 `text` may be cut in two, or its size."""
+    cdef Splitter splitter = splitter_of(pattern, chosen_isa)
+    return next_safe_cut(splitter.pattern, string_view(<const char*>text, len(text)), start)
+
+
+cdef int find_starts(string_view text, pattern, isa, vector[uint64_t]& starts) except -1:
+    """Fill `starts`, a word for each 64 bytes begun."""
+    cdef vector[size_t] ambiguous
+    cdef Splitter splitter
+    splitter = splitter_of(pattern, chosen_isa if isa is None or isa == "scalar" else ISAS.index(isa))
+    if not splitter.pattern.has_scanner():
+        raise ValueError(f"{str(pattern)!r} has no scanner")
+    starts.assign((text.size() + 63) // 64, <uint64_t>0)
+    if isa == "scalar":
+        splitter.find_starts_by_scanner(text, starts.data())
+    else:
+        splitter.find_starts(text, starts.data(), ambiguous)
+    return 0
+
+
+cdef list pretokens_of(string_view text, pattern, isa):
+    """The stretches of `text` from each start of a pre-token to the next."""
+    cdef vector[uint64_t] starts
+    cdef Py_ssize_t start = 0, end, size = text.size(), word
+    cdef uint64_t bits
+    cdef list pretokens = []
+    find_starts(text, pattern, isa, starts)
+    for word in range(<Py_ssize_t>starts.size()):
+        bits = starts[word]
+        while bits:
+            end = 64 * word + lowest_bit(bits)
+            if end > 0:
+                pretokens.append(PyUnicode_DecodeUTF8(text.data() + start, end - start, NULL))
+            start = end
+            bits &= bits - 1
+    if size > 0:
+        pretokens.append(PyUnicode_DecodeUTF8(text.data() + start, size - start, NULL))
+    return pretokens

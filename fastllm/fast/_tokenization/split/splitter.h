@@ -1,0 +1,74 @@
+// Splitting texts by one pattern: the masks find the starts of pre-tokens, the scalar scanner settles what they leave
+// ambiguous.
+//
+//   text      h  e  l  l  o  ,  _  w  o  r  l  d      valid UTF-8, `size` bytes
+//   starts    1  0  0  0  0  1  1  0  0  0  0  0      a bit a byte, the lowest of a word first
+//
+// Invariants. `starts` has (size + 63) / 64 words, all of which are written; bits past the end of the text are clear, and
+// bit 0 is set unless the text is empty.
+
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "split/dispatch.h"
+#include "split/scalar_scanner.h"
+#include "split/text_cuts.h"
+
+namespace fastllm {
+
+struct Splitter {
+    Pattern pattern;
+    Isa isa = BASELINE;
+
+    Splitter() = default;
+    Splitter(Pattern pattern, Isa isa) : pattern(pattern), isa(isa) {}
+
+    // Set a bit of `starts` for each byte of `text` at which a pre-token starts; `ambiguous` is scratch.
+    void find_starts(std::string_view text, uint64_t *starts, std::vector<size_t> &ambiguous) const {
+        ambiguous.clear();
+        split::find_starts(pattern, isa, text, starts, ambiguous);
+        if (text.size() % 64) starts[text.size() / 64] &= (uint64_t(1) << text.size() % 64) - 1;
+        if (!ambiguous.empty()) rescan_ambiguous(text, starts, ambiguous);
+    }
+
+    // The same by the scalar scanner alone, for the tests; `starts` is clear.
+    void find_starts_by_scanner(std::string_view text, uint64_t *starts) const {
+        ScalarScanner scanner(pattern, text);
+        for (size_t start = 0; start < text.size(); start = scanner.end_of(start)) set_bit(starts, start);
+    }
+
+    // Where the segment that starts at `start` ends: the first safe cut after `size` bytes, or the end of the text.
+    size_t segment_end(std::string_view text, size_t start, size_t size) const {
+        return text.size() - start <= size ? text.size() : next_cut(pattern, text, start + size);
+    }
+
+  private:
+    static void set_bit(uint64_t *starts, size_t i) { starts[i >> 6] |= uint64_t(1) << (i & 63); }
+    static void clear_bit(uint64_t *starts, size_t i) { starts[i >> 6] &= ~(uint64_t(1) << (i & 63)); }
+
+    // A 0x20 behind something that is no white space starts a pre-token, whatever lies further back.
+    static bool is_certain_start(std::string_view text, size_t i) { return i == 0 || is_blank_behind_text(text, i); }
+
+    // Split the stretches around ambiguous places again, from a certain start to one.
+    void rescan_ambiguous(std::string_view text, uint64_t *starts, std::vector<size_t> &ambiguous) const {
+        std::sort(ambiguous.begin(), ambiguous.end());  // within a block they come in no order
+        ScalarScanner scanner(pattern, text);
+        size_t done = 0;
+        for (const size_t place : ambiguous) {
+            if (place < done) continue;
+            size_t start = place;
+            while (!is_certain_start(text, start)) start--;
+            for (done = start;;) {
+                set_bit(starts, done);
+                const size_t end = scanner.end_of(done);
+                for (size_t i = done + 1; i < end; i++) clear_bit(starts, i);
+                done = end;
+                if (end >= text.size() || (end > place && is_certain_start(text, end))) break;
+            }
+        }
+    }
+};
+
+}  // namespace fastllm
