@@ -2,7 +2,8 @@
 
 Read are Python (``import``, ``from``, in functions and under ``TYPE_CHECKING`` too, and names of
 modules in strings, as `importlib.import_module` takes them), Cython (``cimport``, ``include``) and
-C++ (``#include``). A module and its ``.pxd`` and ``.pyi`` are one.
+C++ (``#include``, also of the file that a macro names). A module and its ``.pxd`` and ``.pyi`` are
+one.
 """
 
 import ast
@@ -18,7 +19,8 @@ SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h"}
 _MODULE = re.compile(r"^fastllm(?:\.\w+)+\.?$")
 _CYTHON = re.compile(r"^\s*(?:from\s+(\S+)\s+)?c?import\s+([^#\n(]+|\([^)]*\))", re.MULTILINE)
 _INCLUDE = re.compile(
-    r'^\s*(?:#\s*include|include|cdef extern from)\s+["\']([^"\']+)["\']', re.MULTILINE
+    r'^\s*(?:#\s*include|#define FASTLLM_KERNELS|include|cdef extern from)\s+["\']([^"\']+)["\']',
+    re.MULTILINE,
 )
 
 
