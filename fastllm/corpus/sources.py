@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
-from fastllm.corpus.text_files import ERRORS, cut_is_unsafe
+from fastllm.corpus.text_files import ERRORS, SAFE_CUT, cut_is_unsafe
 from fastllm.patterns.named import SplitPattern, compile_pattern, split_pattern
 
 BLOCK = 1 << 18
 DOCUMENTS = ("files", "lines")
-_CUT = r"\S\n[\p{L}\p{N}]"
 _PACKED = (".gz", ".zst")
 _RECORDS = (".jsonl", ".ndjson")
 
@@ -322,7 +321,7 @@ def last_cut(data: bytes | bytearray, start: int, end: int, lines: bool) -> int:
     """
     if lines:
         return data.rfind(b"\n", start, end) + 1
-    is_cut = compile_pattern(_CUT)
+    is_cut = compile_pattern(SAFE_CUT)
     place = data.rfind(b"\n", start, end)
     while place > 0:
         before = bytes(data[max(0, place - 4) : place]).decode("utf-8", "replace")[-1:]

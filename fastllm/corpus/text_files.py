@@ -16,7 +16,9 @@ from fastllm.patterns.named import SplitPattern, compile_pattern
 
 BLOCK = 1 << 20
 ERRORS = ("strict", "replace")
-_CUT = r"\S\n[\p{L}\p{N}]"
+# The one rule for safe cuts in Python: between the line end and the letter or digit. The compiled
+# kernels have theirs in fast/_tokenization/split/text_cuts.h, which knows of more places.
+SAFE_CUT = r"\S\n[\p{L}\p{N}]"
 
 
 def check_paths(paths: object) -> list[str]:
@@ -78,7 +80,7 @@ def last_cut(text: str) -> int:
     >>> last_cut("one\ntwo\n three\n")
     4
     """
-    is_cut = compile_pattern(_CUT)
+    is_cut = compile_pattern(SAFE_CUT)
     newline = text.rfind("\n", 1)
     while newline > 0:
         if is_cut.match(text, newline - 1):
