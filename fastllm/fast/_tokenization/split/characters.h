@@ -10,8 +10,8 @@
 // The table is filled once, when the module is imported, from the pinned ranges of Unicode 16
 // (patterns/unicode_classes.py); every part of the extension reads this one.
 //
-// Invariants. `page_of` has an entry for each code point up to 0x10FFFF; every page is complete. Text is valid UTF-8: the
-// bytes that a lead asks for are there, and what they make is at most 0x10FFFF.
+// Invariants. `page_of` has an entry for each code point up to 0x10FFFF; every page is complete. Text is valid UTF-8:
+// the bytes that a lead asks for are there, and what they make is at most 0x10FFFF.
 //
 // Cost. One or two look-ups a character, in the nearest cache for all but rare scripts.
 

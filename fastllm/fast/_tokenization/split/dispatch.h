@@ -15,8 +15,8 @@ namespace fastllm::split {
 #define FASTLLM_KERNELS_LAST_ISA 2
 #include "for_each_isa.h"
 
-// Set a bit of `starts` for each byte of `text` at which a pre-token starts; bits past its end are junk. `ambiguous` gets the
-// places that masks cannot tell, in no order.
+// Set a bit of `starts` for each byte of `text` at which a pre-token starts; bits past its end are junk. `ambiguous`
+// gets the places that masks cannot tell, in no order.
 inline void find_starts(Pattern pattern, Isa isa, std::string_view text, uint64_t *starts,
                         std::vector<size_t> &ambiguous) {
     const uint8_t *data = reinterpret_cast<const uint8_t *>(text.data());

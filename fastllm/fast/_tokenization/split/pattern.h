@@ -4,8 +4,8 @@
 //
 //   an expression        patterns/named.py           The definition. The reference runs it, and files of other
 //                                                    libraries spell it.
-//   a scalar scanner     split/scalar_scanner.h      One pre-token after the other, from any place: the expression, branch
-//                                                    by branch. It rescans what the masks leave ambiguous.
+//   a scalar scanner     split/scalar_scanner.h      One pre-token after the other, from any place: the expression,
+//                                                    branch by branch. It rescans what the masks leave ambiguous.
 //   equations on masks   split/pretoken_starts.h,    64 bytes at once without a branch a character, which is several
 //                        on the classes of           times as fast; but they see characters, not what a run of
 //                        split/block_masks.h         characters means.
@@ -13,8 +13,9 @@
 // To add a pattern:
 //
 // - One that differs from another only by the digits that stay together: a line in `NAMED`, patterns/named.py.
-// - A variation of a family below: that line, and a row of PATTERNS. A trait that no pattern has so far is asked for in two
-//   functions, the family's in scalar_scanner.h and in pretoken_starts.h.
+// - A variation of a family below: that line, its name in `SCANNER_FAMILIES` beside it, and a row of PATTERNS here. A
+//   trait that no pattern has so far is asked for in two functions, the family's in scalar_scanner.h and in
+//   pretoken_starts.h.
 // - A new family: two such functions, a branch in `ScalarScanner::end_of` and in `find_starts`, and, if it asks for
 //   classes that no other does, an `Alphabet` in block_masks.h. See whether what text_cuts.h says holds for it.
 //
@@ -32,10 +33,10 @@ enum Family : uint8_t { NO_FAMILY, GPT2, CL100K, O200K, DEEPSEEK };
 
 // What tells the patterns of a family apart, beside the digits that stay together.
 enum Trait : uint8_t {
-    DIGITS_FIRST = 1,         // gpt2: each digit is cut out before anything else is looked at
-    MARKS_ARE_LETTERS = 2,    // cl100k: words may hold combining marks
-    WHOLE_FINAL_SPACE = 4,    // cl100k: \s++\z, white space at the end of the text is one pre-token
-    CONTRACTIONS = 8,         // o200k: 's and the like go with the word before them
+    DIGITS_FIRST = 1,       // gpt2: each digit is cut out before anything else is looked at
+    MARKS_ARE_LETTERS = 2,  // cl100k: words may hold combining marks
+    WHOLE_FINAL_SPACE = 4,  // cl100k: \s++\z, white space at the end of the text is one pre-token
+    CONTRACTIONS = 8,       // o200k: 's and the like go with the word before them
 };
 
 struct Pattern {

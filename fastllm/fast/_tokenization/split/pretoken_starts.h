@@ -1,34 +1,39 @@
-// Piece starts: one bit per byte of text, set where a piece begins. Included once per instruction set,
-// inside its namespace.
+// Starts of pre-tokens: one bit per byte of text, set where one begins. Included once per instruction set, inside its
+// namespace.
 //
-// Algorithm. The expressions of the patterns, restated as equations on the masks of 64 bytes at a time: "a letter
-// whose previous byte is no letter" is `L & ~before(L)`. Each rule says in words which branch of its expression it
-// stands for. What looks behind comes from the block before as a carry; what looks ahead asks the block after,
-// which is classified one step early. Text ends as if padded: with blanks, so that a run of white space at the
-// end stays whole; for cl100k with newlines, which is its `\s++\z`.
+// Algorithm. The expressions of the patterns, restated as equations on the masks of 64 bytes at a time (block_masks.h):
+// "a letter whose previous byte is no letter" is `L & ~before(L)`. A comment at each equation says which branch of the
+// expression it stands for.
+//
+//   text             I ' m _ h e r e , _ t o o         gpt2, bit 0 on the left
+//   L  letters       1 0 1 0 1 1 1 1 0 0 1 1 1
+//   L & ~before(L)   1 0 1 0 1 0 0 0 0 0 1 0 0         a word starts here ...
+//   blanks           0 0 0 1 0 0 0 0 0 1 0 0 0         ... or at the 0x20 before it
+//   quotes           0 1 0 0 0 0 0 0 0 0 0 0 0         'm: looked at one by one, and the m starts no word
+//   starts           1 1 0 1 0 0 0 0 1 1 0 0 0         I|'m| here|,| too
+//
+// What looks behind the block comes from the one before as a carry; what looks ahead asks the block after, which is
+// classified one step early. Text ends as if padded: with blanks, so that a run of white space at the end stays whole;
+// for cl100k with newlines, which is its `\s++\z`.
 //
 // Some things are not equations. Contractions are rare, so their quotes are looped over; so are runs of more digits
 // than stay together. And where o200k's meaning of a combining mark depends on what lies further back (after
-// punctuation, or at the start of a word), the place is noted as ambiguous, and the stretch around it, from one blank
-// after text to the next, is cut again by the scalar scanner. A blank after something else starts a piece in every
-// pattern, whatever came before.
+// punctuation, or at the start of a word), the place is noted as ambiguous, and the stretch around it is rescanned
+// (splitter.h).
 //
-// Invariants. `starts` has a word for each block begun; bits past the end of the text are junk. Bit 0 is set.
+// Invariants. `starts` has a word for each block begun; bits past the end of the text are junk. Bit 0 is set. A run in
+// `rest_of_run` and a character in `following` end in the block or set the carry, so no bit is looked for beyond it.
 //
-// Cost. Masks and starts together, in ticks of 2.6 GHz for 64 bytes, of 4 MB in documents of 10 kB, on one core of a Xeon
-// (Sapphire Rapids), medians of nine rounds taken in turns with what there was before (in brackets):
+// Cost. In ticks of 2.6 GHz for 64 bytes, masks included (Xeon, Sapphire Rapids; the diary is in NOTES.md):
 //
-//             cl100k, AVX-512 / AVX2 / SSE2            o200k
-//   English   40 / 51 / 61 (48 / 61 / 80)              52 / 66 / 80 (67 / 79 / 100)
-//   code      40 / 51 / 61 (46 / 58 / 78)              54 / 64 / 78 (62 / 74 / 95)
-//   many      72 / 95 / 134 (121 / 136 / 153)          85 / 118 / 162 (137 / 149 / 173)
+//             cl100k, AVX-512 / AVX2 / SSE2    o200k
+//   English   40 / 51 / 61                     52 / 66 / 80
+//   code      40 / 51 / 61                     54 / 64 / 78
+//   many      72 / 95 / 134                    85 / 118 / 162
 //
-// What paid: to ask of digits only whether any run is long, and of blanks after a newline only whether the next
-// newline is near, instead of branching on whether there are any (English, AVX2: 60 -> 49, with more instructions:
-// wrong guesses were what cost); stand-ins by pages instead of one by one (many: AVX-512 116 -> 72, AVX2 132 -> 95).
-// What did not: settling the last blank of a block in the next instead of classifying that early (AVX-512: 40 -> 49);
-// constants read from memory, carries of 64 bits and masks by turns (AVX2: 324 -> 301 instructions, no less time, SSE2
-// 61 -> 66); lengths of characters without a branch (SSE2, many: 138 -> 145).
+// Why it is so: wrong guesses of branches are what costs, so the equations ask of digits only whether any run is long,
+// and of blanks after a newline only whether the next newline is near (English, AVX2: 60 -> 49, with more
+// instructions).
 
 // The last bits of a block, or what a run needs to know when it goes on in the next.
 struct Carry {
@@ -205,7 +210,7 @@ static inline uint64_t space_starts(const Masks &m, uint64_t stop, uint64_t next
     const uint64_t blanks = m.space & ~m.newline;  // one that is not a newline is never absorbed
     uint64_t starts = spaces & ~before(spaces, carry.space);
     starts |= last_spaces(m, stop, next_stop) & blanks;
-    // Blanks after the last newline of a run are a piece; after another newline they are not.
+    // Blanks after the last newline of a run are a pre-token; after another newline they are not.
     const uint64_t first = ~blanks & -~blanks;
     if (first & newlines & -uint64_t(carry.open)) {
         words[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
@@ -299,7 +304,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
     const uint64_t ends = m.lower | rest_of_run(B, B & before(m.lower, carry.lower_end), ignored);
     const uint64_t turns = U & before(ends, carry.lower_end);
     starts |= turns;
-    // Upper case behind other caseless letters starts a piece only where no L comes before the word ends.
+    // Upper case behind other caseless letters starts a pre-token only where no L comes before the word ends.
     for (uint64_t open = U & before(B, carry.caseless) & ~turns; open; open &= open - 1) {
         const int at = __builtin_ctzll(open);
         if (upper_run_ends_word(text, block + at)) starts |= uint64_t(1) << at;
@@ -312,7 +317,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
         for (; quotes; quotes &= quotes - 1) {
             const int at = __builtin_ctzll(quotes);
             const int length = contraction(text, block + at, true);
-            // A word has one contraction; a quote right behind it starts the next piece.
+            // A word has one contraction; a quote right behind it starts the next pre-token.
             if (length == 0 || block + at == carry.contraction) continue;
             for (int i = 0; i < length; i++) decide(clear, carry.clear, at + i);
             decide(set, carry.set, at + length);
@@ -335,7 +340,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
 // deepseek-v3: \p{N}{1,3}; then [一-龥぀-ゟ゠-ヿ]+; then, in each stretch that these leave or match,
 // [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 // Letters here are letters and marks. Nothing but the second branch takes a control character, so runs of them
-// are pieces by falling between two matches.
+// are pre-tokens by falling between two matches.
 FASTLLM_INLINE uint64_t deepseek_starts(const Masks &m, const Masks &next, Carry &carry, const Text &text,
                                        size_t block, uint64_t *words) {
     const uint64_t L = m.letter, W = m.space, X = m.control, P = ~(L | m.number | W | X);

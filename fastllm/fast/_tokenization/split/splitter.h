@@ -4,8 +4,11 @@
 //   text      h  e  l  l  o  ,  _  w  o  r  l  d      valid UTF-8, `size` bytes
 //   starts    1  0  0  0  0  1  1  0  0  0  0  0      a bit a byte, the lowest of a word first
 //
-// Invariants. `starts` has (size + 63) / 64 words, all of which are written; bits past the end of the text are clear, and
-// bit 0 is set unless the text is empty.
+// The stretch around an ambiguous place goes from one certain start to the next: a 0x20 behind something that is no
+// white space starts a pre-token in every pattern, whatever came before.
+//
+// Invariants. `starts` has (size + 63) / 64 words, all of which are written; bits past the end of the text are clear,
+// and bit 0 is set unless the text is empty. A certain start is found going back, at 0 at last.
 
 #pragma once
 
@@ -48,7 +51,6 @@ struct Splitter {
     static void set_bit(uint64_t *starts, size_t i) { starts[i >> 6] |= uint64_t(1) << (i & 63); }
     static void clear_bit(uint64_t *starts, size_t i) { starts[i >> 6] &= ~(uint64_t(1) << (i & 63)); }
 
-    // A 0x20 behind something that is no white space starts a pre-token, whatever lies further back.
     static bool is_certain_start(std::string_view text, size_t i) { return i == 0 || is_blank_behind_text(text, i); }
 
     // Split the stretches around ambiguous places again, from a certain start to one.

@@ -1,21 +1,29 @@
-// Where a text may be cut in two so that both parts have the pre-tokens of the whole: the one
-// rule for this in C++. Python has its own, narrower one, in corpus/text_files.py, which this one covers.
+// Safe cuts: where a text may be cut in two so that both parts have the pre-tokens of the whole.
 //
-// Why it holds. No expression looks behind, so what follows a place where a piece starts is cut as a text of its own.
-// What lies before such a place is cut as it was if no match there would have asked what comes after. Matches ask
-// that of white space only: whether a run of it ends the text or goes on, and with what. So:
+// This is the one rule for it in C++; segments, shares of threads and lines that are counted together all ask it.
+// Python has one of its own, for every named pattern alike: `SAFE_CUT` in corpus/text_files.py. Its places are all safe
+// here too.
 //
-// - 0x20 behind anything but white space. Every branch that takes 0x20 takes it first or in a run of white space;
-//   so no piece holds it behind the other, one starts with it, and no run of white space ends there.
-// - A character that is neither white space nor "/" (which o200k counts with newlines behind punctuation), behind one
-//   newline behind anything but white space. No branch takes a newline and then such a character. The newline is
-//   a piece of its own or goes with the punctuation before it, whatever follows.
-// - The same behind "\r\n" where patterns go by lines: they keep both together. gpt2 and smollm2 leave the last of
-//   several blanks to what follows, but not at the end of a text; there the place is between "\r" and "\n", each of
-//   which is a piece of its own on either side. Before a number they are not: smollm2 cuts that out first.
+// Why it holds. No expression looks behind, so what follows a place where a pre-token starts is split as a text of its
+// own. What lies before such a place is split as it was if no match there would have asked what comes after. Matches
+// ask that of white space only: whether a run of it ends the text or goes on, and with what. So:
+//
+//   word| word         0x20 behind anything but white space. Every branch that takes 0x20 takes it first or in a run of
+//                      white space; so no pre-token holds it behind the other, one starts with it, and no run of white
+//                      space ends there.
+//   word.\n|word       A character that is neither white space nor "/" (which o200k counts with newlines behind
+//                      punctuation), behind one newline behind anything but white space. No branch takes a newline and
+//                      then such a character. The newline is a pre-token of its own or goes with the punctuation
+//                      before it, whatever follows.
+//   word.\r\n|word     The same behind "\r\n" where patterns go by lines: they keep both together.
+//   word.\r|\nword     gpt2 and smollm2 leave the last of several blanks to what follows, but not at the end of a text;
+//                      here each of the two is a pre-token of its own on either side. Before a number they are not:
+//                      smollm2 cuts that out first.
 //
 // Steps that are applied in turn (deepseek-v3, smollm2) match numbers, kana or Han first, and none of these is white
 // space or next to a place in a way that matters: a stretch that ends at the place ends there in the part as well.
+//
+// Cost. A comparison or two a byte until a place is found, which text with blanks has within a word.
 
 #pragma once
 

@@ -4,9 +4,16 @@
 // may follow each other is looked up in three tables of 16 entries, by the nibbles of the first and the high nibble
 // of the second; each bit stands for one thing that can be wrong, and is wrong if all three have it. What is
 // left is that third and fourth bytes stand where the leads before them say. Blocks of ASCII are passed over.
+//
+//   bytes     61  E2  82  AC  41    a, the three bytes of a euro sign, A
+//   tables         0   0  80   0    82 may follow E2; AC behind 82 is a second continuation ...
+//   due            0   0  80   0    ... which is due two places behind E0 and above: no error where both agree
+//
 // Without such look-ups in one instruction (the baseline), lead by lead.
 //
-// Cost. See count_words.h, where it is part of counting.
+// Invariants. Nothing is read past the end: the last 32 bytes come from a copy that ends in zeros.
+//
+// Cost. See train/count_words.h, where it is part of counting.
 
 #if FASTLLM_ISA >= 1
 
