@@ -1,16 +1,16 @@
 """Encoding and decoding: the spine. C++ headers beside this file do the work on bytes.
 
-A text goes through three hands: a `Splitter` (split/splitter.h) sets a bit where each pre-token starts;
-`Worker.encode` (encode_pieces.h, with word_cache.h and merge_piece.h) turns pre-tokens into ids; what is here turns
-ids into a list or an array.
+A text goes through three hands: a `Splitter` (split/splitter.h) sets a bit where each pre-token starts; a `Worker`
+(worker.h; encode_pretokens.h, with pretoken_cache.h, merge_by_scan.h and merge_by_tree.h) turns pre-tokens into ids;
+what is here turns ids into a list or an array.
 
-A worker holds what one thread needs: a cache of words, which stays warm between calls, and buffers. A call takes one
-from the encoder's pool (worker_pool.h), or a batch one for each of its threads (encode_batch.h), and puts it back. The
-interpreter is released for texts of at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth a
-thread.
+A worker holds what one thread needs: a cache of pre-tokens, which stays warm between calls, and buffers. A call takes
+one from the encoder's pool (worker_pool.h), or a batch one for each of its threads (encode_batch.h), and puts it back.
+The interpreter is released for texts of at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth
+a thread.
 
-Texts are cut into segments of about SEGMENT bytes where no piece can reach across (text_cuts.h), so that what a worker
-holds does not grow with the text. A stretch without such a place is one segment.
+Texts are cut into segments of about SEGMENT_BYTES where no pre-token can reach across (text_cuts.h), so that what a
+worker holds does not grow with the text. A stretch without such a place is one segment.
 """
 
 import os
@@ -31,14 +31,14 @@ from cython.operator cimport dereference as deref
 from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
 
-cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
+cdef extern from "encode/worker.h" namespace "fastllm" nogil:
     cdef struct Pair:
         uint32_t left
         uint32_t right
         uint32_t priority
         uint32_t result
 
-    const uint32_t MOST_TOKENS, MOST_MERGES
+    const uint32_t MAX_TOKENS, MAX_MERGES
 
     cdef cppclass Vocabulary:
         vector[uint32_t] ids
@@ -46,28 +46,28 @@ cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
         void add_token(string_view, uint32_t) except +
         uint32_t find_token(string_view)
         void index_tokens() except +
-        void pairs_of_ranks() except +
-        void set_pairs(vector[Pair]&, bint listed) except +
+        void index_pairs_of_ranks() except +
+        void index_pairs(vector[Pair]&, bint listed) except +
 
-    cdef cppclass Ids:
+    cdef cppclass IdBuffer:
         uint32_t* data
         size_t size
         bint borrowed
         void borrow(uint32_t*, size_t room)
-        void swap(Ids&)
+        void swap(IdBuffer&)
         void trim()
 
-    cdef cppclass SpareIds:
-        void take(Ids&)
-        void put(Ids&)
+    cdef cppclass IdBufferPool:
+        void take(IdBuffer&)
+        void put(IdBuffer&)
 
-    cdef cppclass LongPiece:
-        vector[uint32_t] parts
-        Pair last
+    cdef cppclass MergeTree:
+        vector[uint32_t] tokens
+        Pair last_merge
 
-    cdef cppclass WordCache:
+    cdef cppclass PretokenCache:
         size_t bytes_held()
-        size_t wipes
+        size_t evictions
 
     cdef struct Text:
         const void* data
@@ -75,16 +75,17 @@ cdef extern from "encode/dispatch.h" namespace "fastllm" nogil:
         int width
 
     cdef cppclass Worker:
-        Worker(Vocabulary*, bint whole, bint drop, Isa, size_t cache_bytes) except +
-        WordCache cache
-        LongPiece long_piece
+        Worker(Vocabulary*, bint ignore_merges, bint drop_unknown, Isa, size_t cache_bytes) except +
+        PretokenCache cache
+        MergeTree merge_tree
         vector[uint64_t] starts
         vector[size_t] ambiguous
-        Ids out
-        int missing
-        bint surrogates
+        IdBuffer out
+        int missing_byte
+        bint lone_surrogate
         void begin()
-        void encode(string_view) except +
+        void encode_text(const Splitter&, const Text&) except +
+        void encode_pretokens(string_view) except +
         void merge(string_view) except +
 
 cdef extern from "encode/worker_pool.h" namespace "fastllm" nogil:
@@ -94,23 +95,21 @@ cdef extern from "encode/worker_pool.h" namespace "fastllm" nogil:
         vector[unique_ptr[Worker]] idle
 
 cdef extern from "encode/encode_batch.h" namespace "fastllm" nogil:
-    void encode_text(Worker&, const Splitter&, const Text&) except +
-
-    cdef cppclass BatchJob:
+    cdef cppclass BatchEncoder:
         vector[int64_t] offsets
-        Ids ids
-        bint surrogates
+        IdBuffer ids
+        bint lone_surrogate
         void add(const Splitter&, Isa, const Text&, bint shared) except +
         void run(vector[unique_ptr[Worker]]&, const Splitter&) except +
         void clear()
 
 cdef extern from "encode/decoder.h" namespace "fastllm" nogil:
     cdef cppclass Decoder:
-        void add(string_view, uint64_t id, uint64_t dense) except +
+        void add(string_view, uint64_t id, uint64_t num_dense) except +
         size_t size_of(const int64_t*, size_t count, Py_ssize_t& unknown)
         void write(const int64_t*, size_t count, char*, size_t size)
 
-cdef extern from "encode/text_of.h" namespace "fastllm":
+cdef extern from "encode/python_text.h" namespace "fastllm":
     Text text_of(object) except +
 
 cdef extern from "encode/id_lists.h" namespace "fastllm":
@@ -131,11 +130,11 @@ cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" ma
 
 cdef class IdMemory:
     """Ids that an encoding has left, as the memory of an array."""
-    cdef Ids ids
-    cdef shared_ptr[SpareIds] spare  # where the memory goes in the end
+    cdef IdBuffer ids
+    cdef shared_ptr[IdBufferPool] spare  # where the memory goes in the end
 
     @staticmethod
-    cdef IdMemory of(Ids& ids, shared_ptr[SpareIds] spare):
+    cdef IdMemory of(IdBuffer& ids, shared_ptr[IdBufferPool] spare):
         cdef IdMemory memory = IdMemory()
         memory.ids.swap(ids)
         memory.ids.trim()
@@ -160,7 +159,7 @@ cdef class Encoder:
     cdef Decoder decoder  # made by the first decoding
     cdef bint decodes
     cdef WorkerPool workers
-    cdef shared_ptr[SpareIds] spare
+    cdef shared_ptr[IdBufferPool] spare
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
     cdef size_t cache_bytes
     cdef readonly int64_t _highest  # of all ids; -1 where there is none
@@ -169,7 +168,7 @@ cdef class Encoder:
         cdef bytes token
         cdef int64_t number
         for name, size, most in (
-            ("vocabulary", len(vocabulary), MOST_TOKENS), ("merges", len(merges or ()), MOST_MERGES)
+            ("vocabulary", len(vocabulary), MAX_TOKENS), ("merges", len(merges or ()), MAX_MERGES)
         ):
             if size > most:
                 raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
@@ -181,7 +180,7 @@ cdef class Encoder:
         self.cache_bytes = CACHE_BYTES
         self.given = (vocabulary, special_tokens)
         self.decodes = False
-        self.spare = make_shared[SpareIds]()
+        self.spare = make_shared[IdBufferPool]()
         self._highest = -1
         items = vocabulary.items()
         if not are_in_order(vocabulary):
@@ -191,7 +190,7 @@ cdef class Encoder:
             self._highest = number
         self.vocabulary.index_tokens()
         if merges is None:
-            self.vocabulary.pairs_of_ranks()
+            self.vocabulary.index_pairs_of_ranks()
         else:
             self._set_merges(merges)
         number = max(self._highest, max(special_tokens.values(), default=-1))
@@ -203,7 +202,7 @@ cdef class Encoder:
         cdef bytes left, right
         for rank, (left, right) in enumerate(merges):
             pairs.push_back(Pair(self._find(left), self._find(right), rank, self._find(left + right)))
-        self.vocabulary.set_pairs(pairs, True)
+        self.vocabulary.index_pairs(pairs, True)
 
     cdef uint32_t _find(self, bytes token):
         return self.vocabulary.find_token(string_view(<const char*>token, len(token)))
@@ -220,7 +219,7 @@ cdef class Encoder:
 
     cdef int _put_back(self, unique_ptr[Worker]& worker) except -1:
         """The worker may serve other calls; raises if a byte of the text was no token."""
-        cdef int missing = deref(worker).missing
+        cdef int missing = deref(worker).missing_byte
         self.workers.put(move(worker))
         if missing >= 0:
             raise arguments.missing_byte_error(missing)
@@ -236,11 +235,11 @@ cdef class Encoder:
             return self._run_expressions(deref(worker), text)
         characters = text_of(text)
         if characters.size < RELEASE:
-            encode_text(deref(worker), self.splitter, characters)
+            deref(worker).encode_text(self.splitter, characters)
         else:
             with nogil:
-                encode_text(deref(worker), self.splitter, characters)
-        if deref(worker).surrogates:
+                deref(worker).encode_text(self.splitter, characters)
+        if deref(worker).lone_surrogate:
             self._put_back(worker)
             return self._run(arguments.check_text(text), worker)
         return 0
@@ -249,7 +248,7 @@ cdef class Encoder:
         """Encode by a pattern that has no scanner."""
         cdef bytes encoded = text.encode()
         self._find_pieces(worker, text, len(encoded))
-        worker.encode(string_view(<const char*>encoded, len(encoded)))
+        worker.encode_pretokens(string_view(<const char*>encoded, len(encoded)))
         return 0
 
     cdef int _find_pieces(self, Worker& worker, text, size_t size) except -1:
@@ -261,7 +260,7 @@ cdef class Encoder:
             start += len(piece.encode("utf-8", "surrogateescape"))
         return 0
 
-    cdef list _as_list(self, Ids& out):
+    cdef list _as_list(self, IdBuffer& out):
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
         return list_of_ids(table, out.data, out.size)
 
@@ -302,7 +301,7 @@ cdef class Encoder:
                 deref(worker).starts.data(),
                 deref(worker).ambiguous,
             )
-        deref(worker).encode(string_view(<const char*>encoded, len(encoded)))
+        deref(worker).encode_pretokens(string_view(<const char*>encoded, len(encoded)))
         ids = self._as_list(deref(worker).out)
         self._put_back(worker)
         return ids
@@ -318,7 +317,7 @@ cdef class Encoder:
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if ids.max() < len(self.ints) else NULL
         return list_of_ids(table, &numbers[0], count), list_of_spans(&first[0], &last[0], count)
 
-    cdef int _run_batch(self, BatchJob& job, list texts, threads, uint32_t* out, size_t room) except -1:
+    cdef int _run_batch(self, BatchEncoder& job, list texts, threads, uint32_t* out, size_t room) except -1:
         """Encode all texts, on threads where that pays, to the memory at `out`, as long as it suffices."""
         cdef vector[unique_ptr[Worker]] workers
         cdef unique_ptr[Worker] worker
@@ -344,7 +343,7 @@ cdef class Encoder:
         with nogil:
             job.run(workers, self.splitter)
         self._put_all_back(workers)
-        if job.surrogates:
+        if job.lone_surrogate:
             job.clear()
             return self._run_batch(job, [arguments.check_text(t) for t in texts], threads, out, room)
         return 0
@@ -353,7 +352,7 @@ cdef class Encoder:
         cdef int missing = -1
         cdef size_t i
         for i in range(workers.size()):
-            missing = max(missing, deref(workers[i]).missing)
+            missing = max(missing, deref(workers[i]).missing_byte)
             self.workers.put(move(workers[i]))
         if missing >= 0:
             raise arguments.missing_byte_error(missing)
@@ -361,7 +360,7 @@ cdef class Encoder:
 
     def _encode_flat(self, list texts, threads, out):
         """All ids in one array, new or at the front of `out`, and the offsets of the texts."""
-        cdef BatchJob job
+        cdef BatchEncoder job
         cdef Py_buffer view
         cdef size_t total
         if not self.splitter.pattern.has_scanner():
@@ -398,7 +397,7 @@ cdef class Encoder:
     def _encode_lists(self, list texts, threads):
         """The ids of each text as a list."""
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
-        cdef BatchJob job
+        cdef BatchEncoder job
         cdef Py_ssize_t i
         if not self.splitter.pattern.has_scanner() or len(texts) == 1:
             return [self.encode(text) for text in texts]
@@ -411,7 +410,7 @@ cdef class Encoder:
         return lists
 
     def count_batch(self, texts, threads=None):
-        cdef BatchJob job
+        cdef BatchEncoder job
         batch = arguments.check_batch(texts, threads)
         if not self.splitter.pattern.has_scanner():
             return [self.count(text) for text in batch]
@@ -424,7 +423,7 @@ cdef class Encoder:
         self._take_worker(worker)
         deref(worker).starts.assign(len(piece) // 64 + 1, <uint64_t>0)
         deref(worker).starts[0] = 1
-        deref(worker).encode(string_view(<const char*>piece, len(piece)))
+        deref(worker).encode_pretokens(string_view(<const char*>piece, len(piece)))
         ids = self._as_list(deref(worker).out)
         self._put_back(worker)
         return ids
@@ -440,9 +439,9 @@ cdef class Encoder:
         cdef unique_ptr[Worker] worker
         self._take_worker(worker)
         deref(worker).merge(string_view(<const char*>token, len(token)))
-        cdef Pair last = deref(worker).long_piece.last
-        cdef bint made = len(token) > 1 and deref(worker).long_piece.parts.size() == 1
-        made = made and deref(worker).long_piece.parts[0] == last.result
+        cdef Pair last = deref(worker).merge_tree.last_merge
+        cdef bint made = len(token) > 1 and deref(worker).merge_tree.tokens.size() == 1
+        made = made and deref(worker).merge_tree.tokens[0] == last.result
         self._put_back(worker)
         return (self._token_bytes(last.left), self._token_bytes(last.right)) if made else None
 
@@ -490,7 +489,7 @@ cdef class Encoder:
         """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
         cdef size_t i
         return [
-            (deref(self.workers.idle[i]).cache.bytes_held(), deref(self.workers.idle[i]).cache.wipes)
+            (deref(self.workers.idle[i]).cache.bytes_held(), deref(self.workers.idle[i]).cache.evictions)
             for i in range(self.workers.idle.size())
         ]
 
@@ -510,7 +509,7 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-cdef int copy_into(array, Ids& out) except -1:
+cdef int copy_into(array, IdBuffer& out) except -1:
     """Copy ids into a new array of uint32; by the plain buffer, which makes no memoryview."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)

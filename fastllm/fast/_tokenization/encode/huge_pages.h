@@ -1,6 +1,10 @@
-// Memory for large tables that are met in no order: in pages of 2 MB where the system gives them, since in pages
-// of 4 KB nearly each access would cost a walk through the page table as well (on a virtual machine, half of
-// the time of encoding).
+// HugePageVector: a vector for large tables that are met in no order.
+//
+// Algorithm. From 2 MB on, memory is aligned to pages of 2 MB, and the system is asked for such pages. In pages of 4
+// KB nearly each access would cost a walk through the page table as well: on a virtual machine, half of the time of
+// encoding.
+//
+//     aligned_alloc     [ 2 MB page | 2 MB page | 2 MB page, begun ]
 
 #pragma once
 
@@ -18,11 +22,11 @@ namespace fastllm {
 constexpr size_t HUGE_PAGE = size_t(2) << 20;
 
 template <typename T>
-struct HugePages {
+struct HugePageAllocator {
     using value_type = T;
-    HugePages() = default;
+    HugePageAllocator() = default;
     template <typename U>
-    HugePages(const HugePages<U> &) {}
+    HugePageAllocator(const HugePageAllocator<U> &) {}
 
     T *allocate(size_t count) {
         const size_t size = count * sizeof(T), unit = size < HUGE_PAGE ? 64 : HUGE_PAGE;
@@ -34,11 +38,11 @@ struct HugePages {
         return static_cast<T *>(memory);
     }
     void deallocate(T *memory, size_t) { std::free(memory); }
-    bool operator==(const HugePages &) const { return true; }
-    bool operator!=(const HugePages &) const { return false; }
+    bool operator==(const HugePageAllocator &) const { return true; }
+    bool operator!=(const HugePageAllocator &) const { return false; }
 };
 
 template <typename T>
-using Table = std::vector<T, HugePages<T>>;
+using HugePageVector = std::vector<T, HugePageAllocator<T>>;
 
 }  // namespace fastllm

@@ -1,8 +1,13 @@
 // Ids, and where their tokens stand, as Python objects.
 //
-// Algorithm. Where the interpreter has a lock, all lists share the int objects of one table, so that an id costs a look-up
-// and a reference count (some 2 ns) instead of a new object (some 20 ns). Without a lock, counting references to
-// objects that all threads share is the dearer way, so ints are made.
+// Algorithm. Where the interpreter has a lock, all lists share the int objects of one table, so that an id costs a
+// look-up and a reference count (some 2 ns) instead of a new object (some 20 ns). Without a lock, counting references
+// to objects that all threads share is the dearer way, so ints are made.
+//
+//     ids      17   4   17         table    [ int 0 | int 1 | ... | int 4 | ... | int 17 ]
+//     list     [ *    *    * ] ------------------------------------>^          ^
+//
+// Invariants. `table` covers every id that may come, or is NULL.
 
 #pragma once
 
@@ -13,7 +18,7 @@
 
 namespace fastllm {
 
-// A list of `ids`; `table[i]` is the int i for every id that may come, or `table` is NULL.
+// A list of `ids`; `table[i]` is the int i.
 inline PyObject *list_of_ids(PyObject **table, const uint32_t *ids, size_t count) {
     PyObject *list = PyList_New(Py_ssize_t(count));
     if (!list) return nullptr;

@@ -1,6 +1,7 @@
 // What encode/dispatch.h compiles once per instruction set.
 
-#include "encode/utf8_write.h"
-#include "encode/merge_piece.h"
-#include "encode/merge_long.h"
-#include "encode/encode_pieces.h"
+#include "make_key.h"
+#include "encode/write_utf8.h"
+#include "encode/merge_by_scan.h"
+#include "encode/merge_by_tree.h"
+#include "encode/encode_pretokens.h"

@@ -1,22 +1,22 @@
-// Finding special tokens in text: the leftmost, and of those that begin there the longest.
+// TokenTrie: finding special tokens in text, the leftmost, and of those that begin there the longest.
 //
 // Algorithm. The tokens are a trie over characters, its edges in one hash table. Most texts hold no special token, so
-// what counts is how fast places are passed over. Where the tokens begin with at most FEW different characters, 64 bytes
-// of text are compared with all of these at once; what is left, or else each place, is looked up in a bit map of
-// the first three characters (their low bytes, mixed). Only a place that passes is walked from.
+// what counts is how fast positions are passed over. Where the tokens begin with at most MAX_FIRSTS different
+// characters, 64 bytes of text are compared with all of these at once; what is left, or else each position, is looked
+// up in a bitmap of the first three characters (their low bytes, mixed). Only a position that passes is walked from.
 //
-// Invariants. Node 0 is the root; no token is empty, so the root is never a token's end. The edge table has free
+//     text        ... x x x < | e n d | > x x ...        tokens "<|end|>", "<|end_of_turn|>"
+//     compare           0 0 1 0 ...                      with the first characters: "<"
+//     bitmap                "<|e" -> 1                   of the first three characters
+//     trie        root -<-> 1 -|-> 2 -e-> ... -> token   the longest that ends on the way
+//
+// Invariants. Node 0 is the root; no token is empty, so the root is never a token's end. The edge table has empty
 // slots, so probing ends. Nothing changes after the last `add`, so any number of threads may read.
 //
-// Cost. Proportional to the text where tokens are no longer than a few dozen characters; a text of beginnings of
-// a long token that overlaps itself ("aaaa") takes its length times the token's. 1,005 tokens that begin with "<" or
-// "[", absent, 100 kB (medians of 31): 3.8 us in code, 6.6 in English, 5.7 in many languages; the reference's
-// expression takes 36 to 63 times as long. Whole calls of `encode` on 1 MB of code took some 5 to 25 % longer than
-// `encode_ordinary`, on HTML, all "<", some 25 to 50 %, whether tokens were 10 or 10,000 (medians of 5, machine shared).
-// 1,000 tokens with 36 different beginnings: some 2.5 times as long as `encode_ordinary`; tiktoken, 3.4 s for the same.
-//
-// Tried, same texts: going on from each candidate with a new block instead of its bits, HTML 0.3 ms slower per MB;
-// two characters in the bit map instead of three, 7 to 8 ms instead of 4 to 4.7 with 36 beginnings.
+// Cost. Proportional to the text where tokens are no longer than a few dozen characters; a text of prefix_bitmap of a
+// long token that overlaps itself ("aaaa") takes its length times the token's. 1,005 tokens that begin with "<" or
+// "[", absent, 100 kB: 3.8 us in code, 6.6 in English, 5.7 in many languages; the reference's expression takes 36 to
+// 63 times as long. More in NOTES.md, encode.
 
 #pragma once
 
@@ -36,18 +36,18 @@ struct FoundToken {
     int32_t token;
 };
 
-// Sixty-four bytes of text, compared with characters.
+// Sixty-four bytes of text, compared with single characters.
 template <typename C>
 struct Block {
     typedef C Vector __attribute__((vector_size(16)));
     static constexpr size_t LANES = 16 / sizeof(C), COUNT = 4 * LANES;
     Vector hits[4] = {};
 
-    void compare(const C *text, Vector wanted) {
+    void compare(const C *text, Vector character) {
         for (size_t i = 0; i < 4; i++) {
             Vector v;
             std::memcpy(&v, text + i * LANES, 16);
-            hits[i] |= (Vector)(v == wanted);
+            hits[i] |= (Vector)(v == character);
         }
     }
 
@@ -73,23 +73,23 @@ struct Block {
 };
 
 class TokenTrie {
-    static constexpr size_t FEW = 8;
-    static constexpr uint64_t FREE_EDGE = ~uint64_t(0);
+    static constexpr size_t MAX_FIRSTS = 8;
+    static constexpr uint64_t EMPTY_EDGE = ~uint64_t(0);
 
     struct Edge {
         uint64_t key;  // node << 32 | character
         uint32_t child;
     };
 
-    std::vector<Edge> edges = std::vector<Edge>(16, Edge{FREE_EDGE, 0});
+    std::vector<Edge> edges = std::vector<Edge>(16, Edge{EMPTY_EDGE, 0});
     std::vector<int32_t> tokens{-1};  // the token that ends at each node
     std::vector<uint32_t> firsts;     // the different characters that tokens begin with
-    std::vector<uint64_t> beginnings = std::vector<uint64_t>(1024, 0);
+    std::vector<uint64_t> prefix_bitmap = std::vector<uint64_t>(1024, 0);
 
     size_t edge_slot(uint64_t key) const {
         const uint64_t h = key * 0x9E3779B97F4A7C15u;
         size_t slot = (h ^ h >> 32) & (edges.size() - 1);
-        while (edges[slot].key != FREE_EDGE && edges[slot].key != key) slot = (slot + 1) & (edges.size() - 1);
+        while (edges[slot].key != EMPTY_EDGE && edges[slot].key != key) slot = (slot + 1) & (edges.size() - 1);
         return slot;
     }
 
@@ -100,30 +100,43 @@ class TokenTrie {
         edge = {key, uint32_t(tokens.size())};
         tokens.push_back(-1);
         if (2 * tokens.size() > edges.size()) {
-            std::vector<Edge> old(2 * edges.size(), Edge{FREE_EDGE, 0});
+            std::vector<Edge> old(2 * edges.size(), Edge{EMPTY_EDGE, 0});
             old.swap(edges);
             for (const Edge &kept : old) {
-                if (kept.key != FREE_EDGE) edges[edge_slot(kept.key)] = kept;
+                if (kept.key != EMPTY_EDGE) edges[edge_slot(kept.key)] = kept;
             }
         }
         return uint32_t(tokens.size() - 1);
     }
 
-    static size_t bit_of(uint32_t first, uint32_t second, uint32_t third) {
+    static size_t prefix_hash(uint32_t first, uint32_t second, uint32_t third) {
         return ((first & 255) | (second & 255) << 8) ^ (third & 255) << 4;
+    }
+
+    // Set the bits of all that may begin with `token`: behind a token of one character come any two.
+    template <typename C>
+    void add_to_bitmap(const C *token, size_t size) {
+        for (uint32_t second = 0; second < 256; second++) {
+            if (size > 1 && second != (token[1] & 255u)) continue;
+            for (uint32_t third = 0; third < 256; third++) {
+                if (size > 2 && third != (token[2] & 255u)) continue;
+                const size_t bit = prefix_hash(token[0], second, third);
+                prefix_bitmap[bit >> 6] |= uint64_t(1) << (bit & 63);
+            }
+        }
     }
 
     // Whether a token may begin at `start`.
     template <typename C>
-    bool may_begin(const C *text, size_t size, size_t start) const {
+    bool may_start_token(const C *text, size_t size, size_t start) const {
         if (start + 2 >= size) return true;
-        const size_t bit = bit_of(text[start], text[start + 1], text[start + 2]);
-        return beginnings[bit >> 6] >> (bit & 63) & 1;
+        const size_t bit = prefix_hash(text[start], text[start + 1], text[start + 2]);
+        return prefix_bitmap[bit >> 6] >> (bit & 63) & 1;
     }
 
     // The longest token at `start`, if there is one.
     template <typename C>
-    bool longest_at(const C *text, size_t size, size_t start, FoundToken &found) const {
+    bool find_longest_at(const C *text, size_t size, size_t start, FoundToken &found) const {
         found.token = -1;
         uint32_t node = 0;
         for (size_t i = start; i < size; i++) {
@@ -142,42 +155,35 @@ class TokenTrie {
     void add(const C *token, size_t size, int32_t number) {
         uint32_t node = 0;
         for (size_t i = 0; i < size; i++) {
-            if (i == 0 && edges[edge_slot(token[0])].key == FREE_EDGE) firsts.push_back(token[0]);
+            if (i == 0 && edges[edge_slot(token[0])].key == EMPTY_EDGE) firsts.push_back(token[0]);
             node = child_of(node, token[i]);
         }
         tokens[node] = number;
-        for (uint32_t second = 0; second < 256; second++) {  // any, behind a token of one character
-            if (size > 1 && second != (token[1] & 255u)) continue;
-            for (uint32_t third = 0; third < 256; third++) {
-                if (size > 2 && third != (token[2] & 255u)) continue;
-                const size_t bit = bit_of(token[0], second, third);
-                beginnings[bit >> 6] |= uint64_t(1) << (bit & 63);
-            }
-        }
+        add_to_bitmap(token, size);
     }
 
     // The first token in text[from:size].
     template <typename C>
     bool find(const C *text, size_t size, size_t from, FoundToken &found) const {
         size_t i = from;
-        if (firsts.size() <= FEW) {
-            typename Block<C>::Vector wanted[FEW];
-            for (size_t k = 0; k < FEW && k < firsts.size(); k++) {
+        if (firsts.size() <= MAX_FIRSTS) {
+            typename Block<C>::Vector first_vectors[MAX_FIRSTS];
+            for (size_t k = 0; k < MAX_FIRSTS && k < firsts.size(); k++) {
                 // Of a character wider than C the low bits are looked for; the walk then refuses what is found.
-                wanted[k] = typename Block<C>::Vector{} + C(firsts[k]);
+                first_vectors[k] = typename Block<C>::Vector{} + C(firsts[k]);
             }
             for (; i + Block<C>::COUNT <= size; i += Block<C>::COUNT) {
                 Block<C> block;
-                for (size_t k = 0; k < firsts.size(); k++) block.compare(text + i, wanted[k]);
+                for (size_t k = 0; k < firsts.size(); k++) block.compare(text + i, first_vectors[k]);
                 if (!block.any()) continue;
                 for (uint64_t bits = block.mask(); bits; bits &= bits - 1) {
                     const size_t start = i + size_t(__builtin_ctzll(bits)) / sizeof(C);
-                    if (may_begin(text, size, start) && longest_at(text, size, start, found)) return true;
+                    if (may_start_token(text, size, start) && find_longest_at(text, size, start, found)) return true;
                 }
             }
         }
         for (; i < size; i++) {
-            if (may_begin(text, size, i) && longest_at(text, size, i, found)) return true;
+            if (may_start_token(text, size, i) && find_longest_at(text, size, i, found)) return true;
         }
         return false;
     }

@@ -1,18 +1,23 @@
-// A vocabulary made ready for encoding: tokens by their bytes, and which pairs of tokens merge.
+// Vocabulary: tokens by their bytes, and which pairs of tokens merge.
 //
-// Algorithm. Tokens are numbered in the order of their ids. Two open-addressed hash tables, each a power of two
-// long and at most half full: bytes -> token, and (left, right) -> priority. With ranks every split of
-// every token whose halves are tokens is a pair, at the priority of the token itself, which is also what the merge
-// makes; with listed merges the priority is the place in the list, and a second table says what it makes. Most
-// look-ups of pairs fail: a bit array answers those without touching the table. Pairs of two bytes, with which
-// every piece begins, have a table of their own that needs no hash.
+// Algorithm. Tokens are numbered in the order of their ids. Two hash tables with open addressing, each a power of two
+// long and at most half full: bytes -> token, and (left, right) -> priority. With ranks, every split of every token
+// whose halves are tokens is a pair, at the priority of the token itself, which is also what the merge makes; with
+// listed merges the priority is the place in the list, and `results` says what it makes. Most look-ups of pairs fail:
+// a bit array, a Bloom filter of one hash, answers those without touching the table. Pairs of two bytes, with which
+// every pre-token begins, have a table of their own that needs no hash.
 //
-// Invariants. Both hash tables have free slots, so probing ends. A slot of a pair is one number: left and right have
-// 21 bits each, the priority 22, so there are less than MOST_TOKENS tokens and MOST_MERGES merges, and no
-// token is MOST_TOKENS. NONE in place of a token finds nothing. Nothing changes after the tables are filled, so
-// any number of threads may read.
+//     token_slots   [ upper half of hash : token ] ...      64 bits a slot; all ones: empty
+//     pair_slots    [ left 21 | right 21 | priority 22 ] ...
+//     pair_filter   1 0 0 1 0 ...                           some eight bits a pair
+//     byte_pairs    [ first byte << 8 | second byte ] -> priority
+//     data          t h e a n d ...    offsets 0 3 6 ...    the bytes of the tokens
 //
-// Cost. cl100k (100,256 tokens, 233,378 pairs): 4 MB of pairs, 256 KB of bits, 256 KB of pairs of bytes.
+// Invariants. Both hash tables have empty slots, so probing ends. A slot of a pair is one number, so there are less
+// than MAX_TOKENS tokens and MAX_MERGES merges, and no token is MAX_TOKENS. NONE in place of a token finds nothing.
+// Nothing changes after the tables are filled, so any number of threads may read.
+//
+// Cost. cl100k (100,256 tokens, 233,378 pairs): 4 MB of pairs, 256 KB of filter, 256 KB of pairs of bytes.
 
 #pragma once
 
@@ -22,39 +27,16 @@
 #include <vector>
 
 #include "encode/huge_pages.h"
+#include "hash_bytes.h"
 
 namespace fastllm {
 
 constexpr uint32_t NONE = 0xFFFFFFFF;
-constexpr uint64_t FREE = ~uint64_t(0);
+constexpr uint64_t EMPTY_SLOT = ~uint64_t(0);
 constexpr int TOKEN_BITS = 21, PRIORITY_BITS = 22;
-constexpr uint32_t MOST_TOKENS = (1 << TOKEN_BITS) - 1, MOST_MERGES = (1 << PRIORITY_BITS) - 1;
+constexpr uint32_t MAX_TOKENS = (1 << TOKEN_BITS) - 1, MAX_MERGES = (1 << PRIORITY_BITS) - 1;
 
-// Up to seven bytes as a number that no other bytes of the same length give; without a call of memcpy.
-inline uint64_t few_bytes(const char *data, size_t size) {
-    if (size >= 4) {
-        uint32_t first, last;
-        std::memcpy(&first, data, 4);
-        std::memcpy(&last, data + size - 4, 4);
-        return first | uint64_t(last) << 32;
-    }
-    if (size == 0) return 0;
-    return uint8_t(data[0]) | uint64_t(uint8_t(data[size >> 1])) << 8 | uint64_t(uint8_t(data[size - 1])) << 16;
-}
-
-// Eight bytes at a time, each folded in by a multiplication (after Wang Yi's wyhash).
-inline uint64_t hash_bytes(const char *data, size_t size) {
-    uint64_t h = size * 0x9E3779B97F4A7C15u, word;
-    for (; size >= 8; data += 8, size -= 8) {
-        std::memcpy(&word, data, 8);
-        h = (h ^ word) * 0xBF58476D1CE4E5B9u;
-        h ^= h >> 29;
-    }
-    h = (h ^ few_bytes(data, size)) * 0x94D049BB133111EBu;
-    return h ^ h >> 32;
-}
-
-inline size_t table_size(size_t entries) {
+inline size_t slots_for(size_t entries) {
     size_t size = 16;
     while (size < 2 * entries + 2) size *= 2;
     return size;
@@ -66,15 +48,13 @@ struct Pair {
 };
 
 struct Vocabulary {
-    Table<char> data;
+    HugePageVector<char> data;
     std::vector<uint32_t> offsets{0};  // token t is data[offsets[t]:offsets[t + 1]]
     std::vector<uint32_t> ids;
-    Table<uint64_t> token_slots;  // upper half of the hash | token, or FREE
-    Table<uint64_t> pair_slots;        // left | right | priority, or FREE
-    Table<uint64_t> pair_bits;
+    HugePageVector<uint64_t> token_slots, pair_slots, pair_filter;
     std::vector<uint32_t> results;     // of listed merges: priority -> token
-    std::vector<uint32_t> byte_pairs;  // first byte << 8 | second byte -> priority, or NONE
-    size_t token_mask = 0, pair_mask = 0, bit_mask = 0;
+    std::vector<uint32_t> byte_pairs;  // priorities, or NONE
+    size_t token_mask = 0, pair_mask = 0, filter_mask = 0;
     uint32_t byte_tokens[256];
 
     std::string_view token(uint32_t t) const {
@@ -87,13 +67,13 @@ struct Vocabulary {
         ids.push_back(id);
     }
 
-    static uint64_t slot_of(uint64_t h, uint32_t t) { return (h >> 32 << 32) | t; }
+    static uint64_t token_slot(uint64_t h, uint32_t t) { return (h >> 32 << 32) | t; }
 
     // The token that `bytes`, whose hash is `h`, are, or NONE.
     uint32_t find_token(std::string_view bytes, uint64_t h) const {
         for (size_t slot = h & token_mask;; slot = (slot + 1) & token_mask) {
             const uint64_t held = token_slots[slot];
-            if (held == FREE) return NONE;
+            if (held == EMPTY_SLOT) return NONE;
             if (held >> 32 == h >> 32 && token(uint32_t(held)) == bytes) return uint32_t(held);
         }
     }
@@ -102,13 +82,13 @@ struct Vocabulary {
     }
 
     void index_tokens() {
-        token_slots.assign(table_size(ids.size()), FREE);
+        token_slots.assign(slots_for(ids.size()), EMPTY_SLOT);
         token_mask = token_slots.size() - 1;
         for (uint32_t t = 0; t < ids.size(); t++) {
             const uint64_t h = hash_bytes(token(t).data(), token(t).size());
             size_t slot = h & token_mask;
-            while (token_slots[slot] != FREE) slot = (slot + 1) & token_mask;
-            token_slots[slot] = slot_of(h, t);
+            while (token_slots[slot] != EMPTY_SLOT) slot = (slot + 1) & token_mask;
+            token_slots[slot] = token_slot(h, t);
         }
         for (int byte = 0; byte < 256; byte++) {
             const char character = char(byte);
@@ -125,40 +105,48 @@ struct Vocabulary {
 
     // How early two tokens merge, NONE if they do not.
     uint32_t priority(uint32_t left, uint32_t right) const {
-        const uint64_t h = pair_hash(left, right), bit = h >> 20 & bit_mask;
-        if (!(pair_bits[bit >> 6] >> (bit & 63) & 1)) return NONE;
+        const uint64_t h = pair_hash(left, right), bit = h >> 20 & filter_mask;
+        if (!(pair_filter[bit >> 6] >> (bit & 63) & 1)) return NONE;
         const uint64_t key = pair_key(left, right);
         for (size_t slot = h & pair_mask;; slot = (slot + 1) & pair_mask) {
             const uint64_t held = pair_slots[slot];
-            if (held >> PRIORITY_BITS == key) return uint32_t(held & MOST_MERGES);
-            if (held == FREE) return NONE;
+            if (held >> PRIORITY_BITS == key) return uint32_t(held & MAX_MERGES);
+            if (held == EMPTY_SLOT) return NONE;
         }
     }
 
     // The token that the merge of this priority makes.
     uint32_t result(uint32_t priority) const { return results.empty() ? priority : results[priority]; }
 
-    // A pair that comes twice has the priority of its last place, as in Hugging Face tokenizers.
-    void set_pairs(const std::vector<Pair> &pairs, bool listed) {
-        pair_slots.assign(table_size(pairs.size()), FREE);
+    // Fill the tables of pairs. One that comes twice has the priority of its last place, as in Hugging Face tokenizers.
+    void index_pairs(const std::vector<Pair> &pairs, bool listed) {
+        pair_slots.assign(slots_for(pairs.size()), EMPTY_SLOT);
         pair_mask = pair_slots.size() - 1;
-        pair_bits.assign(pair_slots.size() / 16 + 64, 0);  // some eight bits a pair
-        bit_mask = 63;
-        while (64 * pair_bits.size() > 2 * bit_mask + 1) bit_mask = 2 * bit_mask + 1;
+        pair_filter.assign(pair_slots.size() / 16 + 64, 0);  // some eight bits a pair
+        filter_mask = 63;
+        while (64 * pair_filter.size() > 2 * filter_mask + 1) filter_mask = 2 * filter_mask + 1;
         if (listed) results.resize(pairs.size() + 1);  // never empty
+        constexpr size_t PREFETCH_DISTANCE = 16;
         for (size_t i = 0; i < pairs.size(); i++) {
             const Pair &p = pairs[i];
-            if (i + 16 < pairs.size()) {
-                __builtin_prefetch(&pair_slots[pair_hash(pairs[i + 16].left, pairs[i + 16].right) & pair_mask]);
+            if (i + PREFETCH_DISTANCE < pairs.size()) {
+                const Pair &later = pairs[i + PREFETCH_DISTANCE];
+                __builtin_prefetch(&pair_slots[pair_hash(later.left, later.right) & pair_mask]);
             }
-            const uint64_t h = pair_hash(p.left, p.right), bit = h >> 20 & bit_mask;
+            const uint64_t h = pair_hash(p.left, p.right), bit = h >> 20 & filter_mask;
             const uint64_t key = pair_key(p.left, p.right);
             size_t slot = h & pair_mask;
-            while (pair_slots[slot] != FREE && pair_slots[slot] >> PRIORITY_BITS != key) slot = (slot + 1) & pair_mask;
+            while (pair_slots[slot] != EMPTY_SLOT && pair_slots[slot] >> PRIORITY_BITS != key) {
+                slot = (slot + 1) & pair_mask;
+            }
             pair_slots[slot] = key << PRIORITY_BITS | p.priority;
-            pair_bits[bit >> 6] |= uint64_t(1) << (bit & 63);
+            pair_filter[bit >> 6] |= uint64_t(1) << (bit & 63);
             if (listed) results[p.priority] = p.result;
         }
+        index_byte_pairs();
+    }
+
+    void index_byte_pairs() {
         byte_pairs.assign(256 * 256, NONE);
         for (int first = 0; first < 256; first++) {
             for (int second = 0; second < 256; second++) {
@@ -168,39 +156,44 @@ struct Vocabulary {
         }
     }
 
-    // Every split of every token whose halves are tokens. Both halves are looked for some thousand splits at a time,
-    // so that the slots of all are on their way before the first is read.
-    void pairs_of_ranks() {
-        struct Half {
-            uint64_t hash;
-            std::string_view bytes;
-            uint32_t token, left;
-        };
+    // The pairs of ranks: every split of every token whose halves are tokens. Both halves are looked up for some
+    // thousand splits at a time, so that the slots of all are on their way before the first is read.
+    void index_pairs_of_ranks() {
         std::vector<Pair> pairs;
         std::vector<Half> lefts, rights;
         pairs.reserve(3 * ids.size());
-        auto look_for = [&](std::vector<Half> &halves, std::string_view bytes, uint32_t t, uint32_t left) {
-            const uint64_t h = hash_bytes(bytes.data(), bytes.size());
-            __builtin_prefetch(&token_slots[h & token_mask]);
-            halves.push_back({h, bytes, t, left});
-        };
         for (uint32_t t = 0; t < ids.size();) {
             lefts.clear();
             rights.clear();
             for (; t < ids.size() && lefts.size() < 1024; t++) {
                 const std::string_view bytes = token(t);
-                for (size_t cut = 1; cut < bytes.size(); cut++) look_for(lefts, bytes.substr(0, cut), t, NONE);
+                for (size_t cut = 1; cut < bytes.size(); cut++) prefetch_half(lefts, bytes.substr(0, cut), t, NONE);
             }
             for (const Half &half : lefts) {
                 const uint32_t left = find_token(half.bytes, half.hash);
-                if (left != NONE) look_for(rights, token(half.token).substr(half.bytes.size()), half.token, left);
+                if (left == NONE) continue;
+                prefetch_half(rights, token(half.token).substr(half.bytes.size()), half.token, left);
             }
             for (const Half &half : rights) {
                 const uint32_t right = find_token(half.bytes, half.hash);
                 if (right != NONE) pairs.push_back({half.left, right, half.token, half.token});
             }
         }
-        set_pairs(pairs, false);
+        index_pairs(pairs, false);
+    }
+
+  private:
+    // The beginning or the end of a token; with an end, the token that the beginning is.
+    struct Half {
+        uint64_t hash;
+        std::string_view bytes;
+        uint32_t token, left;
+    };
+
+    void prefetch_half(std::vector<Half> &halves, std::string_view bytes, uint32_t token, uint32_t left) const {
+        const uint64_t h = hash_bytes(bytes.data(), bytes.size());
+        __builtin_prefetch(&token_slots[h & token_mask]);
+        halves.push_back({h, bytes, token, left});
     }
 };
 

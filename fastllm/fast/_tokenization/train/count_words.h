@@ -1,236 +1,140 @@
-// Counting the pieces of a text whose starts are known. Included once per instruction set, inside its
+// Counting the pre-tokens of a text whose boundaries are known. Included once per instruction set, inside its
 // namespace.
 //
-// Algorithm. The bitmap of starts is turned into places, 4 KB of text at a time; pieces are taken in batches of 64.
-// For a batch all keys are made and hashed and their lines prefetched; while those arrive, the batch before is
-// counted: the keys of the line are compared, which counter goes up follows from the comparison. Long pieces and
-// those whose line does not have them are one branch away.
+// Algorithm. The bitmap of starts is turned into positions, 4 KB of text at a time; pre-tokens are taken in batches
+// of 64. For a batch all keys are made and hashed and their buckets prefetched; while those arrive, the batch before
+// is counted: the keys of the bucket are compared, and which counter goes up follows from the comparison. Long
+// pre-tokens and those whose bucket does not have them are one branch away.
 //
-// Invariants. The table does not grow inside 4 KB, so lines stay where they are. Keys are compared, never whole
-// lines: a load that covers a counter written just before would have to wait for it.
+//     starts       1000 0101 0010 ...            a bit a byte
+//     positions    0  5  7  10 ...               of one chunk; the last ends the last pre-token of the batch
+//     batches      [ prepare: keys, buckets ]    one ahead
+//                  [ count                  ]    the one before
+//
+// Invariants. The table does not grow inside a chunk, so bucket numbers hold. Keys are compared, never whole buckets: a
+// load that covers a counter written just before would have to wait for it.
 //
 // Cost. 40 MB of lines, gpt2, AVX2, one thread, checking UTF-8 and scanning included: English 0.083 s, code 0.089 s,
-// many languages 0.152 s. Keys by branches on the size took 0.100, 0.099 and 0.169 s. Two threads, reading and adding
-// the tables up included (medians of 9 in turns): 1.6, 1.5 and 1.4 times as fast as one. What it took: tables whose
-// pages come by writing (page_array.h; before, many languages gained nothing from a second thread: 0.143 s for halves
-// that take 0.072 s alone), tables in cache lines of their own, and a calling thread that counts instead of waiting.
-// In processes that have just started, English: 1.53 and 1.49 times (0.084 and 0.055 s, medians of 9 and 15 in turns),
-// beside other work of the machine only 1.3 (0.088 and 0.070 s, 11 in turns); 1.2 in all for a vocabulary of 32,000.
-// Two processes that count half each take half the time, so the cores are not the bound. Of 0.065 s each thread
-// counts 0.045 and one reads for 0.010: the rest is waiting for the interpreter and for a core to wake, and 0.005 s to
-// add the tables up. A queue in C (SimpleQueue), threads after one or two blocks instead of four, threads kept on
-// processors of their own, and a shorter switch interval of the interpreter made no difference; blocks of 512 KB or
-// 1 MB instead of 256 KB: 0.058 and 0.066 s.
+// many languages 0.152 s. Keys by branches on the size: 0.100, 0.099 and 0.169 s. Two threads: 1.6, 1.5 and 1.4 times
+// as fast as one (NOTES.md, train, says what that took).
 
-constexpr size_t COUNT_BATCH = 64;
-constexpr size_t COUNT_WORDS = 64;  // words of the bitmap at a time
+constexpr size_t BATCH_SIZE = 64;
+constexpr size_t CHUNK_WORDS = 64;  // of the bitmap: 4 KB of text
 
 struct CountBatch {
-    Key keys[COUNT_BATCH];
-    uint32_t lines[COUNT_BATCH];
-    const uint32_t *places;
+    InlineKey keys[BATCH_SIZE];
+    uint32_t buckets[BATCH_SIZE];
+    const uint32_t *positions;
     size_t count = 0;
 };
 
-// Which of the keys of a line is `key`; 3 if none.
-static inline size_t find_key(const CountLine &line, const Key &key) {
+// Which slot of the bucket has the key; 3 if none.
+static inline size_t find_key(const CountBucket &bucket, const InlineKey &key) {
 #if FASTLLM_ISA >= 1
     const __m128i wanted = _mm_load_si128(reinterpret_cast<const __m128i *>(&key));
-    const __m256i two = _mm256_cmpeq_epi64(_mm256_load_si256(reinterpret_cast<const __m256i *>(line.keys)),
+    const __m256i two = _mm256_cmpeq_epi64(_mm256_load_si256(reinterpret_cast<const __m256i *>(bucket.keys)),
                                            _mm256_broadcastsi128_si256(wanted));
     const __m128i third =
-        _mm_cmpeq_epi64(_mm_load_si128(reinterpret_cast<const __m128i *>(line.keys + 2)), wanted);
+        _mm_cmpeq_epi64(_mm_load_si128(reinterpret_cast<const __m128i *>(bucket.keys + 2)), wanted);
     const unsigned found = unsigned(_mm256_movemask_pd(_mm256_castsi256_pd(two))) |
                            unsigned(_mm_movemask_pd(_mm_castsi128_pd(third))) << 4;
     // Both halves of a key have to agree.
     return unsigned(__builtin_ctz((found & found >> 1 & 0x15) | 0x40)) >> 1;
 #else
-    for (size_t side = 0; side < 3; side++) {
-        if (line.keys[side].low == key.low && line.keys[side].high == key.high) return side;
+    for (size_t slot = 0; slot < 3; slot++) {
+        if (bucket.keys[slot].low == key.low && bucket.keys[slot].high == key.high) return slot;
     }
     return 3;
 #endif
 }
 
-// What the 16 bytes at a piece of each size become a key by: bits to keep, and bits to set. A longer piece
-// becomes a key that no short one has.
-struct KeyMasks {
-    Key keep[17], set[17];
-    constexpr KeyMasks() : keep{}, set{} {
-        for (size_t size = 1; size <= SHORT; size++) {
-            keep[size].low = size >= 8 ? ~uint64_t(0) : (uint64_t(1) << 8 * size) - 1;
-            keep[size].high = size <= 8 ? 0 : (uint64_t(1) << 8 * (size - 8)) - 1;
-            set[size].high = size * LENGTH;
-        }
-        set[SHORT + 1] = {~uint64_t(0), ~uint64_t(0)};
-    }
-};
-static constexpr KeyMasks key_masks{};
-
-// The key of a piece of which 16 bytes can be read.
-static inline Key key_at(const char *piece, size_t size) {
-    const size_t kind = size <= SHORT ? size : SHORT + 1;
-    Key key;
-    std::memcpy(&key, piece, 16);
-    key.low = (key.low & key_masks.keep[kind].low) | key_masks.set[kind].low;
-    key.high = (key.high & key_masks.keep[kind].high) | key_masks.set[kind].high;
-    return key;
-}
-
-static inline size_t hash_key(Key key) {
-#if FASTLLM_ISA >= 1
-    return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
-#else
-    return hash_by_multiplying(key);
-#endif
-}
-
-static inline void prepare(CountBatch &batch, WordTable &table, std::string_view text) {
-    const uint32_t *const places = batch.places;
+static inline void prepare_batch(CountBatch &batch, WordTable &table, std::string_view text) {
+    const uint8_t *const bytes = reinterpret_cast<const uint8_t *>(text.data());
+    const uint32_t *const positions = batch.positions;
     const size_t count = batch.count;
-    if (places[count] + 16 <= text.size()) {
+    if (positions[count] + 16 <= text.size()) {
         for (size_t i = 0; i < count; i++) {
-            batch.keys[i] = key_at(text.data() + places[i], places[i + 1] - places[i]);
+            batch.keys[i] = make_key(bytes + positions[i], mask_offset(positions[i + 1] - positions[i]));
         }
     } else {
         for (size_t i = 0; i < count; i++) {
-            char bytes[16] = {};
-            const size_t size = places[i + 1] - places[i];
-            std::memcpy(bytes, text.data() + places[i], size < 16 ? size : 16);
-            batch.keys[i] = key_at(bytes, size);
+            uint8_t padded[16] = {};
+            const uint32_t length = positions[i + 1] - positions[i];
+            std::memcpy(padded, bytes + positions[i], length < 16 ? length : 16);
+            batch.keys[i] = make_key(padded, mask_offset(length));
         }
     }
-    const size_t mask = table.line_mask;
-    CountLine *const lines = table.lines.data();
+    const size_t mask = table.bucket_mask;
+    CountBucket *const buckets = table.buckets.data();
     for (size_t i = 0; i < count; i++) {
-        batch.lines[i] = uint32_t(hash_key(batch.keys[i]) & mask);
-        __builtin_prefetch(lines + batch.lines[i], 1);
+        batch.buckets[i] = uint32_t(hash_key(batch.keys[i]) & mask);
+        __builtin_prefetch(buckets + batch.buckets[i], 1);
     }
 }
 
-static inline void count_batch(const CountBatch &batch, WordTable &table, std::string_view text, uint64_t number) {
-    CountLine *const lines = table.lines.data();
+static inline void count_batch(const CountBatch &batch, WordTable &table, std::string_view text, uint64_t order) {
+    CountBucket *const buckets = table.buckets.data();
     for (size_t i = 0; i < batch.count; i++) {
-        const Key &key = batch.keys[i];
-        CountLine &line = lines[batch.lines[i]];
-        const size_t side = find_key(line, key);
-        if (__builtin_expect(side < 3, 1)) {
-            table.raise(line, side);
+        const InlineKey &key = batch.keys[i];
+        CountBucket &bucket = buckets[batch.buckets[i]];
+        const size_t slot = find_key(bucket, key);
+        if (__builtin_expect(slot < CountBucket::SLOTS, 1)) {
+            table.increment(bucket, slot);
             continue;
         }
-        const size_t start = batch.places[i], size = batch.places[i + 1] - start;
-        if (size <= SHORT) {
-            table.add_short(key, batch.lines[i], 1, number + start);
+        const size_t start = batch.positions[i], size = batch.positions[i + 1] - start;
+        if (size <= MAX_INLINE_BYTES) {
+            table.add_short(key, batch.buckets[i], 1, order + start);
         } else {
-            table.add_long(text.substr(start, size), 1, number + start);
+            table.add_long(text.substr(start, size), 1, order + start);
         }
     }
 }
 
-// Count the pieces of `text`, which start where `starts` has a bit; the first occurrence of a new one is the place
-// where it starts plus `number`.
-static void count_pieces(WordTable &table, std::string_view text, const uint64_t *starts, uint64_t number) {
+// Write the positions of the bits of a word of the bitmap; returns how many. Up to three more may be written.
+static inline size_t flatten_bits(uint64_t bits, uint32_t base, uint32_t *positions) {
+    const size_t count = size_t(__builtin_popcountll(bits));
+    // Four at a time: how often that is, is guessed right more often than which bit is the last.
+    for (size_t done = 0; done < count; done += 4) {
+        for (size_t i = done; i < done + 4; i++, bits &= bits - 1) {
+            positions[i] = base + uint32_t(__builtin_ctzll(bits | uint64_t(1) << 63));
+        }
+    }
+    return count;
+}
+
+// Count the `count` pre-tokens that begin at `positions`; the last ends at positions[count].
+static inline void count_chunk(WordTable &table, std::string_view text, const uint32_t *positions, size_t count,
+                               uint64_t order) {
+    table.reserve(count);
+    table.pretokens += count;
+    CountBatch batches[2];
+    CountBatch *now = &batches[0], *before = &batches[1];
+    for (size_t done = 0; done < count; done += BATCH_SIZE) {
+        now->positions = positions + done;
+        now->count = count - done < BATCH_SIZE ? count - done : BATCH_SIZE;
+        prepare_batch(*now, table, text);
+        count_batch(*before, table, text, order);
+        std::swap(now, before);
+    }
+    count_batch(*before, table, text, order);
+}
+
+// Count the pre-tokens of `text`, which start where `starts` has a bit. The first occurrence of a new one gets the
+// number `order` plus where it starts.
+static void count_pretokens(WordTable &table, std::string_view text, const uint64_t *starts, uint64_t order) {
     const size_t words = (text.size() + 63) / 64;
-    uint32_t places[64 * COUNT_WORDS + 6];
-    size_t held = 0;  // places[0] is a piece whose end is not known yet, if this is 1
-    for (size_t first = 0; first < words; first += COUNT_WORDS) {
-        const size_t last = first + COUNT_WORDS < words ? first + COUNT_WORDS : words;
-        size_t count = held;
-        for (size_t w = first; w < last; w++) {
-            const uint32_t base = uint32_t(64 * w);
-            uint64_t bits = starts[w];
-            // Four at a time: how often that is, is guessed right more often than which bit is the last.
-            const size_t end = count + size_t(__builtin_popcountll(bits));
-            while (count < end) {
-                for (int i = 0; i < 4; i++, bits &= bits - 1) {
-                    places[count++] = base + uint32_t(__builtin_ctzll(bits | uint64_t(1) << 63));
-                }
-            }
-            count = end;
-        }
-        if (last == words) places[count++] = uint32_t(text.size());
+    uint32_t positions[64 * CHUNK_WORDS + 6];
+    size_t open = 0;  // 1 if positions[0] is a pre-token whose end is not known yet
+    for (size_t first = 0; first < words; first += CHUNK_WORDS) {
+        const size_t last = first + CHUNK_WORDS < words ? first + CHUNK_WORDS : words;
+        size_t count = open;
+        for (size_t w = first; w < last; w++) count += flatten_bits(starts[w], uint32_t(64 * w), positions + count);
+        if (last == words) positions[count++] = uint32_t(text.size());
         if (count == 0) continue;
-        const size_t pieces = count - 1;
-        table.reserve(pieces);
-        table.pieces += pieces;
-        CountBatch batches[2];
-        CountBatch *now = &batches[0], *before = &batches[1];
-        for (size_t done = 0; done < pieces; done += COUNT_BATCH) {
-            now->places = places + done;
-            now->count = pieces - done < COUNT_BATCH ? pieces - done : COUNT_BATCH;
-            prepare(*now, table, text);
-            count_batch(*before, table, text, number);
-            std::swap(now, before);
-        }
-        count_batch(*before, table, text, number);
-        places[0] = places[pieces];
-        held = 1;
+        count_chunk(table, text, positions, count - 1, order);
+        positions[0] = positions[count - 1];
+        open = 1;
     }
     table.bytes += text.size();
-}
-
-// Where white space, as the patterns see it, that ends before `end` and begins at or after `least` begins.
-static inline size_t white_space_before(std::string_view text, size_t least, size_t end) {
-    const auto *p = reinterpret_cast<const uint8_t *>(text.data());
-    while (end > least) {
-        const uint8_t c = p[end - 1];
-        if (c == ' ' || (c >= 9 && c <= 13)) {
-            end -= 1;
-        } else if (c < 0x80) {
-            break;
-        } else if (end - least >= 2 && p[end - 2] == 0xC2 && (c == 0x85 || c == 0xA0)) {
-            end -= 2;
-        } else if (end - least >= 3) {
-            const uint32_t character = uint32_t(p[end - 3]) << 16 | uint32_t(p[end - 2]) << 8 | c;
-            const bool general = character >= 0xE28080 && character <= 0xE2808A;  // U+2000 to U+200A
-            if (!general && character != 0xE19A80 && character != 0xE280A8 && character != 0xE280A9 &&
-                character != 0xE280AF && character != 0xE2819F && character != 0xE38080) {
-                break;
-            }
-            end -= 3;
-        } else {
-            break;
-        }
-    }
-    return end;
-}
-
-static inline uint64_t newlines_at(const char *p) {
-#if FASTLLM_ISA >= 1
-    const __m256i newline = _mm256_set1_epi8('\n');
-    const auto mask = [&](const char *at) {
-        return uint64_t(uint32_t(_mm256_movemask_epi8(
-            _mm256_cmpeq_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)), newline))));
-    };
-    return mask(p) | mask(p + 32) << 32;
-#else
-    uint64_t found = 0;
-    for (int i = 0; i < 64; i++) found |= uint64_t(p[i] == '\n') << i;
-    return found;
-#endif
-}
-
-// Turn the starts of gpt2 for a text into those for its lines, each a text of its own that ends with its newline.
-// A line starts a piece, and white space at the end of one is no longer cut before its last character.
-static void cut_into_lines(std::string_view text, uint64_t *starts) {
-    size_t line = 0;
-    char tail[64] = {};
-    for (size_t block = 0; block < text.size(); block += 64) {
-        const char *p = text.data() + block;
-        if (block + 64 > text.size()) {
-            std::memcpy(tail, p, text.size() - block);
-            p = tail;
-        }
-        for (uint64_t newlines = newlines_at(p); newlines; newlines &= newlines - 1) {
-            const size_t end = block + size_t(__builtin_ctzll(newlines));
-            const uint8_t last = end > line ? uint8_t(text[end - 1]) : 'x';
-            if (last <= ' ' || last >= 0x80) {
-                const size_t run = white_space_before(text, line, end);
-                for (size_t i = run + 1; i <= end; i++) starts[i >> 6] &= ~(uint64_t(1) << (i & 63));
-                starts[run >> 6] |= uint64_t(1) << (run & 63);
-            }
-            line = end + 1;
-            if (line < text.size()) starts[line >> 6] |= uint64_t(1) << (line & 63);
-        }
-    }
 }

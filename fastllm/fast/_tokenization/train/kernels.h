@@ -1,4 +1,6 @@
 // What train/dispatch.h compiles once per instruction set.
 
 #include "split/utf8_check.h"
+#include "make_key.h"
 #include "train/count_words.h"
+#include "train/line_starts.h"

@@ -1,9 +1,9 @@
 // MergeLearner: learning merges from words that are laid out (word_layout.h).
 //
-// Algorithm. Every pair of tokens has a count and a list of the positions where it occurs, ascending (pair_table.h). The
-// most frequent pair is popped from a queue (pair_queue.h) and merged everywhere: go through its list, write the new
-// token, and add up the counts by the neighbour on each side. Then each distinct neighbour a of (p, q) costs one look-up:
-// (a, p) loses what (a, z) gets. Nothing but the pairs around the new token is ever counted again.
+// Algorithm. Every pair of tokens has a count and a list of the positions where it occurs, ascending (pair_table.h).
+// The most frequent pair is popped from a queue (pair_queue.h) and merged everywhere: go through its list, write the
+// new token, and add up the counts by the neighbour on each side. Then each distinct neighbour a of (p, q) costs one
+// look-up: (a, p) loses what (a, z) gets. Nothing but the pairs around the new token is ever counted again.
 //
 //     merge (p, q) into z at `position`; p, q and z keep the slots of their bytes
 //
@@ -12,21 +12,21 @@
 //                    ^       ^ also written, so that old entries (q, b) and (p, q) no longer hold
 //                    position
 //
-// Lists are written once. A merge only creates neighbours that contain the new token, and no token is made twice: if two
-// pairs made the same bytes, the merges inside them would have been the same, whatever surrounds them. So a pair's list is
-// written when its younger half is born, and from then on its count only falls. An entry (position, p, q) still holds if
-// p's first slot says p and the slot behind p says q: merging overwrites one of them for good.
+// Lists are written once. A merge only creates neighbours that contain the new token, and no token is made twice: if
+// two pairs made the same bytes, the merges inside them would have been the same, whatever surrounds them. So a
+// pair's list is written when its younger half is born, and from then on its count only falls. An entry (position, p,
+// q) still holds if p's first slot says p and the slot behind p says q: merging overwrites one of them for good.
 //
 // Ties. By ids: the pair of ids. First seen: the first position in the list that still holds; it only moves forward.
 //
-// Overlaps. "aaa" holds (a, a) twice, and both entries count. Going through the list in ascending order, after the first
-// merge the second entry no longer holds. In "p q p q" the second merge has z on its left: the neighbours that the first
-// one noted, (z, p), are corrected to (z, z).
+// Overlaps. "aaa" holds (a, a) twice, and both entries count. Going through the list in ascending order, after the
+// first merge the second entry no longer holds. In "p q p q" the second merge has z on its left: the neighbours that
+// the first one noted, (z, p), are corrected to (z, z).
 //
 // Ids that exist. Hugging Face gives a merge that makes the bytes of a token that token's id. As no merge makes bytes
-// twice, that can only be a special token; its id stood in no word before, so all that was said holds, and since the merge
-// uses up no id, the bound of word_layout.h reckons with one more merge for each special token. Where an existing
-// vocabulary is continued, such merges are passed over, and the bound is not used.
+// twice, that can only be a special token; its id stood in no word before, so all that was said holds, and since the
+// merge uses up no id, the bound of word_layout.h reckons with one more merge for each special token. Where an
+// existing vocabulary is continued, such merges are passed over, and the bound is not used.
 //
 // Invariants. Positions come from lists and lie inside `symbols`; a word has END on both sides, so neighbours exist.
 // `left_neighbours_` and `right_neighbours_` hold no occurrences between merges.
@@ -223,7 +223,8 @@ class MergeLearner final : public Learner {
 
     // ---- the first pairs
 
-    // Call `visit(left, right, count, position)` for all neighbours; false if stopped. Every slot is a token of one byte.
+    // Call `visit(left, right, count, position)` for all neighbours; false if stopped. Every slot is a token of one
+    // byte.
     template <typename Visit>
     bool for_each_byte_pair(Visit visit) const {
         for (size_t s = 0; s + 1 < layout_.segment_begins.size(); s++) {

@@ -1,7 +1,7 @@
 """Training: the spine. C++ headers beside this file do the work on bytes.
 
-Text goes through two hands. A `WordTable` counts the distinct pieces of texts (dispatch.h, with count_words.h and
-word_table.h), one table for each thread, added up at the end. A `Trainer` lays the words of a table out
+Text goes through two hands. A `WordTable` counts the distinct pre-tokens of texts (word_counter.h, with count_words.h
+and word_table.h), one table for each thread, added up at the end. A `Trainer` lays the words of a table out
 (word_layout.h) and learns merges on them (merge_learner.h, with pair_table.h and pair_queue.h). The interpreter is
 released in all of it, and what takes long looks at a flag that another thread can set.
 
@@ -23,7 +23,7 @@ from fastllm.checks import tokenization as arguments
 cdef extern from * nogil:
     """
     #include "train/merge_learner.h"
-    #include "train/dispatch.h"
+    #include "train/word_counter.h"
     namespace fastllm {
     // The words of a table as they come, for Python to make objects of.
     struct TableWords {
@@ -41,8 +41,8 @@ cdef extern from * nogil:
     }
     """
     cdef cppclass NativeTable "fastllm::WordTable":
-        NativeTable(bint ordered, bint crc) except +
-        uint64_t pieces
+        NativeTable(bint ordered, bint use_crc) except +
+        uint64_t pretokens
         uint64_t bytes
         size_t size()
         size_t bytes_held()
@@ -59,8 +59,8 @@ cdef extern from * nogil:
     cdef cppclass WordCounter "fastllm::WordCounter":
         WordCounter(Splitter) except +
         bint is_utf8(string_view)
-        void count_text(NativeTable&, string_view, uint64_t number) except +
-        void count_lines(NativeTable&, string_view, uint64_t number) except +
+        void count_text(NativeTable&, string_view, uint64_t order) except +
+        void count_lines(NativeTable&, string_view, uint64_t order) except +
 
     cdef cppclass TrainingOptions "fastllm::TrainingOptions":
         bint first_seen
@@ -131,7 +131,7 @@ cdef class WordTable:
         cdef uint64_t times = count
         self.native.add(string_view(<const char*>word, len(word)), times, self.next_number)
         self.next_number += 1
-        self.native.pieces += times
+        self.native.pretokens += times
         self.native.bytes += times * <uint64_t>len(word)
 
     def add_pieces(self, list pieces, uint64_t number):
@@ -140,7 +140,7 @@ cdef class WordTable:
         for piece in pieces:
             word = utf8_view(piece)
             self.native.add(word, 1, number)
-            self.native.pieces += 1
+            self.native.pretokens += 1
             self.native.bytes += word.size()
             number += 1
 
@@ -207,7 +207,7 @@ cdef class WordTable:
     @property
     def pieces(self):
         """How many words were counted, repetitions included."""
-        return self.native.pieces
+        return self.native.pretokens
 
     @property
     def text_bytes(self):

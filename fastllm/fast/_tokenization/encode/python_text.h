@@ -1,13 +1,18 @@
-// Where a str keeps its characters.
+// Where a Python str keeps its characters.
 //
-// ASCII is UTF-8 already. Of other texts the interpreter may keep the UTF-8 beside the characters, once somebody asked for
-// it; that is used, but not asked for: it would stay in memory as long as the text.
+// Algorithm. ASCII is UTF-8 already. Of other texts the interpreter may keep the UTF-8 beside the characters, once
+// somebody asked for it; that is used, but not asked for: it would stay in memory as long as the text.
+//
+//     str       ASCII             [ header | UTF-8 = characters ]
+//               compact           [ header, utf8 or NULL | characters of 1, 2 or 4 bytes ]
+//
+// Invariants. The Text is valid as long as the str lives.
 
 #pragma once
 
 #include <Python.h>
 
-#include "encode/dispatch.h"
+#include "encode/worker.h"
 
 namespace fastllm {
 

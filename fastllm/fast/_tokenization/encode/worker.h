@@ -1,0 +1,142 @@
+// Worker: what one thread needs to encode, kept from call to call.
+//
+// Algorithm. A text that is not UTF-8 yet is written as UTF-8; it is cut into segments of about 1 MB in which it
+// splits as in the whole; each segment is split, then encoded.
+//
+//     Text        characters of 1, 2 or 4 bytes, or UTF-8
+//       |         write_utf8.h
+//     utf8        [ segment of about 1 MB | segment | ... ]
+//       |         split/splitter.h
+//     starts      a bit a byte, set where a pre-token starts
+//       |         encode_pretokens.h, with `cache` and `merge_tree`
+//     out         ids
+//
+// Invariants. No worker serves two threads. What is kept has a bound, whatever the texts were (`begin`).
+
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <string_view>
+#include <vector>
+
+#include "encode/dispatch.h"
+#include "encode/id_buffer.h"
+#include "split/splitter.h"
+
+namespace fastllm {
+
+constexpr size_t SEGMENT_BYTES = size_t(1) << 20;
+
+// A text: UTF-8, or characters as Python keeps them.
+struct Text {
+    const void *data;
+    size_t size;  // in bytes of UTF-8, or in characters
+    int width;    // bytes of a character; 0: UTF-8
+
+    size_t bytes() const { return size * size_t(width ? width : 1); }
+    std::string_view utf8() const { return {static_cast<const char *>(data), size}; }
+};
+
+// Memory that is not cleared first.
+struct ByteBuffer {
+    std::unique_ptr<char[]> data;
+    size_t capacity = 0;
+
+    char *reserve(size_t size) {
+        if (size > capacity) {
+            data.reset(new char[size]);
+            capacity = size;
+        }
+        return data.get();
+    }
+};
+
+// Write `text` as UTF-8 to `memory`; false if it holds half of a surrogate pair, which has no UTF-8.
+inline bool to_utf8(Isa isa, const Text &text, ByteBuffer &memory, std::string_view &utf8) {
+    const size_t max_width = text.width == 4 ? 4 : size_t(text.width) + 1;
+    char *start = memory.reserve(text.size * max_width + UTF8_PADDING);
+    const char *end = text.width == 1   ? encode::write_utf8<uint8_t>(isa, text.data, text.size, start)
+                      : text.width == 2 ? encode::write_utf8<uint16_t>(isa, text.data, text.size, start)
+                                        : encode::write_utf8<uint32_t>(isa, text.data, text.size, start);
+    utf8 = {start, end ? size_t(end - start) : 0};
+    return end != nullptr;
+}
+
+struct Worker {
+    const Vocabulary &vocabulary;
+    const bool ignore_merges, drop_unknown;  // see EncodeContext
+    const Isa isa;
+    PretokenCache cache;
+    MergeTree merge_tree;
+    std::vector<uint64_t> starts;
+    std::vector<size_t> ambiguous;
+    ByteBuffer utf8;
+    IdBuffer out;
+    int missing_byte = -1;        // see EncodeContext
+    bool lone_surrogate = false;  // whether a text has half of a surrogate pair; its ids are left out
+
+    static constexpr size_t MAX_KEPT = size_t(4) << 20;  // bytes of text
+
+    Worker(const Vocabulary *vocabulary, bool ignore_merges, bool drop_unknown, Isa isa, size_t cache_bytes)
+        : vocabulary(*vocabulary),
+          ignore_merges(ignore_merges),
+          drop_unknown(drop_unknown),
+          isa(isa),
+          cache(vocabulary, ignore_merges, isa > BASELINE, cache_bytes) {}
+
+    bool ok() const { return missing_byte < 0 && !lone_surrogate; }
+
+    // Ready for a new call.
+    void begin() {
+        out.clear();
+        missing_byte = -1;
+        lone_surrogate = false;
+        if (utf8.capacity > MAX_KEPT) utf8 = ByteBuffer();
+        if (starts.capacity() > MAX_KEPT / 64) std::vector<uint64_t>().swap(starts);
+        if (merge_tree.bytes_held() > MAX_KEPT) merge_tree = MergeTree();
+    }
+
+    // Append the ids of a text.
+    void encode_text(const Splitter &splitter, const Text &text) {
+        std::string_view bytes = text.utf8();
+        if (text.width && !to_utf8(isa, text, utf8, bytes)) {
+            lone_surrogate = true;
+        } else {
+            encode_utf8(splitter, bytes);
+        }
+    }
+
+    // The same for valid UTF-8.
+    void encode_utf8(const Splitter &splitter, std::string_view text) {
+        for (size_t start = 0; start < text.size() && missing_byte < 0;) {
+            const size_t end = splitter.segment_end(text, start, SEGMENT_BYTES);
+            const std::string_view segment = text.substr(start, end - start);
+            if (segment.size() >= NONE) {  // positions have 32 bits
+                throw std::invalid_argument(
+                    "the text has a stretch of 4 GB or more in which it cannot be cut in two");
+            }
+            starts.resize((segment.size() + 63) / 64);
+            splitter.find_starts(segment, starts.data(), ambiguous);
+            encode_pretokens(segment);
+            start = end;
+        }
+    }
+
+    // The same for bytes whose pre-tokens start where `starts` has a bit.
+    void encode_pretokens(std::string_view text) {
+        if (text.empty()) return;
+        out.reserve(text.size() + ID_PADDING);
+        EncodeContext context{vocabulary, cache, merge_tree, ignore_merges, drop_unknown, text};
+        uint32_t *end = encode::encode_pretokens(isa, context, starts.data(), out.data + out.size);
+        out.size = size_t(end - out.data);
+        missing_byte = context.missing_byte;
+    }
+
+    // All merges of a pre-token, be it a token or not; its tokens are left in `merge_tree.tokens`.
+    void merge(std::string_view pretoken) {
+        encode::baseline::merge_by_tree(vocabulary, pretoken, drop_unknown, merge_tree, missing_byte);
+    }
+};
+
+}  // namespace fastllm
