@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from fastllm.checks import tokenization as arguments
-from fastllm.tokenizers.base import UNKNOWN
+from fastllm.tokenizers.string_tokenizer import UNKNOWN
 from fastllm.tokenizers.word import BOOK_PATTERN
 
 _SEPARATOR = re.compile(f"({BOOK_PATTERN})")

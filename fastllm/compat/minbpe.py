@@ -126,7 +126,9 @@ class Tokenizer:
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, not {type(text).__name__}")
         size = arguments.check_integer(vocab_size, "vocab_size", 256)
-        learned = _backend.bpe.train(text, size, pattern=self._rules(), tie_break="first-seen")
+        learned = _backend.bpe.train(
+            text, size, pattern=self._split_pattern(), tie_break="first-seen"
+        )
         number_of = {bytes([byte]): byte for byte in range(256)}
         merges: dict[Pair, int] = {}
         for number, (left, right) in enumerate(learned, 256):
@@ -197,7 +199,7 @@ class Tokenizer:
 
     def _check_pattern(self, pattern: str) -> None:
         """Refuse a pattern that a file says."""
-        _split_rules(pattern)
+        _split_pattern_of(pattern)
 
     def _build_vocab(self) -> dict[int, bytes]:
         """The bytes of each id, as they follow from the merges; special tokens last."""
@@ -206,8 +208,8 @@ class Tokenizer:
             vocab[number] = vocab[left] + vocab[right]
         return vocab | {number: text.encode() for text, number in self.special_tokens.items()}
 
-    def _rules(self) -> SplitPattern:
-        return _split_rules(self.pattern)
+    def _split_pattern(self) -> SplitPattern:
+        return _split_pattern_of(self.pattern)
 
     def _tokenizer(self) -> BPETokenizer:
         """A tokenizer of ours that does the work, made again if an attribute has changed."""
@@ -230,7 +232,7 @@ class Tokenizer:
             merges.append((tokens[left], tokens[right]))
         return BPETokenizer(
             {token: number for number, token in tokens.items()},
-            pattern=self._rules(),
+            pattern=self._split_pattern(),
             merges=merges,
             special_tokens=self.special_tokens,
         )
@@ -279,7 +281,7 @@ class RegexTokenizer(Tokenizer):
     def __init__(self, pattern: str | None = None) -> None:
         super().__init__()
         self.pattern = GPT4_SPLIT_PATTERN if pattern is None else pattern
-        _split_rules(self.pattern)
+        _split_pattern_of(self.pattern)
         self.inverse_special_tokens: dict[int, str] = {}
 
     def register_special_tokens(self, special_tokens: dict[str, int]) -> None:
@@ -408,18 +410,18 @@ class GPT4Tokenizer(RegexTokenizer):
         self._write_vocab(vocab_file)
 
 
-def _split_rules(pattern: str) -> SplitPattern:
+def _split_pattern_of(pattern: str) -> SplitPattern:
     """How text is split by a pattern of minbpe's; the empty one does not split."""
     if not isinstance(pattern, str):
         raise TypeError(f"pattern must be a str, not {type(pattern).__name__}")
     if not pattern:
         return split_pattern(WHOLE_TEXT)
-    rules = pattern_of_steps((from_regex_package(pattern),))
+    found = pattern_of_steps((from_regex_package(pattern),))
     try:
-        rules.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
+        found.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
     except ValueError as error:
         raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
-    return rules
+    return found
 
 
 def _shown(token: bytes) -> str:

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.text_files import ERRORS, SAFE_CUT, cut_is_unsafe
-from fastllm.patterns.named import SplitPattern, compile_pattern, split_pattern
+from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.named import SplitPattern, split_pattern
 
 BLOCK = 1 << 18
 DOCUMENTS = ("files", "lines")

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from fastllm.checks import tokenization as arguments
-from fastllm.patterns.named import SplitPattern, compile_pattern
+from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.named import SplitPattern
 
 BLOCK = 1 << 20
 ERRORS = ("strict", "replace")

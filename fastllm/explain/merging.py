@@ -302,7 +302,7 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
 
 def _pieces(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | None]]:
     """The pieces of a text; an added token, which is taken whole, with its id."""
-    rules = tokenizer._rules(frozenset(), frozenset())
+    rules = tokenizer._policies.of(frozenset(), frozenset())
     for stretch, token in rules.cut(text) or [(text, None)]:
         for piece in reference.split(stretch, tokenizer.split_pattern):
             yield piece, None

@@ -5,9 +5,9 @@ from functools import cache
 
 from fastllm.explain.training_steps import training
 from fastllm.explain.worked_example import INPUTS, WORDS
-from fastllm.tokenizers.base import UNKNOWN
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
+from fastllm.tokenizers.string_tokenizer import UNKNOWN
 from fastllm.tokenizers.word import WordTokenizer
 
 SENTENCE = " ".join(WORDS)

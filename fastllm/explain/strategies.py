@@ -78,8 +78,9 @@ from fastllm.explain.graphemes import groups
 from fastllm.explain.novel import novel_tokenizers
 from fastllm.explain.text import Line, TextBuilder, token_spans
 from fastllm.explain.trace import Trace
-from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, Tokenizer
+from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.string_tokenizer import UNKNOWN, StringTokenizer
 
 
 @dataclass(frozen=True)

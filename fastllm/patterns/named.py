@@ -1,21 +1,31 @@
-r"""The named split patterns, and how any pattern is made to mean the same on every Python.
+r"""The named split patterns, and how a pattern is found by its name or its expressions.
 
-A split pattern cuts text into pieces before byte-pair encoding; merges never cross a piece.
-Patterns are regular expressions with ``\p{..}`` classes. Their meaning is pinned: ``\p{..}``,
-``\s`` and ``\d`` are spelled out as the ranges of Unicode 16 before the standard `re` compiles
-them.
+A split pattern cuts text into pre-tokens before byte-pair encoding; merges never cross from one
+into the next. Patterns are regular expressions with ``\p{..}`` classes; `compiling` says what they
+mean.
 
-The patterns are written in the syntax that Python, Rust's fancy-regex (tiktoken) and Oniguruma
-(Hugging Face tokenizers) read alike: ``\z`` for the end of the text instead of ``$``, which is the
-end of a *line* in Oniguruma, and no possessive intervals, since ``{1,3}+`` repeats there.
+They are written in the syntax that Python, Rust's fancy-regex (tiktoken) and Oniguruma (Hugging
+Face tokenizers) read alike: ``\z`` for the end of the text instead of ``$``, which is the end of a
+*line* in Oniguruma, and no possessive intervals, since ``{1,3}+`` repeats there.
+
+To add a split pattern:
+
+1. Here: its expression, and a row in `NAMED`; other names of it go into `_ALIASES`. It then works
+   everywhere, matched by `re`. Where it differs from another in the number of digits only, it is
+   compiled already.
+2. In ``tests/split/test_split.py``: a few texts and how it cuts them. The tests of agreement take
+   all of `NAMED`.
+3. To compile it: its name in `SCANNER_FAMILIES` here, and a scanner of that name under
+   ``fast/_tokenization/split``. Where other projects spell it otherwise, `spellings` says that the
+   spellings mean the same.
 """
 
 import re
 import unicodedata
-import warnings
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
+from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.spellings import branches
 
 _GPT2 = (
@@ -62,13 +72,13 @@ class _Steps(NamedTuple):
 
 
 class SplitPattern(_Steps):
-    r"""How text is cut into pieces.
+    r"""How text is cut into pre-tokens.
 
     Attributes
     ----------
     steps : tuple of str
-        Regular expressions applied in turn, each to every piece the one before has left. A match is
-        a piece, and so is what lies between two matches: no text is ever lost.
+        Regular expressions applied in turn, each to every part the one before has left. A match is
+        a part, and so is what lies between two matches: no text is ever lost.
     name : str or None
         The name of the pattern, for a pattern that has one.
     normalization : {None, "NFC"}
@@ -82,20 +92,20 @@ class SplitPattern(_Steps):
 
     @cached_property
     def scanner(self) -> tuple[str, int] | None:
-        r"""The rules and the most digits of a compiled scanner that cuts as the steps do, if any.
+        r"""The family of compiled scanners that cut as the steps do, if any, and the most digits.
 
         >>> SplitPattern((NAMED["llama3"].steps[0].replace("{1,3}", "{1,5}"),)).scanner
         ('llama3', 5)
         >>> SplitPattern((r"\p{L}+",)).scanner is None
         True
         """
-        rules = _SCANNERS.get(_branches(self.steps))
-        if rules is None:
+        family = _FAMILY_OF.get(_branches(self.steps))
+        if family is None:
             return None
         digits = branches(self.steps[0])[1] or 0
-        if len(self.steps) > 1 and digits != branches(NAMED[rules].steps[0])[1]:
+        if len(self.steps) > 1 and digits != branches(NAMED[family].steps[0])[1]:
             return None
-        return rules, digits
+        return family, digits
 
     @cached_property
     def expressions(self) -> tuple[re.Pattern[str], ...]:
@@ -144,12 +154,19 @@ def _branches(steps: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(branches(step)[0] for step in steps)
 
 
-# Scanners, by what they cut: whatever is spelled by the same branches gets its scanner. Where the
-# digits that stay together vary, the scanner is told how many.
-_SCANNERS = {
-    _branches(NAMED[name].steps): name
-    for name in ("gpt2", "smollm2", "cl100k", "llama3", "qwen3.5", "o200k", "tekken", "deepseek-v3")
-}
+# The patterns that have compiled scanners. Whatever is spelled by the same branches is of the same
+# family; where only the number of digits that stay together differs, the scanner is told how many.
+SCANNER_FAMILIES = (
+    "gpt2",
+    "smollm2",
+    "cl100k",
+    "llama3",
+    "qwen3.5",
+    "o200k",
+    "tekken",
+    "deepseek-v3",
+)
+_FAMILY_OF = {_branches(NAMED[name].steps): name for name in SCANNER_FAMILIES}
 
 
 def split_pattern(pattern: object) -> SplitPattern:
@@ -183,16 +200,15 @@ def _find(pattern: str) -> SplitPattern:
     name = _ALIASES.get(pattern, pattern)
     if name in NAMED:
         return NAMED[name]
+    names = ", ".join(sorted(NAMED))
     try:
         found = pattern_of_steps((pattern,))
         found.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
     except ValueError as error:
-        names = ", ".join(sorted(NAMED))
         raise ValueError(
             f"pattern {pattern!r} is neither a name ({names}) nor a regular expression: {error}"
         ) from None
     if re.fullmatch(r"\w[\w.-]*", pattern):
-        names = ", ".join(sorted(NAMED))
         raise ValueError(f"pattern {pattern!r} is not the name of a pattern: {names}")
     return found
 
@@ -212,113 +228,3 @@ def pattern_of_steps(
         if (pattern.scanner, pattern.normalization) == (found.scanner, normalization):
             return pattern
     return found
-
-
-@lru_cache(maxsize=128)
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    r"""Compile a split pattern with the standard `re`, its classes pinned to Unicode 16.
-
-    Python's own ``\s`` is not used: it takes U+001C to U+001F for white space, which Unicode's
-    White_Space does not.
-
-    Raises
-    ------
-    ValueError
-        If the pattern does not compile or asks for a class that is not among the pinned ones.
-
-    Examples
-    --------
-    >>> compile_pattern(r"\p{Lu}\p{Ll}+|\s").findall("Ab Écru \x1c")
-    ['Ab', ' ', 'Écru', ' ']
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            return re.compile("".join(_spell_out(pattern)))
-        except (re.error, FutureWarning, OverflowError, RecursionError) as error:
-            raise ValueError(str(error)) from None
-
-
-_TOKEN = re.compile(
-    r"\\[pP](?:\{(?P<braced>[^{}]*)\}|(?P<single>[A-Za-z]))"
-    r"|\\[xu]\{(?P<hex>[0-9A-Fa-f]{1,6})\}"
-    r"|\\(?P<escape>.)"
-    r"|(?P<posix>\[:\^?[a-z]+:\])"
-    r"|(?P<open>\[\^?\]?)"
-    r"|(?P<intersection>&&)"
-    r"|(?P<other>.)",
-    re.DOTALL,
-)
-
-
-def _spell_out(pattern: str) -> list[str]:
-    """The tokens of `pattern`, with classes as ranges and end-of-text spelled Python's way."""
-    spelled: list[str] = []
-    in_class = False
-    for token in _TOKEN.finditer(pattern):
-        text = token[0]
-        name = token["braced"] or token["single"]
-        if name is None and token["escape"] in ("s", "S", "d", "D"):
-            name = {"s": "White_Space", "d": "Nd"}[token["escape"].lower()]
-        if name is not None:
-            negated = text[1].isupper() != name.startswith("^")
-            ranges = class_ranges(name.removeprefix("^"))
-            body = _as_class_body(_complement(ranges) if negated else ranges)
-            spelled.append(body if in_class else f"[{body}]")
-        elif token["hex"]:
-            spelled.append(_escaped(int(token["hex"], 16)))
-        elif token["escape"]:
-            spelled.append(r"\Z" if token["escape"] == "z" else text)
-        elif in_class and (token["posix"] or token["intersection"]):
-            raise ValueError(f"{text} inside a class is not understood; use \\p{{..}} and ranges")
-        elif token["open"]:
-            # Inside a class an opening bracket is itself; `re` wants that said with a backslash.
-            spelled.append("\\" + text if in_class else text)
-            in_class = not (in_class and text.endswith("]"))
-        elif in_class:
-            in_class = text != "]"
-            spelled.append("\\" + text if text in "&~|" else text)
-        else:
-            spelled.append(r"\Z" if text == "$" else text)
-    return spelled
-
-
-@lru_cache
-def class_ranges(name: str) -> tuple[tuple[int, int], ...]:
-    r"""First and last code point of each run of a class that ``\p{name}`` can name.
-
-    >>> class_ranges("Lt")[0]
-    (453, 453)
-    """
-    from fastllm.patterns.unicode_classes import RANGES
-
-    members = ("Lu", "Ll", "Lt", "Lm", "Lo") if name == "L" else (name,)
-    if members[0] not in RANGES:
-        raise ValueError(f"\\p{{{name}}} is not one of \\p{{L}}, " + ", ".join(RANGES))
-    runs = sorted(
-        run
-        for member in members
-        for run in zip(RANGES[member][::2], RANGES[member][1::2], strict=True)
-    )
-    joined = [runs[0]]
-    for first, last in runs[1:]:
-        if first == joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], last)
-        else:
-            joined.append((first, last))
-    return tuple(joined)
-
-
-def _complement(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    """The runs of code points between the given runs."""
-    firsts = [0, *(last + 1 for _, last in ranges)]
-    lasts = [*(first - 1 for first, _ in ranges), 0x10FFFF]
-    return tuple((first, last) for first, last in zip(firsts, lasts, strict=True) if first <= last)
-
-
-def _as_class_body(ranges: tuple[tuple[int, int], ...]) -> str:
-    return "".join(f"{_escaped(first)}-{_escaped(last)}" for first, last in ranges)
-
-
-def _escaped(code_point: int) -> str:
-    return f"\\U{code_point:08x}"

@@ -1,13 +1,11 @@
-"""What tokenizers share: the interface of all three, the vocabulary of strings of two of them."""
+"""What all tokenizers share: their interface, pickling, a check."""
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 from fastllm.checks import tokenization as arguments
-
-UNKNOWN = "<|unk|>"
 
 
 class Tokenizer(ABC):
@@ -60,172 +58,14 @@ def _make(kind: type[Any], settings: dict[str, Any]) -> Any:
     return kind(**settings)
 
 
-class StringTokenizer(Tokenizer):
-    """A tokenizer whose tokens are strings found by looking them up: words or characters.
-
-    Parameters
-    ----------
-    vocab : mapping from str to int
-        The id of each token. If it holds ``"<|unk|>"``, tokens that are not in it get that id.
-    special_tokens : iterable of str
-        Tokens of the vocabulary that are taken whole wherever they stand in a text.
-    """
-
-    _kind: ClassVar[str]
-    _fields: ClassVar[tuple[str, ...]] = ("vocab", "special_tokens")
-
-    def __init__(self, vocab: Mapping[str, int], *, special_tokens: Iterable[str] = ()) -> None:
-        self._vocab = _check_vocab(vocab)
-        self._special_tokens = arguments.check_special_tokens(special_tokens)
-        for token in self._special_tokens:
-            if token not in self._vocab:
-                raise ValueError(f"special token {token!r} is not in the vocabulary")
-        self._find_special = arguments.specials_expression(self._special_tokens)
-        self._token_of = {number: token for token, number in self._vocab.items()}
-        self._unknown = self._vocab.get(UNKNOWN)
-
-    @abstractmethod
-    def _pieces(self, text: str) -> Iterable[str]:
-        """The tokens of a text without special tokens."""
-
-    @abstractmethod
-    def _join(self, tokens: Iterable[str]) -> str:
-        """The text that tokens stand for."""
-
-    @property
-    def vocab(self) -> dict[str, int]:
-        """The id of each token, as a dict of its own."""
-        return dict(self._vocab)
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self._vocab)
-
-    @property
-    def special_tokens(self) -> dict[str, int]:
-        """The id of each special token."""
-        return {token: self._vocab[token] for token in self._special_tokens}
-
-    def tokenize(self, text: str) -> list[str]:
-        """The tokens of `text` as strings; unknown ones as they stand in the text."""
-        return list(self._tokens(arguments.check_text(text)))
-
-    def _tokens(self, text: str) -> Iterator[str]:
-        end = 0
-        for match in self._find_special.finditer(text) if self._find_special else ():
-            yield from self._pieces(text[end : match.start()])
-            yield match[0]
-            end = match.end()
-        yield from self._pieces(text[end:])
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of the tokens of `text`.
-
-        Raises
-        ------
-        TypeError
-            If `text` is not a string.
-        KeyError
-            If a token is not in the vocabulary and the vocabulary has no ``"<|unk|>"``.
-        """
-        if self._unknown is not None:
-            known, unknown = self._vocab.get, self._unknown
-            return [known(token, unknown) for token in self._tokens(arguments.check_text(text))]
-        try:
-            return [self._vocab[token] for token in self._tokens(arguments.check_text(text))]
-        except KeyError as error:
-            raise KeyError(
-                f"{error.args[0]!r} is not in the vocabulary, which has no {UNKNOWN} to replace it"
-            ) from None
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text that `ids` stand for.
-
-        Raises
-        ------
-        KeyError
-            If an id is not in the vocabulary.
-        """
-        numbers = arguments.check_ids(ids)
-        for number in numbers:
-            if number not in self._token_of:
-                raise arguments.unknown_id_error(number)
-        return self._join(self._token_of[number] for number in numbers)
-
-    def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, f"_{name}") for name in self._fields}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokenizer to a JSON file, whole or not at all.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        """
-        from fastllm.formats.string_vocabulary import write_settings
-
-        write_settings(path, self._kind, self._settings())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a tokenizer from a file that `save` has written.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        ValueError
-            If it is not such a file; the message says what is wrong with it.
-        """
-        from fastllm.formats.string_vocabulary import read_settings
-
-        settings = read_settings(path, cls._kind, cls._fields)
-        try:
-            return cls(**settings)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from None
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, type(self)):
-            return NotImplemented
-        return self._settings() == other._settings()
-
-    def __hash__(self) -> int:
-        return hash((self._kind, len(self._vocab), self._special_tokens))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {len(self):,} tokens>"
-
-
-def _check_vocab(vocab: object) -> dict[str, int]:
-    """A dict from token to id, ids distinct."""
-    if not isinstance(vocab, Mapping):
-        raise TypeError(f"vocab must be a mapping from str to int, not {type(vocab).__name__}")
-    taken: dict[int, str] = {}
-    for token, number in vocab.items():
+def check_token_ids(tokens: object, name: str) -> dict[str, int]:
+    """A dict from text to id; `name` is what messages call it."""
+    if not isinstance(tokens, Mapping):
+        raise TypeError(f"{name} must be a mapping from str to int, not {type(tokens).__name__}")
+    for token, number in tokens.items():
         if not isinstance(token, str):
-            raise TypeError(f"vocab holds {token!r}; every token must be a str")
+            raise TypeError(f"{name} holds {token!r}; every token must be a str")
         if not token or arguments.check_text(token) != token:
-            raise ValueError(f"vocab holds {token!r}, which no text can hold")
+            raise ValueError(f"{name} holds {token!r}, which no text can hold")
         arguments.check_id(number, f"the id of {token!r}")
-        if taken.setdefault(number, token) is not token:
-            raise ValueError(f"vocab gives id {number} to both {taken[number]!r} and {token!r}")
-    return dict(vocab)
-
-
-def number_tokens(tokens: set[str], special_tokens: Sequence[str]) -> dict[str, int]:
-    """Number sorted tokens from 0, then the special tokens in the order given.
-
-    >>> number_tokens({"b", "a"}, ["<s>"])
-    {'a': 0, 'b': 1, '<s>': 2}
-    """
-    names = [*sorted(tokens.difference(special_tokens)), *special_tokens]
-    return {token: number for number, token in enumerate(names)}
-
-
-def stretches(texts: str | Iterable[str], special_tokens: Sequence[str]) -> Iterator[str]:
-    """The texts, cut where special tokens stand in them."""
-    find = arguments.specials_expression(special_tokens)
-    for text in arguments.check_texts(texts):
-        yield from arguments.cut_at_specials(arguments.check_text(text, "each text"), find)
+    return dict(tokens)

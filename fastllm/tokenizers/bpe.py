@@ -1,49 +1,54 @@
-"""Byte-pair tokenizers as users see them; a backend does the work."""
+"""Byte-pair tokenizers as users see them; each part of the work is done by an object of its own.
+
+===================  =============================================================================
+part                 what it does
+===================  =============================================================================
+`BPEVocabulary`      tokens, merges and the split pattern, checked, and the tables that follow
+a backend's encoder  text without special tokens to ids, and ids to bytes
+`SpecialTokenPolicies`  which special tokens a call allows, and where they cut a text
+`CutEncoder`         the ids of a text that is cut at tokens
+`TokenLocator`       where in a text each token stands
+`Truncation`         the longest beginning of a text that fits a number of ids
+`StreamDecoder`      ids as they come to complete characters
+`bpe_training`       learning a vocabulary, or more of one
+===================  =============================================================================
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import chain, islice
-from typing import Literal, NamedTuple
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from fastllm import _backend
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
+from fastllm.checks.tokenization import IdArray
 from fastllm.corpus.id_files import id_dtype, writing_ids
-from fastllm.corpus.text_files import cut_is_unsafe, last_cut, read_chunks
-from fastllm.tokenizers.bpe_decoding import BPEDecoding
-from fastllm.tokenizers.offsets import (
-    Alignment,
-    Places,
-    TokenShapes,
-    character_runs,
-    character_runs_of_kept,
-    is_normalized,
-    is_pair_at,
-    of_surrogates,
-    segments,
-)
-from fastllm.tokenizers.special_tokens import Allowed, Cuts, SpecialRules, check_allowed
+from fastllm.corpus.sources import Texts
+from fastllm.corpus.text_files import check_paths, read_chunks
+from fastllm.corpus.training_report import TrainingReport
+from fastllm.corpus.word_counts import WordCounts
+from fastllm.patterns.named import SplitPattern
+from fastllm.tokenizers import bpe_training
+from fastllm.tokenizers.base import Tokenizer, check_token_ids
+from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
+from fastllm.tokenizers.cut_encoder import CutEncoder
+from fastllm.tokenizers.special_tokens import NOTHING, Allowed, Cuts, SpecialTokenPolicies
+from fastllm.tokenizers.streaming import StreamDecoder
+
+if TYPE_CHECKING:
+    from fastllm.formats.vocabulary import Vocabulary
+    from fastllm.tokenizers.token_locator import TokenLocator
 
 Ids = list[int]
-IdArray = arguments.IdArray
-Chosen = Literal["all"] | frozenset[str]
-NOTHING: frozenset[str] = frozenset()
 CHUNKS_AT_ONCE = 8
-MOST_RULES = 64
-LOOK_BEHIND = 256
 
 
-class EncodedCuts(NamedTuple):
-    """The ids of several texts, where those of each begin, and which are of tokens taken whole."""
-
-    ids: IdArray
-    offsets: np.typing.NDArray[np.int64]
-    whole: Places
-
-
-class BPETokenizer(BPEDecoding):
+class BPETokenizer(Tokenizer):
     """Byte-level byte-pair encoding: any text to ids and back, nothing unknown, nothing lost.
 
     Parameters
@@ -90,6 +95,532 @@ class BPETokenizer(BPEDecoding):
     [257, 259]
     """
 
+    _bpe: ClassVar[Any] = _backend.bpe
+    _report: TrainingReport | None = None
+    _trusted = False  # made of what training has learned
+
+    def __init__(
+        self,
+        ranks: Mapping[bytes, int],
+        *,
+        pattern: str | SplitPattern,
+        special_tokens: Mapping[str, int] | None = None,
+        merges: Sequence[Merge] | None = None,
+        ignore_merges: bool = False,
+        added_tokens: Mapping[str, int] | None = None,
+        normalized_tokens: Collection[str] = (),
+        missing_bytes: str = "raise",
+        shared_ids: bool = False,
+    ) -> None:
+        self._vocabulary = BPEVocabulary(
+            self._bpe,
+            ranks,
+            pattern=pattern,
+            special_tokens=special_tokens,
+            merges=merges,
+            ignore_merges=ignore_merges,
+            added_tokens=added_tokens,
+            normalized_tokens=normalized_tokens,
+            missing_bytes=missing_bytes,
+            shared_ids=shared_ids,
+        )
+        if not self._trusted:
+            self._encoder  # noqa: B018 - is made now, so that a bad vocabulary fails here
+        self._policies = SpecialTokenPolicies(
+            self._bpe.TokenFinder,
+            self._vocabulary.special_set,
+            self._vocabulary.added_set,
+            self._vocabulary.normalized_tokens,
+            self._vocabulary.pattern.normalize,
+        )
+
+    # What it is made of, beside the vocabulary and the policies; each is made at its first use
+
+    @cached_property
+    def _encoder(self) -> Any:
+        """The backend's encoder, for text without tokens to take whole."""
+        return self._vocabulary.encoder
+
+    @cached_property
+    def _cut_encoder(self) -> CutEncoder:
+        """What encodes texts that are cut at tokens to take whole."""
+        return CutEncoder(self._encoder, self._vocabulary.id_of)
+
+    @cached_property
+    def _locator(self) -> TokenLocator:
+        """What finds the places of tokens."""
+        from fastllm.tokenizers.token_locator import TokenLocator
+
+        return TokenLocator(self._vocabulary, self._cut_encoder)
+
+    @cached_property
+    def _encode_plain(self) -> Callable[[str], Ids]:
+        """What encodes a text in which special tokens are ordinary: mostly the encoder itself."""
+        if self._vocabulary.added_set:
+            return partial(self.encode, disallowed_special=NOTHING)
+        encode: Callable[[str], Ids] = self._encoder.encode
+        return encode
+
+    # Learning
+
+    @classmethod
+    def train(
+        cls,
+        texts: Texts | None = None,
+        vocab_size: int | None = None,
+        *,
+        pattern: str | SplitPattern | None = None,
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+        tie_break: str = "lowest-ids",
+        min_frequency: int = 1,
+        max_token_bytes: int | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        word_counts: WordCounts | None = None,
+    ) -> Self:
+        """Learn a vocabulary from texts, or from counted words.
+
+        Parameters
+        ----------
+        texts : str, path, or iterable of both
+            A string is a text, a `pathlib.Path` a file to read: see `fastllm.count_words`. Each
+            text is a document: no merge crosses from one into the next.
+        vocab_size : int
+            Tokens wanted in all: 256 bytes, the special tokens, and one for each merge.
+        pattern : str or SplitPattern, optional
+            Name of a split pattern, or a regular expression; gpt2 if not given, or what the
+            `word_counts` were cut by.
+        special_tokens : sequence of str, or mapping from str to int
+            Never learned from. A mapping gives their ids. Otherwise they follow the merges, or go
+            before all else with ``tie_break="huggingface"``.
+        tie_break : {"lowest-ids", "huggingface", "first-seen"}
+            Which of several most frequent pairs is merged: the one with the lowest ids; the same
+            with bytes numbered as Hugging Face numbers them; or the one that occurs first, as in
+            minbpe. It also decides the ids of the bytes: their values, but for ``"huggingface"``.
+        min_frequency : int
+            Stop when no pair occurs as often as this.
+        max_token_bytes : int, optional
+            Never make a token longer than this.
+        threads : int, optional
+            Threads to count with; the result does not depend on it.
+        progress : callable, optional
+            Called as ``progress(merges_learned, merges_wanted)`` from time to time;
+            `fastllm.TimeLeft` makes one that is told how long it will take.
+        word_counts : WordCounts, optional
+            Counted words, instead of `texts`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an argument of the wrong type or out of range.
+
+        Warns
+        -----
+        UserWarning
+            If nothing is left to merge before `vocab_size` is reached.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("aaabdaaabac", 259, tie_break="first-seen").encode("aaabdaaabac")
+        [258, 100, 258, 97, 99]
+        """
+        return cls._of_learned(
+            bpe_training.train(
+                cls._bpe,
+                texts,
+                vocab_size,
+                pattern=pattern,
+                special_tokens=special_tokens,
+                tie_break=tie_break,
+                min_frequency=min_frequency,
+                max_token_bytes=max_token_bytes,
+                threads=threads,
+                progress=progress,
+                word_counts=word_counts,
+            )
+        )
+
+    @classmethod
+    def train_from_files(
+        cls,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        vocab_size: int,
+        *,
+        documents: str = "files",
+        field: str | None = None,
+        errors: str = "strict",
+        pattern: str | SplitPattern = "gpt2",
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+        count_progress: Callable[[int, int], object] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Learn a vocabulary from files, without ever holding their text.
+
+        Memory grows with the number of distinct pieces, not with the size of the files. A file is
+        read whole only if `pattern` has no name or a special token holds a line end, since then no
+        place is known to be safe to cut it at, or if it has no such place: no line that begins with
+        a letter or a digit. With ``documents="lines"`` any line end is such a place.
+
+        Parameters
+        ----------
+        paths : path or iterable of paths
+            UTF-8 text; ``.gz`` and ``.zst`` are unpacked, ``.jsonl`` (with `field`) and
+            ``.parquet`` read as such. ``.zst`` and ``.parquet`` need the extras ``zstd`` and
+            ``parquet``.
+        documents : {"files", "lines"}
+            Whether each file is a document, or each line of it with its line feed, as Hugging Face
+            tokenizers has it.
+        field : str, optional
+            The field or column that holds the texts, each a document.
+        errors : {"strict", "replace"}
+            What to do with bytes of plain text that are not UTF-8: raise, or read U+FFFD.
+        count_progress : callable, optional
+            Called as ``count_progress(bytes_read, bytes_in_all)`` from time to time, as long as
+            words are counted; after that comes `progress`.
+        vocab_size, pattern, special_tokens, **options
+            As for `train`.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If a file is not UTF-8, with the position; or not what its name says.
+        ImportError
+            If a library to read it is not installed.
+        """
+        names = [Path(name) for name in check_paths(paths)]
+        arguments.check_callback(count_progress, "count_progress")
+        for name in names:
+            os.stat(name)  # a wrong name is known before the first file is read
+        return cls._of_learned(
+            bpe_training.train(
+                cls._bpe,
+                names,
+                vocab_size,
+                pattern=pattern,
+                special_tokens=special_tokens,
+                documents=documents,
+                field=field,
+                errors=errors,
+                count_progress=count_progress,
+                **options,
+            )
+        )
+
+    @classmethod
+    def _of_learned(cls, learned: bpe_training.Learned) -> Self:
+        """A tokenizer whose encoder waits for its first use: nothing learned is wrong."""
+        tokenizer = cls.__new__(cls)
+        tokenizer._trusted = True
+        tokenizer.__init__(**learned.settings)  # type: ignore[misc]
+        if learned.merges is not None:
+            tokenizer._vocabulary.rank_merges = learned.merges
+        tokenizer._report = learned.report
+        return tokenizer
+
+    def extend(
+        self,
+        texts: Texts | None = None,
+        vocab_size: int | None = None,
+        *,
+        tie_break: str = "lowest-ids",
+        min_frequency: int = 1,
+        max_token_bytes: int | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        word_counts: WordCounts | None = None,
+        documents: str = "files",
+        field: str | None = None,
+        errors: str = "strict",
+    ) -> Self:
+        """A tokenizer with more tokens, learned from texts as this one encodes them.
+
+        All ids stay what they are; new tokens come behind the highest.
+
+        Parameters
+        ----------
+        texts, word_counts
+            As for `train`; special and added tokens in texts are not learned from.
+        vocab_size : int
+            Tokens wanted in all.
+        tie_break, min_frequency, max_token_bytes, threads, progress
+            As for `train`; ties by ids go by the ids of this tokenizer.
+        documents, field, errors
+            As for `train_from_files`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an argument of the wrong type or out of range.
+
+        Warns
+        -----
+        UserWarning
+            If nothing is left to merge before `vocab_size` is reached.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> small = BPETokenizer.train("low low low", 258, special_tokens=["<s>"])
+        >>> large = small.extend("lower lower", 261)
+        >>> small.encode("lower"), large.encode("lower")
+        ([256, 119, 101, 114], [260])
+        """
+        learned = bpe_training.extend(
+            self._vocabulary,
+            texts,
+            vocab_size,
+            tie_break=tie_break,
+            min_frequency=min_frequency,
+            max_token_bytes=max_token_bytes,
+            threads=threads,
+            progress=progress,
+            word_counts=word_counts,
+            documents=documents,
+            field=field,
+            errors=errors,
+        )
+        tokenizer = type(self)(**learned.settings)
+        tokenizer._report = learned.report
+        return tokenizer
+
+    def training_report(self) -> TrainingReport:
+        """What the training that made this tokenizer did; not kept in files, copies and pickles.
+
+        Raises
+        ------
+        ValueError
+            If it was not made by training.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("low lower", 258).training_report().distinct_words
+        2
+        """
+        if self._report is None:
+            raise ValueError("this tokenizer was not made by training in this process")
+        return self._report
+
+    # The vocabulary
+
+    @property
+    def vocab(self) -> dict[bytes, int]:
+        """The id of each token's bytes, special and added tokens included, as a dict of its own.
+
+        A special token with the same bytes as an ordinary one hides it here.
+        """
+        vocabulary = self._vocabulary
+        return vocabulary.ranks | {
+            token.encode(): number for token, number in vocabulary.id_of.items()
+        }
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of different ids, special and added tokens included."""
+        return len(self._vocabulary.token_of)
+
+    @cached_property
+    def max_token_value(self) -> int:
+        """The highest id; -1 where there is none."""
+        return self._vocabulary.max_id
+
+    @property
+    def n_vocab(self) -> int:
+        """The highest id and one: the rows an embedding needs."""
+        return self.max_token_value + 1
+
+    @property
+    def mergeable_ranks(self) -> dict[bytes, int]:
+        """The id of each ordinary token, as a dict of its own."""
+        return dict(self._vocabulary.ranks)
+
+    @property
+    def eot_token(self) -> int:
+        """The id of ``<|endoftext|>``; a KeyError if it is not a special token."""
+        return self._vocabulary.special_tokens["<|endoftext|>"]
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The id of each special token, as a dict of its own."""
+        return dict(self._vocabulary.special_tokens)
+
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """The id of each added token, as a dict of its own."""
+        return dict(self._vocabulary.added_tokens)
+
+    @property
+    def pattern(self) -> str | SplitPattern:
+        """The split pattern: its name, or else the regular expression, or else all of its steps."""
+        pattern = self._vocabulary.pattern
+        if pattern.name is not None:
+            return pattern.name
+        return (
+            pattern.steps[0] if len(pattern.steps) == 1 and not pattern.normalization else pattern
+        )
+
+    @property
+    def split_pattern(self) -> SplitPattern:
+        """The split pattern with all its steps."""
+        return self._vocabulary.pattern
+
+    @property
+    def normalized_tokens(self) -> frozenset[str]:
+        """The special and added tokens that are looked for after normalization."""
+        return self._vocabulary.normalized_tokens
+
+    @property
+    def ignore_merges(self) -> bool:
+        """Whether a piece that is a token is never taken apart; ranks always have it so."""
+        return self._vocabulary.listed_merges is None or self._vocabulary.ignore_merges
+
+    @property
+    def merges(self) -> list[Merge]:
+        """The merges, best first: as listed, or as they follow from the ranks.
+
+        Whatever surrounds it, merging makes a token in one way only, so that ranks have one merge
+        for each token. A token that no merge makes has none, and occurs only as a whole piece.
+        """
+        return list(self._vocabulary.merges)
+
+    @cached_property
+    def merges_make_all(self) -> bool:
+        """Whether merging makes every token, so that none occurs only as a whole piece."""
+        return self._vocabulary.merges_make_all
+
+    @property
+    def ranks_are_merges(self) -> bool:
+        """Whether the ids alone, read as ranks, encode all text as the merges do."""
+        return self._vocabulary.ranks_are_merges
+
+    # Comparing and showing
+
+    def _settings(self) -> dict[str, Any]:
+        return self._vocabulary.settings()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BPETokenizer):
+            return NotImplemented
+        return self._vocabulary == other._vocabulary
+
+    def __hash__(self) -> int:
+        return hash(self._vocabulary)
+
+    def __repr__(self) -> str:
+        pattern = self._vocabulary.pattern
+        shown = pattern.name or repr(str(pattern))
+        if len(shown) > 60:
+            shown = shown[:56] + " ..."
+        return f"<{type(self).__name__} of {len(self):,} tokens, pattern {shown}>"
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer to a file, whole or not at all, in the format that the name asks for.
+
+        Parameters
+        ----------
+        path : path
+            ``.json`` is Hugging Face's tokenizer.json, and the only format that holds everything.
+            ``.tiktoken`` holds ranks: the split pattern and the special tokens must be given again
+            when it is read. ``.model`` is minbpe's. The names ``vocab.json`` and ``merges.txt``
+            stand for the two files of GPT-2.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If the name asks for no known format, or the format cannot hold this tokenizer.
+        """
+        from fastllm.formats.files import format_to_write
+
+        format = format_to_write(path)
+        assert format.write is not None
+        format.write(self._record(format.holds_merges, format.holds_ignore_merges), Path(path))
+
+    def _record(self, holds_merges: bool, holds_ignore_merges: bool) -> Vocabulary:
+        """The vocabulary as a format writes it that holds both of these, or not."""
+        from fastllm.formats.vocabulary import Vocabulary
+
+        vocabulary = self._vocabulary
+        needs_merges = holds_merges or not vocabulary.ranks_are_merges
+        return Vocabulary(
+            vocabulary.ranks,
+            vocabulary.pattern,
+            vocabulary.special_tokens,
+            vocabulary.added_tokens,
+            vocabulary.normalized_tokens,
+            merges=vocabulary.merges if needs_merges else None,
+            ignore_merges=self.ignore_merges if holds_ignore_merges else not self.merges_make_all,
+        )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        pattern: str | SplitPattern | None = None,
+        special_tokens: Mapping[str, int] | None = None,
+        merges: str | os.PathLike[str] | None = None,
+        missing_bytes: str = "raise",
+        ignore_post_processor: bool = False,
+    ) -> Self:
+        """Read a tokenizer from a file: the format is known by what the file holds.
+
+        Parameters
+        ----------
+        path : path
+            tiktoken ranks, Hugging Face's tokenizer.json, a minbpe model, GPT-2's vocab.json or
+            merges.txt (the other is looked for beside it), or a folder with such files.
+        pattern : str or SplitPattern, optional
+            The split pattern, instead of the file's. A file of ranks has none, and needs it.
+        special_tokens : mapping from str to int, optional
+            Special tokens, instead of the file's.
+        merges : path, optional
+            The merges that belong to a vocab.json of another name.
+        missing_bytes : {"raise", "drop"}
+            What to do with a byte of a text that is not in the vocabulary; Hugging Face drops it.
+        ignore_post_processor : bool
+            Read a tokenizer.json whose post-processor would add tokens to each text, without it.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If a file is of no known format, wrong, or asks for what is not supported.
+
+        Notes
+        -----
+        GPT-2's two files name neither their split pattern nor their special token. Both are taken
+        to be GPT-2's: pattern ``gpt2`` and, where the vocabulary has it, ``<|endoftext|>``.
+        """
+        from fastllm.formats import files, text
+
+        with text.naming(path):
+            found = files.read(path, merges=merges, ignore_post_processor=ignore_post_processor)
+            if special_tokens is not None:
+                found.special_tokens = check_token_ids(special_tokens, "special_tokens")
+            found.take_out_special_tokens()
+            found.pattern = pattern if pattern is not None else found.pattern
+            if found.pattern is None:
+                raise ValueError(
+                    "a file of ranks does not say how text is split: give pattern=, a name such as "
+                    "'cl100k' or a regular expression"
+                )
+            return cls(**vars(found), missing_bytes=missing_bytes)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """Read a tokenizer from a file; another name for `from_file`."""
+        return cls.from_file(path, **options)
+
+    # Text to ids
+
     def encode(
         self,
         text: str,
@@ -116,28 +647,15 @@ class BPETokenizer(BPEDecoding):
         ValueError
             If `text` holds a disallowed special token, or a byte that the vocabulary lacks.
         """
-        cuts = self._rules(allowed_special, disallowed_special).cut(text)
+        cuts = self._policies.of(allowed_special, disallowed_special).cut(text)
         if cuts is None:
             ids: Ids = self._encoder.encode(text)
             return ids
-        ids = []
-        for stretch, token in cuts:
-            ids += self._encoder.encode(stretch)
-            if token is not None:
-                ids.append(self._id_of[token])
-        return ids
+        return self._cut_encoder.encode(cuts)
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""
         return self._encode_plain(text)
-
-    @cached_property
-    def _encode_plain(self) -> Callable[[str], Ids]:
-        """What encodes a text in which special tokens are ordinary: mostly the encoder itself."""
-        if self._added_set:
-            return partial(self.encode, disallowed_special=NOTHING)
-        encode: Callable[[str], Ids] = self._encoder.encode
-        return encode
 
     def encode_to_numpy(
         self,
@@ -168,11 +686,12 @@ class BPETokenizer(BPEDecoding):
         """
         if dtype is not None:
             dtype = arguments.check_id_dtype(dtype, self.max_token_value)
-        cuts = self._rules(allowed_special, disallowed_special).cut(text)
+        cuts = self._policies.of(allowed_special, disallowed_special).cut(text)
         if cuts is None:
             array: IdArray = self._encoder.encode_to_numpy(text, dtype)
             return array
-        return self._encode_cuts([cuts], 1).ids.astype(dtype or np.uint32, copy=False)
+        encoded = self._cut_encoder.encode_to_numpy([cuts], 1)
+        return encoded.ids.astype(dtype or np.uint32, copy=False)
 
     def encode_bytes(self, data: bytes) -> Ids:
         r"""The ids of bytes that should be UTF-8, special tokens in them being ordinary text.
@@ -198,16 +717,12 @@ class BPETokenizer(BPEDecoding):
         >>> tokenizer.encode_bytes(b"aa\xffaa")
         [256, 255, 256]
         """
-        if not self._added_set:
+        if not self._vocabulary.added_set:
             ids: Ids = self._encoder.encode_bytes(data)
             return ids
         text = arguments.check_bytes(data).decode("utf-8", "surrogateescape")
-        ids = []
-        for stretch, token in self._rules(NOTHING, NOTHING).cut_at_tokens(text):
-            ids += self._encoder.encode_bytes(stretch.encode("utf-8", "surrogateescape"))
-            if token is not None:
-                ids.append(self._id_of[token])
-        return ids
+        cuts = self._policies.of(NOTHING, NOTHING).cut_at_tokens(text)
+        return self._cut_encoder.encode_bytes(cuts)
 
     def encode_batch(
         self,
@@ -237,17 +752,7 @@ class BPETokenizer(BPEDecoding):
         if cuts is None:
             batch: list[Ids] = self._encoder.encode_batch(texts, threads)
             return batch
-        stretches = [stretch for cut in cuts for stretch, _ in cut]
-        encoded = iter(self._encoder.encode_batch(stretches, threads))
-        joined: list[Ids] = []
-        for cut in cuts:
-            ids: Ids = []
-            for _, token in cut:
-                ids += next(encoded)
-                if token is not None:
-                    ids.append(self._id_of[token])
-            joined.append(ids)
-        return joined
+        return self._cut_encoder.encode_batch(cuts, threads)
 
     def encode_batch_to_numpy(
         self,
@@ -292,7 +797,7 @@ class BPETokenizer(BPEDecoding):
             flat: tuple[IdArray, np.typing.NDArray[np.int64]]
             flat = self._encoder.encode_batch_to_numpy(texts, threads, out, dtype)
             return flat
-        encoded = self._encode_cuts(cuts, threads)
+        encoded = self._cut_encoder.encode_to_numpy(cuts, threads)
         ids = arguments.room_for_ids(out, encoded.ids.size, dtype)
         ids[:] = encoded.ids
         return ids, encoded.offsets
@@ -305,10 +810,8 @@ class BPETokenizer(BPEDecoding):
         disallowed_special: Allowed = "all",
     ) -> int:
         """How many ids `text` has; otherwise as `encode`."""
-        cuts = self._rules(allowed_special, disallowed_special).cut(text)
-        if cuts is None:
-            return int(self._encoder.count(text))
-        return sum(int(self._encoder.count(stretch)) for stretch, _ in cuts) + len(cuts) - 1
+        cuts = self._policies.of(allowed_special, disallowed_special).cut(text)
+        return int(self._encoder.count(text)) if cuts is None else self._cut_encoder.count(cuts)
 
     def count_batch(
         self,
@@ -330,9 +833,17 @@ class BPETokenizer(BPEDecoding):
         if cuts is None:
             counts: list[int] = self._encoder.count_batch(texts, threads)
             return counts
-        counts = self._encoder.count_batch([stretch for cut in cuts for stretch, _ in cut], threads)
-        rest = iter(counts)
-        return [sum(islice(rest, len(cut))) + len(cut) - 1 for cut in cuts]
+        return self._cut_encoder.count_batch(cuts, threads)
+
+    def _cut_batch(
+        self, texts: list[str], allowed: Allowed, disallowed: Allowed
+    ) -> list[Cuts] | None:
+        """Each text cut at the tokens to take whole; None if there are none anywhere."""
+        cut = self._policies.of(allowed, disallowed).cut
+        cuts = [cut(text) for text in texts]
+        if not any(cuts):
+            return None
+        return [each or [(text, None)] for text, each in zip(texts, cuts, strict=True)]
 
     def split(self, text: str) -> list[str]:
         """The pieces of `text`, which merges never cross; special tokens in it are ordinary text.
@@ -342,74 +853,16 @@ class BPETokenizer(BPEDecoding):
         >>> BPETokenizer.train("", 256).split("Hello world's end")
         ['Hello', ' world', "'s", ' end']
         """
-        cuts = self._rules(NOTHING, NOTHING).cut(text)
+        pattern = self._vocabulary.pattern
+        cuts = self._policies.of(NOTHING, NOTHING).cut(text)
         if cuts is None:
-            return list(self._bpe.split(text, self._pattern))
-        pieces: list[str] = []
-        for stretch, token in cuts:
-            pieces += self._bpe.split(stretch, self._pattern)
+            return list(self._bpe.split(text, pattern))
+        pre_tokens: list[str] = []
+        for part, token in cuts:
+            pre_tokens += self._bpe.split(part, pattern)
             if token is not None:
-                pieces.append(token)
-        return pieces
-
-    def _rules(self, allowed: Allowed, disallowed: Allowed) -> SpecialRules:
-        """What a call does about special tokens, worked out once for all calls alike."""
-        if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
-            return self._usual_rules
-        key = (
-            check_allowed(allowed, "allowed_special"),
-            check_allowed(disallowed, "disallowed_special"),
-        )
-        rules = self._known_rules.get(key)
-        if rules is None:
-            if len(self._known_rules) >= MOST_RULES:
-                self._known_rules.clear()
-            rules = self._known_rules[key] = self._make_rules(*key)
-        return rules
-
-    @cached_property
-    def _usual_rules(self) -> SpecialRules:
-        return self._make_rules(NOTHING, "all")
-
-    @cached_property
-    def _known_rules(self) -> dict[tuple[Chosen, Chosen], SpecialRules]:
-        return {}
-
-    def _make_rules(self, allowed: Chosen, disallowed: Chosen) -> SpecialRules:
-        may = self._special_set if allowed == "all" else self._special_set & allowed
-        return SpecialRules(
-            self._bpe.TokenFinder,
-            self._special_set - may if disallowed == "all" else disallowed,
-            self._added_set | may,
-            self._normalized,
-            self._pattern.normalize,
-        )
-
-    def _cut_batch(
-        self, texts: list[str], allowed: Allowed, disallowed: Allowed
-    ) -> list[Cuts] | None:
-        """Each text cut at the tokens to take whole; None if there are none anywhere."""
-        cut = self._rules(allowed, disallowed).cut
-        cuts = [cut(text) for text in texts]
-        if not any(cuts):
-            return None
-        return [each or [(text, None)] for text, each in zip(texts, cuts, strict=True)]
-
-    def _encode_cuts(self, cuts: list[Cuts], threads: int | None) -> EncodedCuts:
-        """The ids of texts that are cut at tokens: those of all stretches, the tokens' put in."""
-        stretches = [stretch for cut in cuts for stretch, _ in cut]
-        ids, ends = self._encoder.encode_batch_to_numpy(stretches, threads)
-        tokens = [token for cut in cuts for _, token in cut]
-        is_whole = np.array([token is not None for token in tokens], dtype=np.bool_)
-        before = ends[1:][is_whole]
-        whole = [self._id_of[token] for token in tokens if token is not None]
-        # The last stretch of a text has no token behind it: a cut of n stretches has n - 1.
-        last = np.cumsum([0, *map(len, cuts)])
-        return EncodedCuts(
-            np.insert(ids, before, np.array(whole, dtype=np.uint32)),
-            ends[last] + last - np.arange(len(last)),
-            before + np.arange(len(whole)),
-        )
+                pre_tokens.append(token)
+        return pre_tokens
 
     def encode_with_offsets(
         self,
@@ -438,63 +891,11 @@ class BPETokenizer(BPEDecoding):
         >>> BPETokenizer.train("aa", 257).encode_with_offsets("baaé")
         ([98, 256, 195, 169], [(0, 1), (1, 3), (3, 4), (3, 4)])
         """
-        ids, starts, ends, _ = self._encode_places(text, allowed_special, disallowed_special)
-        lists: tuple[Ids, list[tuple[int, int]]] = self._encoder.as_lists(ids, starts, ends)
+        policy = self._policies.of(allowed_special, disallowed_special)
+        located = self._locator.locate(text, policy)
+        lists: tuple[Ids, list[tuple[int, int]]]
+        lists = self._encoder.as_lists(located.ids, located.starts, located.ends)
         return lists
-
-    def _encode_places(
-        self, text: str, allowed: Allowed, disallowed: Allowed
-    ) -> tuple[IdArray, Places, Places, Places]:
-        """The ids of `text`, where each token begins and ends, and which ids are whole tokens."""
-        rules = self._rules(allowed, disallowed)
-        cuts = rules.cut(text) or [(text, None)]
-        ids, _, whole = self._encode_cuts([cuts], 1)
-        tokens = [token for _, token in cuts[:-1] if token is not None]
-        sizes, characters, inside = self._token_shapes.of(ids)
-        # Not by their ids: tokens of different lengths may share one.
-        sizes[whole] = [len(token.encode()) for token in tokens]
-        characters[whole] = [len(token) for token in tokens]
-        if is_normalized(text, self._pattern.normalization) and characters.sum() == len(text):
-            # No surrogates were joined, and no byte left out that begins a character.
-            return ids, *character_runs(characters, inside), whole
-        stretches = [self._pattern.normalize(arguments.check_text(stretch)) for stretch, _ in cuts]
-        made = "".join(chain(*zip(stretches, [*tokens, ""], strict=True)))
-        if characters.sum() == len(made):
-            starts, ends = character_runs(characters, inside)
-        else:
-            kept = map(self._kept_bytes, stretches, [*tokens, ""])
-            starts, ends = character_runs_of_kept(made, sizes, np.concatenate(list(kept)))
-        return ids, *self._align(text, rules).places(starts, ends), whole
-
-    def _kept_bytes(self, stretch: str, token: str) -> np.typing.NDArray[np.bool_]:
-        """Which bytes of a stretch and the token behind it are in tokens, where some are left out.
-
-        Left out are all that the vocabulary lacks, but for pieces that are tokens.
-        """
-        kept: list[bool] = []
-        for piece in map(str.encode, self._bpe.split(stretch, self._pattern)):
-            found = self._encoder.encode_piece(piece)
-            whole = sum(len(self._token_of[number]) for number in found) == len(piece)
-            kept += [whole or bytes([byte]) in self._ranks for byte in piece]
-        return np.array(kept + [True] * len(token.encode()), dtype=np.bool_)
-
-    @cached_property
-    def _token_shapes(self) -> TokenShapes:
-        return TokenShapes(self._token_of)
-
-    def _align(self, text: str, rules: SpecialRules) -> Alignment:
-        """Which characters of `text` each character that is encoded was made from."""
-        form = self._pattern.normalization
-        joined = arguments.check_text(text)
-        surrogates = of_surrogates(text) if joined != text else Alignment([1] * len(text))
-        if form is None:
-            return surrogates
-        before: list[int] = []
-        after: list[int] = []
-        for stretch, token in rules.early.cut(joined) if rules.early else [(joined, None)]:
-            for lengths, found in zip((before, after), segments(stretch, form), strict=True):
-                lengths += found + [1] * len(token or "")
-        return Alignment.of_segments(before, after).after(surrogates)
 
     def truncate(
         self,
@@ -520,49 +921,16 @@ class BPETokenizer(BPEDecoding):
         >>> BPETokenizer.train("aa", 257).truncate("aaaé", 3)
         'aaa'
         """
-        most = arguments.check_integer(max_tokens, "max_tokens", 0)
-        rules = self._rules(allowed_special, disallowed_special)
-        rules.refuse_forbidden(text)
-        longest = max(map(len, rules.whole), default=0)
-        # Nearly always the first few characters for each token are enough of the text.
-        size = 8 * most + 2 * LOOK_BEHIND + longest
-        while size < len(text):
-            beginning = arguments.check_text(text[: size + is_pair_at(text, size)])
-            end = self._last_end(beginning, most, allowed_special, len(beginning) - longest)
-            if end is not None:
-                return beginning[:end]
-            size *= 2
-        text = arguments.check_text(text)
-        end = self._last_end(text, most, allowed_special, len(text) + LOOK_BEHIND)
-        return text[:end]
+        from fastllm.tokenizers.truncation import Truncation
 
-    def _last_end(self, text: str, most: int, allowed: Allowed, known: int) -> int | None:
-        """Where the longest beginning of `text` with at most `most` ids ends.
+        limit = arguments.check_integer(max_tokens, "max_tokens", 0)
+        self._policies.of(allowed_special, disallowed_special).refuse_forbidden(text)
 
-        None if it takes more text to tell: what ends before the place `known` is certain.
-        """
-        ids, starts, ends, whole = self._encode_places(text, allowed, NOTHING)
-        if len(ids) <= most:
-            return len(text) if known > len(text) else None
-        fits_surely = int(starts[most])
-        if fits_surely + LOOK_BEHIND > known:
-            return None
-        tokens = self._rules(allowed, NOTHING).whole
-        start = 0 if cut_is_unsafe(self._pattern, tokens) else last_cut(text[: fits_surely + 1])
-        left = most - int(np.searchsorted(ends, start, side="right"))
-        inside = {
-            place
-            for first, end in zip(starts[whole].tolist(), ends[whole].tolist(), strict=True)
-            for place in range(max(first + 1, start), end)
-        }
-        for end in range(min(len(text), fits_surely + LOOK_BEHIND), start, -1):
-            if end not in inside and self._count_allowing(text[start:end], allowed) <= left:
-                return end
-        return start
+        def count(part: str) -> int:
+            return self.count(part, allowed_special=allowed_special, disallowed_special=NOTHING)
 
-    def _count_allowing(self, text: str, allowed: Allowed) -> int:
-        """How many ids a part of a text has that was found to hold nothing forbidden."""
-        return self.count(text, allowed_special=allowed, disallowed_special=NOTHING)
+        policy = self._policies.of(allowed_special, NOTHING)
+        return Truncation(limit, self.split_pattern, policy, self._locator, count).truncate(text)
 
     def encode_file(
         self,
@@ -605,7 +973,7 @@ class BPETokenizer(BPEDecoding):
             `encode`.
         """
         tokens = {
-            *self._id_of,
+            *self._vocabulary.id_of,
             *(() if isinstance(disallowed_special, str) else disallowed_special),
         }
         count = 0
@@ -614,7 +982,7 @@ class BPETokenizer(BPEDecoding):
             writing_ids(out_path, id_dtype(self.max_token_value)) as write,
         ):
             size = os.fstat(file.fileno()).st_size
-            chunks = read_chunks(file, self._pattern, tokens, errors)
+            chunks = read_chunks(file, self._vocabulary.pattern, tokens, errors)
             while group := list(islice(chunks, CHUNKS_AT_ONCE)):
                 ids, _ = self.encode_batch_to_numpy(
                     group,
@@ -627,3 +995,87 @@ class BPETokenizer(BPEDecoding):
                 if progress is not None:
                     progress(file.tell(), size)
         return count
+
+    # Ids to text
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        """The text that `ids` stand for.
+
+        Parameters
+        ----------
+        ids : iterable of int
+        errors : str
+            What `bytes.decode` does with bytes that are not UTF-8: ids may cut a character in two.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the vocabulary.
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes that `ids` stand for; a KeyError if an id is not in the vocabulary."""
+        return bytes(self._encoder.decode_bytes(ids))
+
+    def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
+        """The text that each sequence of ids stands for."""
+        return [self.decode(ids, errors) for ids in batch]
+
+    def decode_single_token_bytes(self, token: int) -> bytes:
+        """The bytes that one id stands for; a KeyError if it is not in the vocabulary."""
+        return self.decode_bytes([token])
+
+    def decode_tokens_bytes(self, ids: Iterable[int]) -> list[bytes]:
+        """The bytes that each id stands for.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("aa", 257).decode_tokens_bytes([256, 97])
+        [b'aa', b'a']
+        """
+        token_of = self._vocabulary.token_of
+        try:
+            return [token_of[number] for number in arguments.check_ids(ids)]
+        except KeyError as error:
+            raise arguments.unknown_id_error(error.args[0]) from None
+
+    def decode_with_offsets(self, ids: Iterable[int]) -> tuple[str, list[int]]:
+        """The text that `ids` stand for, and where in it each token begins, in characters.
+
+        A token that begins inside a character begins where the character does.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the vocabulary.
+        UnicodeDecodeError
+            If the bytes are not UTF-8.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("aa", 257).decode_with_offsets([98, 256, 195, 169])
+        ('baaé', [0, 1, 3, 3])
+        """
+        tokens = self.decode_tokens_bytes(ids)
+        offsets = []
+        length = 0
+        for token in tokens:
+            begun = [byte for byte in token if not 0x80 <= byte < 0xC0]
+            offsets.append(length if token[0] in begun[:1] else max(0, length - 1))
+            length += len(begun)
+        return b"".join(tokens).decode(), offsets
+
+    def stream_decoder(self, errors: str = "replace") -> StreamDecoder:
+        """A decoder that takes ids as they come and returns complete characters.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> decoder = BPETokenizer.train("", 256).stream_decoder()
+        >>> decoder.push([240, 159, 142]), decoder.push(136), decoder.finish()
+        ('', '🎈', '')
+        """
+        return StreamDecoder(self.decode_bytes, errors)

@@ -1,22 +1,30 @@
-"""Learning: how `BPETokenizer` makes a vocabulary of texts, and a larger one of its own."""
+"""Learning: what `BPETokenizer.train` and `extend` make a tokenizer of."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.sources import Texts
+from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.patterns.named import SplitPattern, split_pattern
+from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
 
-if TYPE_CHECKING:
-    from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
 
-Made = TypeVar("Made", bound="BPEVocabulary")
+class Learned(NamedTuple):
+    """What training gives: the arguments of a tokenizer, and what is known about it.
+
+    `merges` are those that follow from the ranks; None if they are listed among the settings.
+    """
+
+    settings: dict[str, Any]
+    merges: list[Merge] | None
+    report: TrainingReport
 
 
 def train(
-    kind: type[Made],
+    engine: Any,
     texts: Any,
     vocab_size: int | None,
     *,
@@ -29,18 +37,18 @@ def train(
     progress: Callable[[int, int], object] | None = None,
     word_counts: WordCounts | None = None,
     **reading: Any,
-) -> Made:
-    """What `BPETokenizer.train` and `train_from_files` do; `reading` is how files are read."""
-    rules = _pattern_of(pattern, word_counts)
+) -> Learned:
+    """Learn a vocabulary, as `BPETokenizer.train` says; `reading` is how files are read."""
+    chosen = _pattern_of(pattern, word_counts)
     specials = arguments.check_special_tokens(special_tokens)
     given = special_tokens if isinstance(special_tokens, Mapping) else None
     arguments.check_vocab_size(vocab_size)
     size = arguments.check_integer(vocab_size, "vocab_size", 0)
     first = _first_id(specials, given, tie_break, size)
-    merges, made, report = kind._bpe.train_with_report(
+    merges, made, report = engine.train_with_report(
         texts,
         size,
-        pattern=rules,
+        pattern=chosen,
         special_tokens=specials,
         tie_break=tie_break,
         min_frequency=min_frequency,
@@ -64,19 +72,12 @@ def train(
         ranks |= {
             token.encode(): number for token, number in ids.items() if token.encode() in named
         }
-    tokenizer = kind.__new__(kind)
-    tokenizer._trusted = True
-    tokenizer.__init__(  # type: ignore[misc]
-        ranks, pattern=rules, special_tokens=ids, merges=listed
-    )
-    if listed is None:
-        tokenizer.__dict__["_rank_merges"] = merges
-    tokenizer._report = report
-    return tokenizer
+    settings = {"ranks": ranks, "pattern": chosen, "special_tokens": ids, "merges": listed}
+    return Learned(settings, merges if listed is None else None, report)
 
 
 def extend(
-    tokenizer: Made,
+    vocabulary: BPEVocabulary,
     texts: Texts | None,
     vocab_size: int | None,
     *,
@@ -89,19 +90,19 @@ def extend(
     documents: str,
     field: str | None,
     errors: str,
-) -> Made:
-    """What `BPETokenizer.extend` does."""
-    _pattern_of(tokenizer._pattern, word_counts)
-    ids = tokenizer._whole_ids | set(tokenizer._ranks.values())
-    new, report = tokenizer._bpe.extend_with_report(
+) -> Learned:
+    """Learn more tokens, as `BPETokenizer.extend` says."""
+    _pattern_of(vocabulary.pattern, word_counts)
+    ids = {*vocabulary.id_of.values(), *vocabulary.ranks.values()}
+    new, report = vocabulary.engine.extend_with_report(
         texts,
         vocab_size,
-        tokenizer._ranks,
-        merges=tokenizer._listed,
-        pattern=tokenizer._pattern,
-        ignore_merges=tokenizer._ignore_merges,
+        vocabulary.ranks,
+        merges=vocabulary.listed_merges,
+        pattern=vocabulary.pattern,
+        ignore_merges=vocabulary.ignore_merges,
         special_tokens=[
-            token for token in tokenizer._id_of if token.encode() not in tokenizer._ranks
+            token for token in vocabulary.id_of if token.encode() not in vocabulary.ranks
         ],
         tie_break=tie_break,
         min_frequency=min_frequency,
@@ -109,19 +110,17 @@ def extend(
         threads=threads,
         progress=progress,
         word_counts=word_counts,
-        missing_bytes=tokenizer._missing_bytes,
+        missing_bytes=vocabulary.missing_bytes,
         documents=documents,
         field=field,
         errors=errors,
     )
-    settings = tokenizer._settings()
+    settings = vocabulary.settings()
     tokens = (left + right for left, right in new)
-    settings["ranks"] = tokenizer._ranks | dict(zip(tokens, count(max(ids, default=-1) + 1)))
-    if tokenizer._listed is not None:
-        settings["merges"] = [*tokenizer._listed, *new]
-    made = type(tokenizer)(**settings)
-    made._report = report
-    return made
+    settings["ranks"] = vocabulary.ranks | dict(zip(tokens, count(max(ids, default=-1) + 1)))
+    if vocabulary.listed_merges is not None:
+        settings["merges"] = [*vocabulary.listed_merges, *new]
+    return Learned(settings, None, report)
 
 
 def _pattern_of(pattern: str | SplitPattern | None, word_counts: object) -> SplitPattern:

@@ -4,7 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from fastllm.checks import tokenization as arguments
-from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, number_tokens, stretches
+from fastllm.tokenizers.string_tokenizer import (
+    UNKNOWN,
+    StringTokenizer,
+    number_tokens,
+    ordinary_texts,
+)
 
 
 class CharTokenizer(StringTokenizer):
@@ -55,12 +60,12 @@ class CharTokenizer(StringTokenizer):
         """
         specials = arguments.check_special_tokens(special_tokens)
         characters = {
-            character for stretch in stretches(texts, specials) for character in set(stretch)
+            character for text in ordinary_texts(texts, specials) for character in set(text)
         }
         vocab = number_tokens(characters, specials)
         return cls(vocab, special_tokens=specials)
 
-    def _pieces(self, text: str) -> str:
+    def _split(self, text: str) -> str:
         return text
 
     def _join(self, tokens: Iterable[str]) -> str:

@@ -1,13 +1,17 @@
-"""The rules for when special tokens may stand in text."""
+"""When special tokens may stand in text, and where a text is cut at those that do."""
 
 from collections.abc import Callable, Collection
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NoReturn
 
 from fastllm.checks import tokenization as arguments
 
 Allowed = Literal["all"] | Collection[str]
+Choice = Literal["all"] | frozenset[str]
 Cuts = list[tuple[str, str | None]]
+
+NOTHING: frozenset[str] = frozenset()
+MAX_POLICIES = 64
 
 
 @lru_cache(maxsize=128)
@@ -16,7 +20,7 @@ def finder(kind: Any, tokens: frozenset[str]) -> Any:
     return kind(tokens) if tokens else None
 
 
-class SpecialRules:
+class SpecialTokenPolicy:
     """What a call does about special tokens in its text.
 
     Parameters
@@ -35,8 +39,9 @@ class SpecialRules:
     Examples
     --------
     >>> from fastllm import TokenFinder
-    >>> rules = SpecialRules(TokenFinder, frozenset(), frozenset(["<s>"]), frozenset(), str)
-    >>> rules.cut("a<s>b"), rules.cut("a")
+    >>> nothing = frozenset()
+    >>> policy = SpecialTokenPolicy(TokenFinder, nothing, frozenset(["<s>"]), nothing, str)
+    >>> policy.cut("a<s>b"), policy.cut("a")
     ([('a', '<s>'), ('b', None)], None)
     """
 
@@ -57,7 +62,7 @@ class SpecialRules:
         self._joins = bool(whole & late) or any(max(token) >= "\ufffd" for token in whole)
 
     def cut(self, text: str) -> Cuts | None:
-        """Each stretch of `text` before a token to take whole, with that token; None at the end.
+        """Each part of `text` before a token to take whole, with that token; None at the end.
 
         Returns
         -------
@@ -93,15 +98,77 @@ class SpecialRules:
         """The same for a text with nothing forbidden in it, and for one without tokens as well."""
         cuts: Cuts = self.early.cut(text) if self.early else [(text, None)]
         if self._late is not None:
-            cuts = [each for stretch in cuts for each in self._cut_late(*stretch)]
+            cuts = [cut for part, token in cuts for cut in self._cut_late(part, token)]
         return cuts
 
-    def _cut_late(self, stretch: str, token: str | None) -> Cuts:
-        *cuts, (last, _) = self._late.cut(self._normalize(stretch))
+    def _cut_late(self, part: str, token: str | None) -> Cuts:
+        *cuts, (last, _) = self._late.cut(self._normalize(part))
         return [*cuts, (last, token)]
 
 
-def check_allowed(value: Allowed, name: str) -> Literal["all"] | frozenset[str]:
+class SpecialTokenPolicies:
+    """The policies of one tokenizer, each made once for all calls alike.
+
+    Parameters
+    ----------
+    kind : type
+        A backend's `TokenFinder`.
+    special, added : frozenset of str
+        The special tokens, and the tokens that are taken whole in every call.
+    late, normalize
+        As for `SpecialTokenPolicy`.
+    """
+
+    def __init__(
+        self,
+        kind: Any,
+        special: frozenset[str],
+        added: frozenset[str],
+        late: frozenset[str],
+        normalize: Callable[[str], str],
+    ) -> None:
+        self._kind = kind
+        self._special = special
+        self._added = added
+        self._late = late
+        self._normalize = normalize
+        self._made: dict[tuple[Choice, Choice], SpecialTokenPolicy] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def of(self, allowed: Allowed, disallowed: Allowed) -> SpecialTokenPolicy:
+        """The policy of a call with these `allowed_special` and `disallowed_special`."""
+        if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
+            return self.usual
+        key = (
+            check_allowed(allowed, "allowed_special"),
+            check_allowed(disallowed, "disallowed_special"),
+        )
+        policy = self._made.get(key)
+        if policy is None:
+            if len(self._made) >= MAX_POLICIES:
+                self._made.clear()
+            policy = self._made[key] = self._make(*key)
+        return policy
+
+    @cached_property
+    def usual(self) -> SpecialTokenPolicy:
+        """That of a call that says nothing: all special tokens are forbidden."""
+        return self._make(NOTHING, "all")
+
+    def _make(self, allowed: Choice, disallowed: Choice) -> SpecialTokenPolicy:
+        may_stand = self._special if allowed == "all" else self._special & allowed
+        return SpecialTokenPolicy(
+            self._kind,
+            self._special - may_stand if disallowed == "all" else disallowed,
+            self._added | may_stand,
+            self._late,
+            self._normalize,
+        )
+
+
+def check_allowed(value: Allowed, name: str) -> Choice:
     """What ``allowed_special`` or ``disallowed_special`` says, in a form that can be a key."""
     if isinstance(value, frozenset):
         return value

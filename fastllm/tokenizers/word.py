@@ -5,7 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from fastllm.checks import tokenization as arguments
-from fastllm.tokenizers.base import UNKNOWN, StringTokenizer, number_tokens, stretches
+from fastllm.tokenizers.string_tokenizer import (
+    UNKNOWN,
+    StringTokenizer,
+    number_tokens,
+    ordinary_texts,
+)
 
 BOOK_PATTERN = r"""[,.:;?_!"()']|--|\s"""
 _SPACE_BEFORE_PUNCTUATION = re.compile(r"""\s+([,.:;?!"()'])""")
@@ -87,8 +92,8 @@ class WordTokenizer(StringTokenizer):
         separator = _compile(BOOK_PATTERN if pattern is None else pattern)
         words = {
             word
-            for stretch in stretches(texts, specials)
-            for word in _split_words(stretch, separator, lossless)
+            for text in ordinary_texts(texts, specials)
+            for word in _split_words(text, separator, lossless)
         }
         vocab = number_tokens(words, specials)
         return cls(vocab, special_tokens=specials, pattern=pattern, lossless=lossless)
@@ -103,7 +108,7 @@ class WordTokenizer(StringTokenizer):
         """Whether white space is kept as tokens."""
         return self._lossless
 
-    def _pieces(self, text: str) -> list[str]:
+    def _split(self, text: str) -> list[str]:
         return _split_words(text, self._separator, self._lossless)
 
     def _join(self, tokens: Iterable[str]) -> str:

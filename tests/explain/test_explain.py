@@ -174,7 +174,7 @@ def check_node(node):
 def test_merging_of_a_token_by_its_ranks_is_the_tree_of_the_vocabulary(trained):
     token = max(trained.mergeable_ranks, key=len)
     (node,) = explain.bpe(trained, token.decode()).pieces[0].tokens
-    assert tuple(child.data for child in node.children) == trained._last_merge(
+    assert tuple(child.data for child in node.children) == trained._vocabulary._last_merge(
         trained._encoder, token
     )
 

@@ -1,6 +1,6 @@
 from patterns import generate_unicode_classes
 
-from fastllm.patterns.named import class_ranges
+from fastllm.patterns.compiling import class_ranges
 from fastllm.patterns.unicode_classes import RANGES
 
 

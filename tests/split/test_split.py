@@ -2,7 +2,8 @@ import pytest
 import tokenizers
 from texts import TRAPS, mixed_texts
 
-from fastllm.patterns.named import NAMED, SplitPattern, compile_pattern
+from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.named import NAMED, SplitPattern
 
 FACTS = [
     ("gpt2", "Hello world's  end ", ["Hello", " world", "'s", " ", " end", " "]),

@@ -248,9 +248,9 @@ def test_truncate_keeps_what_fits_and_checks_the_number(tokenizer):
 def test_truncate_encodes_only_the_beginning(text, monkeypatch):
     tokenizer = BPETokenizer(small_ranks(), pattern="gpt2", special_tokens={"<s>": 320})
     encoded = []
-    encode_places = tokenizer._encode_places
+    locate = tokenizer._locator.locate
     monkeypatch.setattr(
-        tokenizer, "_encode_places", lambda t, *a: encoded.append(len(t)) or encode_places(t, *a)
+        tokenizer._locator, "locate", lambda t, *a: encoded.append(len(t)) or locate(t, *a)
     )
     short = tokenizer.truncate(text, 10)
     assert tokenizer.count(short) <= 10 < tokenizer.count(text[: len(short) + 1])

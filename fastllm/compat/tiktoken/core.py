@@ -13,7 +13,7 @@ from fastllm import _backend
 from fastllm.checks import tokenization as arguments
 from fastllm.compat.tiktoken.pieces import PieceTokenizer, pattern_of
 from fastllm.compat.tiktoken.unstable import Completions, last_unstable
-from fastllm.patterns.named import compile_pattern
+from fastllm.patterns.compiling import compile_pattern
 from fastllm.tokenizers.special_tokens import Cuts
 
 Ids = list[int]
@@ -88,7 +88,7 @@ class Encoding:
         self._encode_plain = (
             self._tokenizer.encode_ordinary if self._matches is None else self._encode_matches
         )
-        self._usual_rules = self._tokenizer.special_rules(NOTHING, "all")
+        self._usual_policy = self._tokenizer.special_policy(NOTHING, "all")
 
     def __repr__(self) -> str:
         return f"<Encoding {self.name!r}>"
@@ -126,7 +126,7 @@ class Encoding:
             If `text` holds what is disallowed.
         """
         if allowed_special is NOTHING and disallowed_special == "all":  # as most calls have it
-            found = self._usual_rules.forbidden_in(text)
+            found = self._usual_policy.forbidden_in(text)
             if found is not None:
                 raise_disallowed_special_token(found)
             return self._encode_plain(text)
@@ -230,15 +230,15 @@ class Encoding:
             disallowed = frozenset(disallowed_special or ())
             if "" in disallowed:  # every text holds it
                 raise_disallowed_special_token("")
-        rules = self._tokenizer.special_rules(allowed, disallowed)
+        policy = self._tokenizer.special_policy(allowed, disallowed)
         # Which tokens "all" means without those allowed cannot be told if these are no set.
-        found = None if is_wrong and disallowed == "all" else rules.forbidden_in(text)
+        found = None if is_wrong and disallowed == "all" else policy.forbidden_in(text)
         if found is not None:
             raise_disallowed_special_token(found)
         if is_wrong:
             kind = type(allowed_special).__name__
             raise TypeError(f'allowed_special must be "all" or a set of str, not {kind}')
-        return rules.whole
+        return policy.whole
 
     def _encode(self, text: str, allowed: frozenset[str]) -> Ids:
         if not allowed:
@@ -267,7 +267,7 @@ class Encoding:
 
     def _cut(self, text: str, allowed: frozenset[str]) -> Cuts:
         """Each stretch of `text` before an allowed token, with that token; None at the end."""
-        return self._tokenizer.special_rules(allowed, NOTHING).cut_at_tokens(text)
+        return self._tokenizer.special_policy(allowed, NOTHING).cut_at_tokens(text)
 
     def _encode_batch(
         self, texts: list[str], allowed: frozenset[str], threads: int | None

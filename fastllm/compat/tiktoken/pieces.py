@@ -3,9 +3,10 @@
 import functools
 from typing import Any, Literal
 
-from fastllm.patterns.named import NAMED, SplitPattern, compile_pattern, pattern_of_steps
+from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.named import NAMED, SplitPattern, pattern_of_steps
 from fastllm.tokenizers.bpe import BPETokenizer
-from fastllm.tokenizers.special_tokens import SpecialRules
+from fastllm.tokenizers.special_tokens import SpecialTokenPolicy
 
 Ids = list[int]
 
@@ -24,13 +25,13 @@ def pattern_of(pat_str: str) -> SplitPattern:
 class PieceTokenizer(BPETokenizer):
     """A tokenizer that also takes pieces as they are."""
 
-    def special_rules(
+    def special_policy(
         self,
         allowed: Literal["all"] | frozenset[str],
         disallowed: Literal["all"] | frozenset[str],
-    ) -> SpecialRules:
+    ) -> SpecialTokenPolicy:
         """What a call does about special tokens."""
-        return self._rules(allowed, disallowed)
+        return self._policies.of(allowed, disallowed)
 
     def encode_piece(self, piece: bytes) -> Ids:
         """The ids of one piece: one if it is a token, or else what merging makes of it."""
@@ -38,11 +39,17 @@ class PieceTokenizer(BPETokenizer):
 
     def merge_piece(self, piece: bytes) -> Ids:
         """What merging makes of one piece, be it a token or not."""
-        if len(piece) > 1 and piece in self._ranks and not self._encoder.last_merge(piece):
+        if (
+            len(piece) > 1
+            and piece in self._vocabulary.ranks
+            and not self._encoder.last_merge(piece)
+        ):
             return list(self._merging_only.encode_piece(piece))
         return self.encode_piece(piece)
 
     @functools.cached_property
     def _merging_only(self) -> Any:
         """An encoder that does not look for whole pieces; some vocabularies have unmade tokens."""
-        return self._bpe.BytePairEncoder(self._ranks, merges=self.merges, pattern=self._pattern)
+        return self._bpe.BytePairEncoder(
+            self._vocabulary.ranks, merges=self.merges, pattern=self.split_pattern
+        )

@@ -9,7 +9,7 @@ follows is a list of candidates, not of all that can be.
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fastllm.patterns.named import compile_pattern
+from fastllm.patterns.compiling import compile_pattern
 
 Ids = list[int]
 _BLANKS = frozenset(b" \n\t")

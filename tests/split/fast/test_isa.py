@@ -9,7 +9,8 @@ import pytest
 from texts import TRAPS, edge_texts, mixed_texts
 
 from fastllm.fast._tokenization import _kernels
-from fastllm.patterns.named import NAMED, SplitPattern, class_ranges
+from fastllm.patterns.compiling import class_ranges
+from fastllm.patterns.named import NAMED, SplitPattern
 from fastllm.reference import bpe as reference
 
 LEVELS = ("scalar", *_kernels.ISAS[: _kernels.isa_number() + 1])

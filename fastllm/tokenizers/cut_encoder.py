@@ -1,0 +1,89 @@
+"""The ids of texts that are cut at tokens to take whole, as `SpecialTokenPolicy` cuts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
+
+from fastllm.checks import lazy_numpy as np
+from fastllm.checks.tokenization import IdArray
+from fastllm.tokenizers.special_tokens import Cuts
+
+Ids = list[int]
+Places: TypeAlias = "np.typing.NDArray[np.int64]"
+
+
+class EncodedCuts(NamedTuple):
+    """The ids of several texts, where those of each begin, and which are of tokens taken whole."""
+
+    ids: IdArray
+    offsets: np.typing.NDArray[np.int64]
+    whole: Places
+
+
+class CutEncoder:
+    """Encodes the parts of a text between tokens, and puts the ids of the tokens in between.
+
+    Parameters
+    ----------
+    encoder : BytePairEncoder
+        What encodes the parts.
+    id_of : mapping from str to int
+        The ids of the tokens.
+    """
+
+    def __init__(self, encoder: Any, id_of: Mapping[str, int]) -> None:
+        self._encoder = encoder
+        self._id_of = id_of
+
+    def encode(self, cuts: Cuts) -> Ids:
+        """The ids of one text."""
+        return self._join(cuts, map(self._encoder.encode, (part for part, _ in cuts)))
+
+    def encode_bytes(self, cuts: Cuts) -> Ids:
+        """The ids of one text that stands for bytes: those that are not UTF-8 are surrogates."""
+        parts = (part.encode("utf-8", "surrogateescape") for part, _ in cuts)
+        return self._join(cuts, map(self._encoder.encode_bytes, parts))
+
+    def encode_batch(self, batch: list[Cuts], threads: int | None) -> list[Ids]:
+        """The ids of each text."""
+        encoded = iter(self._encoder.encode_batch(_parts(batch), threads))
+        return [self._join(cuts, encoded) for cuts in batch]
+
+    def _join(self, cuts: Cuts, encoded: Iterator[Ids]) -> Ids:
+        """The ids of one text from those of its parts, which come in order."""
+        ids: Ids = []
+        for _, token in cuts:
+            ids += next(encoded)
+            if token is not None:
+                ids.append(self._id_of[token])
+        return ids
+
+    def encode_to_numpy(self, batch: list[Cuts], threads: int | None) -> EncodedCuts:
+        """The ids of all texts in one array."""
+        ids, ends = self._encoder.encode_batch_to_numpy(_parts(batch), threads)
+        tokens = [token for cuts in batch for _, token in cuts]
+        is_whole = np.array([token is not None for token in tokens], dtype=np.bool_)
+        before = ends[1:][is_whole]
+        whole = [self._id_of[token] for token in tokens if token is not None]
+        # The last part of a text has no token behind it: n parts have n - 1 tokens.
+        last = np.cumsum([0, *map(len, batch)])
+        return EncodedCuts(
+            np.insert(ids, before, np.array(whole, dtype=np.uint32)),
+            ends[last] + last - np.arange(len(last)),
+            before + np.arange(len(whole)),
+        )
+
+    def count(self, cuts: Cuts) -> int:
+        """How many ids one text has."""
+        return sum(int(self._encoder.count(part)) for part, _ in cuts) + len(cuts) - 1
+
+    def count_batch(self, batch: list[Cuts], threads: int | None) -> list[int]:
+        """How many ids each text has."""
+        counts = iter(self._encoder.count_batch(_parts(batch), threads))
+        return [sum(islice(counts, len(cuts))) + len(cuts) - 1 for cuts in batch]
+
+
+def _parts(batch: Iterable[Cuts]) -> list[str]:
+    return [part for cuts in batch for part, _ in cuts]

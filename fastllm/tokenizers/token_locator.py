@@ -1,0 +1,99 @@
+"""Where in a text its tokens stand, in characters, through normalization and missing bytes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
+
+from fastllm.checks import lazy_numpy as np
+from fastllm.checks import tokenization as arguments
+from fastllm.checks.tokenization import IdArray
+from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
+from fastllm.tokenizers.cut_encoder import CutEncoder
+from fastllm.tokenizers.offsets import (
+    Alignment,
+    Places,
+    TokenShapes,
+    character_runs,
+    character_runs_of_kept,
+    is_normalized,
+    of_surrogates,
+    segments,
+)
+from fastllm.tokenizers.special_tokens import SpecialTokenPolicy
+
+
+class LocatedTokens(NamedTuple):
+    """Ids, where the token of each begins and ends, and which are of tokens taken whole."""
+
+    ids: IdArray
+    starts: Places
+    ends: Places
+    whole: Places
+
+
+class TokenLocator:
+    """Encodes texts and finds the place of each token.
+
+    Most texts need no more than the number of characters in each token. Where normalization
+    changes a text, or bytes of it are in no token, the two are aligned character by character.
+    """
+
+    def __init__(self, vocabulary: BPEVocabulary, cut_encoder: CutEncoder) -> None:
+        self._vocabulary = vocabulary
+        self._pattern = vocabulary.pattern
+        self._cut_encoder = cut_encoder
+
+    def locate(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
+        """The tokens of `text`, and their places in it."""
+        cuts = policy.cut(text) or [(text, None)]
+        ids, _, whole = self._cut_encoder.encode_to_numpy([cuts], 1)
+        tokens = [token for _, token in cuts[:-1] if token is not None]
+        sizes, characters, inside = self._shapes.of(ids)
+        # Not by their ids: tokens of different lengths may share one.
+        sizes[whole] = [len(token.encode()) for token in tokens]
+        characters[whole] = [len(token) for token in tokens]
+        if is_normalized(text, self._pattern.normalization) and characters.sum() == len(text):
+            # No surrogates were joined, and no byte left out that begins a character.
+            return LocatedTokens(ids, *character_runs(characters, inside), whole)
+        parts = [self._pattern.normalize(arguments.check_text(part)) for part, _ in cuts]
+        encoded = "".join(chain(*zip(parts, [*tokens, ""], strict=True)))
+        if characters.sum() == len(encoded):
+            starts, ends = character_runs(characters, inside)
+        else:
+            kept = map(self._kept_bytes, parts, [*tokens, ""])
+            starts, ends = character_runs_of_kept(encoded, sizes, np.concatenate(list(kept)))
+        return LocatedTokens(ids, *self._align(text, policy).places(starts, ends), whole)
+
+    @cached_property
+    def _shapes(self) -> TokenShapes:
+        return TokenShapes(self._vocabulary.token_of)
+
+    def _kept_bytes(self, part: str, token: str) -> np.typing.NDArray[np.bool_]:
+        """Which bytes of a part and the token behind it are in tokens, where some are left out.
+
+        Left out are all that the vocabulary lacks, but for pre-tokens that are tokens.
+        """
+        vocabulary = self._vocabulary
+        kept: list[bool] = []
+        for pre_token in map(str.encode, vocabulary.engine.split(part, self._pattern)):
+            found = vocabulary.encoder.encode_piece(pre_token)
+            size = sum(len(vocabulary.token_of[number]) for number in found)
+            is_whole = size == len(pre_token)
+            kept += [is_whole or bytes([byte]) in vocabulary.ranks for byte in pre_token]
+        return np.array(kept + [True] * len(token.encode()), dtype=np.bool_)
+
+    def _align(self, text: str, policy: SpecialTokenPolicy) -> Alignment:
+        """Which characters of `text` each character that is encoded was made from."""
+        form = self._pattern.normalization
+        joined = arguments.check_text(text)
+        surrogates = of_surrogates(text) if joined != text else Alignment([1] * len(text))
+        if form is None:
+            return surrogates
+        before: list[int] = []
+        after: list[int] = []
+        for part, token in policy.early.cut(joined) if policy.early else [(joined, None)]:
+            for lengths, found in zip((before, after), segments(part, form), strict=True):
+                lengths += found + [1] * len(token or "")
+        return Alignment.of_segments(before, after).after(surrogates)
