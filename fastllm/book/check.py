@@ -20,6 +20,7 @@ from fastllm.book.sections import (
 )
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.vocabularies import published, published_files
+from fastllm.vocabularies.openai_encodings import ENCODINGS
 from fastllm.vocabularies.published_files import PublishedFile
 
 FAST = "the fast backend"
@@ -149,7 +150,7 @@ def _gpt2_ranks() -> dict[bytes, int] | None:
 def _gpt2_on(backend: Backend, ranks: dict[bytes, int]) -> BPETokenizer:
     """GPT-2's tokenizer on a backend."""
     kind = with_attributes(BPETokenizer, _bpe=backend.bpe)
-    encoding = published.ENCODINGS["gpt2"]
+    encoding = ENCODINGS["gpt2"]
     tokenizer: BPETokenizer = kind(
         ranks, pattern=encoding.pattern, special_tokens=encoding.special_tokens
     )

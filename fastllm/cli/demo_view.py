@@ -13,7 +13,7 @@ from fastllm.explain import comparison, demo
 from fastllm.explain.formatting import seconds, text_of, times
 from fastllm.explain.strategies import Strategy, Token
 from fastllm.explain.worked_example import INPUTS, QUERY, WORDS, WorkedExample, worked_example
-from fastllm.tokenizers.base import UNKNOWN
+from fastllm.tokenizers.string_tokenizer import UNKNOWN
 
 
 def show_demo(console: Console, source: demo.Source) -> bool:

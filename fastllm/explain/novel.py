@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from fastllm.explain.sample_text import STORY
-from fastllm.tokenizers.base import UNKNOWN
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
+from fastllm.tokenizers.string_tokenizer import UNKNOWN
 from fastllm.tokenizers.word import WordTokenizer
 
 FOLDER = Path(__file__).with_name("persuasion")

@@ -3,7 +3,7 @@ r"""The branches of split patterns, in one spelling of those that mean the same.
 Other projects write the same patterns with other quantifiers and groups. An expression is taken
 apart at its outer bars; a branch that is known gets the spelling that stands for all of its kind.
 Since a branch is the last thing an expression matches, it can be exchanged for any other that
-matches the same stretch at the same place. What is not in the tables stays as it is: nothing is
+matches the same text at the same place. What is not in the tables stays as it is: nothing is
 guessed.
 """
 
@@ -13,7 +13,7 @@ from itertools import pairwise
 
 DIGITS = r"\p{N}{1,n}"  # stands for all branches of numbers alone; `n` is told apart
 
-# Possessive or not, these match the same: whatever they could give back, nothing after it wants.
+# Possessive or not, these match the same: nothing after them takes what they could give back.
 _POSSESSIVE_OR_NOT = {
     r" ?\p{L}+",
     r" ?\p{N}+",
@@ -34,7 +34,7 @@ _SAME = {
     r"\s++": r"\s+",
 }
 _CONTRACTIONS = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
-_NUMBERS = re.compile(r"\\p\{N\}(?:\{1,(?P<most>[1-9]\d{0,8})?\}\+?|(?P<all>\+\+?))?")
+_NUMBERS = re.compile(r"\\p\{N\}(?:\{1,(?P<limit>[1-9]\d{0,8})?\}\+?|(?P<all>\+\+?))?")
 _BAR = re.compile(
     r"(?P<skip>\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|(?P<bracket>[()])|(?P<bar>\|)", re.DOTALL
 )
@@ -61,7 +61,7 @@ def branches(expression: str) -> tuple[tuple[str, ...], int | None]:
         numbers = _NUMBERS.fullmatch(branch)
         if numbers:
             unlimited = numbers["all"] or branch.startswith(r"\p{N}{1,}")
-            digits.append(0 if unlimited else int(numbers["most"] or 1))
+            digits.append(0 if unlimited else int(numbers["limit"] or 1))
             branch = DIGITS
         plain = re.sub(r"([?*+])\+", r"\1", branch)
         found.append(plain if plain in _POSSESSIVE_OR_NOT else _SAME.get(branch, branch))

@@ -1,17 +1,16 @@
-"""Byte-pair tokenizers as users see them; each part of the work is done by an object of its own.
+"""The byte-pair tokenizer as users see it; each part of the work is done by an object of its own.
 
-===================  =============================================================================
-part                 what it does
-===================  =============================================================================
-`BPEVocabulary`      tokens, merges and the split pattern, checked, and the tables that follow
-a backend's encoder  text without special tokens to ids, and ids to bytes
+======================  ========================================================================
+`BPEVocabulary`         tokens, merges and the split pattern, checked, and what follows from them
+a backend's encoder     ordinary text to ids, and ids to bytes
 `SpecialTokenPolicies`  which special tokens a call allows, and where they cut a text
-`CutEncoder`         the ids of a text that is cut at tokens
-`TokenLocator`       where in a text each token stands
-`Truncation`         the longest beginning of a text that fits a number of ids
-`StreamDecoder`      ids as they come to complete characters
-`bpe_training`       learning a vocabulary, or more of one
-===================  =============================================================================
+`CutEncoder`            the ids of a text that is cut at tokens
+`TokenLocator`          where in a text each token stands
+`Truncation`            the longest beginning of a text that fits a number of ids
+`StreamDecoder`         ids as they come to complete characters
+`bpe_training`          learning a vocabulary, or more of one
+`fastllm.formats`       the vocabulary to files and back
+======================  ========================================================================
 """
 
 from __future__ import annotations
@@ -61,10 +60,10 @@ class BPETokenizer(Tokenizer):
         Tokens that text may hold only where a call allows it.
     merges : sequence of (bytes, bytes), optional
         The merges allowed, best first, as in Hugging Face files. Without them ids are ranks: two
-        tokens merge if their concatenation is a token, lowest id first, and a piece that is a token
-        is never taken apart.
+        tokens merge if their concatenation is a token, lowest id first, and a pre-token that is a
+        token is never taken apart.
     ignore_merges : bool
-        With `merges`: a piece that is a token is never taken apart.
+        With `merges`: a pre-token that is a token is never taken apart.
     added_tokens : mapping from str to int, optional
         Tokens that are taken whole wherever they stand in a text, without being special.
     normalized_tokens : collection of str
@@ -257,10 +256,10 @@ class BPETokenizer(Tokenizer):
     ) -> Self:
         """Learn a vocabulary from files, without ever holding their text.
 
-        Memory grows with the number of distinct pieces, not with the size of the files. A file is
-        read whole only if `pattern` has no name or a special token holds a line end, since then no
-        place is known to be safe to cut it at, or if it has no such place: no line that begins with
-        a letter or a digit. With ``documents="lines"`` any line end is such a place.
+        Memory grows with the number of distinct pre-tokens, not with the size of the files. A file
+        is read whole only if `pattern` has no name or a special token holds a line end, since then
+        no place is known to be safe to cut it at, or if it has no such place: no line that begins
+        with a letter or a digit. With ``documents="lines"`` any line end is such a place.
 
         Parameters
         ----------
@@ -474,7 +473,7 @@ class BPETokenizer(Tokenizer):
 
     @property
     def ignore_merges(self) -> bool:
-        """Whether a piece that is a token is never taken apart; ranks always have it so."""
+        """Whether a pre-token that is a token is never taken apart; ranks always have it so."""
         return self._vocabulary.listed_merges is None or self._vocabulary.ignore_merges
 
     @property
@@ -482,13 +481,13 @@ class BPETokenizer(Tokenizer):
         """The merges, best first: as listed, or as they follow from the ranks.
 
         Whatever surrounds it, merging makes a token in one way only, so that ranks have one merge
-        for each token. A token that no merge makes has none, and occurs only as a whole piece.
+        for each token. A token that no merge makes has none, and occurs only as a whole pre-token.
         """
         return list(self._vocabulary.merges)
 
     @cached_property
     def merges_make_all(self) -> bool:
-        """Whether merging makes every token, so that none occurs only as a whole piece."""
+        """Whether merging makes every token, so that none occurs only as a whole pre-token."""
         return self._vocabulary.merges_make_all
 
     @property
@@ -846,7 +845,7 @@ class BPETokenizer(Tokenizer):
         return [each or [(text, None)] for text, each in zip(texts, cuts, strict=True)]
 
     def split(self, text: str) -> list[str]:
-        """The pieces of `text`, which merges never cross; special tokens in it are ordinary text.
+        """The pre-tokens of `text`, which merges never cross; special tokens are ordinary text.
 
         Examples
         --------

@@ -79,7 +79,7 @@ def is_normalized(text: str, form: Literal["NFC"] | None) -> bool:
 
 
 def segments(text: str, form: Literal["NFC"]) -> tuple[list[int], list[int]]:
-    r"""Lengths before and after normalization of the shortest stretches that normalize apart.
+    r"""Lengths before and after normalization of the shortest segments that normalize apart.
 
     >>> segments("ae\u0301x", "NFC")
     ([1, 2, 1], [1, 1, 1])

@@ -20,7 +20,7 @@ from fastllm import get_encoding
 from fastllm.formats.byte_level import to_characters
 from fastllm.formats.tiktoken import read_tiktoken
 from fastllm.patterns.named import split_pattern
-from fastllm.vocabularies import published, published_files
+from fastllm.vocabularies import openai_encodings, published, published_files
 from fastllm.vocabularies.published_files import PublishedFile
 
 
@@ -32,7 +32,7 @@ def sha256(data):
 def toy(monkeypatch):
     """A vocabulary of 258 tokens, published where nobody answers."""
     file = PublishedFile("http://127.0.0.1:9/encodings/toy.tiktoken", sha256(TOY))
-    encoding = published.Encoding("gpt2", ((file,),), {"<|end|>": 300})
+    encoding = openai_encodings.Encoding("gpt2", ((file,),), {"<|end|>": 300})
     monkeypatch.setitem(published.ENCODINGS, "toy", encoding)
     return file
 
@@ -168,7 +168,7 @@ def test_gpt2_is_read_from_its_two_files_too(tmp_path, monkeypatch):
         files.append(PublishedFile(f"http://127.0.0.1:9/{name}", sha256(data)))
         (tmp_path / name).write_bytes(data)
     ranks = PublishedFile("http://127.0.0.1:9/toy.tiktoken", sha256(TOY))
-    encoding = published.Encoding("gpt2", ((ranks,), tuple(files)), {"<|endoftext|>": 258})
+    encoding = openai_encodings.Encoding("gpt2", ((ranks,), tuple(files)), {"<|endoftext|>": 258})
     monkeypatch.setitem(published.ENCODINGS, "toy", encoding)
     from_pair = get_encoding("toy")
     (tmp_path / "toy.tiktoken").write_bytes(TOY)
@@ -212,7 +212,7 @@ def publisher(monkeypatch):
         def publish(data, digest):
             Publisher.answers["/toy.tiktoken"] = data
             url = f"http://127.0.0.1:{server.server_address[1]}/toy.tiktoken"
-            encoding = published.Encoding("gpt2", ((PublishedFile(url, digest),),), {})
+            encoding = openai_encodings.Encoding("gpt2", ((PublishedFile(url, digest),),), {})
             monkeypatch.setitem(published.ENCODINGS, "toy", encoding)
 
         yield publish

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastllm.patterns.named import NAMED
 from fastllm.vocabularies import published
+from fastllm.vocabularies.openai_encodings import ENCODINGS
 
 Constructors = Mapping[str, Callable[[], dict[str, Any]]]
 
@@ -35,7 +36,7 @@ def constructors() -> Constructors:
 
 def _plugins() -> Iterator[tuple[str, Constructors]]:
     """Plugins are the modules of the namespace package tiktoken_ext; one of them is tiktoken's."""
-    ours = {name: functools.partial(_published, name) for name in published.ENCODINGS}
+    ours = {name: functools.partial(_published, name) for name in ENCODINGS}
     theirs = "tiktoken_ext.openai_public"
     try:
         path = importlib.import_module("tiktoken_ext").__path__
@@ -56,7 +57,7 @@ def _plugins() -> Iterator[tuple[str, Constructors]]:
 
 def _published(name: str) -> dict[str, Any]:
     """The arguments of one of OpenAI's encodings."""
-    encoding = published.ENCODINGS[name]
+    encoding = ENCODINGS[name]
     return {
         "name": name,
         "pat_str": PATTERNS[encoding.pattern],

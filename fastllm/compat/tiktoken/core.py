@@ -246,8 +246,8 @@ class Encoding:
         if self._matches is None:
             return self._tokenizer.encode(text, allowed_special=allowed, disallowed_special=NOTHING)
         ids: Ids = []
-        for stretch, token in self._cut(arguments.check_text(text), allowed):
-            ids += self._encode_matches(stretch)
+        for part, token in self._cut(arguments.check_text(text), allowed):
+            ids += self._encode_matches(part)
             if token is not None:
                 ids.append(self._special_tokens[token])
         return ids
@@ -266,7 +266,7 @@ class Encoding:
         return ids
 
     def _cut(self, text: str, allowed: frozenset[str]) -> Cuts:
-        """Each stretch of `text` before an allowed token, with that token; None at the end."""
+        """Each part of `text` before an allowed token, with that token; None at the end."""
         return self._tokenizer.special_policy(allowed, NOTHING).cut_at_tokens(text)
 
     def _encode_batch(
@@ -280,11 +280,11 @@ class Encoding:
 
     def _count_unstable(self, ids: Ids, text: str, allowed: frozenset[str]) -> int:
         """How many of the last ids of `text` more text could change."""
-        *_, (stretch, _) = self._cut(text, allowed)
+        *_, (part, _) = self._cut(text, allowed)
         pieces = (
-            _backend.bpe.split(stretch, self._pattern)
+            _backend.bpe.split(part, self._pattern)
             if self._matches is None
-            else [match[0] for match in self._matches.finditer(stretch) if match[0]]
+            else [match[0] for match in self._matches.finditer(part) if match[0]]
         )
         if not pieces:
             return 0
