@@ -25,7 +25,7 @@ def backend(request):
 @pytest.fixture
 def bpe(backend):
     """The byte-pair module of each backend in turn."""
-    name = {"reference": "fastllm.reference.bpe", "fast": "fastllm.fast.tokenization"}
+    name = {"reference": "fastllm.reference.tokenization", "fast": "fastllm.fast.tokenization"}
     return importlib.import_module(name[backend])
 
 

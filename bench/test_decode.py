@@ -1,6 +1,6 @@
 """Turning ids back into bytes."""
 
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 
 def test_decode(measure, bpe, text, ranks):

@@ -1,6 +1,6 @@
 """Turning text into ids, with the word cache cold and warm."""
 
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 
 def test_encode_cold(measure, bpe, text, ranks):

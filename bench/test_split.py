@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 ONES_OWN = r"\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"  # for which there is no scanner
 

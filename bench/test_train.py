@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 _expected = {}  # what the reference learns takes seconds: once for each text and rule is enough
 

@@ -21,7 +21,7 @@ from types import ModuleType
 
 # Each topic, and the modules that serve it: the fast one and the reference.
 TOPICS = {
-    "bpe": ("fastllm.fast.tokenization", "fastllm.reference.bpe"),
+    "bpe": ("fastllm.fast.tokenization", "fastllm.reference.tokenization"),
     "attention": ("fastllm.fast.attention", "fastllm.reference.attention"),
 }
 CHOICES = ("auto", "fast", "reference")

@@ -43,7 +43,7 @@ def pytest_ignore_collect(collection_path):
 @pytest.fixture(params=BACKENDS)
 def bpe_backend(request):
     """The byte-pair module of each backend in turn."""
-    name = {"reference": "fastllm.reference.bpe", "fast": "fastllm.fast.tokenization"}
+    name = {"reference": "fastllm.reference.tokenization", "fast": "fastllm.fast.tokenization"}
     return importlib.import_module(name[request.param])
 
 

@@ -5,12 +5,12 @@ checked. `AttentionFunctions` puts the public functions before it, which check w
 call the engine and round what it gives.
 """
 
-import importlib
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, overload
+from typing import Literal, NamedTuple, overload
 
 from numpy.typing import ArrayLike
 
+from fastllm.api.binding import PublicFunctions
 from fastllm.checks.attention import (
     Array,
     AttentionArguments,
@@ -44,15 +44,8 @@ class AttentionEngine(NamedTuple):
     attend: Callable[[AttentionArguments], tuple[Array, Array]]
 
 
-class AttentionFunctions:
-    """The public functions on an engine; `module` is where they stand as `FUNCTIONS`."""
-
-    def __init__(self, module: str, engine: AttentionEngine) -> None:
-        self._module = module
-        self._engine = engine
-
-    def __reduce__(self) -> Any:
-        return _functions_of, (self._module,)
+class AttentionFunctions(PublicFunctions[AttentionEngine]):
+    """The public functions on an engine."""
 
     def softmax(self, x: ArrayLike, axis: int = -1) -> Array:
         """Turn scores into weights that are positive and sum to 1 along an axis.
@@ -404,8 +397,3 @@ class AttentionFunctions:
         )
         result, lse = self._engine.attend(arguments)
         return (result, lse) if arguments.return_lse else result
-
-
-def _functions_of(module: str) -> Any:
-    """What a pickled function is found by."""
-    return importlib.import_module(module).FUNCTIONS

@@ -108,13 +108,16 @@ def check_tokens_to_find(tokens: object) -> list[str]:
     return list(found)
 
 
-class Training(NamedTuple):
+class TrainingOptions(NamedTuple):
     """The checked arguments of training."""
 
-    wanted: int  # merges
-    specials: tuple[str, ...]
-    least: int  # occurrences of a pair
-    longest: int  # bytes of a token
+    num_merges: int
+    special_tokens: tuple[str, ...]
+    tie_break: str
+    min_frequency: int  # at least 1
+    max_token_bytes: int
+    threads: int | None
+    progress: Callable[[int, int], object] | None
 
 
 def check_training(
@@ -123,18 +126,18 @@ def check_training(
     tie_break: object,
     min_frequency: object,
     max_token_bytes: object,
-    threads: object,
+    threads: int | None,
     progress: Callable[[int, int], object] | None,
     base: int | None = None,
-) -> Training:
-    """The number of merges to learn, the special tokens, the least count and the longest token.
+) -> TrainingOptions:
+    """The options of a training to `vocab_size` tokens in all.
 
     `base` is how many tokens there are already, if not the bytes and the special tokens.
     """
     specials = check_special_tokens(special_tokens)
-    check_choice(tie_break, "tie_break", TIE_BREAKS)
-    least = check_integer(min_frequency, "min_frequency", 0)
-    longest = 2**31 - 1
+    rule = check_choice(tie_break, "tie_break", TIE_BREAKS)
+    frequency = check_integer(min_frequency, "min_frequency", 0)
+    longest = MAX_ID
     if max_token_bytes is not None:
         longest = check_integer(max_token_bytes, "max_token_bytes", 1)
     if threads is not None:
@@ -148,7 +151,9 @@ def check_training(
     base = 256 + len(specials) if base is None else base
     if not base <= size <= MAX_ID:
         raise ValueError(f"vocab_size must be from {base} ({of_what}) to {MAX_ID}, not {size}")
-    return Training(size - base, specials, max(1, least), longest)
+    return TrainingOptions(
+        size - base, specials, rule, max(1, frequency), longest, threads, progress
+    )
 
 
 def check_vocab_size(vocab_size: object) -> None:
@@ -157,19 +162,19 @@ def check_vocab_size(vocab_size: object) -> None:
         raise TypeError("vocab_size must be given: the number of tokens wanted in all")
 
 
-def one_source(texts: object, word_counts: object) -> None:
+def check_one_source(texts: object, word_counts: object) -> None:
     """Raise unless there is something to train on, once."""
     if (texts is None) == (word_counts is None):
         raise TypeError("either texts or word_counts must be given, and not both")
 
 
-def warn_early_end(learned: int, wanted: int, least: int) -> None:
-    """Say that the texts gave fewer merges than were asked for."""
-    if learned < wanted:
+def warn_early_end(made: int, num_merges: int, min_frequency: int) -> None:
+    """Say that the texts gave fewer tokens than were asked for."""
+    if made < num_merges:
         warnings.warn(
-            f"training ended after {learned} of {wanted} merges: "
-            f"no pair occurs {least} time{'s' * (least > 1)} any more",
-            stacklevel=3,
+            f"training ended after {made} of {num_merges} merges: "
+            f"no pair occurs {min_frequency} time{'s' * (min_frequency > 1)} any more",
+            stacklevel=5,
         )
 
 

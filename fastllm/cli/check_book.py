@@ -13,7 +13,7 @@ from rich.text import Text
 from fastllm.book import check, sections
 from fastllm.explain import comparison
 from fastllm.reference import attention as reference_attention
-from fastllm.reference import bpe as reference_bpe
+from fastllm.reference import tokenization as reference_bpe
 
 FIRST = 2  # numbers of an array
 LONGEST = 17  # characters that show how a fact begins

@@ -30,7 +30,7 @@ _RECORDS = (".jsonl", ".ndjson")
 Texts = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-class Reading:
+class ReadOptions:
     """How texts are read and cut: the checked arguments of `count_words`."""
 
     def __init__(
@@ -42,8 +42,8 @@ class Reading:
         errors: str = "strict",
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        self.rules = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
-        self.specials = arguments.check_special_tokens(special_tokens)
+        self.pattern = split_pattern(pattern)
+        self.special_tokens = arguments.check_special_tokens(special_tokens)
         self.lines = arguments.check_choice(documents, "documents", DOCUMENTS) == "lines"
         self.errors = arguments.check_choice(errors, "errors", ERRORS)
         if field is not None and not isinstance(field, str):
@@ -51,10 +51,10 @@ class Reading:
         self.field = field
         arguments.check_callback(progress, "progress")
         self.progress = progress
-        self.find_special = arguments.specials_expression(self.specials)
-        encoded = (re.escape(token.encode()) for token in self.specials)
-        self.find_special_bytes = re.compile(b"|".join(encoded)) if self.specials else None
-        self.uncut = not self.lines and cut_is_unsafe(self.rules, self.specials)
+        self.find_special = arguments.specials_expression(self.special_tokens)
+        encoded = (re.escape(token.encode()) for token in self.special_tokens)
+        self.find_special_bytes = re.compile(b"|".join(encoded)) if self.special_tokens else None
+        self.uncut = not self.lines and cut_is_unsafe(self.pattern, self.special_tokens)
         self.buffers = Buffers()
 
     def stretches(self, text: str) -> list[str]:
@@ -99,7 +99,7 @@ class Block(NamedTuple):
         """Say that nobody needs these bytes any more."""
         self.buffers.bring_back(self.buffer)
 
-    def texts(self, reading: Reading) -> list[str]:
+    def texts(self, options: ReadOptions) -> list[str]:
         """The documents, or parts of them, in this block.
 
         Raises
@@ -110,13 +110,13 @@ class Block(NamedTuple):
         with self.view() as view:
             data = bytes(view)
         try:
-            text = data.decode("utf-8", reading.errors)
+            text = data.decode("utf-8", options.errors)
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{self.path} is not UTF-8: byte 0x{data[error.start]:02X} at position "
                 f'{self.position + error.start}; errors="replace" goes on'
             ) from None
-        return lines_of(text) if reading.lines else [text]
+        return lines_of(text) if options.lines else [text]
 
 
 def lines_of(text: str) -> list[str]:
@@ -128,30 +128,30 @@ def lines_of(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def read(texts: object, reading: Reading) -> Iterator[Block | list[str]]:
+def read(texts: object, options: ReadOptions) -> Iterator[Block | list[str]]:
     """Blocks of files, and lists of texts that together have about as many characters."""
     items: Iterable[Any] = (
         [texts] if isinstance(texts, os.PathLike) else arguments.check_texts(texts)
     )
     batch = _Batch()
-    told = _BytesRead(items, reading.progress)
+    progress = _ProgressCallback(items, options.progress)
     for item in items:
         if not isinstance(item, os.PathLike):
             yield from batch.add(item)
             continue
         yield from batch.rest()
-        yield from _read_file(os.fspath(item), reading, told)
+        yield from _read_file(os.fspath(item), options, progress)
     yield from batch.rest()
 
 
-def documents(texts: object, reading: Reading) -> Iterator[str]:
+def documents(texts: object, options: ReadOptions) -> Iterator[str]:
     """The stretches of text between special tokens, each cut from what is around it."""
-    for item in read(texts, reading):
-        for text in item.texts(reading) if isinstance(item, Block) else item:
-            yield from reading.stretches(text)
+    for item in read(texts, options):
+        for text in item.texts(options) if isinstance(item, Block) else item:
+            yield from options.stretches(text)
 
 
-class _BytesRead:
+class _ProgressCallback:
     """Tells how much of all files has been read."""
 
     def __init__(self, items: Iterable[Any], tell: Callable[[int, int], object] | None) -> None:
@@ -189,26 +189,28 @@ class _Batch:
             self.texts, self.size = [], 0
 
 
-def _read_file(path: str, reading: Reading, told: _BytesRead) -> Iterator[Block | list[str]]:
+def _read_file(
+    path: str, options: ReadOptions, progress: _ProgressCallback
+) -> Iterator[Block | list[str]]:
     with open(path, "rb", buffering=0) as raw:
-        for part in _parts(raw, path, reading):
+        for part in _parts(raw, path, options):
             yield part
-            told.now_at(raw)
-        told.end_of(raw)
+            progress.now_at(raw)
+        progress.end_of(raw)
 
 
-def _parts(raw: Any, path: str, reading: Reading) -> Iterator[Block | list[str]]:
+def _parts(raw: Any, path: str, options: ReadOptions) -> Iterator[Block | list[str]]:
     """What is in a file, by its name."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     kind = next((suffix for suffix in reversed(suffixes) if suffix not in _PACKED), "")
     if suffixes[-1:] == [".parquet"]:
-        yield from _read_parquet(raw, path, reading)
+        yield from _read_parquet(raw, path, options)
         return
     with _unpacked(raw, path) as file:
-        if kind in _RECORDS and reading.field is not None:
-            yield from _read_records(file, path, reading.field)
+        if kind in _RECORDS and options.field is not None:
+            yield from _read_records(file, path, options.field)
         else:
-            yield from _read_blocks(file, path, reading)
+            yield from _read_blocks(file, path, options)
 
 
 @contextmanager
@@ -281,9 +283,9 @@ def _required(module: str, path: str) -> Any:
         ) from None
 
 
-def _read_blocks(file: Any, path: str, reading: Reading) -> Iterator[Block]:
+def _read_blocks(file: Any, path: str, options: ReadOptions) -> Iterator[Block]:
     """A text in blocks."""
-    buffers = reading.buffers
+    buffers = options.buffers
     usual = BLOCK + BLOCK // 8  # what a cut leaves for the next block is rarely more
     buffer = buffers.take(usual)
     size = position = searched = 0
@@ -295,9 +297,9 @@ def _read_blocks(file: Any, path: str, reading: Reading) -> Iterator[Block]:
         if not read:
             break
         size += read
-        if size - searched < BLOCK or reading.uncut:
+        if size - searched < BLOCK or options.uncut:
             continue
-        cut = last_cut(buffer, searched, size, reading.lines)
+        cut = last_cut(buffer, searched, size, options.lines)
         searched = size
         if not cut:
             continue
@@ -364,17 +366,17 @@ class _Raw(io.RawIOBase):
         return int(self.file.readinto(view))
 
 
-def _read_parquet(raw: Any, path: str, reading: Reading) -> Iterator[list[str]]:
+def _read_parquet(raw: Any, path: str, options: ReadOptions) -> Iterator[list[str]]:
     """The texts in one column of a Parquet file, missing ones left out."""
-    if reading.field is None:
+    if options.field is None:
         raise ValueError(f"{path} is Parquet: field= must name the column with the texts")
     batch = _Batch()
-    for texts in _column(raw, path, reading.field):
+    for texts in _column(raw, path, options.field):
         for text in texts:
             if text is None:
                 continue
             if not isinstance(text, str):
-                raise ValueError(f"{path}, column {reading.field!r} does not hold texts")
+                raise ValueError(f"{path}, column {options.field!r} does not hold texts")
             yield from batch.add(text)
     yield from batch.rest()
 

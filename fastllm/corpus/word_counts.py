@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
@@ -12,6 +12,23 @@ from fastllm.patterns.named import SplitPattern, pattern_of_steps, split_pattern
 FORMAT = "fastllm-word-counts"
 VERSION = 1
 MOST = 2**63 - 1
+
+
+class WordTable(Protocol):
+    """What a backend counts words in."""
+
+    @property
+    def pieces(self) -> int:
+        """Words, repetitions included."""
+
+    @property
+    def text_bytes(self) -> int:
+        """Their bytes."""
+
+    def __len__(self) -> int: ...
+
+    def items(self) -> Iterable[tuple[bytes, int]]:
+        """The distinct words and their counts."""
 
 
 class WordCounts(Mapping[bytes, int]):
@@ -64,29 +81,43 @@ class WordCounts(Mapping[bytes, int]):
         if text_bytes > MOST:  # a pair could occur that often
             raise ValueError(f"counts are of {text_bytes} bytes of text, more than {MOST}")
         self._counts: dict[bytes, int] | None = dict(counts)
-        self._table: Any = None
+        self._table: WordTable | None = None
         self._set_rules(pattern, special_tokens)
 
     @classmethod
-    def of_table(cls, table: Any, pattern: SplitPattern, special_tokens: Iterable[str]) -> Self:
-        """The counts in a compiled table, which must not change any more."""
+    def of_table(
+        cls, table: WordTable, pattern: SplitPattern, special_tokens: Iterable[str]
+    ) -> Self:
+        """The counts in a backend's table, which must not change any more."""
         made = cls.__new__(cls)
         made._counts, made._table = None, table
         made._set_rules(pattern, special_tokens)
         return made
 
     def _set_rules(self, pattern: str | SplitPattern, special_tokens: Iterable[str]) -> None:
-        self._pattern = pattern if isinstance(pattern, SplitPattern) else split_pattern(pattern)
+        self._pattern = split_pattern(pattern)
         self._special_tokens = arguments.check_special_tokens(special_tokens)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickles and copies: counts, not the compiled table."""
+        """For pickles and copies: counts, not the table."""
         return self.__dict__ | {"_counts": self._dict, "_table": None}
 
     @property
-    def table(self) -> Any:
-        """The compiled table, where the words were counted in one; else None."""
+    def table(self) -> WordTable | None:
+        """The backend's table, where the words were counted in one; else None."""
         return self._table
+
+    @property
+    def total(self) -> int:
+        """How many words there are, repetitions included."""
+        return sum(self._dict.values()) if self._table is None else self._table.pieces
+
+    @property
+    def text_bytes(self) -> int:
+        """How many bytes these words have together."""
+        if self._table is not None:
+            return self._table.text_bytes
+        return sum(len(word) * count for word, count in self._dict.items())
 
     @property
     def split_pattern(self) -> SplitPattern:
@@ -101,6 +132,7 @@ class WordCounts(Mapping[bytes, int]):
     @property
     def _dict(self) -> dict[bytes, int]:
         if self._counts is None:
+            assert self._table is not None
             self._counts = dict(self._table.items())
         return self._counts
 
@@ -126,8 +158,7 @@ class WordCounts(Mapping[bytes, int]):
         """
         counts = dict(self._dict)
         for other in others:
-            if not isinstance(other, WordCounts):
-                raise TypeError(f"others must be WordCounts, not {type(other).__name__}")
+            check_word_counts(other, "others")
             if other._pattern != self._pattern:
                 raise ValueError(
                     f"words cut by pattern {other._pattern} cannot be added to words cut by "
@@ -197,6 +228,13 @@ class WordCounts(Mapping[bytes, int]):
             return cls(counts, pattern=pattern, special_tokens=head["special_tokens"])
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from None
+
+
+def check_word_counts(counts: object, name: str = "word_counts") -> WordCounts:
+    """`counts`, which must be `WordCounts`."""
+    if not isinstance(counts, WordCounts):
+        raise TypeError(f"{name} must be WordCounts, not {type(counts).__name__}")
+    return counts
 
 
 def _read_head(line: bytes, name: str) -> dict[str, Any]:

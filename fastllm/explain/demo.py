@@ -31,7 +31,7 @@ from fastllm.explain.comparison import (
 from fastllm.explain.formatting import text_of
 from fastllm.explain.strategies import Strategy, tokenization
 from fastllm.reference import attention as reference_attention
-from fastllm.reference import bpe as reference_bpe
+from fastllm.reference import tokenization as reference_bpe
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.char import CharTokenizer
 from fastllm.tokenizers.word import WordTokenizer

@@ -69,7 +69,7 @@ from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, readable
 from fastllm.explain.text import Cell, Line, TextBuilder, token_spans
 from fastllm.explain.trace import Trace
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 from fastllm.tokenizers.bpe import BPETokenizer
 
 CANDIDATES = 6  # pairs of a step that are kept, the best first
@@ -312,7 +312,7 @@ def _pieces(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | Non
 
 def _follow(data: bytes, encoder: reference.BytePairEncoder, ids: dict[bytes, int]) -> Piece:
     """Merge one piece by the plain rule: look at all pairs, take the best, look again."""
-    may_be_whole = encoder._whole_pieces and data in ids
+    may_be_whole = encoder._whole_pretokens and data in ids
     if may_be_whole and any(data[i : i + 1] not in ids for i in range(len(data))):
         return Piece(data, (data,), (), (Node(data, ids[data]),), whole=True)
     start = encoder._single_bytes(data)

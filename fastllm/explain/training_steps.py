@@ -58,7 +58,7 @@ from fastllm.explain.formatting import counted, readable
 from fastllm.explain.text import Cell, Line, TextBuilder
 from fastllm.explain.trace import Trace
 from fastllm.patterns.named import SplitPattern
-from fastllm.reference import bpe as reference
+from fastllm.reference import bpe, tokenization
 from fastllm.tokenizers.bpe import BPETokenizer
 
 LEADING = 5
@@ -239,22 +239,21 @@ def training(
     >>> found.rounds[0].winner, found.rounds[0].tied
     (PairCount(left=b'a', right=b'a', count=4, ids=(97, 97)), 1)
     """
-    wanted, _, least, _ = arguments.check_training(
-        vocab_size, (), tie_break, min_frequency, None, None, None
-    )
+    options = arguments.check_training(vocab_size, (), tie_break, min_frequency, None, None, None)
+    wanted, least = options.num_merges, options.min_frequency
     order = arguments.byte_order(tie_break)
     tokens = [order[i : i + 1] for i in range(256)]
-    counted_words = reference.count_words(texts, pattern)
+    counted_words = tokenization.count_words(texts, pattern)
     words = [([order.index(b) for b in word], count) for word, count in counted_words.items()]
     start = _length(words)
     rounds: list[Round] = []
     while len(rounds) < wanted:
-        counts = {p: n for p, n in reference.count_pairs(words).items() if n >= least}
+        counts = {p: n for p, n in bpe.count_pairs(words).items() if n >= least}
         if not counts:
             break
         leading = _leading(counts, tie_break)
         new_id = len(tokens)
-        words = [(reference.merge(ids, leading[0], new_id), count) for ids, count in words]
+        words = [(bpe.merge(ids, leading[0], new_id), count) for ids, count in words]
         tokens.append(tokens[leading[0][0]] + tokens[leading[0][1]])
         highest = counts[leading[0]]
         rounds.append(
@@ -287,7 +286,7 @@ def _leading(counts: dict[tuple[int, int], int], tie_break: str) -> list[tuple[i
     rest = dict(counts)
     leading: list[tuple[int, int]] = []
     while rest and len(leading) < LEADING:
-        leading.append(reference.best_pair(rest, tie_break))
+        leading.append(bpe.best_pair(rest, tie_break))
         del rest[leading[-1]]
     return leading
 

@@ -6,7 +6,7 @@ Attention is imported by its first use, and NumPy with it.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fastllm.reference.bpe import (
+from fastllm.reference.tokenization import (
     BytePairEncoder,
     TokenFinder,
     count_words,

@@ -36,6 +36,7 @@ def train(
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
     word_counts: WordCounts | None = None,
+    count_progress: Callable[[int, int], object] | None = None,
     **reading: Any,
 ) -> Learned:
     """Learn a vocabulary, as `BPETokenizer.train` says; `reading` is how files are read."""
@@ -45,18 +46,18 @@ def train(
     arguments.check_vocab_size(vocab_size)
     size = arguments.check_integer(vocab_size, "vocab_size", 0)
     first = _first_id(specials, given, tie_break, size)
-    merges, made, report = engine.train_with_report(
+    merges, made, report = engine.FUNCTIONS.learn(
         texts,
         size,
-        pattern=chosen,
+        chosen,
+        word_counts,
+        reading | {"progress": count_progress},
         special_tokens=specials,
         tie_break=tie_break,
         min_frequency=min_frequency,
         max_token_bytes=max_token_bytes,
         threads=threads,
         progress=progress,
-        word_counts=word_counts,
-        **reading,
     )
     order = arguments.byte_order(tie_break)
     tokens = [*(order[i : i + 1] for i in range(256)), *made]
@@ -94,13 +95,14 @@ def extend(
     """Learn more tokens, as `BPETokenizer.extend` says."""
     _pattern_of(vocabulary.pattern, word_counts)
     ids = {*vocabulary.id_of.values(), *vocabulary.ranks.values()}
-    new, report = vocabulary.engine.extend_with_report(
+    new, _, report = vocabulary.engine.FUNCTIONS.learn_more(
         texts,
         vocab_size,
         vocabulary.ranks,
-        merges=vocabulary.listed_merges,
-        pattern=vocabulary.pattern,
-        ignore_merges=vocabulary.ignore_merges,
+        vocabulary.encoder,
+        vocabulary.pattern,
+        word_counts,
+        {"documents": documents, "field": field, "errors": errors},
         special_tokens=[
             token for token in vocabulary.id_of if token.encode() not in vocabulary.ranks
         ],
@@ -109,11 +111,6 @@ def extend(
         max_token_bytes=max_token_bytes,
         threads=threads,
         progress=progress,
-        word_counts=word_counts,
-        missing_bytes=vocabulary.missing_bytes,
-        documents=documents,
-        field=field,
-        errors=errors,
     )
     settings = vocabulary.settings()
     tokens = (left + right for left, right in new)

@@ -25,10 +25,7 @@ FLOORS = [
     ["__main__"],
 ]
 # What does not stand yet: each of these lines is to go.
-PENDING = {
-    "fast/_tokenization/special_tokens imports reference/special_tokens",
-    "fast/tokenization imports reference/bpe",
-}
+PENDING: set[str] = set()
 PENDING_CIRCLES = ()
 HEIGHT = {part: height for height, parts in enumerate(FLOORS) for part in parts}
 DRAWN = arrows()

@@ -14,7 +14,7 @@ from fastllm.cli.check_book import find_backends
 from fastllm.cli.commands import app
 from fastllm.explain import comparison
 from fastllm.reference import attention as reference_attention
-from fastllm.reference import bpe as reference_bpe
+from fastllm.reference import tokenization as reference_bpe
 from fastllm.vocabularies import published_files
 from fastllm.vocabularies.published_files import PublishedFile
 

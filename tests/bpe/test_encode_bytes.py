@@ -12,7 +12,7 @@ from vocabularies import published_ranks
 import fastllm
 from fastllm import BPETokenizer
 from fastllm.patterns.named import NAMED
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 TOKENS = [b"aa", b" a", b"\xff\xff", b"a\xff", b"\xc3\xa9", b"\xe4\xb8", b"  ", b"\n\n", b"!\xff"]
 RANKS = {bytes([b]): b for b in range(256)} | {t: r for r, t in enumerate(TOKENS, 256)}

@@ -1,10 +1,11 @@
 """Training: facts worked by hand, the tie rules, what is refused; on both backends."""
 
 import pytest
-from merge_rules import WHOLE, minbpe_merges, ranks_of
+from merge_rules import WHOLE, ranks_of
 
 from fastllm import WordCounts
 from fastllm.checks import tokenization as arguments
+from fastllm.reference import bpe
 
 TIE_BREAKS = arguments.TIE_BREAKS
 HUGGING_FACE_COURSE = [
@@ -49,7 +50,7 @@ def test_training_ties_hugging_face_puts_blanks_last(bpe_backend):
 
 def test_training_first_seen_means_seen_in_the_merged_sequence(bpe_backend):
     text = "abc dab cd xc"
-    expected = minbpe_merges([text], 6, WHOLE)
+    expected = bpe.learn_merges([(text.encode(), 1)], 6, "first-seen")
     assert bpe_backend.train(text, 262, pattern=WHOLE, tie_break="first-seen") == expected
 
 

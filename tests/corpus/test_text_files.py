@@ -16,7 +16,7 @@ from fastllm import BPETokenizer
 from fastllm.corpus import text_files
 from fastllm.corpus.atomic_write import replacing
 from fastllm.patterns.named import NAMED, split_pattern
-from fastllm.reference.bpe import split
+from fastllm.reference.tokenization import split
 
 ENGLISH = english()[:30_000]
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from fastllm.cli.commands import app
 from fastllm.explain import comparison, demo, worked_example
 from fastllm.reference import attention as reference_attention
-from fastllm.reference import bpe as reference_bpe
+from fastllm.reference import tokenization as reference_bpe
 
 TEXTS = {
     "nothing": "",

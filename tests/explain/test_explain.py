@@ -22,7 +22,7 @@ from fastllm.explain.formatting import decimal, visible
 from fastllm.explain.graphemes import grapheme_ends, groups
 from fastllm.explain.worked_example import KNOWN_CONTEXT, KNOWN_SCORES, KNOWN_WEIGHTS, WORDS
 from fastllm.reference import attention as reference_attention
-from fastllm.reference import bpe as reference_bpe
+from fastllm.reference import tokenization as reference_bpe
 
 FACTS = json.loads(resources.files("fastllm.book").joinpath("facts.json").read_text())
 INPUTS = np.array(worked_example.INPUTS)

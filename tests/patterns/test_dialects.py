@@ -13,7 +13,7 @@ from fastllm.patterns.dialects import (
     to_regex_package,
 )
 from fastllm.patterns.named import NAMED, SplitPattern, pattern_of_steps
-from fastllm.reference.bpe import split
+from fastllm.reference.tokenization import split
 
 TEXTS = [
     *(text for text in TRAPS.values() if not any(0xD800 <= ord(c) < 0xE000 for c in text)),

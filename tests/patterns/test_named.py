@@ -8,7 +8,7 @@ from texts import SPELLINGS, TRAPS, mixed_texts
 
 from fastllm.patterns.named import NAMED, SplitPattern, pattern_of_steps, split_pattern
 from fastllm.patterns.spellings import branches
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 TEXTS = [*TRAPS.values(), *mixed_texts(300, seed=21)]
 LLAMA3 = NAMED["llama3"].steps[0]

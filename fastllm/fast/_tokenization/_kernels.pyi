@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastllm.checks.tokenization import IdArray
+from fastllm.api.tokenization import StartingVocabulary
+from fastllm.checks.tokenization import IdArray, TrainingOptions
 from fastllm.patterns.named import SplitPattern
 
 # ---- split/split.pxi
@@ -28,13 +29,13 @@ def next_cut(text: bytes, pattern: Pattern, start: int) -> int: ...
 
 class Encoder:
     _highest: int
-    def __init__(
+    def _set_up(
         self,
         vocabulary: dict[bytes, int],
         merges: list[tuple[bytes, bytes]] | None,
         pattern: SplitPattern,
         ignore_merges: bool,
-        drop: bool,
+        drop_missing: bool,
         special_tokens: dict[str, int],
     ) -> None: ...
     def encode(self, text: str) -> list[int]: ...
@@ -60,7 +61,7 @@ def cores() -> int: ...
 # ---- encode/special_tokens.pxi
 
 class Finder:
-    def __init__(self, tokens: list[str]) -> None: ...
+    def _set_up(self, tokens: list[str]) -> None: ...
     def find(self, text: str) -> str | None: ...
     def cut(self, text: str) -> list[tuple[str, str | None]]: ...
 
@@ -86,17 +87,7 @@ class WordTable:
     def __len__(self) -> int: ...
 
 class Trainer:
-    def __init__(
-        self,
-        tokens: list[bytes],
-        first_byte: int,
-        first_seen: bool,
-        least: int,
-        longest: int,
-        wanted: int,
-        taken: dict[bytes, int],
-        skip_taken: bool,
-    ) -> None: ...
+    def __init__(self, start: StartingVocabulary, settings: TrainingOptions) -> None: ...
     def begin(
         self, table: WordTable, keep_table: bool, words: Iterable[list[int]] | None = None
     ) -> bool: ...

@@ -26,7 +26,7 @@ from fastllm import BPETokenizer
 from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 BYTES = {bytes([b]): b for b in range(256)}
 LEVELS = ("scalar", *_kernels.ISAS[: _kernels.isa_number() + 1])

@@ -15,9 +15,9 @@ from texts import TRAPS, english, mixed_texts
 from fastllm import WordCounts
 from fastllm.corpus import sources as text_sources
 from fastllm.fast import tokenization as fast
-from fastllm.fast._tokenization import _kernels, counting
+from fastllm.fast._tokenization import _kernels, learning
 from fastllm.patterns.named import NAMED, split_pattern
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 TEXTS = [text.replace("\ud800", "?").replace("\ud83d\ude00", "😀") for text in TRAPS.values()]
 LINES = "".join(text + end for text in [*TEXTS, *mixed_texts(300, seed=3)] for end in ("\n", " \n"))
@@ -402,5 +402,5 @@ def test_a_call_in_the_background_stops_when_the_caller_is_interrupted():
 
     event = threading.Event()
     with pytest.raises(KeyboardInterrupt):
-        counting.in_background(event.wait, lambda: (stopped.append(1), event.set()), watch)
+        learning.in_background(event.wait, lambda: (stopped.append(1), event.set()), watch)
     assert stopped == [1]

@@ -15,7 +15,8 @@ from vocabularies import published_ranks
 
 from fastllm.fast import tokenization as fast
 from fastllm.patterns.named import NAMED
-from fastllm.reference import bpe as reference
+from fastllm.reference import bpe
+from fastllm.reference import tokenization as reference
 
 BYTES = {bytes([b]): b for b in range(256)}
 WHOLE = "(?s:.+)"
@@ -31,18 +32,6 @@ def published(request):
     )
     encoders = [m.BytePairEncoder(ranks, pattern=request.param) for m in (fast, reference)]
     return rival, encoders
-
-
-def merged_by_the_plain_rule(piece, rank):
-    """Look at every pair, merge the lowest rank, the leftmost on a tie; until no pair merges."""
-    parts = [piece[i : i + 1] for i in range(len(piece))]
-    while True:
-        ranks = [rank.get(pair) for pair in pairwise(parts)]
-        best = min((r for r in ranks if r is not None), default=None)
-        if best is None:
-            return parts
-        i = ranks.index(best)
-        parts[i : i + 2] = [parts[i] + parts[i + 1]]
 
 
 def test_encoding_equals_tiktoken(published):
@@ -77,6 +66,11 @@ def test_encoding_long_runs_equals_tiktoken(published, unit):
     assert encoder.encode(text) == rival.encode_ordinary(text)
 
 
+def rank_in(ranks):
+    """Two tokens merge where their concatenation is a token."""
+    return lambda left, right: ranks.get(left + right)
+
+
 @given(
     tokens=st.lists(st.text("abc", min_size=2, max_size=5), max_size=12, unique=True),
     text=st.text("abc ", max_size=40),
@@ -86,12 +80,12 @@ def test_encoding_any_vocabulary_follows_the_plain_rule(tokens, text, seed):
     """Ranks in any order, tokens that no merge reaches: both backends against the plain rule."""
     ids = random.Random(seed).sample(range(1000), 256 + len(tokens))
     ranks = dict(zip([*BYTES, *(t.encode() for t in tokens)], ids, strict=True))
-    rank = {(t[:i], t[i:]): r for t, r in ranks.items() for i in range(1, len(t))}
+    rank = rank_in(ranks)
     pieces = [p.encode() for p in reference.split(text)]
     expected = [
         ranks[part]
         for piece in pieces
-        for part in ([piece] if piece in ranks else merged_by_the_plain_rule(piece, rank))
+        for part in ([piece] if piece in ranks else bpe.merge_by_rank(piece, rank))
     ]
     assert reference.encode(text, ranks) == expected
     assert fast.encode(text, ranks) == expected
@@ -106,9 +100,9 @@ def test_encoding_long_pieces_follows_the_plain_rule(tokens, seed):
     rng = random.Random(seed)
     ids = rng.sample(range(1000), 256 + len(tokens))
     ranks = dict(zip([*BYTES, *(t.encode() for t in tokens)], ids, strict=True))
-    rank = {(t[:i], t[i:]): r for t, r in ranks.items() for i in range(1, len(t))}
+    rank = rank_in(ranks)
     text = "".join(rng.choices("ab", weights=[3, 1], k=rng.randint(100, 300)))
-    expected = [ranks[part] for part in merged_by_the_plain_rule(text.encode(), rank)]
+    expected = [ranks[part] for part in bpe.merge_by_rank(text.encode(), rank)]
     assert fast.encode(text, ranks, pattern=WHOLE) == expected
     assert reference.encode(text, ranks, pattern=WHOLE) == expected
 

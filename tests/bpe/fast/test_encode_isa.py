@@ -22,7 +22,7 @@ from vocabularies import published_ranks
 from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 BYTES = {bytes([b]): b for b in range(256)}
 HERE = _kernels.ISAS[: _kernels.isa_number() + 1]
@@ -236,7 +236,7 @@ def test_vocabulary_that_the_tables_cannot_number_is_refused():
     many = dict.fromkeys(range(1 << 21))
     message = r"vocabulary has 2,097,152 entries; .* takes 2,097,151 at"
     with pytest.raises(ValueError, match=message):
-        _kernels.Encoder(many, None, NAMED["gpt2"], False, False, {})
+        _kernels.Encoder()._set_up(many, None, NAMED["gpt2"], False, False, {})
 
 
 def test_level_without_a_name_is_refused():

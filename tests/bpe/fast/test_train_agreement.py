@@ -9,14 +9,16 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from merge_rules import WHOLE, minbpe_merges, ranks_of
+from merge_rules import WHOLE, ranks_of
 from texts import english, mixed_texts
 
 from fastllm import BPETokenizer, WordCounts
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus import sources as text_sources
 from fastllm.fast import tokenization as fast
-from fastllm.reference import bpe as reference
+from fastllm.patterns.named import split_pattern
+from fastllm.reference import bpe
+from fastllm.reference import tokenization as reference
 
 TIE_BREAKS = arguments.TIE_BREAKS
 
@@ -24,7 +26,7 @@ TIE_BREAKS = arguments.TIE_BREAKS
 def hugging_face_merges(texts, vocab_size, pattern="gpt2", **options):
     """The merges that Hugging Face tokenizers learns from the same texts."""
     rival = tokenizers.Tokenizer(tokenizers.models.BPE())
-    rules = reference.split_pattern(pattern)
+    rules = split_pattern(pattern)
     rival.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
         [
             *[
@@ -99,10 +101,13 @@ def test_training_equals_hugging_face_tokenizers_with_min_frequency():
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", WHOLE])
-def test_training_equals_minbpe(pattern):
+def test_training_equals_the_plain_rule_on_every_word_of_a_text(pattern):
     texts = [english()[:5_000]]
+    every_word = [(word.encode(), 1) for word in reference.split(texts[0], pattern)]
     ours = fast.train(texts, 256 + 60, pattern=pattern, tie_break="first-seen")
-    assert ours == minbpe_merges(texts, 60, pattern)
+    assert ours == bpe.learn_merges(every_word, 60, "first-seen")
+    ours = fast.train(texts, 256 + 60, pattern=pattern)
+    assert ours == bpe.learn_merges(every_word, 60)
 
 
 @pytest.mark.parametrize("tie_break", TIE_BREAKS)
@@ -133,7 +138,9 @@ def reported(backend, texts, vocab_size, **options):
     """The merges that a backend learns, and how often each pair occurred and was merged."""
     defaults = inspect.signature(backend.train).parameters.values()
     settings = {p.name: p.default for p in defaults if p.kind is p.KEYWORD_ONLY} | options
-    merges, made, report = backend.train_with_report(texts, vocab_size, **settings)
+    cut_by, counted = settings.pop("pattern"), settings.pop("word_counts")
+    learned = backend.FUNCTIONS.learn(texts, vocab_size, cut_by, counted, **settings)
+    merges, made, report = learned
     assert made == [left + right for left, right in merges]
     facts = report.text_bytes, report.pieces, report.distinct_words, report.tokens_before
     return merges, report.counts, report.merged, facts

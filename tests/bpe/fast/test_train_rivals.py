@@ -10,10 +10,11 @@ from pathlib import Path
 import bpeasy
 import pytest
 import rustbpe
-from merge_rules import first_seen_merges, minbpe_merges
+from merge_rules import first_seen_merges
 from texts import english
 
 from fastllm.fast import tokenization as fast
+from fastllm.reference import bpe
 
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -55,4 +56,6 @@ def test_training_equals_the_rule_of_minbpe(texts):
 
 def test_rule_of_minbpe_is_the_same_on_distinct_words():
     text = english()[:10_000] + "aaa aaaa abab ababab" * 3
-    assert first_seen_merges(fast.count_words(text), 80) == minbpe_merges([text], 80, "gpt2")
+    every_word = [(word.encode(), 1) for word in fast.split(text)]
+    literally = bpe.learn_merges(every_word, 80, "first-seen")
+    assert first_seen_merges(fast.count_words(text), 80) == literally

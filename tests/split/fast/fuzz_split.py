@@ -22,7 +22,7 @@ from tokenizers.pre_tokenizers import Sequence, Split
 
 from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED, SplitPattern
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 LEVELS = _kernels.ISAS[: _kernels.isa_number() + 1]
 EDGES = list(edge_texts())

@@ -7,7 +7,7 @@ from texts import TRAPS, mixed_texts
 
 from fastllm.fast import tokenization as fast
 from fastllm.patterns.named import NAMED
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 
 @pytest.mark.parametrize("pattern", NAMED)

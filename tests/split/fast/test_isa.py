@@ -11,7 +11,7 @@ from texts import TRAPS, edge_texts, mixed_texts
 from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.compiling import class_ranges
 from fastllm.patterns.named import NAMED, SplitPattern
-from fastllm.reference import bpe as reference
+from fastllm.reference import tokenization as reference
 
 LEVELS = ("scalar", *_kernels.ISAS[: _kernels.isa_number() + 1])
 CLASSES = ("Lu", "Lt", "Ll", "Lm", "Lo", "M", "N", "White_Space", "P", "S")

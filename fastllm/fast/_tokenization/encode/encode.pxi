@@ -164,7 +164,7 @@ cdef class Encoder:
     cdef size_t cache_bytes
     cdef readonly int64_t _highest  # of all ids; -1 where there is none
 
-    def __init__(self, vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
+    def _set_up(self, vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
         cdef bytes token
         cdef int64_t number
         for name, size, most in (

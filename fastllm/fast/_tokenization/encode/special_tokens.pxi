@@ -26,7 +26,7 @@ cdef class Finder:
     cdef TokenTrie trie
     cdef list tokens
 
-    def __init__(self, list tokens):
+    def _set_up(self, list tokens):
         cdef int32_t number
         cdef str token
         self.tokens = tokens

@@ -235,41 +235,33 @@ cdef class Trainer:
 
     Parameters
     ----------
-    tokens : list of bytes
-        The tokens there are, by id; at `first_byte` the 256 bytes begin.
-    first_seen : bool
-        Ties go to the pair that occurs first; otherwise to the lowest ids.
-    least, longest : int
-        No pair that occurs less often, and none of more bytes, is merged.
-    wanted : int
-        How many tokens to make.
-    taken : dict from bytes to int
-        A merge that makes these bytes gets this id; with `skip_taken` it is not made at all.
+    start : StartingVocabulary
+    settings : checks.tokenization.TrainingOptions
     """
     cdef Learner* native
     cdef list tokens
 
-    def __cinit__(self, list tokens, uint32_t first_byte, bint first_seen, least, longest, wanted, dict taken,
-                  bint skip_taken):
+    def __cinit__(self, start, settings):
         cdef TrainingOptions options
         cdef vector[string] names
         cdef bytes token
         cdef uint32_t i
-        options.first_seen = first_seen
-        options.min_frequency = min(least, 2**63 - 1)
-        options.max_token_bytes = min(longest, 2**63 - 1)
-        options.num_merges = wanted
-        options.first_byte = first_byte
-        options.skip_existing = skip_taken
+        cdef list tokens = start.tokens
+        options.first_seen = settings.tie_break == "first-seen"
+        options.min_frequency = min(settings.min_frequency, 2**63 - 1)
+        options.max_token_bytes = min(settings.max_token_bytes, 2**63 - 1)
+        options.num_merges = settings.num_merges
+        options.first_byte = start.first_byte
+        options.skip_existing = start.skip_existing
         for token in tokens:
             options.token_lengths.push_back(len(token))
             names.push_back(token)
         for i in range(256):
             options.id_of_byte[i] = 0
-        for i in range(first_byte, min(first_byte + 256, len(tokens))):
+        for i in range(options.first_byte, min(options.first_byte + 256, len(tokens))):
             token = tokens[i]
             options.id_of_byte[token[0]] = i
-        for token, number in taken.items():
+        for token, number in start.existing_ids.items():
             options.existing_ids[token] = number
         self.tokens = list(tokens)
         self.native = new_learner(options, names)

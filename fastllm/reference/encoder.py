@@ -1,0 +1,169 @@
+"""The encoder, the textbook: a vocabulary made ready for many texts.
+
+It splits a text into pre-tokens and merges the bytes of each. What may merge is said in one of two
+ways. A file of *ranks* (tiktoken) gives each token an id, and two tokens merge where their
+concatenation is a token, lowest id first. A list of *merges* (Hugging Face) names the pairs, best
+first. With ranks, a pre-token that is a token is never taken apart.
+
+On paper, with the ranks a 0, b 1, ab 2: "abba" begins as a, b, b, a. Only (a, b) makes a token, and
+gives ab, b, a. Nothing else merges, and the ids are 2, 1, 0.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from fastllm.api.encoder import BytePairEncoder as PublicEncoder
+from fastllm.checks import lazy_numpy as np
+from fastllm.checks import tokenization as checks
+from fastllm.checks.tokenization import CheckedVocabulary, IdArray
+from fastllm.patterns.named import SplitPattern
+from fastllm.reference.bpe import Ids, Merge
+from fastllm.reference.splitting import split
+
+
+class BytePairEncoder(PublicEncoder):
+    def _set_up(
+        self,
+        vocabulary: CheckedVocabulary,
+        merges: list[Merge] | None,
+        pattern: SplitPattern,
+        ignore_merges: bool,
+        drop_missing: bool,
+        special_tokens: dict[str, int],
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._pattern = pattern
+        self._highest = max(vocabulary.values(), default=-1)
+        self._drop_missing = drop_missing
+        self._whole_pretokens = merges is None or ignore_merges
+        self._merge_ranks: dict[Merge, int] | None = None
+        if merges is not None:
+            self._merge_ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self._token_of = {number: token for token, number in vocabulary.items()}
+        for text, number in special_tokens.items():
+            self._token_of[number] = text.encode()
+
+    # Encoding
+
+    def encode(self, text: str) -> Ids:
+        normalized = self._pattern.normalize(checks.check_text(text))
+        pretokens = split(normalized, self._pattern)
+        return [i for pretoken in pretokens for i in self.encode_piece(pretoken.encode())]
+
+    def encode_bytes(self, data: bytes) -> Ids:
+        # A byte that is no part of a character is split as a character of no class would be.
+        text = checks.check_bytes(data).decode("utf-8", "surrogateescape")
+        pretokens = split(self._pattern.normalize(text), self._pattern)
+        return [
+            i
+            for pretoken in pretokens
+            for i in self.encode_piece(pretoken.encode("utf-8", "surrogateescape"))
+        ]
+
+    def encode_piece(self, piece: bytes) -> Ids:
+        if self._whole_pretokens and piece in self._vocabulary:
+            return [self._vocabulary[piece]]
+        parts, _ = self._merge(piece)
+        return [self._vocabulary[part] for part in parts]
+
+    def last_merge(self, token: bytes) -> Merge | None:
+        parts, last = self._merge(token)
+        return last if len(parts) == 1 else None
+
+    def _rank(self, left: bytes, right: bytes) -> int | None:
+        """The rank at which two parts merge, the lowest first; None if they do not."""
+        if self._merge_ranks is None:
+            return self._vocabulary.get(left + right)
+        return self._merge_ranks.get((left, right))
+
+    def _single_bytes(self, piece: bytes) -> list[bytes]:
+        """The bytes of a pre-token, one part each; missing ones raise or are left out."""
+        parts = [piece[i : i + 1] for i in range(len(piece))]
+        missing = next((part for part in parts if part not in self._vocabulary), None)
+        if missing is None:
+            return parts
+        if not self._drop_missing:
+            raise checks.missing_byte_error(missing[0])
+        return [part for part in parts if part in self._vocabulary]
+
+    def _merge(self, piece: bytes) -> tuple[list[bytes], Merge | None]:
+        """The parts that `bpe.merge_by_rank` gives, and the last merge made.
+
+        The plain rule looks at all pairs before each merge, which is quadratic, and tests encode
+        pre-tokens of a million bytes. A heap of (rank, place) gives the same merges in n log n
+        steps: an entry whose parts have changed since is passed over.
+        """
+        parts = self._single_bytes(piece)
+        # Where each part's neighbours are. A part is empty once its left neighbour has taken it in.
+        before = list(range(-1, len(parts) - 1))
+        after = list(range(1, len(parts) + 1))
+        heap: list[tuple[int, int, bytes, bytes]] = []
+
+        def offer(i: int) -> None:
+            if i >= 0 and after[i] < len(parts):
+                rank = self._rank(parts[i], parts[after[i]])
+                if rank is not None:
+                    heapq.heappush(heap, (rank, i, parts[i], parts[after[i]]))
+
+        for i in range(len(parts) - 1):
+            offer(i)
+        last: Merge | None = None
+        while heap:
+            _, i, left, right = heapq.heappop(heap)
+            j = after[i]
+            if parts[i] != left or j == len(parts) or parts[j] != right:
+                continue
+            last = (left, right)
+            parts[i], parts[j] = left + right, b""
+            after[i] = after[j]
+            if after[i] < len(parts):
+                before[after[i]] = i
+            offer(before[i])
+            offer(i)
+        return [part for part in parts if part], last
+
+    # Decoding
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        parts = []
+        for number in checks.check_ids(ids):
+            if number not in self._token_of:
+                raise checks.unknown_id_error(number)
+            parts.append(self._token_of[number])
+        return b"".join(parts)
+
+    # Many texts, counts and arrays: what `encode` gives, in other shapes
+
+    def count(self, text: str) -> int:
+        return len(self.encode(text))
+
+    def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
+        return [self.encode(text) for text in checks.check_batch(texts, threads)]
+
+    def count_batch(self, texts: Iterable[str], threads: int | None = None) -> list[int]:
+        return [self.count(text) for text in checks.check_batch(texts, threads)]
+
+    def encode_to_numpy(self, text: str, dtype: np.typing.DTypeLike | None = None) -> IdArray:
+        checked = checks.check_id_dtype(dtype, self._highest)
+        return np.array(self.encode(text), dtype=checked)
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Iterable[str],
+        threads: int | None = None,
+        out: IdArray | None = None,
+        dtype: np.typing.DTypeLike | None = None,
+    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
+        checked = checks.check_id_dtype(dtype, self._highest, out)
+        batch = self.encode_batch(texts, threads)
+        offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)
+        ids = checks.room_for_ids(out, int(offsets[-1]), checked)
+        ids[:] = [i for ids_of_text in batch for i in ids_of_text]
+        return ids, offsets
+
+    def as_lists(
+        self, ids: IdArray, starts: np.typing.NDArray[np.int64], ends: np.typing.NDArray[np.int64]
+    ) -> tuple[Ids, list[tuple[int, int]]]:
+        return ids.tolist(), list(zip(starts.tolist(), ends.tolist(), strict=True))

@@ -1,0 +1,47 @@
+r"""Splitting, the textbook: text is cut into pre-tokens, and no token ever crosses a cut.
+
+Byte-pair encoding merges neighbours. If it could merge anything, "dog", "dog." and "dog!" would
+become three unrelated tokens. So the text is first cut by a regular expression, the *split
+pattern*: words with the blank before them, numbers, punctuation, white space. GPT-2 began with it:
+
+    's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+
+On paper. "Hello world's  end " becomes "Hello", " world", "'s", " ", " end" and " ": of the two
+blanks before "end", the last belongs to the word.
+
+Some patterns have several steps: each cuts what the one before has left in one piece. The named
+patterns are in `fastllm.patterns`.
+
+Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2, 2019).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastllm.patterns.named import SplitPattern
+
+
+def split(text: str, pattern: SplitPattern) -> list[str]:
+    """The pre-tokens of a text that is normalized as the pattern asks for."""
+    pretokens = [text]
+    for expression in pattern.expressions:
+        pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
+    return pretokens
+
+
+def cut(expression: Any, text: str) -> Iterator[str]:
+    r"""The matches of `expression` and the stretches between them, none of them empty.
+
+    >>> import re
+    >>> list(cut(re.compile(r"\d"), "ab1c"))
+    ['ab', '1', 'c']
+    """
+    end = 0
+    for match in expression.finditer(text):
+        if match.start() > end:
+            yield text[end : match.start()]
+        if match.end() > match.start():
+            yield match[0]
+        end = match.end()
+    if end < len(text):
+        yield text[end:]

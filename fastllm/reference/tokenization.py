@@ -1,0 +1,36 @@
+"""The chapters of tokenization behind the public functions: the reference as an engine."""
+
+from fastllm.api.tokenization import TokenizationEngine, TokenizationFunctions
+from fastllm.reference import bpe, splitting, training
+from fastllm.reference.encoder import BytePairEncoder
+from fastllm.reference.special_tokens import TokenFinder
+
+__all__ = [
+    "BytePairEncoder",
+    "TokenFinder",
+    "count_words",
+    "decode",
+    "encode",
+    "extend",
+    "merge",
+    "split",
+    "train",
+]
+
+FUNCTIONS = TokenizationFunctions(
+    __name__,
+    TokenizationEngine(
+        split=splitting.split,
+        merge=bpe.merge,
+        count_words=training.count_words,
+        learn_merges=training.learn_merges,
+        encoder=BytePairEncoder,
+    ),
+)
+split = FUNCTIONS.split
+merge = FUNCTIONS.merge
+count_words = FUNCTIONS.count_words
+train = FUNCTIONS.train
+extend = FUNCTIONS.extend
+encode = FUNCTIONS.encode
+decode = FUNCTIONS.decode
