@@ -36,7 +36,13 @@ from fastllm.tokenizers import bpe_training
 from fastllm.tokenizers.base import Tokenizer, check_token_ids
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
 from fastllm.tokenizers.cut_encoder import CutEncoder
-from fastllm.tokenizers.special_tokens import NOTHING, Allowed, Cuts, SpecialTokenPolicies
+from fastllm.tokenizers.special_tokens import (
+    NOTHING,
+    Allowed,
+    Cuts,
+    SpecialTokenPolicies,
+    SpecialTokenPolicy,
+)
 from fastllm.tokenizers.streaming import StreamDecoder
 
 if TYPE_CHECKING:
@@ -134,6 +140,16 @@ class BPETokenizer(Tokenizer):
         )
 
     # What it is made of, beside the vocabulary and the policies; each is made at its first use
+
+    def _policy(self, allowed: Allowed, disallowed: Allowed) -> SpecialTokenPolicy:
+        """What a call does about special tokens."""
+        if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
+            return self._usual_policy
+        return self._policies.of(allowed, disallowed)
+
+    @cached_property
+    def _usual_policy(self) -> SpecialTokenPolicy:
+        return self._policies.of(NOTHING, "all")
 
     @cached_property
     def _encoder(self) -> Any:
@@ -646,7 +662,7 @@ class BPETokenizer(Tokenizer):
         ValueError
             If `text` holds a disallowed special token, or a byte that the vocabulary lacks.
         """
-        cuts = self._policies.of(allowed_special, disallowed_special).cut(text)
+        cuts = self._policy(allowed_special, disallowed_special).cut(text)
         if cuts is None:
             ids: Ids = self._encoder.encode(text)
             return ids
@@ -685,7 +701,7 @@ class BPETokenizer(Tokenizer):
         """
         if dtype is not None:
             dtype = arguments.check_id_dtype(dtype, self.max_token_value)
-        cuts = self._policies.of(allowed_special, disallowed_special).cut(text)
+        cuts = self._policy(allowed_special, disallowed_special).cut(text)
         if cuts is None:
             array: IdArray = self._encoder.encode_to_numpy(text, dtype)
             return array
@@ -720,7 +736,7 @@ class BPETokenizer(Tokenizer):
             ids: Ids = self._encoder.encode_bytes(data)
             return ids
         text = arguments.check_bytes(data).decode("utf-8", "surrogateescape")
-        cuts = self._policies.of(NOTHING, NOTHING).cut_at_tokens(text)
+        cuts = self._policy(NOTHING, NOTHING).cut_at_tokens(text)
         return self._cut_encoder.encode_bytes(cuts)
 
     def encode_batch(
@@ -809,7 +825,7 @@ class BPETokenizer(Tokenizer):
         disallowed_special: Allowed = "all",
     ) -> int:
         """How many ids `text` has; otherwise as `encode`."""
-        cuts = self._policies.of(allowed_special, disallowed_special).cut(text)
+        cuts = self._policy(allowed_special, disallowed_special).cut(text)
         return int(self._encoder.count(text)) if cuts is None else self._cut_encoder.count(cuts)
 
     def count_batch(
@@ -838,7 +854,7 @@ class BPETokenizer(Tokenizer):
         self, texts: list[str], allowed: Allowed, disallowed: Allowed
     ) -> list[Cuts] | None:
         """Each text cut at the tokens to take whole; None if there are none anywhere."""
-        cut = self._policies.of(allowed, disallowed).cut
+        cut = self._policy(allowed, disallowed).cut
         cuts = [cut(text) for text in texts]
         if not any(cuts):
             return None
@@ -853,7 +869,7 @@ class BPETokenizer(Tokenizer):
         ['Hello', ' world', "'s", ' end']
         """
         pattern = self._vocabulary.pattern
-        cuts = self._policies.of(NOTHING, NOTHING).cut(text)
+        cuts = self._policy(NOTHING, NOTHING).cut(text)
         if cuts is None:
             return list(self._bpe.split(text, pattern))
         pre_tokens: list[str] = []
@@ -890,7 +906,7 @@ class BPETokenizer(Tokenizer):
         >>> BPETokenizer.train("aa", 257).encode_with_offsets("baaé")
         ([98, 256, 195, 169], [(0, 1), (1, 3), (3, 4), (3, 4)])
         """
-        policy = self._policies.of(allowed_special, disallowed_special)
+        policy = self._policy(allowed_special, disallowed_special)
         located = self._locator.locate(text, policy)
         lists: tuple[Ids, list[tuple[int, int]]]
         lists = self._encoder.as_lists(located.ids, located.starts, located.ends)
@@ -923,12 +939,14 @@ class BPETokenizer(Tokenizer):
         from fastllm.tokenizers.truncation import Truncation
 
         limit = arguments.check_integer(max_tokens, "max_tokens", 0)
-        self._policies.of(allowed_special, disallowed_special).refuse_forbidden(text)
+        self._policy(allowed_special, disallowed_special).refuse_forbidden(text)
+
+        policy = self._policy(allowed_special, NOTHING)
 
         def count(part: str) -> int:
-            return self.count(part, allowed_special=allowed_special, disallowed_special=NOTHING)
+            cuts = policy.cut(part)
+            return int(self._encoder.count(part)) if cuts is None else self._cut_encoder.count(cuts)
 
-        policy = self._policies.of(allowed_special, NOTHING)
         return Truncation(limit, self.split_pattern, policy, self._locator, count).truncate(text)
 
     def encode_file(

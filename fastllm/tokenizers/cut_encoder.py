@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
@@ -39,23 +39,27 @@ class CutEncoder:
 
     def encode(self, cuts: Cuts) -> Ids:
         """The ids of one text."""
-        return self._join(cuts, map(self._encoder.encode, (part for part, _ in cuts)))
+        return self._encode_each(cuts, self._encoder.encode)
 
     def encode_bytes(self, cuts: Cuts) -> Ids:
         """The ids of one text that stands for bytes: those that are not UTF-8 are surrogates."""
-        parts = (part.encode("utf-8", "surrogateescape") for part, _ in cuts)
-        return self._join(cuts, map(self._encoder.encode_bytes, parts))
+
+        def encode(part: str) -> Ids:
+            ids: Ids = self._encoder.encode_bytes(part.encode("utf-8", "surrogateescape"))
+            return ids
+
+        return self._encode_each(cuts, encode)
 
     def encode_batch(self, batch: list[Cuts], threads: int | None) -> list[Ids]:
         """The ids of each text."""
         encoded = iter(self._encoder.encode_batch(_parts(batch), threads))
-        return [self._join(cuts, encoded) for cuts in batch]
+        return [self._encode_each(cuts, lambda _: next(encoded)) for cuts in batch]
 
-    def _join(self, cuts: Cuts, encoded: Iterator[Ids]) -> Ids:
-        """The ids of one text from those of its parts, which come in order."""
+    def _encode_each(self, cuts: Cuts, encode: Callable[[str], Ids]) -> Ids:
+        """The ids of the parts of one text and of the tokens between them."""
         ids: Ids = []
-        for _, token in cuts:
-            ids += next(encoded)
+        for part, token in cuts:
+            ids += encode(part)
             if token is not None:
                 ids.append(self._id_of[token])
         return ids

@@ -1,7 +1,7 @@
 """When special tokens may stand in text, and where a text is cut at those that do."""
 
 from collections.abc import Callable, Collection
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
 from fastllm.checks import tokenization as arguments
@@ -139,8 +139,6 @@ class SpecialTokenPolicies:
 
     def of(self, allowed: Allowed, disallowed: Allowed) -> SpecialTokenPolicy:
         """The policy of a call with these `allowed_special` and `disallowed_special`."""
-        if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
-            return self.usual
         key = (
             check_allowed(allowed, "allowed_special"),
             check_allowed(disallowed, "disallowed_special"),
@@ -151,11 +149,6 @@ class SpecialTokenPolicies:
                 self._made.clear()
             policy = self._made[key] = self._make(*key)
         return policy
-
-    @cached_property
-    def usual(self) -> SpecialTokenPolicy:
-        """That of a call that says nothing: all special tokens are forbidden."""
-        return self._make(NOTHING, "all")
 
     def _make(self, allowed: Choice, disallowed: Choice) -> SpecialTokenPolicy:
         may_stand = self._special if allowed == "all" else self._special & allowed

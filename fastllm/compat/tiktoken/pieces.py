@@ -31,7 +31,7 @@ class PieceTokenizer(BPETokenizer):
         disallowed: Literal["all"] | frozenset[str],
     ) -> SpecialTokenPolicy:
         """What a call does about special tokens."""
-        return self._policies.of(allowed, disallowed)
+        return self._policy(allowed, disallowed)
 
     def encode_piece(self, piece: bytes) -> Ids:
         """The ids of one piece: one if it is a token, or else what merging makes of it."""
