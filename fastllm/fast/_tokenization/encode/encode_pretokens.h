@@ -9,7 +9,7 @@
 //     positions    0  5  7  10 ...                       of one chunk
 //     batches      [ keys | buckets | long hashes ]      being prepared: the cache lines are on their way
 //                  [ keys | buckets | long hashes ]      being looked up
-//     out          id id id ? ? ?                        each look-up writes 8 places and keeps as many as there are ids
+//     out          id id id ? ? ?                        a look-up writes 8 places and keeps as many as it has ids
 //
 // Invariants. `out` has room for one id for each byte of text and ID_PADDING more, so that ids are copied whole. The
 // cache does not grow inside a chunk. Keys are loaded as 16 bytes only where the text has them.

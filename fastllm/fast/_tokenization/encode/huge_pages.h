@@ -5,6 +5,8 @@
 // encoding.
 //
 //     aligned_alloc     [ 2 MB page | 2 MB page | 2 MB page, begun ]
+//
+// Invariants. Sizes are filled up to whole pages, as `aligned_alloc` wants them.
 
 #pragma once
 

@@ -4,10 +4,12 @@
 // look-up and a reference count (some 2 ns) instead of a new object (some 20 ns). Without a lock, counting references
 // to objects that all threads share is the dearer way, so ints are made.
 //
-//     ids      17   4   17         table    [ int 0 | int 1 | ... | int 4 | ... | int 17 ]
-//     list     [ *    *    * ] ------------------------------------>^          ^
+//     table    [ int 0 | int 1 | int 2 | ... ]
+//     ids      17, 4, 17   ->   list [ table[17], table[4], table[17] ]
 //
 // Invariants. `table` covers every id that may come, or is NULL.
+//
+// Cost. A look-up and a count an id; a tuple and an int, mostly, a span.
 
 #pragma once
 

@@ -5,11 +5,9 @@
 // from it, always to the first child as low, leads to the leftmost position. A merge changes three priorities, mostly
 // of one leaf, and goes up only as far as a node changes. Neighbours are found in a bitmap of the positions alive.
 //
-//     root             3
-//                    /   \            down: to the first child that is 3
-//     levels      7  3  3  9
-//                    |
-//     leaf        NONE 5 3 8 ...       merge here: this priority, the one before and the one of the part that died
+//     root              3                     down: always to the first child that is 3
+//     level        7  [ 3 ]  3  9
+//     leaf         8  5  [ 3 ]  6  NONE ...   merge here: changes this, the one before, and the one that dies
 //
 // Invariants. A priority is NONE where its token is dead, last, or starts no pair that merges, and behind the row. The
 // first token is never merged into another: position 0 stays alive.

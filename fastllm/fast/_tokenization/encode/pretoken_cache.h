@@ -10,13 +10,14 @@
 //     (64 bytes)    |     key 0     |     key 1     |     ids 0     |     ids 1     |
 //                   +---------------+---------------+---------------+---------------+
 //     ids, 24 bits  | id | id | id | id | id | n |       n: number of ids
-//     overflow      | offset |     ...       | n | 0x80 |   ->   arena [ ... ids, filled up to 16 | ... ]
+//     overflow      | offset |  ...  | n + 0x80 |        ->   arena [ ... | ids, filled up to 16 | ... ]
 //
 //     long_slots    { hash, where its bytes are, where its ids are }   ->   long_bytes, arena
 //
 // Invariants. At least one slot in eight is free, so probing ends. `reserve` is called before each chunk of text,
 // never inside one: bucket numbers hold while a batch is under way. What is held stays below the cap and one chunk: a
-// cache that would outgrow it is emptied. The arena is longer than any offset by what is copied from there at once.
+// cache that would outgrow it is emptied. Ids in the arena are filled
+// up to what is copied from there at once.
 //
 // Cost. A hit: one line. Seeding cl100k: 16 MB of buckets, in pages of 2 MB, since in pages of 4 KB encoding takes
 // twice as long.

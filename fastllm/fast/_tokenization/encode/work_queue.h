@@ -1,15 +1,16 @@
 // WorkQueue: hands out work items to threads, and says where the ids of each belong.
 //
-// Algorithm. Threads take ranges of items from the front. An encoded range has a place as soon as all items before it
-// are encoded, by whichever thread: `offsets` is a prefix sum that advances over ranges which are done.
+// Algorithm. Threads take ranges of items from the front. An encoded range has an offset as soon as all items before
+// it are encoded, by whichever thread: a prefix sum of sizes, which advances over the ranges that are done.
 //
-//     items      0 1 2 | 3 4 | 5 6 7 8 | 9 ...
-//                done    done  being     ^ next_
-//                        |     encoded
-//                        placed_: ranges before have their offset
+//     items      0 1 2 | 3 4 | 5 6 7 8   | 9 10 | 11 12 ...
+//                done    done  in progress  done   not taken
+//                              ^                   ^
+//                              placed_             next_         items before `placed_` have their offsets
 //
-// Invariants. Ranges do not overlap and cover the items in order. All access is under one lock, held for a few
-// instructions.
+// Invariants. Ranges do not overlap and cover the items in order.
+//
+// Cost. All access is under one lock, held for a few instructions for each range.
 
 #pragma once
 

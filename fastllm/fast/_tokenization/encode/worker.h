@@ -12,6 +12,8 @@
 //     out         ids
 //
 // Invariants. No worker serves two threads. What is kept has a bound, whatever the texts were (`begin`).
+//
+// Cost. Kept at most: the cache (64 MB), ids (16 MB), UTF-8 and merge tree (4 MB each), a bitmap (half a megabyte).
 
 #pragma once
 

@@ -37,12 +37,13 @@ static inline char *put_character(uint32_t c, char *out) {
 }
 
 #if FASTLLM_ISA == 2
-// The leading multiple of 16 of `count` characters. Moves `out` behind them, and returns how many they are.
+static inline __m512i lanes(uint32_t value) { return _mm512_set1_epi32(int(value)); }
+
+// Write as many characters as are a multiple of 16; moves `out` behind them, and returns how many they are.
 template <typename Character>
-static inline size_t write_sixteens(const Character *text, size_t count, char *&out, bool &surrogates) {
+FASTLLM_INLINE size_t write_sixteens(const Character *text, size_t count, char *&out, bool &surrogates) {
     size_t i = 0;
     const __m512i spread = _mm512_set1_epi64(0x20262C32'00060C12);  // which bits go to each byte of two lanes
-    const auto lanes = [](uint32_t value) { return _mm512_set1_epi32(int(value)); };
     __mmask16 found = 0;
     for (; i + 16 <= count; i += 16) {
         __m512i c;

@@ -7,10 +7,11 @@
 //
 //     merge (p, q) into z at `position`; p, q and z keep the slots of their bytes
 //
-//     before   ... a | p . . | q . | b ...        (a, p), (p, q), (q, b)
-//     after    ... a | z . . . . z | b ...        (a, z),         (z, b)
-//                    ^       ^ also written, so that old entries (q, b) and (p, q) no longer hold
-//                    position
+//                      position
+//                      v
+//     before   ... a | p . p | q q | b ...        (a, p), (p, q), (q, b)
+//     after    ... a | z . .   z z | b ...        (a, z),         (z, b)
+//                              ^ written as well, so that old entries of q no longer hold
 //
 // Lists are written once. A merge only creates neighbours that contain the new token, and no token is made twice: if
 // two pairs made the same bytes, the merges inside them would have been the same, whatever surrounds them. So a
