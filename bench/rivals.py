@@ -13,7 +13,6 @@ meanwhile: with both cores busy, whatever waits for a second thread waits for lo
 
 import argparse
 import functools
-import importlib.util
 import json
 import os
 import sys
@@ -31,13 +30,16 @@ from bench import (
     training_growth,
     training_rivals,
 )
+from bench.cases import Files
 from bench.ceilings import ceilings
+from bench.contenders import installed
+from bench.contenders.encoding import NAMES as ENCODERS
+from bench.contenders.encoding import TOKENIZERS
+from bench.contenders.training import NAMES as TRAINERS
+from bench.contenders.training import QUICK as TRAINERS_IN_SECONDS
+from bench.contenders.training import TIES
 from bench.report import cores, rival_tables, versions
 from bench.turns import row, take_turns
-
-INSTALLED = {
-    name: importlib.util.find_spec(name) is not None for name in ("tiktoken", "tokenizers", "torch")
-}
 
 
 def must_agree(task: str, results: Mapping[str, Any], agree: Callable[[Any, Any], bool]) -> None:
@@ -61,14 +63,9 @@ def encoding_rows(size: int, rounds: int, **options: Any) -> list[dict[str, Any]
 def decoders() -> dict[str, Any]:
     """The tokenizers that decode cl100k."""
     with tempfile.TemporaryDirectory(prefix="fastllm-rivals-") as folder:
-        files = encoding_rivals.Files("cl100k", folder)
+        files = Files("cl100k", folder)
         files.write()
-        found = {"fastllm": encoding_rivals.fastllm_tokenizer(files)}
-        if INSTALLED["tiktoken"]:
-            found["tiktoken"] = encoding_rivals.tiktoken_encoding(files)
-        if INSTALLED["tokenizers"]:
-            found["tokenizers"] = encoding_rivals.huggingface_tokenizer(files)
-        return found
+        return {name: TOKENIZERS[name](files) for name in installed(TOKENIZERS)}
 
 
 def decoding_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
@@ -116,15 +113,15 @@ def curve_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
 
 
 TASKS = {
-    "encode": (encoding_rows, encoding_rivals.installed()),
-    "decode": (decoding_rows, ("fastllm", "tiktoken", "tokenizers")),
-    "train": (training_rows, training_rivals.installed(training_rivals.QUICK)),
-    "train-slow": (training_rivals.slow_rows, training_rivals.installed()),
-    "train-ties": (tie_rows, training_rivals.TIES),
+    "encode": (encoding_rows, installed(ENCODERS)),
+    "decode": (decoding_rows, installed(TOKENIZERS)),
+    "train": (training_rows, installed(TRAINERS_IN_SECONDS)),
+    "train-slow": (training_rivals.slow_rows, installed(TRAINERS)),
+    "train-ties": (tie_rows, TIES),
     "train-equal": (training_equality.equality_rows, training_equality.installed()),
-    "train-growth": (training_growth.growth_rows, training_rivals.installed(training_rivals.QUICK)),
-    "attention": (attention_rows, attention_rivals.NAMES),
-    "attention-lengths": (curve_rows, ("fastllm", "torch")),
+    "train-growth": (training_growth.growth_rows, installed(TRAINERS_IN_SECONDS)),
+    "attention": (attention_rows, attention_rivals.installed()),
+    "attention-lengths": (curve_rows, installed(("fastllm", "torch"))),
 }
 
 
@@ -143,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size, rounds = (100_000, 3) if given.quick else (4_000_000, 9)
     results: dict[str, Any] = {"versions": versions(), "cores": cores(), "tasks": {}}
     for name in given.tasks or TASKS:
-        measure, names = TASKS[name]
-        contenders = [who for who in names if INSTALLED.get(who, True)]
+        measure, contenders = TASKS[name]
         options = {"quick": given.quick, "file": given.text} if name == "encode" else {}
         print(f"\n{name}, backends {fastllm.backends()}", flush=True)
         task = {"contenders": contenders, "rows": list(measure(size, rounds, **options))}

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from tolerances import assert_agrees
 
+from bench.cases import ATTENTION_OPTIONS
+from bench.contenders.attention import by_hand
 from fastllm import KVCache
 from fastllm.fast import attention as fast
 from fastllm.reference import attention as reference
@@ -31,12 +33,7 @@ class HandWritten:
     def self_attention(cls, x):
         return cls.softmax(x @ x.T) @ x
 
-    @classmethod
-    def scaled_dot_product_attention(cls, query, key, value, is_causal=False):
-        scores = query @ key.swapaxes(-1, -2) * np.float32(1 / np.sqrt(query.shape[-1]))
-        if is_causal:
-            scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, np.float32(-np.inf))
-        return cls.softmax(scores) @ value
+    scaled_dot_product_attention = staticmethod(by_hand)
 
 
 MODULES = {"reference": reference, "numpy": HandWritten, "fast": fast}
@@ -90,23 +87,14 @@ def test_attention_tiny(benchmark, backend):
     compare(benchmark, backend, "scaled_dot_product_attention", *arrays)
 
 
-# NumPy has none of these: the reference is what there is to compare with.
-OPTIONS = {
-    "window": {"window": (32, 0)},
-    "softcap": {"softcap": 30.0},
-    "linear biases": {"alibi_slopes": [0.5, 0.25]},
-    "sinks": {"sinks": [1.0, 0.0]},
-    "lengths": {"kv_lens": 100},
-    "packed": {"cu_seqlens_q": [0, 50, 128], "cu_seqlens_k": [0, 50, 128]},
-}
-
-
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", ATTENTION_OPTIONS)
 @pytest.mark.parametrize("backend", ["reference", "fast"])
 def test_attention_option(benchmark, backend, option):
     benchmark.group = f"scaled_dot_product_attention, 2 heads, 128 x 16, float32, {option}"
     arrays = [vectors(2, 128, 16, seed=seed) for seed in range(3)]
-    compare(benchmark, backend, "scaled_dot_product_attention", *arrays, **OPTIONS[option])
+    compare(
+        benchmark, backend, "scaled_dot_product_attention", *arrays, **ATTENTION_OPTIONS[option]
+    )
 
 
 @pytest.mark.benchmark(group="scaled_dot_product_attention, one query, 4 heads, 1024 x 64, float32")

@@ -2,17 +2,15 @@
 
 import pytest
 
+from bench.cases import SPECIAL_TOKENS
 from fastllm.reference import special_tokens as reference
-
-TOKENS = [f"<|reserved_special_token_{number}|>" for number in range(1000)]
-TOKENS += ["<s>", "</s>", "[INST]", "[/INST]", "<think>"]
 
 
 @pytest.mark.parametrize("present", [False, True])
 def test_special_tokens(measure, bpe, text, present):
     if present:
         text = "<s>".join(text[start : start + 200] for start in range(0, len(text), 200))
-    finder = bpe.TokenFinder(TOKENS)
+    finder = bpe.TokenFinder(SPECIAL_TOKENS)
     where = "present" if present else "absent"
     cuts = measure(f"special tokens, {where}", lambda: lambda: finder.cut(text))
-    assert cuts == reference.TokenFinder(TOKENS).cut(text)
+    assert cuts == reference.TokenFinder(SPECIAL_TOKENS).cut(text)

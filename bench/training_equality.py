@@ -6,13 +6,14 @@ is too slow for such texts, and stands here as its rule, applied to distinct wor
 lines, and the pattern is gpt2. A difference ends the run.
 """
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import training_rivals as rivals
+from bench import contenders
+from bench.contenders import training as trainers
+from bench.training_rivals import corpus_files
 from bench.turns import row
 
 RULE_OF_MINBPE = "minbpe's rule"
@@ -20,16 +21,16 @@ Learn = Callable[[str, int], Any]
 
 
 def _tokenizers(path: str, merges: int) -> Any:
-    return rivals.of_characters(rivals.train_tokenizers(path, merges, 2)[:merges])
+    return trainers.of_characters(trainers.train_tokenizers(path, merges, 2)[:merges])
 
 
 def _rustbpe(path: str, merges: int) -> Any:
-    ranked = sorted(rivals.train_rustbpe(path, merges, 1), key=lambda pair: pair[1])
+    ranked = sorted(trainers.train_rustbpe(path, merges, 1), key=lambda pair: pair[1])
     return [bytes(token) for token, _ in ranked[256:]]
 
 
 def _bpeasy(path: str, merges: int) -> Any:
-    ranks = rivals.train_bpeasy(path, merges, 1)
+    ranks = trainers.train_bpeasy(path, merges, 1)
     return sorted(ranks, key=ranks.__getitem__)[256:]
 
 
@@ -53,21 +54,20 @@ RIVALS: dict[str, tuple[str, Learn]] = {
 
 def installed() -> tuple[str, ...]:
     """Those that can be compared here."""
-    return tuple(
-        name for name in RIVALS if name == RULE_OF_MINBPE or importlib.util.find_spec(name)
-    )
+    found = contenders.installed(name for name in RIVALS if name != RULE_OF_MINBPE)
+    return (*found, RULE_OF_MINBPE)
 
 
 def equality_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """How many merges were compared and found equal, on each corpus."""
     del rounds  # nothing is timed
     quick = size < 1_000_000
-    for corpus, path in rivals.corpus_files(size if quick else 2 * size):
+    for corpus, path in corpus_files(size if quick else 2 * size):
         equal = {}
         for name in installed():
             wanted = 500 if quick else 4_000 if name == RULE_OF_MINBPE else 16_000
             tie_break, learn = RIVALS[name]
-            ours = rivals.train_fastllm(path, wanted, 2, tie_break)
+            ours = trainers.train_fastllm(path, wanted, 2, tie_break)
             theirs = learn(path, wanted)
             if theirs not in (ours, [left + right for left, right in ours]):
                 sys.exit(f"{corpus}: fastllm and {name} learn different merges")

@@ -12,7 +12,9 @@ from typing import Any
 
 import fastllm
 from bench import corpora
-from bench.training_rivals import MEMORY, QUICK, TIME, installed, measured
+from bench.contenders import installed
+from bench.contenders.training import QUICK
+from bench.training_rivals import MEMORY, TIME, measured
 from bench.turns import row
 
 SIZES = (20, 40, 80, 160, 320)  # MB

@@ -3,10 +3,20 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 Call = Callable[[], Any]
+
+
+def in_turn(names: Collection[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """The number of the round and each name once a round, forwards and backwards in turn.
+
+    What leaves `names` meanwhile is asked for in this round still, and no more in the next.
+    """
+    for number in range(rounds):
+        for name in list(names) if number % 2 == 0 else list(names)[::-1]:
+            yield number, name
 
 
 def take_turns(
@@ -17,14 +27,13 @@ def take_turns(
     Those in `seldom`, which are slow, take part in every third round only.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds):
-        for name in list(calls) if number % 2 == 0 else reversed(calls):
-            if number % 3 and name in seldom:
-                continue
-            gc.collect()
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
+    for number, name in in_turn(calls, rounds):
+        if number % 3 and name in seldom:
+            continue
+        gc.collect()
+        start = time.perf_counter()
+        calls[name]()
+        times[name].append(time.perf_counter() - start)
     return times
 
 

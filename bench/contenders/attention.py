@@ -13,6 +13,8 @@ import time
 
 import numpy as np
 
+from bench import memory
+
 
 @functools.lru_cache(maxsize=1)
 def inputs(query, key, dtype):
@@ -55,35 +57,29 @@ def torch_call(arrays, request):
     return call
 
 
-def numpy_call(arrays, request):
+def by_hand(query, key, value, is_causal=False):
     """Attention as one writes it with NumPy, whole score matrices and grouped heads repeated."""
-    query, key, value = arrays
+    group = query.shape[-3] // key.shape[-3] if query.ndim > 2 else 1
+    key, value = (np.repeat(x, group, -3) if group > 1 else x for x in (key, value))
+    scores = query @ key.swapaxes(-1, -2) * np.float32(query.shape[-1] ** -0.5)
+    if is_causal:
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, np.float32(-np.inf))
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights @ value / weights.sum(-1, keepdims=True)
 
-    def call():
-        group = query.shape[1] // key.shape[1]
-        k, v = (np.repeat(x, group, 1) if group > 1 else x for x in (key, value))
-        scores = query @ k.swapaxes(-1, -2) * np.float32(query.shape[-1] ** -0.5)
-        if request["causal"]:
-            scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, np.float32(-np.inf))
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        return weights @ v / weights.sum(-1, keepdims=True)
 
-    return call
+def numpy_call(arrays, request):
+    """Attention by NumPy alone."""
+    return functools.partial(by_hand, *arrays, request["causal"])
 
 
 def peak_memory(call):
     """By how many bytes a call makes the process grow while it runs, its result included."""
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak so far is forgotten
-
-    def status(name):
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
-
-    before = status("VmRSS")
+    memory.forget_peak()
+    before = memory.held()
     result = call()
     assert result is not None
-    return status("VmHWM") - before
+    return memory.peak() - before
 
 
 CALLS = {"fastllm": fastllm_call, "torch": torch_call, "numpy": numpy_call}
