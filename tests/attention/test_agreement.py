@@ -4,59 +4,25 @@ import itertools
 import os
 import subprocess
 import sys
-import threading
-import time
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from attention.inputs import COMPILED, SDPA, heads, normal, oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import must_run
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
 from fastllm.reference import attention as reference
 
-SDPA = "scaled_dot_product_attention"
-
-# Interpreted kernels (NUMBA_DISABLE_JIT=1) are a thousand times slower.
-COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 EXAMPLES = settings(max_examples=60 if COMPILED else 25)
+
 
 # Around the edges of vectors, of tiles of queries, and of blocks of keys.
 SHORT = [0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33]
-
-
-def oracle(query, key, value, attn_mask=None, is_causal=False, scale=None, enable_gqa=False):
-    """Attention by whole matrices in float64, for arguments without NaN or infinite values."""
-    q, k, v = (np.asarray(x, np.float64) for x in (query, key, value))
-    if enable_gqa:
-        k = np.repeat(k, q.shape[-3] // k.shape[-3], -3)
-        v = np.repeat(v, q.shape[-3] // v.shape[-3], -3)
-    scores = q @ k.swapaxes(-1, -2) * (1 / np.sqrt(q.shape[-1]) if scale is None else scale)
-    if is_causal:
-        attn_mask = np.tri(*scores.shape[-2:], dtype=bool)
-    if attn_mask is not None:
-        mask = np.asarray(attn_mask)
-        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
-    top = np.max(scores, -1, keepdims=True, initial=-np.inf)
-    weights = np.exp(scores - np.where(top == -np.inf, 0.0, top))
-    sums = weights.sum(-1, keepdims=True)
-    return np.divide(weights, sums, out=np.zeros_like(weights), where=sums > 0) @ v
-
-
-def normal(seed, shape, dtype=np.float64):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def heads(seed, lead, q_len, kv_len, head_dim, value_dim, dtype, kv_lead=None):
-    kv_lead = lead if kv_lead is None else kv_lead
-    return (
-        normal(seed, (*lead, q_len, head_dim), dtype),
-        normal(seed + 1, (*kv_lead, kv_len, head_dim), dtype),
-        normal(seed + 2, (*kv_lead, kv_len, value_dim), dtype),
-    )
 
 
 def agree(dtype, *arguments, **options):
@@ -160,6 +126,7 @@ def test_agrees_on_generated_arguments(arguments):
 
 # --- every argument alone and in pairs
 
+
 OPTIONS = {
     "boolean mask": {"attn_mask": normal(11, (10, 34)) > 0},
     "padding mask": {"attn_mask": np.arange(34) < np.array([[[20]], [[34]], [[0]], [[1]]])},
@@ -169,6 +136,8 @@ OPTIONS = {
     "no dropout": {"dropout_p": 0.0},
     "grouped heads": {"enable_gqa": True},
 }
+
+
 PAIRS = list(itertools.combinations_with_replacement(OPTIONS, 2))
 
 
@@ -212,7 +181,10 @@ def test_agrees_with_every_pair_of_arguments(pair, dtype):
 
 # --- lengths and head sizes as models have them, against the oracle
 
+
 LENGTHS = [127, 128, 129, 1000] if COMPILED else [127, 129]
+
+
 HEAD_DIMS = [1, 3, 8, 40, 64, 80, 96, 128, 256] if COMPILED else [1, 9]
 
 
@@ -335,21 +307,6 @@ def test_nan_and_infinite_mask_numbers_agree():
     assert (expected[3] == 0.0).all()
 
 
-# --- memory, threads, processes
-
-
-def run(program, **variables):
-    environment = {**os.environ, **variables}
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-    assert finished.returncode == 0, finished.stderr
-
-
 def test_repeats_no_broadcast_or_grouped_array_in_memory():
     query, key, value = heads(16, (1, 4), 16, 1200, 8, 8, np.float32)
     arguments = (
@@ -388,93 +345,7 @@ assert grown < 16 * 1024, f"{grown} KB"  # the score matrix would be 262144 KB
 
 
 def test_never_holds_the_whole_score_matrix():
-    run(NO_SQUARE, NUMBA_DISABLE_JIT="0")
-
-
-def share_all_work(monkeypatch, threads):
-    monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
-    monkeypatch.setattr(fast, "_WAKING_WORK", 0)
-    monkeypatch.setattr(fast, "_thread_limit", lambda: threads)
-
-
-def test_several_python_threads_at_once_agree(monkeypatch):
-    share_all_work(monkeypatch, threads=4)
-    cases = [heads(seed, (3,), 40, 40, 4, 4, np.float32) for seed in range(8)]
-    expected = [oracle(*case, is_causal=True) for case in cases]
-    failures = []
-
-    def attend(number):
-        for _ in range(20 if COMPILED else 1):
-            actual = fast.scaled_dot_product_attention(*cases[number], is_causal=True)
-            try:
-                assert_agrees(SDPA, np.float32, actual, expected[number])
-                fast.softmax(cases[number][0])
-            except AssertionError as failure:
-                failures.append(failure)
-
-    threads = [threading.Thread(target=attend, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-
-
-@pytest.mark.parametrize("rows", [1, 1000])
-def test_softmax_over_several_threads_agrees(monkeypatch, rows):
-    share_all_work(monkeypatch, threads=3)
-    x = normal(17, (rows, 200 if COMPILED else 20), np.float32)
-    expected = np.exp(x.astype(np.float64))
-    expected /= expected.sum(-1, keepdims=True)
-    assert_agrees("softmax", np.float32, fast.softmax(x), expected)
-
-
-FIRST_CALL_IN_THREADS = """
-import threading
-import numpy as np
-from fastllm.fast import attention
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
-x = np.ones((2, 40, 4), np.float32)
-right = []
-def attend():
-    right.append(np.allclose(attention.softmax(x), 0.25))
-threads = [threading.Thread(target=attend) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-assert right == [True] * 4
-"""
-
-
-def test_first_call_from_several_threads(tmp_path):
-    run(FIRST_CALL_IN_THREADS, NUMBA_CACHE_DIR=str(tmp_path))
-
-
-@pytest.mark.parametrize("pause", [0.0, 0.0003, 0.003])
-def test_workers_that_just_left_or_sleep_agree(monkeypatch, pause):
-    # Calls whose helpers still look for work, are about to sleep, or have to be woken.
-    share_all_work(monkeypatch, threads=3)
-    case = heads(18, (6,), 40, 40, 4, 4, np.float32)
-    expected = oracle(*case, is_causal=True)
-    for number in range(60 if COMPILED else 1):
-        actual = fast.scaled_dot_product_attention(*case, is_causal=True)
-        assert_agrees(SDPA, np.float32, actual, expected)
-        time.sleep(pause * number / 60)
-
-
-def test_without_memory_for_scratch_raises_and_then_goes_on(monkeypatch):
-    share_all_work(monkeypatch, threads=3)
-    case = heads(19, (6,), 41, 43, 4, 4, np.float32)
-    fast._plan.cache_clear()
-    with monkeypatch.context() as patched:
-        patched.setattr(fast, "_BLOCK", 2**50)
-        for _ in range(5):
-            with pytest.raises(MemoryError):
-                fast.scaled_dot_product_attention(*case)
-    fast._plan.cache_clear()
-    actual = fast.scaled_dot_product_attention(*case)
-    assert_agrees(SDPA, np.float32, actual, oracle(*case))
+    must_run(NO_SQUARE, NUMBA_DISABLE_JIT="0")
 
 
 def test_agrees_on_random_calls():
@@ -487,139 +358,3 @@ def test_agrees_on_random_calls():
         timeout=120,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
-SLEEP = """
-import time
-import numpy as np
-from fastllm.fast import attention
-from fastllm.fast._attention.runtime import thread_pool
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
-x = np.ones((2, 40, 4), np.float32)
-attention.scaled_dot_product_attention(x, x, x)
-pool = thread_pool._pool
-slots = pool._slots[:: pool._work_sharing.SLOT_WORDS][: len(pool._semaphores)]
-assert len(slots) > 0
-end = time.monotonic() + 60
-while any(slots != pool._work_sharing.ASLEEP):
-    assert time.monotonic() < end
-    time.sleep(0.01)
-before = time.process_time()
-time.sleep(0.3)
-assert time.process_time() - before < 0.1
-"""
-
-
-def test_workers_sleep_when_there_is_nothing_to_do():
-    run(SLEEP, NUMBA_DISABLE_JIT="0")
-
-
-EXIT = """
-import threading
-import numpy as np
-from fastllm.fast import attention
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
-x = np.ones((2, 400, 4), np.float32)
-def attend():
-    while True:
-        attention.scaled_dot_product_attention(x, x, x)
-attention.scaled_dot_product_attention(x, x, x)
-if OTHERS:
-    threading.Thread(target=attend, daemon=True).start()
-    attention.scaled_dot_product_attention(x, x, x)
-"""
-
-
-@pytest.mark.parametrize("others", [False, True])
-def test_lets_the_process_end_at_once(others):
-    run(EXIT.replace("OTHERS", str(others)), NUMBA_DISABLE_JIT="0")
-
-
-FORK = """
-import os
-import threading
-import warnings
-import numpy as np
-from fastllm.fast import attention
-warnings.simplefilter("ignore")
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
-x = np.ones((2, 40, 4), np.float32)
-def attend():
-    return np.allclose(attention.scaled_dot_product_attention(x, x, x), 1.0)
-assert attend()
-child = os.fork()
-if child == 0:
-    # The parent's threads are gone; the child starts its own.
-    os._exit(0 if attend() and attend() and threading.active_count() > 1 else 1)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-assert attend()
-"""
-
-
-def test_works_in_a_forked_child():
-    run(FORK, NUMBA_DISABLE_JIT="0")
-
-
-NARROW = """
-import llvmlite.binding
-import ml_dtypes
-llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.FeatureMap({FEATURES})
-import numpy as np
-from fastllm.fast import attention
-from fastllm.fast._attention.kernels import prefill as kernels
-from fastllm.reference.attention import scaled_dot_product_attention
-assert kernels.VECTOR_BYTES == {BYTES}
-generator = np.random.default_rng(0)
-q, k, v = (generator.standard_normal((2, n, 9), np.float32) for n in (21, 30, 30))
-options = {"softcap": 2.0, "sinks": [0.5, 0.1], "attn_mask": generator.random((1, 30)) < 0.8}
-for rows in (21, 3, 1):
-    for option in ({}, {"is_causal": True}, options):
-        arrays = q[:, :rows], k, v
-        difference = (
-            attention.scaled_dot_product_attention(*arrays, **option)
-            - scaled_dot_product_attention(*arrays, **option)
-        )
-        assert abs(difference).max() < 2e-6
-assert np.allclose(attention.softmax(q).sum(-1), 1.0)
-# Pairs of vectors and one that is left over.
-q, k, v = (
-    generator.standard_normal((2, n, 24), np.float32).astype(ml_dtypes.bfloat16)
-    for n in (3, 30, 30)
-)
-for rows in (3, 1):
-    arrays = q[:, :rows], k, v
-    actual, expected = (
-        attend(*arrays).astype(np.float32)
-        for attend in (attention.scaled_dot_product_attention, scaled_dot_product_attention)
-    )
-    assert np.allclose(actual, expected, 2**-7, 2**-9)
-"""
-
-
-def test_agrees_with_narrower_vectors(tmp_path):
-    # At the same time, since each compiles everything anew.
-    programs = [
-        NARROW.replace("{FEATURES}", repr(features)).replace("{BYTES}", str(width))
-        for features, width in (({"avx2": True, "fma": True}, 32), ({}, 16))
-    ]
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment
-        )
-        for program in programs
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-
-
-def test_follows_the_number_of_threads_that_numba_is_told():
-    run(
-        "import numba\n"
-        "from fastllm.fast import attention\n"
-        "assert attention._thread_limit() == numba.config.NUMBA_NUM_THREADS\n"
-        "numba.set_num_threads(1)\n"
-        "assert attention._thread_limit() == 1\n",
-        NUMBA_DISABLE_JIT="0",
-    )

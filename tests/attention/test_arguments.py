@@ -2,14 +2,12 @@
 
 import importlib
 import inspect
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from processes import run_python
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
@@ -344,26 +342,15 @@ def test_takes_a_mask_number_beyond_float32_for_infinity(attention_backend):
 # --- what a process sees
 
 
-def run(program, **variables):
-    environment = {**os.environ, **variables}
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-
-
 def test_fast_attention_does_not_import_numba_until_it_is_called():
     program = "import sys, fastllm.fast.attention; sys.exit('numba' in sys.modules)"
-    finished = run(program)
+    finished = run_python(program)
     assert finished.returncode == 0, finished.stderr
 
 
 def test_fast_attention_without_numba_says_why():
     program = "import sys; sys.modules['numba'] = None; import fastllm.fast.attention"
-    finished = run(program)
+    finished = run_python(program)
     assert "ImportError: the compiled attention needs numba, which is not installed" in (
         finished.stderr
     )
@@ -378,19 +365,19 @@ assert softmax([1.0, 1.0]).tolist() == [0.5, 0.5]
 
 def test_fast_attention_works_where_no_cache_folder_is_allowed():
     # The only locator left refuses files outside a zip archive.
-    finished = run(CALL, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator")
+    finished = run_python(CALL, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator")
     assert finished.returncode == 0, finished.stderr
 
 
 def test_fast_attention_works_where_the_cache_cannot_be_written(tmp_path):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-    finished = run(limit + CALL, NUMBA_CACHE_DIR=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
+    finished = run_python(limit + CALL, NUMBA_CACHE_DIR=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
     assert finished.returncode == 0, finished.stderr
     assert not list(tmp_path.rglob("*.nbc"))
 
 
 def test_fast_attention_stores_compiled_code(tmp_path):
-    finished = run(CALL, NUMBA_CACHE_DIR=str(tmp_path))
+    finished = run_python(CALL, NUMBA_CACHE_DIR=str(tmp_path))
     assert finished.returncode == 0, finished.stderr
     compiled = not importlib.import_module("numba").config.DISABLE_JIT
     assert bool(list(tmp_path.rglob("*.nbc"))) == compiled
@@ -415,12 +402,12 @@ print(softmax([0.0, -0.25])[0])
 
 def test_fast_attention_sees_changes_in_any_file_of_the_kernels(package, tmp_path):
     program = SHOW.format(path=str(tmp_path))
-    before = run(program, NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_DISABLE_JIT="0")
+    before = run_python(program, NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_DISABLE_JIT="0")
     vectors = package / "fast" / "_attention" / "simd" / "vectors.py"
     text = vectors.read_text("utf-8")
     assert "LOG2_E = 1.44" in text
     vectors.write_text(text.replace("LOG2_E = 1.44", "LOG2_E = 0.44"), "utf-8")
-    after = run(program, NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_DISABLE_JIT="0")
+    after = run_python(program, NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_DISABLE_JIT="0")
     assert before.returncode == after.returncode == 0, before.stderr + after.stderr
     assert float(before.stdout) == pytest.approx(0.5621765, rel=1e-6)
     assert float(after.stdout) < 0.53
@@ -428,10 +415,10 @@ def test_fast_attention_sees_changes_in_any_file_of_the_kernels(package, tmp_pat
 
 def test_fast_attention_compiles_again_what_is_damaged_on_disk(tmp_path):
     for ending in ("nbc", "nbi"):
-        finished = run(CALL, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0")
+        finished = run_python(CALL, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0")
         assert finished.returncode == 0, finished.stderr
         files = list(tmp_path.rglob(f"*.{ending}"))
         assert files
         for file in files:
             file.write_bytes(file.read_bytes()[:100])
-    assert run(CALL, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0").returncode == 0
+    assert run_python(CALL, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0").returncode == 0
