@@ -39,7 +39,7 @@ from typing import NamedTuple
 from fastllm import _backend
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
-from fastllm.formats.minbpe import HEADER, is_number, read_id_pairs, read_sections
+from fastllm.formats.minbpe import is_number, read_id_pairs, read_sections, write_sections
 from fastllm.formats.text import as_text, naming
 from fastllm.patterns.dialects import from_regex_package
 from fastllm.patterns.named import WHOLE_TEXT, SplitPattern, pattern_of_steps, split_pattern
@@ -165,10 +165,7 @@ class Tokenizer:
             if len(f"{what}.".splitlines()) > 1:
                 raise ValueError(f"a .model file cannot hold {what!r}: it has a line end")
         prefix = os.fspath(file_prefix)
-        with replacing(f"{prefix}.model") as file:
-            file.write(f"{HEADER}\n{self.pattern}\n{len(self.special_tokens)}\n")
-            file.writelines(f"{text} {number}\n" for text, number in self.special_tokens.items())
-            file.writelines(f"{left} {right}\n" for left, right in self.merges)
+        write_sections(f"{prefix}.model", self.pattern, self.special_tokens, self.merges)
         self._write_vocab(f"{prefix}.vocab")
 
     def _write_vocab(self, path: str | os.PathLike[str]) -> None:

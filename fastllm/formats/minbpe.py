@@ -1,11 +1,12 @@
 """minbpe's .model files: the split pattern, special tokens, and a pair of ids for each merge."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fastllm.corpus.atomic_write import replacing
 from fastllm.formats.source_file import SourceFile
+from fastllm.formats.text import StrPath
 from fastllm.formats.vocabulary import Merge, Vocabulary
 from fastllm.patterns.dialects import from_regex_package, to_regex_package
 from fastllm.patterns.named import WHOLE_TEXT, pattern_of_steps
@@ -128,14 +129,24 @@ def write_file(vocabulary: Vocabulary, path: Path) -> None:
         If the format cannot hold it.
     """
     merges = vocabulary.merges or []
-    lines = [HEADER, _pattern_line(vocabulary)]
+    pattern = _pattern_line(vocabulary)
     _check_special_tokens(vocabulary)
     _check_ids(vocabulary.ranks, merges)
-    lines.append(str(len(vocabulary.special_tokens)))
-    lines += [f"{text} {number}" for text, number in vocabulary.special_tokens.items()]
-    lines += [f"{vocabulary.ranks[left]} {vocabulary.ranks[right]}" for left, right in merges]
+    id_pairs = [(vocabulary.ranks[left], vocabulary.ranks[right]) for left, right in merges]
+    write_sections(path, pattern, vocabulary.special_tokens, id_pairs)
+
+
+def write_sections(
+    path: StrPath,
+    pattern: str,
+    special_tokens: Mapping[str, int],
+    id_pairs: Iterable[tuple[int, int]],
+) -> None:
+    """Write the parts of a model, whole or not at all, as they are."""
     with replacing(path) as file:
-        file.writelines(f"{line}\n" for line in lines)
+        file.write(f"{HEADER}\n{pattern}\n{len(special_tokens)}\n")
+        file.writelines(f"{text} {number}\n" for text, number in special_tokens.items())
+        file.writelines(f"{left} {right}\n" for left, right in id_pairs)
 
 
 def _pattern_line(vocabulary: Vocabulary) -> str:
