@@ -109,6 +109,18 @@ def test_the_arrows_are_those_of_the_sources():
     assert draw.picture() in page, "python docs/internals/draw_arrows.py"
 
 
+def test_walks_name_functions_that_are_there():
+    """Each step of the walks: a file, and what is in it."""
+    page = (ROOT / "docs/internals/README.md").read_text("utf-8")
+    steps = re.findall(r"^\| \d+ \| `([^`]+)`[^|]* \| ([^|]+) \|", page, re.MULTILINE)
+    assert len(steps) > 30
+    for file, functions in steps:
+        source = (ROOT / file).read_text("utf-8")
+        for function in re.findall(r"`([^`]+)`", functions):
+            name = re.split(r"\.|::", function)[-1]
+            assert re.search(rf"\b{name}\b", source), f"{file}: {function}"
+
+
 def test_headlines_are_those_of_the_benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     headlines = importlib.import_module("bench.headlines")
