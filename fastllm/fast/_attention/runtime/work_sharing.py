@@ -1,13 +1,38 @@
-"""Threads that share the work of a call without the interpreter: the part in compiled code.
+"""Workers that share a call without the interpreter: the part in compiled code.
 
-A worker is a thread that stays in `worker_loop` while calls follow each other closely, and looks at
-its slot, a word of memory, again and again. A caller puts the address of a task into each free
-slot, works itself, takes back what nobody has begun, and waits for those who have: it never waits
-for a thread to wake up. Nobody needs the interpreter's lock meanwhile. A worker that has looked in
-vain for a while leaves, so that it does not keep a processor busy; `thread_pool` wakes it.
+Design note
+-----------
+A worker is a thread that stays in `worker_loop` while calls follow each other closely, and spins on
+its slot, a word of memory. A caller puts the address of a task into every free slot, works itself,
+takes back what nobody has begun, and waits for those who have: it never waits for a thread to wake
+up. Nobody needs the interpreter's lock meanwhile. A worker that has spun in vain for a while
+leaves, so that it does not keep a processor busy; `thread_pool` wakes it.
 
-A task is a function and its arguments, on the stack of its caller. Arguments are those that share a
-counter of the work, so that it does not matter how many take part.
+    caller, run_shared              slot of a worker              worker, worker_loop
+
+    task -> every free slot         FREE -> task
+    run_task                        task -> BUSY                  takes it, run_task
+    takes back what is not begun    task -> FREE
+    spins until finished == taken   BUSY -> FREE, finished += 1
+                                    FREE -> ASLEEP                spin limit reached, returns
+                                    ASLEEP -> FREE                woken by `thread_pool`
+
+    slots, one cache line each: | word | spin limit | 6 unused | word | spin limit | ...
+    a task, on its caller's stack: | function | finished | failed | arguments of the kernel ... |
+
+A task is a call of the kernel that shares itself, with no slots. Its arguments share a counter of
+the work, so that it does not matter how many take part.
+
+Invariants: a word changes by compare-and-exchange only, so that a task has one owner. A task lives
+until every worker that took it has counted itself as finished; no worker touches it afterwards.
+Arrays are not owned by workers: the caller holds them for as long.
+
+Cost: an exchange of a cache line for each worker; nothing for those that sleep.
+
+Results
+-------
+- Two threads on 128 x 64, full and causal: 0.30 and 0.24 ms, 0.60 and 0.53 ms when a pool of
+  Python's woke one for each call and was waited for (0.53 and 0.47 ms on one thread).
 """
 
 # Numba's decorators and code builders carry no types.
@@ -25,10 +50,10 @@ from numba.extending import intrinsic
 from fastllm.fast._attention.runtime.jit import device_function, jit
 
 # A slot has a cache line of its own, so many words of 8 bytes. The first is the address of a task
-# or one of these; that at SPIN_LIMIT says how often a worker looks in vain before it leaves.
+# or one of these; that at SPIN_LIMIT says how often a worker spins in vain before it leaves.
 SLOT_WORDS, SPIN_LIMIT = 8, 1
 FREE, BUSY, ASLEEP = range(3)
-# Looks before the system may give the processor to another thread: some 100 microseconds.
+# Spins before the system may give the processor to another thread: some 100 microseconds.
 _SPINS_BEFORE_YIELD = 2000
 
 instruction: Any = intrinsic
@@ -39,7 +64,7 @@ _FUNCTION, _FINISHED, _FAILED, _HEADER_WORDS = range(4)
 
 @device_function
 def run_shared(slots: Any, task: int) -> None:
-    """Do a task here and by those whose slots are free."""
+    """Run a task here and in the workers whose slots are free."""
     first, last = slots.ctypes.data, slots.ctypes.data + 8 * slots.size
     taken = 0
     for slot in range(first, last, 8 * SLOT_WORDS):
@@ -57,7 +82,7 @@ def run_shared(slots: Any, task: int) -> None:
 
 @jit
 def worker_loop(slots: Any, number: int) -> None:
-    """Do what is put into a slot until nothing came for long, then mark the slot as asleep."""
+    """Run what is put into a slot until nothing came for long, then mark the slot as asleep."""
     slot = slots.ctypes.data + 8 * SLOT_WORDS * number
     spins = 0
     while True:
@@ -76,7 +101,7 @@ def worker_loop(slots: Any, number: int) -> None:
             spin_pause(False)
 
 
-# --- Instructions, on words at addresses ---------------------------------------------------------
+# --- Instructions on words at addresses ----------------------------------------------------------
 
 
 def _pointer(builder: Any, address: Any, kind: ir.Type = _INT64) -> Any:
@@ -88,8 +113,8 @@ def load_acquire(typing: Any, address: Any) -> Any:
     """The word at an address; what was written before it was is seen from then on."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _pointer(builder, context.cast(builder, args[0], signature.args[0], types.int64))
-        return builder.load_atomic(place, "acquire", 8)
+        word = _pointer(builder, context.cast(builder, args[0], signature.args[0], types.int64))
+        return builder.load_atomic(word, "acquire", 8)
 
     return types.int64(address), emit
 
@@ -103,8 +128,8 @@ def compare_exchange(typing: Any, address: Any, old: Any, new: Any) -> Any:
             context.cast(builder, value, kind, types.int64)
             for value, kind in zip(args, signature.args, strict=True)
         )
-        place = _pointer(builder, at)
-        pair = builder.cmpxchg(place, before, after, "seq_cst", "seq_cst")
+        word = _pointer(builder, at)
+        pair = builder.cmpxchg(word, before, after, "seq_cst", "seq_cst")
         return builder.extract_value(pair, 1)
 
     return types.boolean(address, old, new), emit
@@ -115,15 +140,15 @@ def atomic_increment(typing: Any, address: Any) -> Any:
     """Add 1 to the word at an address."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _pointer(builder, context.cast(builder, args[0], signature.args[0], types.int64))
-        builder.atomic_rmw("add", place, ir.Constant(_INT64, 1), "seq_cst")
+        word = _pointer(builder, context.cast(builder, args[0], signature.args[0], types.int64))
+        builder.atomic_rmw("add", word, ir.Constant(_INT64, 1), "seq_cst")
         return context.get_dummy_value()
 
     return types.none(address), emit
 
 
 @instruction
-def spin_pause(typing: Any, give_way: Any) -> Any:
+def spin_pause(typing: Any, yield_to_others: Any) -> Any:
     """Wait for some cycles; if told to, let the system run another thread instead."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -144,9 +169,12 @@ def spin_pause(typing: Any, give_way: Any) -> Any:
     return types.none(types.boolean), emit
 
 
+# --- Tasks ---------------------------------------------------------------------------------------
+
+
 @instruction
 def run_task(typing: Any, task: Any) -> Any:
-    """Do the task at an address."""
+    """Run the task at an address."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         function = builder.load(_pointer(builder, args[0]))
@@ -170,14 +198,13 @@ def current_call_as_task(typing: Any, slots: Any) -> Any:
         given = builder.function.args[2:]
         shape = ir.LiteralStructType([*[_INT64] * _HEADER_WORDS, *(value.type for value in given)])
         task = cgutils.alloca_once(builder, shape)
-        words = {_FUNCTION: builder.ptrtoint(_emit_task_function(builder, shape), _INT64)}
+        header = {_FUNCTION: builder.ptrtoint(_emit_task_function(builder, shape), _INT64)}
         for i in range(_HEADER_WORDS):
-            builder.store(
-                words.get(i, ir.Constant(_INT64, 0)), _emit_field_pointer(builder, task, i)
-            )
+            word = header.get(i, ir.Constant(_INT64, 0))
+            builder.store(word, _emit_field_pointer(builder, task, i))
         for i, value in enumerate(given):
-            left = ir.Constant(value.type, 0) if i in _SLOTS_SIZE_FIELDS else value
-            builder.store(left, _emit_field_pointer(builder, task, _HEADER_WORDS + i))
+            passed = ir.Constant(value.type, 0) if i in _SLOTS_SIZE_FIELDS else value
+            builder.store(passed, _emit_field_pointer(builder, task, _HEADER_WORDS + i))
         return builder.ptrtoint(task, _INT64)
 
     return types.int64(slots), emit
@@ -189,10 +216,10 @@ _SLOTS_SIZE_FIELDS = (2, 5)
 
 
 def _emit_task_function(builder: Any, shape: ir.Type) -> Any:
-    """A function that does a task of this shape: to call the function that is being built."""
+    """A function that runs a task of this shape: it calls the function that is being built."""
     module, kernel = builder.module, builder.function
     kind = ir.FunctionType(ir.VoidType(), [_INT64])
-    function = ir.Function(module, kind, module.get_unique_name("do_task"))
+    function = ir.Function(module, kind, module.get_unique_name("run_task"))
     function.linkage = "internal"
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     task = _pointer(builder, function.args[0], shape)
@@ -200,9 +227,8 @@ def _emit_task_function(builder: Any, shape: ir.Type) -> Any:
     for output in outputs:
         builder.store(cgutils.get_null_value(output.type.pointee), output)
     fields = range(_HEADER_WORDS, len(shape.elements))
-    code = builder.call(
-        kernel, [*outputs, *(builder.load(_emit_field_pointer(builder, task, i)) for i in fields)]
-    )
+    arguments = [builder.load(_emit_field_pointer(builder, task, i)) for i in fields]
+    code = builder.call(kernel, [*outputs, *arguments])
     good = [builder.icmp_signed("==", code, number) for number in (RETCODE_OK, RETCODE_NONE)]
     with builder.if_then(builder.not_(builder.or_(*good)), likely=False):
         # What failed is memory that could not be had: kernels raise nothing else.

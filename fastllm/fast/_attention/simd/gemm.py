@@ -1,7 +1,37 @@
-"""Products of matrices that stay in registers, and squares turned on their diagonal.
+"""Small matrix products whose sums stay in registers, and transposed squares.
 
-Where the time goes: MICRO_ROWS rows of running sums, up to three vectors each, stay in registers
-while one number of every row after the other is multiplied with those vectors.
+Design note
+-----------
+`gemm_qk` multiplies keys with a tile of queries, `gemm_pv` values with a tile of weights. Both are
+the micro-kernel of BLIS: MICRO_ROWS rows by up to three vectors of running sums (accumulators) stay
+in registers while the common dimension goes by. Lanes are queries, so that keys and values are read
+in place, one number at a time, and splatted.
+
+                      queries, transposed            weights (the scores)
+                      head_dim x tile                n_keys x tile
+                      +-----+-----+-----+            +-----+-----+-----+
+                      | v 0 | v 1 | v 2 |            | v 0 | v 1 | v 2 |
+                      +-----+-----+-----+            +-----+-----+-----+
+      keys            +-----+-----+-----+   values^T +-----+-----+-----+
+      MICRO_ROWS keys | accumulators    |   columns  | accumulators    |
+      x head_dim      +-----+-----+-----+   x n_keys +-----+-----+-----+
+                        scores                         context
+
+For each number of the common dimension: up to three loads of a vector, MICRO_ROWS splats, and their
+products added by `fma`.
+
+Invariants: rows beyond the last one repeat it, so that all reads are safe; their results are
+written and not used, so that targets have room for whole steps of MICRO_ROWS. A tile has two or
+three vectors (`gemm_qk` also takes one, above the diagonal). In `gemm_pv` ends[v] does not fall
+with v.
+
+Cost: 2 * rows * depth * tile operations, each vector loaded once for MICRO_ROWS `fma`.
+
+Results
+-------
+- 8 rows by 3 vectors are 24 sums, which with what they are made of fit the 32 registers of AVX-512:
+  168 to 188 GFLOP/s, where 8 x 2 reach 158 to 173 (one thread of a Xeon).
+- Sums of a block start at 0 and join the others at its end: rounding errors grow less.
 """
 
 # Numba's decorators and code builders carry no types.
@@ -15,63 +45,63 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import lower_builtin, type_callable
 
 from fastllm.fast._attention.simd.vectors import (
+    ARRAY,
+    INDEX,
     VECTOR_BYTES,
     Vector,
     emit_fma,
+    emit_min,
     emit_splat,
     i64,
     lanes,
+    lowering,
     maximum,
+    splat_constant,
     unpack_arguments,
-    vector_constant,
     vector_type,
 )
 
 # As many sums as fit into 32 registers with what they are made from, or into 16.
 MICRO_ROWS = 8 if VECTOR_BYTES == 64 or platform.machine() in ("aarch64", "arm64") else 4
 
+# --- Transpose -----------------------------------------------------------------------------------
 
-def transpose(source: Any, at: int, step: int, target: Any, to: int, target_step: int) -> None:
-    """Turn a square of as many rows as a vector has lanes, from `source` into `target`."""
+
+def transpose(
+    source: Any,
+    source_start: int,
+    source_stride: int,
+    target: Any,
+    target_start: int,
+    target_stride: int,
+) -> None:
+    """Transpose a square of as many rows as a vector has lanes, from `source` into `target`."""
     width = lanes(source)
     for row in range(width):
         for column in range(width):
-            target[to + column * target_step + row] = source[at + row * step + column]
+            number = source[source_start + row * source_stride + column]
+            target[target_start + column * target_stride + row] = number
 
 
-@type_callable(transpose)
-def _type_transpose(context: Any) -> Any:
-    return lambda source, at, step, target, to, target_step: types.none
-
-
-@lower_builtin(
-    transpose,
-    types.Array,
-    types.Integer,
-    types.Integer,
-    types.Array,
-    types.Integer,
-    types.Integer,
-)
+@lowering(transpose, types.none, *(ARRAY, INDEX, INDEX) * 2)
 def _lower_transpose(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    source, target = (
-        context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 3)
-    )
-    at, step, to, target_step = (
-        context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 2, 4, 5)
+    source, source_start, source_stride, target, target_start, target_stride = unpack_arguments(
+        context, builder, signature, args
     )
     vector = Vector(signature.args[0].dtype)
     shape, width = vector_type(vector), vector.lanes
     itemsize = vector.element.bitwidth // 8
 
-    def row(base: Any, first: Any, step: Any, number: int) -> Any:
-        place = builder.add(first, builder.mul(step, ir.Constant(step.type, number)))
-        return builder.bitcast(builder.gep(base, [place]), shape.as_pointer())
+    def row(base: Any, start: Any, stride: Any, number: int) -> Any:
+        offset = builder.add(start, builder.mul(stride, ir.Constant(stride.type, number)))
+        return builder.bitcast(builder.gep(base, [offset]), shape.as_pointer())
 
-    rows = [builder.load(row(source, at, step, i), align=itemsize) for i in range(width)]
+    rows = [
+        builder.load(row(source, source_start, source_stride, i), align=itemsize)
+        for i in range(width)
+    ]
     # Exchange squares of 1 with their mirror image, then squares of 2, and so on.
     size = 1
     while size < width:
@@ -87,167 +117,166 @@ def _lower_transpose(context: Any, builder: Any, signature: Any, args: Any) -> A
                 rows[i + size] = builder.shuffle_vector(a, b, high_mask)
         size *= 2
     for i in range(width):
-        builder.store(rows[i], row(target, to, target_step, i), align=itemsize)
+        builder.store(rows[i], row(target, target_start, target_stride, i), align=itemsize)
     return context.get_dummy_value()
+
+
+# --- Scores: keys by queries ---------------------------------------------------------------------
 
 
 def gemm_qk(
     keys: Any,
-    at: int,
-    step: int,
-    count: int,
-    depth: int,
+    key_start: int,
+    key_stride: int,
+    n_keys: int,
+    head_dim: int,
     queries: Any,
-    first: int,
+    query_start: int,
     tile: int,
     vectors: int,
     scores: Any,
-    to: int,
-    tops: Any,
-    tops_at: int,
+    score_start: int,
+    row_max: Any,
+    max_start: int,
 ) -> None:
-    """Scores of `count` keys, `step` apart, with some vectors of a tile; `tops` their maximum.
+    """Scores of `n_keys` keys with some vectors of a tile of queries; `row_max` their maximum.
 
-    Scores are written for whole steps of MICRO_ROWS: those beyond `count` repeat the last key,
-    so that all reads are safe.
+    Scores are written for whole steps of MICRO_ROWS: those beyond `n_keys` repeat the last key.
     """
     width = vectors * lanes(queries)
-    best = tops[tops_at : tops_at + width]
-    for i in range(-(-count // MICRO_ROWS) * MICRO_ROWS):
-        start = at + min(i, count - 1) * step
+    best = row_max[max_start : max_start + width]
+    for i in range(-(-n_keys // MICRO_ROWS) * MICRO_ROWS):
+        start = key_start + min(i, n_keys - 1) * key_stride
         score = np.zeros(width, scores.dtype)
-        for d in range(depth):
-            score += keys[start + d] * queries[first + d * tile : first + d * tile + width]
-        scores[to + i * tile : to + i * tile + width] = score
+        for d in range(head_dim):
+            column = query_start + d * tile
+            score += keys[start + d] * queries[column : column + width]
+        scores[score_start + i * tile : score_start + i * tile + width] = score
         best[:] = maximum(score, best)
 
 
-def gemm_pv(
-    values: Any,
-    at: int,
-    step: int,
-    count: int,
-    ends: Any,
-    weights: Any,
-    first: int,
-    tile: int,
-    context: Any,
-    to: int,
-    fades: Any,
-) -> None:
-    """`count` columns of the context of a tile: faded, plus values times their weights.
-
-    The lanes of vector v have ends[v] weights, and those of later vectors no fewer. Columns are
-    written for whole steps of MICRO_ROWS: those beyond `count` repeat the last one.
-    """
-    width = lanes(weights)
-    for i in range(-(-count // MICRO_ROWS) * MICRO_ROWS):
-        column = values[at + min(i, count - 1) :: step]
-        for lane in range(tile):
-            depth = ends[lane // width]
-            place = to + i * tile + lane
-            context[place] *= fades[lane]
-            context[place] += column[:depth] @ weights[first + lane :: tile][:depth]
-
-
-def _type_gemm_qk(context: Any) -> Any:
-    # fmt: off
-    return lambda keys, at, step, count, depth, queries, first, tile, vectors, scores, to, tops, \
-        tops_at: types.none
-    # fmt: on
-
-
-def _type_gemm_pv(context: Any) -> Any:
-    return lambda values, at, step, count, ends, weights, first, tile, context, to, fades: (
-        types.none
-    )
-
-
-type_callable(gemm_qk)(_type_gemm_qk)
-type_callable(gemm_pv)(_type_gemm_pv)
-
-
-@lower_builtin(
+@lowering(
     gemm_qk,
-    *(types.Array, *(types.Integer,) * 4),
-    *(types.Array, *(types.Integer,) * 3),
-    *(types.Array, types.Integer) * 2,
+    types.none,
+    *(ARRAY, INDEX, INDEX, INDEX, INDEX),
+    *(ARRAY, INDEX, INDEX, INDEX),
+    *(ARRAY, INDEX, ARRAY, INDEX),
 )
 def _lower_gemm_qk(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
-    keys, at, step, count, depth, queries, first, tile, n_vectors, scores, to, tops, tops_at = (
-        unpack_arguments(context, builder, signature, args)
-    )
-    queries, scores = builder.gep(queries, [first]), builder.gep(scores, [to])
-    tops = builder.gep(tops, [tops_at])
+    given = unpack_arguments(context, builder, signature, args)
+    keys, key_start, key_stride, n_keys, head_dim = given[:5]
+    queries, query_start, tile, n_vectors = given[5:9]
+    scores, score_start, row_max, max_start = given[9:]
+    queries, scores = builder.gep(queries, [query_start]), builder.gep(scores, [score_start])
+    row_max = builder.gep(row_max, [max_start])
 
     def emit(vectors: int) -> None:
-        places = [
-            _emit_vector_pointer(builder, vector, tops, i * vector.lanes) for i in range(vectors)
+        max_pointers = [
+            _emit_vector_pointer(builder, vector, row_max, i * vector.lanes) for i in range(vectors)
         ]
-        with _emit_row_steps(builder, count) as (row, last):
-            start = _emit_mul_add(builder, row, step, at)
+        with _emit_row_steps(builder, n_keys) as (row, last):
+            first_key = _emit_mul_add(builder, row, key_stride, key_start)
             starts = [
-                _emit_mul_add(builder, _emit_min_of(builder, i, last), step, start)
+                _emit_mul_add(builder, emit_min(builder, i64(i), last), key_stride, first_key)
                 for i in range(MICRO_ROWS)
             ]
             sums = _Accumulators(builder, vector, vectors, starts)
-            sums.add(keys, None, i64(0), depth, queries, tile, 0)
-            best = [builder.load(place, align=4) for place in places]
+            sums.add(keys, None, i64(0), head_dim, queries, tile, 0)
+            best = [builder.load(pointer, align=4) for pointer in max_pointers]
             for i, sums_of_row in enumerate(sums.values()):
-                place = builder.gep(scores, [builder.mul(builder.add(row, i64(i)), tile)])
+                start = builder.gep(scores, [builder.mul(builder.add(row, i64(i)), tile)])
                 for j, score in enumerate(sums_of_row):
-                    at_lane = _emit_vector_pointer(builder, vector, place, j * vector.lanes)
-                    builder.store(score, at_lane, align=4)
+                    pointer = _emit_vector_pointer(builder, vector, start, j * vector.lanes)
+                    builder.store(score, pointer, align=4)
                     higher = builder.fcmp_ordered(">", score, best[j])
                     best[j] = builder.select(higher, score, best[j])
-            for place, value in zip(places, best, strict=True):
-                builder.store(value, place, align=4)
+            for pointer, value in zip(max_pointers, best, strict=True):
+                builder.store(value, pointer, align=4)
 
     _emit_dispatch(builder, n_vectors, (3, 2, 1), emit)
     return context.get_dummy_value()
 
 
-@lower_builtin(
+# --- Context: values by weights ------------------------------------------------------------------
+
+
+def gemm_pv(
+    values: Any,
+    value_start: int,
+    value_stride: int,
+    n_columns: int,
+    ends: Any,
+    weights: Any,
+    weight_start: int,
+    tile: int,
+    context: Any,
+    context_start: int,
+    alphas: Any,
+) -> None:
+    """`n_columns` columns of the context of a tile: rescaled by alpha, plus values by weights.
+
+    The lanes of vector v have ends[v] weights, and those of later vectors no fewer. Columns are
+    written for whole steps of MICRO_ROWS: those beyond `n_columns` repeat the last one.
+    """
+    width = lanes(weights)
+    for i in range(-(-n_columns // MICRO_ROWS) * MICRO_ROWS):
+        column = values[value_start + min(i, n_columns - 1) :: value_stride]
+        for lane in range(tile):
+            n_keys = ends[lane // width]
+            target = context_start + i * tile + lane
+            context[target] *= alphas[lane]
+            context[target] += column[:n_keys] @ weights[weight_start + lane :: tile][:n_keys]
+
+
+@lowering(
     gemm_pv,
-    *(types.Array, *(types.Integer,) * 3, types.Array),
-    *(types.Array, *(types.Integer,) * 2),
-    *(types.Array, types.Integer, types.Array),
+    types.none,
+    *(ARRAY, INDEX, INDEX, INDEX, ARRAY),
+    *(ARRAY, INDEX, INDEX),
+    *(ARRAY, INDEX, ARRAY),
 )
 def _lower_gemm_pv(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = Vector(signature.args[0].dtype)
-    values, at, step, count, ends, weights, first, tile, target, to, fades = unpack_arguments(
-        context, builder, signature, args
-    )
-    weights, target = builder.gep(weights, [first]), builder.gep(target, [to])
+    given = unpack_arguments(context, builder, signature, args)
+    values, value_start, value_stride, n_columns, ends = given[:5]
+    weights, weight_start, tile = given[5:8]
+    target, target_start, alphas = given[8:]
+    weights, target = builder.gep(weights, [weight_start]), builder.gep(target, [target_start])
 
     def emit(vectors: int) -> None:
-        depths = [builder.load(builder.gep(ends, [i64(i)])) for i in range(vectors)]
-        with _emit_row_steps(builder, count) as (column, last):
-            start = builder.add(at, column)
-            starts = [builder.add(_emit_min_of(builder, i, last), start) for i in range(MICRO_ROWS)]
+        n_keys = [builder.load(builder.gep(ends, [i64(i)])) for i in range(vectors)]
+        with _emit_row_steps(builder, n_columns) as (column, last):
+            first_column = builder.add(value_start, column)
+            starts = [
+                builder.add(emit_min(builder, i64(i), last), first_column)
+                for i in range(MICRO_ROWS)
+            ]
             # Sums of a block start at 0 and join the others at its end: rounding errors grow less.
             sums = _Accumulators(builder, vector, vectors, starts)
             begin = i64(0)
-            for skipped, end in enumerate(depths):
-                sums.add(values, step, begin, end, weights, tile, skipped)
+            for skipped, end in enumerate(n_keys):
+                sums.add(values, value_stride, begin, end, weights, tile, skipped)
                 begin = end
-            fade = [
+            alpha = [
                 builder.load(
-                    _emit_vector_pointer(builder, vector, fades, i * vector.lanes), align=4
+                    _emit_vector_pointer(builder, vector, alphas, i * vector.lanes), align=4
                 )
                 for i in range(vectors)
             ]
             for i, sums_of_column in enumerate(sums.values()):
-                group = builder.gep(target, [builder.mul(builder.add(column, i64(i)), tile)])
+                start = builder.gep(target, [builder.mul(builder.add(column, i64(i)), tile)])
                 for j, value in enumerate(sums_of_column):
-                    place = _emit_vector_pointer(builder, vector, group, j * vector.lanes)
-                    before = builder.load(place, align=4)
-                    builder.store(emit_fma(builder, before, fade[j], value), place, align=4)
+                    pointer = _emit_vector_pointer(builder, vector, start, j * vector.lanes)
+                    before = builder.load(pointer, align=4)
+                    builder.store(emit_fma(builder, before, alpha[j], value), pointer, align=4)
 
     n_vectors = builder.sdiv(tile, i64(vector.lanes))
     _emit_dispatch(builder, n_vectors, (3, 2), emit)
     return context.get_dummy_value()
+
+
+# --- What both are made of -----------------------------------------------------------------------
 
 
 def _emit_dispatch(
@@ -276,18 +305,13 @@ def _emit_row_steps(builder: Any, count: Any) -> Any:
         yield row, last
 
 
-def _emit_min_of(builder: Any, number: int, last: Any) -> Any:
-    number = i64(number)
-    return builder.select(builder.icmp_signed("<", number, last), number, last)
-
-
 def _emit_mul_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.add(builder.mul(a, b), c)
 
 
 def _emit_vector_pointer(builder: Any, vector: Vector, base: Any, lane: int) -> Any:
-    place = builder.gep(base, [i64(lane)])
-    return builder.bitcast(place, vector_type(vector).as_pointer())
+    pointer = builder.gep(base, [i64(lane)])
+    return builder.bitcast(pointer, vector_type(vector).as_pointer())
 
 
 class _Accumulators:
@@ -295,34 +319,37 @@ class _Accumulators:
 
     def __init__(self, builder: Any, vector: Vector, vectors: int, starts: list[Any]) -> None:
         self.builder, self.vector, self.starts = builder, vector, starts
-        zero = vector_constant(vector, 0.0)
+        zero = splat_constant(vector_type(vector), 0.0)
         # The compiler keeps them in registers.
-        self.slots = [
+        self.registers = [
             [cgutils.alloca_once(builder, zero.type) for _ in range(vectors)] for _ in starts
         ]
-        for slot in (slot for row in self.slots for slot in row):
-            builder.store(zero, slot)
+        for register in (register for row in self.registers for register in row):
+            builder.store(zero, register)
 
     def add(
         self, rows: Any, stride: Any, begin: Any, end: Any, columns: Any, tile: Any, skipped: int
     ) -> None:
-        """Add from `begin` to `end` the numbers of each row times vectors, but not the first."""
-        builder, lanes_of = self.builder, self.vector.lanes
+        """Add, from `begin` to `end`, a number of each row times vectors, but not the first.
+
+        The numbers of a row are `stride` apart, or adjacent if that is None.
+        """
+        builder, width = self.builder, self.vector.lanes
         with cgutils.for_range(builder, builder.sub(end, begin), intp=end.type) as loop:
             index = builder.add(begin, loop.index)
             column = builder.gep(columns, [builder.mul(index, tile)])
             factors = [
-                builder.load(
-                    _emit_vector_pointer(builder, self.vector, column, i * lanes_of), align=4
-                )
-                for i in range(skipped, len(self.slots[0]))
+                builder.load(_emit_vector_pointer(builder, self.vector, column, i * width), align=4)
+                for i in range(skipped, len(self.registers[0]))
             ]
             offset = index if stride is None else builder.mul(index, stride)
-            for start, row in zip(self.starts, self.slots, strict=True):
-                place = builder.gep(rows, [builder.add(start, offset)])
-                number = emit_splat(builder, builder.load(place), lanes_of)
-                for slot, factor in zip(row[skipped:], factors, strict=True):
-                    builder.store(emit_fma(builder, number, factor, builder.load(slot)), slot)
+            for start, row in zip(self.starts, self.registers, strict=True):
+                pointer = builder.gep(rows, [builder.add(start, offset)])
+                number = emit_splat(builder, builder.load(pointer), width)
+                for register, factor in zip(row[skipped:], factors, strict=True):
+                    total = emit_fma(builder, number, factor, builder.load(register))
+                    builder.store(total, register)
 
     def values(self) -> list[list[Any]]:
-        return [[self.builder.load(slot) for slot in row] for row in self.slots]
+        """What the sums are by now."""
+        return [[self.builder.load(register) for register in row] for row in self.registers]

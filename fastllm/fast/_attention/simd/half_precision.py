@@ -1,7 +1,25 @@
-"""Numbers of 16 and 8 bits, widened as they are read and rounded as they are written.
+"""Numbers of 16 and 8 bits: converted as they are loaded, and rounded as they are stored.
 
-float16 (as int16), bfloat16 (as uint16) and boolean masks (as uint8) are widened to the dtype the
-sums run in, that of `model`.
+Design note
+-----------
+Numba has no 16-bit floating point. Kernels get such numbers as integers, told apart by their dtype,
+and compute in the dtype of a `model` array, float32 or float64:
+
+    stored as   is        load                           store
+    int16       float16   the processor's conversion     rounded by the processor
+    uint16      bfloat16  bits << 16                     (bits + 0x7fff + odd) >> 16
+    uint8       bool      True: 0.0, False: -inf         never
+    model's     itself    as it is                       as it is
+
+    bfloat16   |s|exponent|mantissa|                     16 bits
+    float32    |s|exponent|mantissa|0000000000000000|    the same with 16 more
+
+A mask of booleans thus becomes numbers to add to scores.
+
+Invariants: as for `load` and `store` in `vectors`, a whole vector must lie within the array.
+Rounding is to nearest, ties to even; NaN stays NaN (bit 0x40 keeps it from becoming infinite).
+
+Cost: one instruction a vector for float16, two for bfloat16, seven to round to bfloat16.
 """
 
 # Numba's decorators and code builders carry no types.
@@ -12,18 +30,27 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._attention.simd.vectors import Vector, element_address, lanes
+from fastllm.fast._attention.simd.vectors import (
+    ARRAY,
+    INDEX,
+    Vector,
+    element_address,
+    lanes,
+    lowering,
+    splat_constant,
+)
+
+# --- Load ----------------------------------------------------------------------------------------
 
 
 def load_element(array: Any, index: int, model: Any) -> Any:
-    """The number at `index`; of a boolean mask 0 for True and -inf for False."""
+    """The number at `index` in the dtype of `model`; in a boolean mask True is 0, False is -inf."""
     return _converted_from(array[index : index + 1], model)[0]
 
 
 def load_converted(array: Any, index: int, model: Any) -> Any:
-    """As many numbers from `index` on as a vector of the dtype of `model` holds."""
+    """A vector for the dtype of `model` of the numbers from `index` on."""
     assert 0 <= index <= array.size - lanes(model)
     return _converted_from(array[index : index + lanes(model)], model)
 
@@ -38,23 +65,13 @@ def _converted_from(numbers: Any, model: Any) -> Any:
     return (numbers.astype(np.uint32) << 16).view(np.float32).astype(model.dtype)
 
 
-@type_callable(load_element)
-def _type_load_element(context: Any) -> Any:
-    return lambda array, index, model: model.dtype
-
-
-@lower_builtin(load_element, types.Array, types.Integer, types.Array)
+@lowering(load_element, lambda array, index, model: model.dtype, ARRAY, INDEX, ARRAY)
 def _lower_load_element(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     number = builder.load(element_address(context, builder, signature, args))
     return emit_load_conversion(builder, signature.args[0].dtype, signature.args[2].dtype, number)
 
 
-@type_callable(load_converted)
-def _type_load_converted(context: Any) -> Any:
-    return lambda array, index, model: Vector(model.dtype)
-
-
-@lower_builtin(load_converted, types.Array, types.Integer, types.Array)
+@lowering(load_converted, lambda array, index, model: Vector(model.dtype), ARRAY, INDEX, ARRAY)
 def _lower_load_converted(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     address = element_address(context, builder, signature, args)
     shape = ir.VectorType(address.type.pointee, Vector(signature.args[2].dtype).lanes)
@@ -63,33 +80,31 @@ def _lower_load_converted(context: Any, builder: Any, signature: Any, args: Any)
     return emit_load_conversion(builder, signature.args[0].dtype, signature.args[2].dtype, numbers)
 
 
+def emit_load_conversion(builder: Any, stored: Any, model: Any, number: Any) -> Any:
+    """Code that converts a number, or a vector of them, from dtype `stored` to `model`."""
+    if stored == model:
+        return number
+    result = _shaped_like(number.type, ir.FloatType() if model.bitwidth == 32 else ir.DoubleType())
+    if stored == types.uint8:
+        return builder.select(
+            builder.icmp_unsigned("==", number, splat_constant(number.type, 0)),
+            splat_constant(result, -np.inf),
+            splat_constant(result, 0.0),
+        )
+    if stored == types.int16:
+        halves = builder.bitcast(number, _shaped_like(number.type, ir.HalfType()))
+        return builder.fpext(halves, result)
+    integers = _shaped_like(number.type, ir.IntType(32))
+    shifted = builder.shl(builder.zext(number, integers), splat_constant(integers, 16))
+    return builder.bitcast(shifted, result)
+
+
 def _shaped_like(like: ir.Type, scalar: ir.Type) -> ir.Type:
+    """A scalar type, or the vector type of as many of them as `like` has."""
     return ir.VectorType(scalar, like.count) if isinstance(like, ir.VectorType) else scalar
 
 
-def _constant_like(shape: ir.Type, number: float) -> ir.Constant:
-    return ir.Constant(shape, [number] * shape.count if hasattr(shape, "count") else number)
-
-
-def emit_load_conversion(builder: Any, kind: Any, model: Any, number: Any) -> Any:
-    """Code that widens a number, or a vector of them, of dtype `kind` to `model`."""
-    if kind == model:
-        return number
-    wide = _shaped_like(number.type, ir.FloatType() if model.bitwidth == 32 else ir.DoubleType())
-    if kind == types.uint8:
-        zero = _constant_like(number.type, 0)
-        return builder.select(
-            builder.icmp_unsigned("==", number, zero),
-            _constant_like(wide, -np.inf),
-            _constant_like(wide, 0.0),
-        )
-    if kind == types.int16:
-        return builder.fpext(
-            builder.bitcast(number, _shaped_like(number.type, ir.HalfType())), wide
-        )
-    integers = _shaped_like(number.type, ir.IntType(32))
-    shifted = builder.shl(builder.zext(number, integers), _constant_like(integers, 16))
-    return builder.bitcast(shifted, wide)
+# --- Store ---------------------------------------------------------------------------------------
 
 
 def store_element(array: Any, index: int, number: float) -> None:
@@ -113,18 +128,8 @@ def _converted_to(array: Any, vector: Any) -> Any:
     return np.where(np.isnan(vector), bits >> 16 | 0x40, rounded).astype(np.uint16)
 
 
-@type_callable(store_element)
-def _type_store_element(context: Any) -> Any:
-    return lambda array, index, number: types.none
-
-
-@type_callable(store_converted)
-def _type_store_converted(context: Any) -> Any:
-    return lambda array, index, vector: types.none
-
-
-@lower_builtin(store_element, types.Array, types.Integer, types.Float)
-@lower_builtin(store_converted, types.Array, types.Integer, Vector)
+@lowering(store_element, types.none, ARRAY, INDEX, types.Float)
+@lowering(store_converted, types.none, ARRAY, INDEX, Vector)
 def _lower_store(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     address = element_address(context, builder, signature, args)
     number = args[2]
@@ -135,16 +140,17 @@ def _lower_store(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _emit_store_conversion(builder: Any, kind: Any, number: Any) -> Any:
-    if kind == types.int16:
+def _emit_store_conversion(builder: Any, stored: Any, number: Any) -> Any:
+    """Code that rounds a number, or a vector of them, to dtype `stored`."""
+    if stored == types.int16:
         return builder.fptrunc(number, _shaped_like(number.type, ir.HalfType()))
     short = _shaped_like(number.type, ir.IntType(16))
     integers = _shaped_like(number.type, ir.IntType(32))
     bits = builder.bitcast(number, integers)
-    high = builder.lshr(bits, _constant_like(integers, 16))
-    odd = builder.and_(high, _constant_like(integers, 1))
-    rounded = builder.add(builder.add(bits, odd), _constant_like(integers, 0x7FFF))
-    rounded = builder.lshr(rounded, _constant_like(integers, 16))
-    quiet = builder.or_(high, _constant_like(integers, 0x40))
+    high = builder.lshr(bits, splat_constant(integers, 16))
+    odd = builder.and_(high, splat_constant(integers, 1))
+    rounded = builder.add(builder.add(bits, odd), splat_constant(integers, 0x7FFF))
+    rounded = builder.lshr(rounded, splat_constant(integers, 16))
+    quiet = builder.or_(high, splat_constant(integers, 0x40))
     is_nan = builder.fcmp_unordered("uno", number, number)
     return builder.trunc(builder.select(is_nan, quiet, rounded), short)

@@ -1,20 +1,46 @@
-"""Vectors: registers of floating-point numbers, and the instructions that the kernels use.
+"""Vectors: the SIMD instructions that the attention kernels are written in.
 
-Each primitive is a Python function that says what it means on a NumPy array of `lanes` elements,
-which is also how it runs under NUMBA_DISABLE_JIT=1. In compiled code the same function stands for
-the instructions registered below it.
+Design note
+-----------
+A kernel is Python that Numba compiles; what Numba lacks is a type for a vector register. `Vector`
+is that type, and each primitive here stands twice: as a Python function that says what it means on
+a NumPy array of `lanes` elements, and as the LLVM code that is registered for it.
+Under NUMBA_DISABLE_JIT=1 kernels run on the Python functions, with every access checked.
+
+    array   ... | i | i+1 | i+2 | ... | i+lanes-1 | ...     load(array, i), store(array, i, x)
+                  |    |     |              |
+    vector      | 0 |  1  |  2  | ... |  lanes-1  |         add(x, y): lane by lane
+                                                            reduce_add(x): halves folded together
+
+    lanes = VECTOR_BYTES / itemsize: 16 float32 or 8 float64 with AVX-512, half of it with AVX2
+
+Functions named `emit_...` are not called by kernels: they write LLVM code, and take its values.
+
+Invariants: there are no bounds checks. `load` and `store` need `index + lanes <= size`, which their
+callers ensure by rounding scratch arrays up to whole vectors. Addresses need not be aligned.
+
+Cost: one instruction each; `exp` takes 12 for all lanes, a reduction log2(lanes) shuffles.
+
+Results
+-------
+- Numba's `math.exp` calls the C library once for each element; hence the polynomial here.
+- Primitives are LLVM code and not classes with operators: written out in Python with a vector type,
+  the kernels took 1.5 seconds longer to compile, most of it type inference.
 """
 
 # Numba's decorators and code builders carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, models, register_model, type_callable
+
+# --- The type ------------------------------------------------------------------------------------
 
 
 def _detect_vector_bytes() -> int:
@@ -45,24 +71,74 @@ class VectorModel(models.PrimitiveModel):
 
 
 def vector_type(vector: Vector) -> ir.VectorType:
+    """The LLVM type of a Vector."""
     element = ir.FloatType() if vector.element.bitwidth == 32 else ir.DoubleType()
     return ir.VectorType(element, vector.lanes)
 
 
-def emit_splat(builder: Any, scalar: Any, lanes: int) -> Any:
-    vector = ir.VectorType(scalar.type, lanes)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, i32(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+# --- How a primitive is registered ---------------------------------------------------------------
+
+# What primitives take besides vectors.
+ARRAY, INDEX = types.Array, types.Integer
+
+
+def lowering(function: Callable[..., Any], result: Any, *kinds: type) -> Callable[[Any], Any]:
+    """Decorate the LLVM code of `function` for arguments of these kinds.
+
+    `result` is the type of what it returns, or finds that type from the types of its arguments.
+    """
+
+    def result_type(*arguments: Any) -> Any:
+        return result if isinstance(result, types.Type) else result(*arguments)
+
+    # Numba binds arguments by the signature of this function.
+    result_type.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+
+    def register(lower: Any) -> Any:
+        type_callable(function)(lambda context: result_type)
+        return lower_builtin(function, *kinds)(lower)
+
+    return register
+
+
+def elementwise(emit: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Decorate a primitive from vectors to a vector of the same type, whose code `emit` writes."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return emit(builder, *args)
+
+        kinds = [Vector] * len(inspect.signature(function).parameters)
+        lowering(function, lambda x, *others: x, *kinds)(lower)
+        return function
+
+    return register
+
+
+# --- Writing LLVM code ---------------------------------------------------------------------------
 
 
 def i32(number: int) -> ir.Constant:
+    """A constant as shuffles and intrinsics take it."""
     return ir.Constant(ir.IntType(32), number)
 
 
 def i64(number: int) -> ir.Constant:
-    """A number to count and to find places with."""
+    """A constant to count with and to index by."""
     return ir.Constant(ir.IntType(64), number)
+
+
+def splat_constant(shape: ir.Type, number: float) -> ir.Constant:
+    """A constant of an LLVM type: a scalar, or a vector whose lanes all hold `number`."""
+    return ir.Constant(shape, [number] * shape.count if hasattr(shape, "count") else number)
+
+
+def emit_splat(builder: Any, scalar: Any, lanes: int) -> Any:
+    """Code for a vector whose lanes all hold `scalar`."""
+    vector = ir.VectorType(scalar.type, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, i32(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
 
 def emit_min(builder: Any, a: Any, b: Any) -> Any:
@@ -70,33 +146,13 @@ def emit_min(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.icmp_signed("<", a, b), a, b)
 
 
-def vector_constant(vector: Vector, number: float) -> ir.Constant:
-    shape = vector_type(vector)
-    return ir.Constant(shape, [float(number)] * vector.lanes)
-
-
-def element_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    index = context.cast(builder, args[1], signature.args[1], types.intp)
-    return builder.gep(array.data, [index])
-
-
-def unpack_arguments(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
-    """The arguments: of arrays where they begin, integers as wide as addresses."""
-    return [
-        context.make_array(kind)(context, builder, value).data
-        if isinstance(kind, types.Array)
-        else context.cast(builder, value, kind, types.intp)
-        for kind, value in zip(signature.args, args, strict=True)
-    ]
-
-
-def vector_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    shape = vector_type(Vector(signature.args[0].dtype))
-    return builder.bitcast(element_address(context, builder, signature, args), shape.as_pointer())
+def emit_max(builder: Any, a: Any, b: Any) -> Any:
+    """Code for the larger one of two integers."""
+    return builder.select(builder.icmp_signed(">", a, b), a, b)
 
 
 def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Code for a * b + c, rounded once where the processor can do that."""
     # fmuladd, not fma: on a processor without the instruction it is a product and a sum.
     width = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
     function = cgutils.get_or_insert_function(
@@ -105,53 +161,6 @@ def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
         f"llvm.fmuladd.v{a.type.count}{width}",
     )
     return builder.call(function, [a, b, c])
-
-
-def lanes(array: Any) -> int:
-    """How many elements of `array` a vector holds."""
-    return int(VECTOR_BYTES // array.itemsize)
-
-
-@type_callable(lanes)
-def _type_lanes(context: Any) -> Any:
-    return lambda array: types.intp
-
-
-@lower_builtin(lanes, types.Array)
-def _lower_lanes(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return context.get_constant(types.intp, Vector(signature.args[0].dtype).lanes)
-
-
-def load(array: Any, index: int) -> Any:
-    """The elements from `index` on; there must be a whole vector of them."""
-    assert 0 <= index <= array.size - lanes(array)
-    return array[index : index + lanes(array)].copy()
-
-
-@type_callable(load)
-def _type_load(context: Any) -> Any:
-    return lambda array, index: Vector(array.dtype)
-
-
-@lower_builtin(load, types.Array, types.Integer)
-def _lower_load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    address = vector_address(context, builder, signature, args)
-    return builder.load(address, align=signature.args[0].dtype.bitwidth // 8)
-
-
-def prefetch(array: Any, index: int) -> None:
-    """Ask for the element at `index`, which need not exist, to be brought nearer."""
-
-
-@type_callable(prefetch)
-def _type_prefetch(context: Any) -> Any:
-    return lambda array, index: types.none
-
-
-@lower_builtin(prefetch, types.Array, types.Integer)
-def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    emit_prefetch(builder, element_address(context, builder, signature, args))
-    return context.get_dummy_value()
 
 
 def emit_prefetch(builder: Any, address: Any, cache: int = 2) -> None:
@@ -167,18 +176,61 @@ def emit_prefetch(builder: Any, address: Any, cache: int = 2) -> None:
     builder.call(function, [pointer, i32(0), i32(4 - cache), i32(1)])
 
 
+def unpack_arguments(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+    """The arguments of a primitive: arrays as pointers to their data, integers as 64 bits."""
+    return [
+        context.make_array(kind)(context, builder, value).data
+        if isinstance(kind, types.Array)
+        else context.cast(builder, value, kind, types.intp)
+        for kind, value in zip(signature.args, args, strict=True)
+    ]
+
+
+def element_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """The address of an element, from a primitive's first arguments, an array and an index."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    index = context.cast(builder, args[1], signature.args[1], types.intp)
+    return builder.gep(array.data, [index])
+
+
+def vector_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """The same as the address of a vector."""
+    shape = vector_type(Vector(signature.args[0].dtype))
+    return builder.bitcast(element_address(context, builder, signature, args), shape.as_pointer())
+
+
+# --- Memory --------------------------------------------------------------------------------------
+
+
+def lanes(array: Any) -> int:
+    """How many elements of `array` a vector holds."""
+    return int(VECTOR_BYTES // array.itemsize)
+
+
+@lowering(lanes, types.intp, ARRAY)
+def _lower_lanes(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return context.get_constant(types.intp, Vector(signature.args[0].dtype).lanes)
+
+
+def load(array: Any, index: int) -> Any:
+    """The elements from `index` on; there must be a whole vector of them."""
+    assert 0 <= index <= array.size - lanes(array)
+    return array[index : index + lanes(array)].copy()
+
+
+@lowering(load, lambda array, index: Vector(array.dtype), ARRAY, INDEX)
+def _lower_load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    address = vector_address(context, builder, signature, args)
+    return builder.load(address, align=signature.args[0].dtype.bitwidth // 8)
+
+
 def store(array: Any, index: int, vector: Any) -> None:
     """Write `vector` to the elements from `index` on."""
     assert 0 <= index <= array.size - lanes(array)
     array[index : index + lanes(array)] = vector
 
 
-@type_callable(store)
-def _type_store(context: Any) -> Any:
-    return lambda array, index, vector: types.none
-
-
-@lower_builtin(store, types.Array, types.Integer, Vector)
+@lowering(store, types.none, ARRAY, INDEX, Vector)
 def _lower_store(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     address = vector_address(context, builder, signature, args)
     builder.store(args[2], address, align=signature.args[0].dtype.bitwidth // 8)
@@ -191,43 +243,10 @@ def load_splat(array: Any, index: int) -> Any:
     return np.full(lanes(array), array[index], array.dtype)
 
 
-@type_callable(load_splat)
-def _type_load_splat(context: Any) -> Any:
-    return lambda array, index: Vector(array.dtype)
-
-
-@lower_builtin(load_splat, types.Array, types.Integer)
+@lowering(load_splat, lambda array, index: Vector(array.dtype), ARRAY, INDEX)
 def _lower_load_splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     scalar = builder.load(element_address(context, builder, signature, args))
     return emit_splat(builder, scalar, signature.return_type.lanes)
-
-
-def load_clamped_offsets(
-    integers: Any, index: int, origin: int, lowest: int, highest: int, model: Any
-) -> Any:
-    """How far the integers from `index` on are from `origin`, between bounds, as `model` counts."""
-    far = integers[index : index + lanes(model)] - origin
-    return np.clip(far, lowest, highest).astype(model.dtype)
-
-
-@type_callable(load_clamped_offsets)
-def _type_load_clamped_offsets(context: Any) -> Any:
-    return lambda integers, index, origin, lowest, highest, model: Vector(model.dtype)
-
-
-@lower_builtin(load_clamped_offsets, types.Array, *(types.Integer,) * 4, types.Array)
-def _lower_load_clamped_offsets(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    vector = signature.return_type
-    integers, index, origin, lowest, highest = unpack_arguments(context, builder, signature, args)[
-        :5
-    ]
-    shape = ir.VectorType(ir.IntType(64), vector.lanes)
-    place = builder.bitcast(builder.gep(integers, [index]), shape.as_pointer())
-    far = builder.sub(builder.load(place, align=8), emit_splat(builder, origin, vector.lanes))
-    low, high = (emit_splat(builder, bound, vector.lanes) for bound in (lowest, highest))
-    far = builder.select(builder.icmp_signed("<", far, low), low, far)
-    far = builder.select(builder.icmp_signed(">", far, high), high, far)
-    return builder.sitofp(far, vector_type(vector))
 
 
 def splat(array: Any, number: float) -> Any:
@@ -235,139 +254,127 @@ def splat(array: Any, number: float) -> Any:
     return np.full(lanes(array), number, array.dtype)
 
 
-@type_callable(splat)
-def _type_splat(context: Any) -> Any:
-    return lambda array, number: Vector(array.dtype)
-
-
-@lower_builtin(splat, types.Array, types.Number)
+@lowering(splat, lambda array, number: Vector(array.dtype), ARRAY, types.Number)
 def _lower_splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = signature.return_type
     scalar = context.cast(builder, args[1], signature.args[1], vector.element)
     return emit_splat(builder, scalar, vector.lanes)
 
 
+def load_clamped_offsets(
+    integers: Any, index: int, origin: int, lowest: int, highest: int, model: Any
+) -> Any:
+    """The integers from `index` on minus `origin`, clamped to bounds, as a vector for `model`."""
+    offsets = integers[index : index + lanes(model)] - origin
+    return np.clip(offsets, lowest, highest).astype(model.dtype)
+
+
+@lowering(
+    load_clamped_offsets,
+    lambda integers, index, origin, lowest, highest, model: Vector(model.dtype),
+    *(ARRAY, INDEX, INDEX, INDEX, INDEX, ARRAY),
+)
+def _lower_load_clamped_offsets(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    vector = signature.return_type
+    integers, index, origin, lowest, highest = unpack_arguments(context, builder, signature, args)[
+        :5
+    ]
+    shape = ir.VectorType(ir.IntType(64), vector.lanes)
+    address = builder.bitcast(builder.gep(integers, [index]), shape.as_pointer())
+    offsets = builder.sub(builder.load(address, align=8), emit_splat(builder, origin, vector.lanes))
+    low, high = (emit_splat(builder, bound, vector.lanes) for bound in (lowest, highest))
+    offsets = builder.select(builder.icmp_signed("<", offsets, low), low, offsets)
+    offsets = builder.select(builder.icmp_signed(">", offsets, high), high, offsets)
+    return builder.sitofp(offsets, vector_type(vector))
+
+
+def prefetch(array: Any, index: int) -> None:
+    """Ask for the element at `index`, which need not exist, to be brought nearer."""
+
+
+@lowering(prefetch, types.none, ARRAY, INDEX)
+def _lower_prefetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    emit_prefetch(builder, element_address(context, builder, signature, args))
+    return context.get_dummy_value()
+
+
+# --- Arithmetic, lane by lane --------------------------------------------------------------------
+
+
+@elementwise(emit_fma)
 def fma(a: Any, b: Any, c: Any) -> Any:
     """a * b + c in each lane."""
     return a * b + c
 
 
-@type_callable(fma)
-def _type_fma(context: Any) -> Any:
-    return lambda a, b, c: a
-
-
-@lower_builtin(fma, Vector, Vector, Vector)
-def _lower_fma(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return emit_fma(builder, *args)
-
-
+@elementwise(lambda builder, a, b: builder.fadd(a, b))
 def add(a: Any, b: Any) -> Any:
     """a + b in each lane."""
     return a + b
 
 
+@elementwise(lambda builder, a, b: builder.fsub(a, b))
 def sub(a: Any, b: Any) -> Any:
     """a - b in each lane."""
     return a - b
 
 
+@elementwise(lambda builder, a, b: builder.fmul(a, b))
 def mul(a: Any, b: Any) -> Any:
     """a * b in each lane."""
     return a * b
 
 
+@elementwise(lambda builder, a, b: builder.fdiv(a, b))
 def div(a: Any, b: Any) -> Any:
     """a / b in each lane."""
     return a / b
 
 
+def _emit_float_max(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@elementwise(_emit_float_max)
 def maximum(a: Any, b: Any) -> Any:
     """The larger of a and b in each lane; b where a is NaN, so that b only ever grows."""
     return np.where(a > b, a, b)
 
 
-def _type_binary(context: Any) -> Any:
-    return lambda a, b: a
+def _emit_absolute(builder: Any, x: Any) -> Any:
+    bits = 32 if isinstance(x.type.element, ir.FloatType) else 64
+    integers = ir.VectorType(ir.IntType(bits), x.type.count)
+    all_but_the_sign = splat_constant(integers, 2 ** (bits - 1) - 1)
+    return builder.bitcast(builder.and_(builder.bitcast(x, integers), all_but_the_sign), x.type)
 
 
-for _function in (add, sub, mul, div, maximum):
-    type_callable(_function)(_type_binary)
-
-
-@lower_builtin(add, Vector, Vector)
-def _lower_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.fadd(*args)
-
-
-@lower_builtin(sub, Vector, Vector)
-def _lower_sub(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.fsub(*args)
-
-
-@lower_builtin(mul, Vector, Vector)
-def _lower_mul(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.fmul(*args)
-
-
-@lower_builtin(div, Vector, Vector)
-def _lower_div(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.fdiv(*args)
-
-
-@lower_builtin(maximum, Vector, Vector)
-def _lower_maximum(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.select(builder.fcmp_ordered(">", *args), *args)
-
-
-def select_gt(a: Any, b: Any, yes: Any, no: Any) -> Any:
-    """`yes` in the lanes where a > b, `no` in the others and where a or b is NaN."""
-    return np.where(a > b, yes, no)
-
-
-@type_callable(select_gt)
-def _type_select_gt(context: Any) -> Any:
-    return lambda a, b, yes, no: yes
-
-
-@lower_builtin(select_gt, Vector, Vector, Vector, Vector)
-def _lower_select_gt(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    a, b, yes, no = args
-    return builder.select(builder.fcmp_ordered(">", a, b), yes, no)
-
-
-def select_eq(a: Any, b: Any, yes: Any, no: Any) -> Any:
-    """`yes` in the lanes where a == b, `no` in the others and where a or b is NaN."""
-    return np.where(a == b, yes, no)
-
-
-@type_callable(select_eq)
-def _type_select_eq(context: Any) -> Any:
-    return lambda a, b, yes, no: yes
-
-
-@lower_builtin(select_eq, Vector, Vector, Vector, Vector)
-def _lower_select_eq(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    a, b, yes, no = args
-    return builder.select(builder.fcmp_ordered("==", a, b), yes, no)
-
-
+@elementwise(_emit_absolute)
 def absolute(x: Any) -> Any:
     """The absolute value in each lane."""
     return np.abs(x)
 
 
-@type_callable(absolute)
-def _type_absolute(context: Any) -> Any:
-    return lambda x: x
+def _emit_select_gt(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), yes, no)
 
 
-@lower_builtin(absolute, Vector)
-def _lower_absolute(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    bits = signature.return_type.element.bitwidth
-    integers = ir.VectorType(ir.IntType(bits), signature.return_type.lanes)
-    mask = ir.Constant(integers, [2 ** (bits - 1) - 1] * signature.return_type.lanes)
-    return builder.bitcast(builder.and_(builder.bitcast(args[0], integers), mask), args[0].type)
+@elementwise(_emit_select_gt)
+def select_gt(a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """`yes` in the lanes where a > b, `no` in the others and where a or b is NaN."""
+    return np.where(a > b, yes, no)
+
+
+def _emit_select_eq(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("==", a, b), yes, no)
+
+
+@elementwise(_emit_select_eq)
+def select_eq(a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """`yes` in the lanes where a == b, `no` in the others and where a or b is NaN."""
+    return np.where(a == b, yes, no)
+
+
+# --- Reductions ----------------------------------------------------------------------------------
 
 
 def reduce_add(x: Any) -> Any:
@@ -375,30 +382,19 @@ def reduce_add(x: Any) -> Any:
     return x.sum()
 
 
+@lowering(reduce_add, lambda x: x.element, Vector)
+def _lower_reduce_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _emit_reduction(builder, args[0], builder.fadd)
+
+
 def reduce_max(x: Any) -> Any:
     """The largest lane; none may be NaN."""
     return x.max()
 
 
-def _type_reduction(context: Any) -> Any:
-    return lambda x: x.element
-
-
-type_callable(reduce_add)(_type_reduction)
-type_callable(reduce_max)(_type_reduction)
-
-
-@lower_builtin(reduce_add, Vector)
-def _lower_reduce_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return _emit_reduction(builder, args[0], builder.fadd)
-
-
-@lower_builtin(reduce_max, Vector)
+@lowering(reduce_max, lambda x: x.element, Vector)
 def _lower_reduce_max(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    def higher(a: Any, b: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-    return _emit_reduction(builder, args[0], higher)
+    return _emit_reduction(builder, args[0], lambda a, b: _emit_float_max(builder, a, b))
 
 
 def _emit_reduction(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
@@ -413,11 +409,7 @@ def _emit_reduction(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) 
     return builder.extract_element(vector, i32(0))
 
 
-def exp(x: Any) -> Any:
-    """e ** x in each lane, for x of at most 0 or NaN; 0 where the result is not a normal number."""
-    lowest = _EXP_UNDERFLOW[x.dtype.itemsize * 8]
-    return np.where(x < lowest, x.dtype.type(0), np.exp(np.maximum(x, lowest)))
-
+# --- The exponential function --------------------------------------------------------------------
 
 # 2**r for r in [-0.5, 0.5], fitted at Chebyshev points: relative error 2e-9 and 3e-18.
 _EXP2_COEFFICIENTS = {
@@ -451,33 +443,36 @@ _EXP_UNDERFLOW = {32: -87.0, 64: -708.0}
 LOG2_E = 1.4426950408889634
 
 
-@type_callable(exp)
-def _type_exp(context: Any) -> Any:
-    return lambda x: x
+def emit_polynomial(builder: Any, x: Any, coefficients: Sequence[float]) -> Any:
+    """Code for a polynomial by Horner's rule, from its coefficients in order of degree."""
+    *lower, result = [splat_constant(x.type, c) for c in coefficients]
+    for coefficient in reversed(lower):
+        result = emit_fma(builder, result, x, coefficient)
+    return result
 
 
-@lower_builtin(exp, Vector)
-def _lower_exp(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    (x,) = args
-    vector = signature.return_type
-    bits = vector.element.bitwidth
+def _emit_exp(builder: Any, x: Any) -> Any:
+    """x / ln 2 = n + r with n whole; e**x = 2**n * 2**r."""
+    bits = 32 if isinstance(x.type.element, ir.FloatType) else 64
     mantissa_bits, bias = (23, 127) if bits == 32 else (52, 1023)
-    integers = ir.VectorType(ir.IntType(bits), vector.lanes)
-    rounder = vector_constant(vector, _ROUND_TO_INTEGER[bits])
-    log2_e = vector_constant(vector, LOG2_E)
-    # x / ln 2 = n + r with n whole; e**x = 2**n * 2**r.
+    integers = ir.VectorType(ir.IntType(bits), x.type.count)
+    rounder = splat_constant(x.type, _ROUND_TO_INTEGER[bits])
+    log2_e = splat_constant(x.type, LOG2_E)
     shifted = emit_fma(builder, x, log2_e, rounder)
     n = builder.fsub(shifted, rounder)
     r = emit_fma(builder, x, log2_e, builder.fneg(n))
-    *coefficients, power = [vector_constant(vector, c) for c in _EXP2_COEFFICIENTS[bits]]
-    for coefficient in reversed(coefficients):
-        power = emit_fma(builder, power, r, coefficient)
+    power = emit_polynomial(builder, r, _EXP2_COEFFICIENTS[bits])
     # The low bits of `shifted` are n, the others leave on the left. A product, not a sum of
     # exponents: NaN times anything is NaN.
-    exponent = builder.add(
-        builder.bitcast(shifted, integers), ir.Constant(integers, [bias] * vector.lanes)
-    )
-    exponent = builder.shl(exponent, ir.Constant(integers, [mantissa_bits] * vector.lanes))
+    exponent = builder.add(builder.bitcast(shifted, integers), splat_constant(integers, bias))
+    exponent = builder.shl(exponent, splat_constant(integers, mantissa_bits))
     result = builder.fmul(power, builder.bitcast(exponent, power.type))
-    negligible = builder.fcmp_ordered("<", x, vector_constant(vector, _EXP_UNDERFLOW[bits]))
-    return builder.select(negligible, vector_constant(vector, 0.0), result)
+    negligible = builder.fcmp_ordered("<", x, splat_constant(x.type, _EXP_UNDERFLOW[bits]))
+    return builder.select(negligible, splat_constant(x.type, 0.0), result)
+
+
+@elementwise(_emit_exp)
+def exp(x: Any) -> Any:
+    """e ** x in each lane, for x of at most 0 or NaN; 0 where the result is not a normal number."""
+    lowest = _EXP_UNDERFLOW[x.dtype.itemsize * 8]
+    return np.where(x < lowest, x.dtype.type(0), np.exp(np.maximum(x, lowest)))
