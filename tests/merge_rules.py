@@ -3,14 +3,14 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from fastllm.checks import tokenization as arguments
+from fastllm.corpus.byte_order import byte_order
 from fastllm.reference import bpe
 
 WHOLE = "(?s:.+)"  # a pattern that does not split
 
 
 def ranks_of(merges, tie_break="lowest-ids"):
-    order = arguments.byte_order(tie_break)
+    order = byte_order(tie_break)
     tokens = [order[i : i + 1] for i in range(256)] + [left + right for left, right in merges]
     return {token: i for i, token in enumerate(tokens)}
 

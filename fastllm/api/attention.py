@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, overload
 from numpy.typing import ArrayLike
 
 from fastllm.api.binding import PublicFunctions
+from fastllm.api.dtypes import round_to, to_sum_dtype
 from fastllm.checks.attention import (
     Array,
     AttentionArguments,
@@ -18,7 +19,6 @@ from fastllm.checks.attention import (
     check_attention,
     check_self_attention,
     check_softmax,
-    rounded,
     self_arguments,
 )
 
@@ -93,7 +93,7 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         [[0.5, 0.5], [0.0, 0.0]]
         """
         scores, axis, dtype = check_softmax(x, axis)
-        return rounded(self._engine.softmax(scores, axis), dtype)
+        return round_to(self._engine.softmax(to_sum_dtype(scores), axis), dtype)
 
     @overload
     def self_attention(
@@ -156,12 +156,13 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         >>> steps.context.round(4).tolist()
         [[1.0, 0.5], [1.0, 0.7311]]
         """
-        array, causal, return_steps, dtype = check_self_attention(x, causal, return_steps)
+        vectors, causal, return_steps, dtype = check_self_attention(x, causal, return_steps)
+        array = to_sum_dtype(vectors)
         if return_steps:
             steps = self._engine.attention_steps(array, causal)
-            return AttentionSteps._make(rounded(step, dtype) for step in steps)
+            return AttentionSteps._make(round_to(step, dtype) for step in steps)
         context, _ = self._engine.attend(self_arguments(array, causal))
-        return rounded(context, dtype)
+        return round_to(context, dtype)
 
     @overload
     def scaled_dot_product_attention(

@@ -17,6 +17,7 @@ from fastllm.api.binding import PublicFunctions
 from fastllm.api.encoder import BytePairEncoder, Ids, Merge
 from fastllm.checks import tokenization as checks
 from fastllm.checks.tokenization import TrainingOptions
+from fastllm.corpus.byte_order import byte_order
 from fastllm.corpus.sources import ReadOptions, Texts
 from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts, check_word_counts
@@ -511,7 +512,7 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         options = checks.check_training(vocab_size, **keywords)
         report = TrainingReport(first_size=256 + len(options.special_tokens))
         words = self._words(texts, word_counts, pattern, options, report, reading or {})
-        order = checks.byte_order(options.tie_break)
+        order = byte_order(options.tie_break)
         # Hugging Face numbers special tokens with all others, and before them.
         specials = options.special_tokens if options.tie_break == "huggingface" else ()
         names = [token.encode() for token in specials]

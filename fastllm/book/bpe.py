@@ -11,6 +11,7 @@ from typing import Any, cast
 from fastllm import _backend
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
+from fastllm.corpus.special_tokens import special_tokens_expression
 from fastllm.formats.byte_level import to_characters
 from fastllm.formats.gpt2 import read_pair
 from fastllm.formats.text import naming
@@ -226,7 +227,7 @@ class BPETokenizerSimple:
                 )
         ids: Ids = []
         end = 0
-        find = arguments.specials_expression(allowed)
+        find = special_tokens_expression(allowed)
         for match in find.finditer(text) if find else ():
             ids += self._encode_ordinary(text[end : match.start()])
             if match[0] not in self.inverse_vocab:

@@ -2,7 +2,7 @@
 
 Both backends call these first, so both refuse the same arguments with the same exception and the
 same text. Nothing is computed here: arrays are only checked, and broadcast as views, so that no
-memory is spent on repeated dimensions. Numbers of 16 bits stay so; `widened` and `rounded` convert.
+memory is spent on repeated dimensions. Numbers of 16 bits stay so.
 """
 
 import math
@@ -45,7 +45,7 @@ class AttentionSteps(NamedTuple):
 
 
 class SoftmaxArguments(NamedTuple):
-    """What `softmax` works on: `x` in the dtype of the sums, an axis of at least 0."""
+    """What `softmax` works on: numbers of 16 bits as they are, an axis of at least 0."""
 
     x: Array
     axis: int
@@ -53,7 +53,7 @@ class SoftmaxArguments(NamedTuple):
 
 
 class SelfAttentionArguments(NamedTuple):
-    """What `self_attention` works on: `x` (length, dim) in the dtype of the sums."""
+    """What `self_attention` works on: `x` (length, dim), numbers of 16 bits as they are."""
 
     x: Array
     causal: bool
@@ -102,7 +102,6 @@ class AttentionArguments(NamedTuple):
 def check_softmax(x: ArrayLike, axis: int) -> SoftmaxArguments:
     """Check the arguments of `softmax`."""
     array, out_dtype = _real_array("x", x, 1, "(..., length, ...)")
-    array = widened(array)
     try:
         index = operator.index(axis)
     except TypeError:
@@ -118,7 +117,6 @@ def check_softmax(x: ArrayLike, axis: int) -> SoftmaxArguments:
 def check_self_attention(x: ArrayLike, causal: bool, return_steps: bool) -> SelfAttentionArguments:
     """Check the arguments of `self_attention`."""
     array, out_dtype = _real_array("x", x, 2, "(length, dim)")
-    array = widened(array)
     if array.ndim != 2:
         raise ValueError(f"x must have 2 dimensions (length, dim), got shape {array.shape}")
     return SelfAttentionArguments(
@@ -237,24 +235,6 @@ def self_arguments(x: Array, causal: bool) -> AttentionArguments:
     return AttentionArguments(
         x, x, x, mask=None, scale=1.0, out_dtype=x.dtype, right=0 if causal else UNBOUNDED
     )
-
-
-def widened(array: Array) -> Array:
-    """Numbers of 16 bits in float32, others as they are; uint16 holds the bits of bfloat16."""
-    if array.dtype == np.uint16:
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
-def rounded(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Numbers in the dtype they are to be returned in, ties to even; uint16 means bfloat16 bits."""
-    if dtype != np.uint16:
-        return array.astype(dtype, copy=False)
-    with np.errstate(over="ignore"):
-        bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
-    ties_to_even = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
-    quiet = bits >> 16 | 0x40
-    return np.where(np.isnan(array), quiet, ties_to_even).astype(np.uint16).reshape(array.shape)
 
 
 def _real_array(

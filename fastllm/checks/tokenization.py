@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import operator
-import os
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
 from fastllm.checks import lazy_numpy as np
@@ -18,16 +14,6 @@ IdArray: TypeAlias = "np.typing.NDArray[np.uint32] | np.typing.NDArray[np.uint16
 TIE_BREAKS = ("lowest-ids", "huggingface", "first-seen")
 MISSING_BYTES = ("raise", "drop")
 MAX_ID = 2**31 - 1
-
-# Hugging Face numbers the 256 bytes by the characters ByteLevel shows them as: first the bytes that
-# are printable in Latin-1, then the others.
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-BYTE_LEVEL_ORDER = bytes(_PRINTABLE + [b for b in range(256) if b not in set(_PRINTABLE)])
-
-
-def byte_order(tie_break: str) -> bytes:
-    """The 256 bytes in the order of the ids that `tie_break` gives them."""
-    return BYTE_LEVEL_ORDER if tie_break == "huggingface" else bytes(range(256))
 
 
 def check_is_text(text: object, name: str = "text") -> str:
@@ -236,38 +222,6 @@ def check_pair(pair: Any) -> tuple[Any, Any]:
     if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
         raise ValueError(f"{pair!r} is not a pair")
     return pair[0], pair[1]
-
-
-def specials_expression(specials: Iterable[str]) -> re.Pattern[str] | None:
-    """What finds special tokens in a text, leftmost first, the longest where several begin."""
-    tokens = sorted(set(specials))
-    return re.compile(_prefix_tree(tokens)) if tokens else None
-
-
-def _prefix_tree(tokens: Sequence[str]) -> str:
-    """An expression for any of the sorted `tokens`, the longest that fits.
-
-    What tokens begin with is written once: thousands of them cost no more than their differences.
-
-    >>> _prefix_tree(["<a>", "<a>b", "<c>"])
-    '<(?:a>(?:b)?|c>)'
-    """
-    shared = os.path.commonprefix(tokens)  # noqa: RUF071 - meant by character
-    rests = [token[len(shared) :] for token in tokens if len(token) > len(shared)]
-    if not rests:
-        return re.escape(shared)
-    branches = [_prefix_tree(list(group)) for _, group in groupby(rests, key=itemgetter(0))]
-    optional = "?" if len(rests) < len(tokens) else ""
-    return f"{re.escape(shared)}(?:{'|'.join(branches)}){optional}"
-
-
-def cut_at_specials(text: str, specials: re.Pattern[str] | None) -> list[str]:
-    """The stretches of `text` between special tokens.
-
-    >>> cut_at_specials("a<s>b", specials_expression(["<s>"]))
-    ['a', 'b']
-    """
-    return specials.split(text) if specials else [text]
 
 
 def missing_byte_error(byte: int) -> ValueError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.special_tokens import cut_at_special_tokens, special_tokens_expression
 from fastllm.corpus.text_files import ERRORS, SAFE_CUT, cut_is_unsafe
 from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.named import SplitPattern, split_pattern
@@ -51,7 +52,7 @@ class ReadOptions:
         self.field = field
         arguments.check_callback(progress, "progress")
         self.progress = progress
-        self.find_special = arguments.specials_expression(self.special_tokens)
+        self.find_special = special_tokens_expression(self.special_tokens)
         encoded = (re.escape(token.encode()) for token in self.special_tokens)
         self.find_special_bytes = re.compile(b"|".join(encoded)) if self.special_tokens else None
         self.uncut = not self.lines and cut_is_unsafe(self.pattern, self.special_tokens)
@@ -60,7 +61,7 @@ class ReadOptions:
     def stretches(self, text: str) -> list[str]:
         """What lies between the special tokens of a document."""
         text = arguments.check_text(text, "each text")
-        return arguments.cut_at_specials(text, self.find_special)
+        return cut_at_special_tokens(text, self.find_special)
 
 
 class Buffers:

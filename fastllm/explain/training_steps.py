@@ -53,6 +53,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.byte_order import byte_order
 from fastllm.explain import figures
 from fastllm.explain.formatting import counted, readable
 from fastllm.explain.text import Cell, Line, TextBuilder
@@ -148,7 +149,7 @@ class Training(Trace):
 
     def tokenizer(self) -> BPETokenizer:
         """A tokenizer with the vocabulary that was learned."""
-        order = arguments.byte_order(self.tie_break)
+        order = byte_order(self.tie_break)
         tokens = [order[i : i + 1] for i in range(256)] + [a + b for a, b in self.merges]
         return BPETokenizer({token: i for i, token in enumerate(tokens)}, pattern=self.pattern)
 
@@ -241,7 +242,7 @@ def training(
     """
     options = arguments.check_training(vocab_size, (), tie_break, min_frequency, None, None, None)
     wanted, least = options.num_merges, options.min_frequency
-    order = arguments.byte_order(tie_break)
+    order = byte_order(tie_break)
     tokens = [order[i : i + 1] for i in range(256)]
     counted_words = tokenization.count_words(texts, pattern)
     words = [([order.index(b) for b in word], count) for word, count in counted_words.items()]

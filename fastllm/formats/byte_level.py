@@ -6,7 +6,7 @@ characters from U+0100 on: the token " the" is written "Ġthe".
 
 from collections.abc import Collection, Mapping
 
-from fastllm.checks.tokenization import BYTE_LEVEL_ORDER
+from fastllm.corpus.byte_order import BYTE_LEVEL_ORDER
 
 _CHARACTER_OF = {
     byte: chr(byte) if place < 188 else chr(0x100 + place - 188)

@@ -29,7 +29,8 @@ from itertools import pairwise
 import numpy as np
 
 from fastllm.api.attention import AttentionEngine, AttentionFunctions
-from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps, rounded, widened
+from fastllm.api.dtypes import round_to, to_sum_dtype
+from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps
 
 __all__ = ["softmax", "self_attention", "scaled_dot_product_attention"]  # noqa: RUF022
 
@@ -240,7 +241,7 @@ def attend(arguments: AttentionArguments) -> tuple[Array, Array]:
                 lse[head][queries.start + i] = row_lse
                 if row:
                     context[head][queries.start + i] = row
-    result = rounded(context, arguments.out_dtype)
+    result = round_to(context, arguments.out_dtype)
     if arguments.out is not None:
         arguments.out[...] = result
         result = arguments.out
@@ -278,7 +279,7 @@ def rows_of(
     """Some rows of the head of `array` that a query head reads, as lists of floats."""
     if head:
         head = kv_head(head, arguments.lead[-1], array.shape[-3])
-    vectors: list[Row] = widened(array[head][rows]).tolist()
+    vectors: list[Row] = to_sum_dtype(array[head][rows]).tolist()
     return vectors
 
 

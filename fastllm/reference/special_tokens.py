@@ -8,15 +8,17 @@ On paper, with the tokens "<a>" and "<a>b": "x<a>bc<a>" is cut into "x" before "
 "<a>", and nothing behind it.
 """
 
+import re
+
 from fastllm.api.encoder import TokenFinder as PublicFinder
 from fastllm.checks import tokenization as checks
 
 
 class TokenFinder(PublicFinder):
     def _set_up(self, tokens: list[str]) -> None:
-        expression = checks.specials_expression(tokens)
-        assert expression is not None
-        self._expression = expression
+        # Of several branches the first that matches is taken: the longest has to stand first.
+        longest_first = sorted(tokens, key=len, reverse=True)
+        self._expression = re.compile("|".join(map(re.escape, longest_first)))
 
     def find(self, text: str) -> str | None:
         found = self._expression.search(checks.check_is_text(text))

@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.byte_order import byte_order
 from fastllm.corpus.sources import Texts
 from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts
@@ -59,7 +60,7 @@ def train(
         threads=threads,
         progress=progress,
     )
-    order = arguments.byte_order(tie_break)
+    order = byte_order(tie_break)
     tokens = [*(order[i : i + 1] for i in range(256)), *made]
     listed = None
     if tie_break == "huggingface" and (named := {s.encode() for s in specials} & {*tokens}):

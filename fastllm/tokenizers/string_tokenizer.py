@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.special_tokens import cut_at_special_tokens, special_tokens_expression
 from fastllm.tokenizers.base import Tokenizer, check_token_ids
 
 UNKNOWN = "<|unk|>"
@@ -31,7 +32,7 @@ class StringTokenizer(Tokenizer):
         for token in self._special_tokens:
             if token not in self._vocab:
                 raise ValueError(f"special token {token!r} is not in the vocabulary")
-        self._find_special = arguments.specials_expression(self._special_tokens)
+        self._find_special = special_tokens_expression(self._special_tokens)
         self._token_of = {number: token for token, number in self._vocab.items()}
         self._unknown = self._vocab.get(UNKNOWN)
 
@@ -173,6 +174,6 @@ def number_tokens(tokens: set[str], special_tokens: Sequence[str]) -> dict[str, 
 
 def ordinary_texts(texts: str | Iterable[str], special_tokens: Sequence[str]) -> Iterator[str]:
     """The texts, cut where special tokens stand in them."""
-    find = arguments.specials_expression(special_tokens)
+    find = special_tokens_expression(special_tokens)
     for text in arguments.check_texts(texts):
-        yield from arguments.cut_at_specials(arguments.check_text(text, "each text"), find)
+        yield from cut_at_special_tokens(arguments.check_text(text, "each text"), find)

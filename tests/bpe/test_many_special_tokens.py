@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fastllm.checks import tokenization as arguments
+from fastllm.corpus.special_tokens import special_tokens_expression
 
 
 def plainly(tokens, text):
@@ -102,7 +102,7 @@ def test_special_tokens_may_hold_what_expressions_mean_something_by(bpe_backend)
 
 def test_special_tokens_each_the_beginning_of_the_next(bpe_backend):
     tokens = ["a" * n for n in range(1, 200)]
-    expression = arguments.specials_expression(tokens)
+    expression = special_tokens_expression(tokens)
     assert expression.fullmatch("a" * 199)
     cuts = [("", "a" * 199), ("", "a" * 101), ("", None)]
     assert bpe_backend.TokenFinder(tokens).cut("a" * 300) == cuts

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastllm.checks import tokenization as arguments
+from fastllm.corpus.byte_order import byte_order
 from fastllm.explain.formatting import readable
 from fastllm.explain.page import escape, table, tag, token_name
 from fastllm.explain.render import Section, View, render
@@ -47,7 +47,7 @@ def training_section(trace: Training, note: str = "") -> Section:
 
 
 def _training_data(trace: Training) -> dict[str, Any]:
-    order = arguments.byte_order(trace.tie_break)
+    order = byte_order(trace.tie_break)
     words = trace.words[:MOST_WORDS]
     return {
         "start": trace.start_tokens,

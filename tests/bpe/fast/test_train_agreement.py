@@ -15,6 +15,7 @@ from texts import english, mixed_texts
 from fastllm import BPETokenizer, WordCounts
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus import sources as text_sources
+from fastllm.corpus.byte_order import BYTE_LEVEL_ORDER
 from fastllm.fast import tokenization as fast
 from fastllm.patterns.named import split_pattern
 from fastllm.reference import bpe
@@ -43,7 +44,7 @@ def hugging_face_merges(texts, vocab_size, pattern="gpt2", **options):
         **options,
     )
     rival.train_from_iterator(texts, trainer)
-    characters = dict(zip(shown_bytes(), arguments.BYTE_LEVEL_ORDER, strict=True))
+    characters = dict(zip(shown_bytes(), BYTE_LEVEL_ORDER, strict=True))
     return [
         tuple(bytes(characters[c] for c in half) for half in merge)
         for merge in json.loads(rival.to_str())["model"]["merges"]
