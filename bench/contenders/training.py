@@ -56,10 +56,10 @@ def of_characters(merges: Sequence[Sequence[str]]) -> Merges:
     """Merges as bytes, from the characters that ByteLevel shows bytes as."""
     from tokenizers import pre_tokenizers
 
-    from fastllm.checks import tokenization as arguments
+    from fastllm.corpus.byte_order import BYTE_LEVEL_ORDER
 
     shown = sorted(pre_tokenizers.ByteLevel.alphabet())
-    byte = dict(zip(shown, arguments.BYTE_LEVEL_ORDER, strict=True))
+    byte = dict(zip(shown, BYTE_LEVEL_ORDER, strict=True))
     return [(bytes(byte[c] for c in left), bytes(byte[c] for c in right)) for left, right in merges]
 
 
