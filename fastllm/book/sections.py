@@ -125,26 +125,23 @@ def _words_of_story(material: Material) -> Computed:
 
 def _known_words(material: Material) -> Computed:
     words = sorted(set(split_words(material.story or "")))
-    tokenizer = SimpleTokenizerV1({word: number for number, word in enumerate(words)})
-    ids = tokenizer.encode(
-        '"It\'s the last he painted, you know,"\n    Mrs. Gisburn said with pardonable pride.'
-    )
-    return {
-        "size of the vocabulary": len(words),
-        "ids of SimpleTokenizerV1": ids,
-        "decoded": tokenizer.decode(ids),
-    }
+    text = '"It\'s the last he painted, you know,"\n    Mrs. Gisburn said with pardonable pride.'
+    return _simple_tokenizer(SimpleTokenizerV1, words, text)
 
 
 def _unknown_words(material: Material) -> Computed:
     words = [*sorted(set(split_words(material.story or ""))), "<|endoftext|>", "<|unk|>"]
-    tokenizer = SimpleTokenizerV2({word: number for number, word in enumerate(words)})
-    ids = tokenizer.encode(
-        "Hello, do you like tea? <|endoftext|> In the sunlit terraces of the palace."
-    )
+    text = "Hello, do you like tea? <|endoftext|> In the sunlit terraces of the palace."
+    return _simple_tokenizer(SimpleTokenizerV2, words, text)
+
+
+def _simple_tokenizer(kind: type[SimpleTokenizerV1], words: list[str], text: str) -> Computed:
+    """What a tokenizer of the book makes of a text, with the words of a vocabulary in order."""
+    tokenizer = kind({word: number for number, word in enumerate(words)})
+    ids = tokenizer.encode(text)
     return {
         "size of the vocabulary": len(words),
-        "ids of SimpleTokenizerV2": ids,
+        f"ids of {kind.__name__}": ids,
         "decoded": tokenizer.decode(ids),
     }
 

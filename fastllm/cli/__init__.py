@@ -1,7 +1,8 @@
 """The fastllm command.
 
-`commands` holds the commands, `files` how they read and write, `tables` and `demo_view` how things
-look on a terminal. Only `main` is here: it says what to install where typer and rich are missing.
+`commands` holds the commands, `options` what they share, `app` how they end, `files` how they read
+and write, `progress`, `tables` and `demo_view` how things look on a terminal. Only `main` is here:
+it says what to install where typer and rich are missing.
 """
 
 import sys

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastllm.book import check, sections
+from fastllm.cli.progress import plain_console
 from fastllm.explain import comparison
 from fastllm.reference import attention as reference_attention
 from fastllm.reference import tokenization as reference_bpe
@@ -39,7 +40,7 @@ WHERE_TO_GET = {
 def check_book(story: Path | None, gpt: bool, numbers: bool) -> bool:
     """Compute all facts and show how they agree; whether nothing disagreed."""
     text = check.find_story() if story is None else story.read_text("utf-8")
-    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
+    console = plain_console()
     backends, missing = find_backends()
     with console.status("computing (the first time, kernels are compiled) ..."):
         rows = list(check.check(backends, text, model=gpt))

@@ -10,6 +10,8 @@ from rich.text import Text
 
 import fastllm
 from fastllm.cli.files import STREAM
+from fastllm.cli.options import LoadPatternOption
+from fastllm.cli.progress import plain_console
 
 if TYPE_CHECKING:
     from fastllm.explain.trace import Trace
@@ -42,12 +44,7 @@ def explain(
     causal: Annotated[
         bool, typer.Option("--causal", help="Each token sees only itself and earlier ones.")
     ] = False,
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            "--pattern", "-p", help="Split pattern of a tokenizer file that does not name one."
-        ),
-    ] = None,
+    pattern: LoadPatternOption = None,
     speed: Annotated[
         bool | None,
         typer.Option(help="Time both backends as well, some seconds; only for a page if not said."),
@@ -61,8 +58,9 @@ def explain(
     chosen = (
         None if tokenizer is None else fastllm.BPETokenizer.from_file(tokenizer, pattern=pattern)
     )
-    errors = Console(stderr=True, markup=False, highlight=False)
-    with errors.status("following the text (the first time, kernels are compiled) ..."):
+    with plain_console(stderr=True).status(
+        "following the text (the first time, kernels are compiled) ..."
+    ):
         journey = traces.journey(
             sentence,
             chosen,
@@ -70,7 +68,7 @@ def explain(
             speed=output is not None if speed is None else speed,
         )
     if output is None:
-        show(Console(markup=False, highlight=False, emoji=False), journey)
+        show(plain_console(), journey)
         return
     journey.to_html(output)
     print(f"fastllm: {output.stat().st_size:,} bytes in {output}", file=sys.stderr)

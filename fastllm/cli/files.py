@@ -76,6 +76,16 @@ def as_file(path: str) -> Iterator[Path]:
         yield copy
 
 
+@contextmanager
+def naming_errors(path: str) -> Iterator[None]:
+    """Give errors of writing, a full disk above all, the name of the file they have none of."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
 def id_dtype(max_id: int) -> np.dtype[np.unsignedinteger]:
     """How ids lie in a .bin file, which does not say: in 16 bits where all fit, else in 32."""
     return np.dtype("<u2" if max_id < 1 << 16 else "<u4")

@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastllm.checks.attention import Array
 from fastllm.explain import figures
-from fastllm.explain.attention_steps import names_of
-from fastllm.explain.attention_tables import SHOWN_COLUMNS, largest_weights, matrix
+from fastllm.explain.attention_tables import SHOWN_COLUMNS, largest_weights, matrix, token_names
 from fastllm.explain.formatting import counted
 from fastllm.explain.text import Line, TextBuilder
 from fastllm.explain.trace import Trace
@@ -113,8 +112,4 @@ def heads(
     array = array if array.ndim == 3 else array[np.newaxis]
     if not np.all((array >= 0) & (array <= 1 + 1e-6)):
         raise ValueError("weights must be from 0 to 1: softmax gives nothing else")
-    names = names_of("tokens", tokens, array.shape[1])
-    same = key_tokens is None and array.shape[1] == array.shape[2]
-    return Heads(
-        array, names, names if same else names_of("key_tokens", key_tokens, array.shape[2])
-    )
+    return Heads(array, *token_names(tokens, key_tokens, *array.shape[1:]))

@@ -93,7 +93,13 @@ from numpy.typing import ArrayLike
 from fastllm.checks import tokenization as arguments
 from fastllm.checks.attention import Array
 from fastllm.explain import figures
-from fastllm.explain.attention_tables import SHOWN_COLUMNS, largest_weights, matrix, vectors
+from fastllm.explain.attention_tables import (
+    SHOWN_COLUMNS,
+    largest_weights,
+    matrix,
+    token_names,
+    vectors,
+)
 from fastllm.explain.formatting import counted, decimal, given
 from fastllm.explain.text import Line, TextBuilder
 from fastllm.explain.trace import Trace
@@ -336,42 +342,29 @@ def attention(
     if k is None or v is None:
         k = v = q
         scale = 1.0 if scale is None else scale
-    arrays = []
-    for name, given_array in (("q", q), ("k", k), ("v", v)):
-        array = np.asarray(given_array)
-        if array.ndim not in (2, 3):
-            raise ValueError(
-                f"{name} must have 2 dimensions (length, dim) or 3 (heads, length, dim), "
-                f"got shape {array.shape}"
-            )
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
-        array = array.astype(np.float64)
-        arrays.append(array if array.ndim == 3 else array[np.newaxis])
-    queries, keys, values = arrays
+    queries, keys, values = (_by_head(name, x) for name, x in (("q", q), ("k", k), ("v", v)))
     if not len(queries) == len(keys) == len(values):
         raise ValueError(
             f"q, k and v must have as many heads, got {len(queries)}, {len(keys)}, {len(values)}"
         )
-    names = names_of("tokens", tokens, queries.shape[1])
-    if key_tokens is None and keys.shape[1] == queries.shape[1]:
-        key_names = names
-    else:
-        key_names = names_of("key_tokens", key_tokens, keys.shape[1])
+    names, key_names = token_names(tokens, key_tokens, queries.shape[1], keys.shape[1])
     return _attention(
         queries, keys, values, names, key_names, scale=scale, causal=causal, plain=plain
     )
 
 
-def names_of(argument: str, names: Sequence[str] | None, length: int) -> tuple[str, ...]:
-    """A name for each of `length` positions, numbers if there are none."""
-    if names is None:
-        return tuple(map(str, range(length)))
-    if isinstance(names, str) or len(names) != length:
+def _by_head(name: str, values: ArrayLike) -> Array:
+    """`values` as float64 of shape (heads, length, dim)."""
+    array = np.asarray(values)
+    if array.ndim not in (2, 3):
         raise ValueError(
-            f"{argument} must hold a name for each of {length} positions, got {names!r}"
+            f"{name} must have 2 dimensions (length, dim) or 3 (heads, length, dim), "
+            f"got shape {array.shape}"
         )
-    return tuple(arguments.check_text(name, f"each of {argument}") for name in names)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    array = array.astype(np.float64)
+    return array if array.ndim == 3 else array[np.newaxis]
 
 
 def _attention(

@@ -38,8 +38,8 @@ A rank says when a pair was learned. This vocabulary is one of ranks, as in tikt
 of the new token is the rank of its merge. Files of Hugging Face list merges, and the rank is the
 place in that list.
 
-The blank belongs to the word: text is cut into pieces first, and a word takes the blank before it
-along (`fastllm.split`). Merges never cross from one piece into the next.
+The blank belongs to the word: text is split into pre-tokens first, and a word takes the blank
+before it along (`fastllm.split`). Merges never cross from one pre-token into the next.
 
 A word that training never saw is put together as far as its pairs are known, and never fails:
 
@@ -73,7 +73,7 @@ from fastllm.reference import tokenization as reference
 from fastllm.tokenizers.bpe import BPETokenizer
 
 CANDIDATES = 6  # pairs of a step that are kept, the best first
-MOST_PARTS = 64  # of a piece that text and tables show
+MOST_PARTS = 64  # of a pre-token that text and tables show
 MOST_MERGES = 200
 MOST_DEPTH = 20  # of a tree
 
@@ -130,7 +130,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of text on its way from bytes to tokens.
+    """A pre-token on its way from bytes to tokens.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ class Piece:
     tokens : tuple of Node
         What it ends with.
     whole : bool
-        Whether the piece was taken whole because it is a token, although merging does not make it.
+        Whether it was taken whole because it is a token, although merging does not make it.
     """
 
     data: bytes
@@ -174,7 +174,7 @@ class Piece:
 
 @dataclass(frozen=True, repr=False)
 class Merging(Trace):
-    """How the tokens of a text came about, piece by piece.
+    """How the tokens of a text came about, pre-token by pre-token.
 
     Attributes
     ----------
@@ -192,7 +192,7 @@ class Merging(Trace):
         return [number for piece in self.pieces for number in piece.ids]
 
     def distinct(self) -> list[Piece]:
-        """The pieces, each only once."""
+        """The pre-tokens, each only once."""
         return list({piece.data: piece for piece in self.pieces}.values())
 
     def lines(self) -> list[Line]:
@@ -200,11 +200,11 @@ class Merging(Trace):
         for piece in self.distinct():
             if out.lines:
                 out.add()
-            _piece_lines(out, piece)
+            _add_pre_token(out, piece)
         return out.lines
 
 
-def _piece_lines(out: TextBuilder, piece: Piece) -> None:
+def _add_pre_token(out: TextBuilder, piece: Piece) -> None:
     ending = (
         "a token, taken whole"
         if piece.whole
@@ -218,16 +218,16 @@ def _piece_lines(out: TextBuilder, piece: Piece) -> None:
         made = (pair, "strong")
         rows.append([str(number), made, str(merge.made.rank), str(merge.id), "|".join(state)])
     out.table(("step", "merge", "rank", "id", "parts"), rows)
-    _say_more(out, len(piece.merges) - MOST_MERGES, "merge")
+    _add_rest(out, len(piece.merges) - MOST_MERGES, "merge")
     out.add()
     for i, node in enumerate(piece.tokens[:MOST_PARTS]):
         out.add(*token_spans([readable(node.data)], [i]), (f" ({node.id})", "quiet"))
         for branch, child in _branches(node):
             out.add((branch, "quiet"), readable(child.data), (f" ({child.id})", "quiet"))
-    _say_more(out, len(piece.tokens) - MOST_PARTS, "token")
+    _add_rest(out, len(piece.tokens) - MOST_PARTS, "token")
 
 
-def _say_more(out: TextBuilder, count: int, kind: str) -> None:
+def _add_rest(out: TextBuilder, count: int, kind: str) -> None:
     if count > 0:
         out.add((f"  … and {counted(count, f'more {kind}')}", "quiet"))
 
@@ -248,8 +248,8 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
     ----------
     tokenizer : BPETokenizer
     word : str
-        A word, or any text: it is cut into pieces as always. A special token in it is ordinary
-        text; lone surrogates become U+FFFD.
+        A word, or any text: it is split into pre-tokens as always. A special token in it is
+        ordinary text; lone surrogates become U+FFFD.
 
     Returns
     -------
@@ -289,7 +289,7 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
     )
     traced: dict[bytes, Piece] = {}
     pieces = []
-    for piece, token in _pieces(tokenizer, word):
+    for piece, token in _pre_tokens(tokenizer, word):
         data = piece.encode()
         if token is not None:
             pieces.append(Piece(data, (data,), (), (Node(data, token),), whole=True))
@@ -300,8 +300,8 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
     return Merging(text, tuple(pieces))
 
 
-def _pieces(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | None]]:
-    """The pieces of a text; an added token, which is taken whole, with its id."""
+def _pre_tokens(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | None]]:
+    """The pre-tokens of a text; an added token, which is taken whole, with its id."""
     rules = tokenizer._policies.of(frozenset(), frozenset())
     for stretch, token in rules.cut(text) or [(text, None)]:
         for piece in reference.split(stretch, tokenizer.split_pattern):
@@ -311,7 +311,7 @@ def _pieces(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | Non
 
 
 def _follow(data: bytes, encoder: reference.BytePairEncoder, ids: dict[bytes, int]) -> Piece:
-    """Merge one piece by the plain rule: look at all pairs, take the best, look again."""
+    """Merge one pre-token by the plain rule: look at all pairs, take the best, look again."""
     may_be_whole = encoder._whole_pretokens and data in ids
     if may_be_whole and any(data[i : i + 1] not in ids for i in range(len(data))):
         return Piece(data, (data,), (), (Node(data, ids[data]),), whole=True)

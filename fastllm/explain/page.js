@@ -93,11 +93,11 @@ function tokens() {
     if (token) token.removeAttribute("aria-describedby");
     tip.hidden = true;
   };
-  for (const token of document.querySelectorAll(".strip .tok")) token.removeAttribute("title");
-  for (const strip of document.querySelectorAll(".strip")) walkable(strip, ".tok");
+  for (const token of document.querySelectorAll(".token-row .tok")) token.removeAttribute("title");
+  for (const row of document.querySelectorAll(".token-row")) walkable(row, ".tok");
   for (const name of ["mouseover", "focusin"]) {
     document.addEventListener(name, (event) => {
-      const token = event.target.closest?.(".strip .tok");
+      const token = event.target.closest?.(".token-row .tok");
       if (token) show(token);
     });
   }
@@ -151,7 +151,7 @@ function choices(name, labels, chosen, onchoose) {
 const box = (text, colour, extra = "") =>
   make("span", { class: `tok c${colour % 5} ${extra}` }, isolated(text));
 
-// ---- The merges of a piece
+// ---- The merges of a pre-token
 
 function merges(data, root) {
   if (!data.pieces.length) return;
@@ -178,7 +178,7 @@ function merges(data, root) {
     control.go(piece.merges.length);
   };
   root.append(
-    choices("piece of text", data.pieces.map((piece) => piece.text), data.start, show), stage);
+    choices("pre-token", data.pieces.map((piece) => piece.text), data.start, show), stage);
   show(data.start);
 }
 
@@ -186,7 +186,7 @@ const MOST_NAMED = 12;
 
 function whatHappens(piece, step) {
   if (piece.whole) {
-    return ["This piece is a token as it stands, with id ", make("b", {}, String(piece.tokens[0][1])),
+    return ["This pre-token is a token as it stands, with id ", make("b", {}, String(piece.tokens[0][1])),
       ": it is taken whole, without merging."];
   }
   const next = piece.merges[step];
@@ -277,12 +277,12 @@ function training(data, root) {
       happens.replaceChildren(...roundSaid(data, step), ` The text is ${plural(tokensNow, "token")} long.`);
       pairs.replaceChildren(...countRows(data.rounds[step], data.rule));
       words.replaceChildren(...data.words.map(([ids, count]) => word(data, ids, count, data.rounds.slice(0, step))));
-      if (data.more) words.append(make("span", { class: "quiet" }, `and ${plural(data.more, "more piece")}`));
+      if (data.more) words.append(make("span", { class: "quiet" }, `and ${plural(data.more, "more pre-token")}`));
       curve.go(step);
     });
   root.append(control.element, happens,
     make("div", { class: "split" }, make("div", { class: "scroll" }, pairs), curve.element),
-    make("h3", {}, "The different pieces of the text, as they are cut by now"), words);
+    make("h3", {}, "The different pre-tokens of the text, as they are split by now"), words);
   control.go(0);
 }
 

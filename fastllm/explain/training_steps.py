@@ -48,8 +48,9 @@ rounds bring less and less:
 (530, 251)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from fastllm.checks import tokenization as arguments
@@ -112,7 +113,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Word:
-    """A piece of the texts, and how often it stands there."""
+    """A pre-token of the texts, and how often it stands there."""
 
     data: bytes
     count: int
@@ -126,7 +127,7 @@ class Training(Trace):
     ----------
     rounds : tuple of Round
     words : tuple of Word
-        The different pieces of the texts; pairs are counted inside of them.
+        The different pre-tokens of the texts; pairs are counted inside of them.
     start_tokens : int
         How many tokens the texts have before the first round: their bytes.
     tie_break : str
@@ -241,45 +242,50 @@ def training(
     (PairCount(left=b'a', right=b'a', count=4, ids=(97, 97)), 1)
     """
     options = arguments.check_training(vocab_size, (), tie_break, min_frequency, None, None, None)
-    wanted, least = options.num_merges, options.min_frequency
-    order = byte_order(tie_break)
-    tokens = [order[i : i + 1] for i in range(256)]
-    counted_words = tokenization.count_words(texts, pattern)
-    words = [([order.index(b) for b in word], count) for word, count in counted_words.items()]
-    start = _length(words)
-    rounds: list[Round] = []
-    while len(rounds) < wanted:
-        counts = {p: n for p, n in bpe.count_pairs(words).items() if n >= least}
-        if not counts:
-            break
-        leading = _leading(counts, tie_break)
-        new_id = len(tokens)
-        words = [(bpe.merge(ids, leading[0], new_id), count) for ids, count in words]
-        tokens.append(tokens[leading[0][0]] + tokens[leading[0][1]])
-        highest = counts[leading[0]]
-        rounds.append(
-            Round(
-                leading=tuple(
-                    PairCount(tokens[a], tokens[b], counts[a, b], (a, b)) for a, b in leading
-                ),
-                tied=sum(count == highest for count in counts.values()),
-                pairs=len(counts),
-                id=new_id,
-                tokens=_length(words),
-            )
-        )
+    num_merges, min_frequency = options.num_merges, options.min_frequency
+    word_counts = tokenization.count_words(texts, pattern)
+    rounds = tuple(islice(_rounds(word_counts, tie_break, min_frequency), num_merges))
     early_end = ""
-    if len(rounds) < wanted:
-        times = f"{least} time{'s' * (least > 1)}"
-        early_end = f"ended after {len(rounds)} of {wanted} rounds: no pair stands {times} any more"
+    if len(rounds) < num_merges:
+        times = f"{min_frequency} time{'s' * (min_frequency > 1)}"
+        early_end = (
+            f"ended after {len(rounds)} of {num_merges} rounds: no pair stands {times} any more"
+        )
     return Training(
-        rounds=tuple(rounds),
-        words=tuple(Word(word, count) for word, count in counted_words.items()),
-        start_tokens=start,
+        rounds=rounds,
+        words=tuple(Word(word, count) for word, count in word_counts.items()),
+        start_tokens=_length(word_counts.items()),
         tie_break=tie_break,
         pattern=pattern,
         early_end=early_end,
     )
+
+
+def _rounds(
+    word_counts: Mapping[bytes, int], tie_break: str, min_frequency: int
+) -> Iterator[Round]:
+    """Count all pairs, merge the best, count again, while one is frequent enough."""
+    order = byte_order(tie_break)
+    tokens = [order[i : i + 1] for i in range(256)]
+    words = [([order.index(byte) for byte in word], count) for word, count in word_counts.items()]
+    while True:
+        found = bpe.count_pairs(words)
+        counts = {pair: count for pair, count in found.items() if count >= min_frequency}
+        if not counts:
+            return
+        leading = _leading(counts, tie_break)
+        best, new_id = leading[0], len(tokens)
+        words = [(bpe.merge(ids, best, new_id), count) for ids, count in words]
+        tokens.append(tokens[best[0]] + tokens[best[1]])
+        yield Round(
+            leading=tuple(
+                PairCount(tokens[a], tokens[b], counts[a, b], (a, b)) for a, b in leading
+            ),
+            tied=sum(count == counts[best] for count in counts.values()),
+            pairs=len(counts),
+            id=new_id,
+            tokens=_length(words),
+        )
 
 
 def _leading(counts: dict[tuple[int, int], int], tie_break: str) -> list[tuple[int, int]]:
@@ -292,5 +298,6 @@ def _leading(counts: dict[tuple[int, int], int], tie_break: str) -> list[tuple[i
     return leading
 
 
-def _length(words: Iterable[tuple[list[int], int]]) -> int:
+def _length(words: Iterable[tuple[Sequence[int], int]]) -> int:
+    """How many tokens the texts have, each word as often as it stands there."""
     return sum(len(ids) * count for ids, count in words)

@@ -16,28 +16,28 @@ def _(trace: Merging) -> View:
 
 
 def merges_section(trace: Merging, note: str = "", start: int = 0) -> Section:
-    """Every merge of every piece; `start` is the piece to begin with."""
+    """Every merge of every pre-token; `start` is the one to begin with."""
     pieces = trace.distinct()
     html = (
         tag(
             "p",
-            "Each piece begins as single bytes. Of all pairs of neighbours the one with the lowest "
-            "rank is joined, the leftmost if it stands there twice, until no pair has a rank. The "
-            "rank is when the pair was learned: low is early. A dot (·) is a blank, which belongs "
-            "to the word behind it.",
+            "The text is split into pre-tokens, mostly words, and each begins as single bytes. Of "
+            "all pairs of neighbours the one with the lowest rank is joined, the leftmost if it "
+            "stands there twice, until no pair has a rank. The rank is when the pair was learned: "
+            "low is early. A dot (·) is a blank, which belongs to the word behind it.",
         )
         + note
         + tag("div", "", class_="widget")
     )
-    data = {"start": start, "pieces": [_piece_data(piece) for piece in pieces[:MOST_PIECES]]}
-    static = "".join(map(_piece_table, pieces[:MOST_PIECES]))
+    data = {"start": start, "pieces": [_pre_token_data(piece) for piece in pieces[:MOST_PIECES]]}
+    static = "".join(map(_pre_token_table, pieces[:MOST_PIECES]))
     if len(pieces) > MOST_PIECES:
-        more = counted(len(pieces) - MOST_PIECES, "piece")
+        more = counted(len(pieces) - MOST_PIECES, "pre-token")
         html += tag("p", f"… and {more} more.", class_="quiet")
     return Section("merges", "The merges behind each token", html, data, static)
 
 
-def _piece_data(piece: Piece) -> dict[str, Any]:
+def _pre_token_data(piece: Piece) -> dict[str, Any]:
     return {
         "text": readable(piece.data),
         "whole": piece.whole,
@@ -61,7 +61,7 @@ def _piece_data(piece: Piece) -> dict[str, Any]:
     }
 
 
-def _piece_table(piece: Piece) -> str:
+def _pre_token_table(piece: Piece) -> str:
     states = [
         " | ".join(tag("bdi", escape(part)) for part in state) for state in piece.shown_states()
     ]

@@ -41,7 +41,7 @@ def token_row(tokens: tuple[Token, ...], *, ids: bool = False) -> str:
     inside = "".join(_runs(runs, ids))
     if len(tokens) > MOST:
         inside += tag("span", f"… and {len(tokens) - MOST:,} more", class_="quiet")
-    return tag("div", inside, class_="strip", role="group", aria_label="tokens")
+    return tag("div", inside, class_="token-row", role="group", aria_label="tokens")
 
 
 def _runs(runs: list[list[Token]], ids: bool) -> Iterator[str]:

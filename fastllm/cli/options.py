@@ -1,0 +1,61 @@
+"""Arguments and options that several commands share."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Errors(Enum):
+    """What to do with bytes that are not UTF-8."""
+
+    strict = "strict"
+    replace = "replace"
+
+
+class TieBreak(Enum):
+    """Which of several pairs that are as frequent is merged first."""
+
+    lowest_ids = "lowest-ids"
+    huggingface = "huggingface"
+    first_seen = "first-seen"
+
+
+class Documents(Enum):
+    """What a document is: no merge crosses from one into the next."""
+
+    files = "files"
+    lines = "lines"
+
+
+TokenizerOption = Annotated[
+    Path,
+    typer.Option(
+        "--tokenizer", "-t", help="A tokenizer: tokenizer.json, .tiktoken, .model or vocab.json."
+    ),
+]
+PatternOption = Annotated[
+    str,
+    typer.Option(
+        "--pattern", "-p", help="How text is cut first: gpt2, cl100k, o200k, ... or an expression."
+    ),
+]
+TextArgument = Annotated[str, typer.Argument(metavar="FILE", help="UTF-8 text; - is stdin.")]
+SpecialsOption = Annotated[
+    bool,
+    typer.Option("--allow-special", help="Special tokens in the text become their ids."),
+]
+LoadPatternOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern", "-p", help="Split pattern of a tokenizer file that does not name one."
+    ),
+]
+ErrorsOption = Annotated[
+    Errors, typer.Option(help="What to do with bytes that are not UTF-8.", show_default=True)
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads to work with; as many as there are cores if not given."),
+]
