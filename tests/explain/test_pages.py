@@ -14,6 +14,7 @@ from hostile import HOSTILE
 from fastllm import BPETokenizer, explain
 from fastllm.explain import page, worked_example
 from fastllm.explain.formatting import decimal, readable, visible
+from fastllm.explain.render import render
 from fastllm.explain.views.tokens import token_text
 from fastllm.explain.worked_example import WORDS
 
@@ -160,6 +161,11 @@ def test_page_replaces_a_file_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [found.name for found in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(FileNotFoundError, match="nowhere"):
         explain.tokenization("a").to_html(tmp_path / "nowhere" / "page.html")
+
+
+def test_what_has_no_view_cannot_be_rendered():
+    with pytest.raises(TypeError, match="no view of int"):
+        render(3)
 
 
 def test_json_blocks_survive_any_text():
