@@ -9,8 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from fastllm.explain.formatting import BLANKS
+from fastllm.tokenizers.string_tokenizer import UNKNOWN
+
 MISSING = "-"
-_VISIBLE = {" ": "·", "\n": "↵", "\r": "␍", "\t": "→"}
 _TOKEN_STYLES = ("black on cyan", "black on yellow", "black on green", "black on magenta")
 
 
@@ -23,18 +25,18 @@ def shown_token(token: str) -> str:
     '·a↵\\x1b[0m'
     """
     return "".join(
-        _VISIBLE.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode())
+        BLANKS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode())
         for c in token
     )
 
 
 def shown_tokens(tokens: Sequence[str]) -> Text:
     """Tokens side by side, in colours that alternate, with bars between them for lack of colour."""
-    pieces: list[str | tuple[str, str]] = []
+    spans: list[str | tuple[str, str]] = []
     for token, style in zip(tokens, cycle(_TOKEN_STYLES), strict=False):
-        unknown = token == "<|unk|>"
-        pieces += [(shown_token(token), "bold white on red" if unknown else style), "|"]
-    return Text.assemble(*pieces[:-1])
+        unknown = token == UNKNOWN
+        spans += [(shown_token(token), "bold white on red" if unknown else style), "|"]
+    return Text.assemble(*spans[:-1])
 
 
 def _shortened(token: str, longest: int = 12) -> str:

@@ -248,10 +248,31 @@ def compare_backends(
     text: str, training: Training, bpe: Backend, attention: Backend, length: int | None = None
 ) -> Iterator[Comparison]:
     """The closing table, row by row; `length` is that of the last row's sequences."""
-    length = LENGTH if length is None else length
-    data = text.encode()
-    size = f"{len(data):,} bytes"
-    yield compare("split", size, exact, reference_bpe, bpe, lambda m: lambda: m.split(text, "gpt2"))
+    ids = training.tokenizer.encode_ordinary(text)
+    yield from _tokenization_rows(text, ids, training, bpe)
+    yield _self_attention_row(ids, training, attention)
+    yield _attention_row(LENGTH if length is None else length, attention)
+
+
+def _tokenization_rows(
+    text: str, ids: list[int], training: Training, fast: Backend
+) -> Iterator[Comparison]:
+    """Splitting, training, encoding, decoding; training was timed before."""
+    ranks = training.tokenizer.mergeable_ranks
+    size = f"{len(text.encode()):,} bytes"
+
+    def split(module: ModuleType) -> Callable[[], list[str]]:
+        return lambda: module.split(text, "gpt2")
+
+    def encode(module: ModuleType) -> Callable[[], list[int]]:
+        encoder = module.BytePairEncoder(ranks)
+        return lambda: encoder.encode(text)
+
+    def decode(module: ModuleType) -> Callable[[], bytes]:
+        encoder = module.BytePairEncoder(ranks)
+        return lambda: encoder.decode_bytes(ids)
+
+    yield compare("split", size, exact, reference_bpe, fast, split)
     yield Comparison(
         "train",
         f"{len(training.text.encode()):,} bytes, {len(training.merges)} merges",
@@ -259,37 +280,30 @@ def compare_backends(
         training.fast_seconds,
         training.agreement,
     )
-    ranks = training.tokenizer.mergeable_ranks
-    ids = training.tokenizer.encode_ordinary(text)
+    yield compare("encode", size, exact, reference_bpe, fast, encode)
+    yield compare("decode", f"{len(ids):,} ids", exact, reference_bpe, fast, decode)
 
-    def encode(module: ModuleType) -> Callable[[], list[int]]:
-        encoder = module.BytePairEncoder(ranks)
-        return lambda: encoder.encode(text)
 
-    yield compare("encode", size, exact, reference_bpe, bpe, encode)
+def _self_attention_row(ids: list[int], training: Training, fast: Backend) -> Comparison:
+    """Self-attention over the first tokens of the text."""
+    array = np.array(ids, dtype=np.int64)
+    vectors = token_vectors(array, len(training.tokenizer.mergeable_ranks)).astype(np.float32)
+    chosen = vectors[array[:VECTOR_TOKENS]]
+    work = f"{len(chosen)} tokens x {VECTOR_DIM}, float32"
 
-    def decode(module: ModuleType) -> Callable[[], bytes]:
-        encoder = module.BytePairEncoder(ranks)
-        return lambda: encoder.decode_bytes(ids)
+    def attend(module: ModuleType) -> Callable[[], Array]:
+        return lambda: module.self_attention(chosen)
 
-    yield compare("decode", f"{len(ids):,} ids", exact, reference_bpe, bpe, decode)
-    chosen = np.array(ids[:VECTOR_TOKENS], dtype=np.int64)
-    vectors = token_vectors(np.array(ids, dtype=np.int64), len(ranks))[chosen].astype(np.float32)
-    yield compare(
-        "self-attention",
-        f"{len(chosen)} tokens x {VECTOR_DIM}, float32",
-        close,
-        reference_attention,
-        attention,
-        lambda m: lambda: m.self_attention(vectors),
-    )
+    return compare("self-attention", work, close, reference_attention, fast, attend)
+
+
+def _attention_row(length: int, fast: Backend) -> Comparison:
+    """Attention over random queries, keys and values."""
     random = np.random.default_rng(0)
     query, key, value = random.standard_normal((3, HEADS, length, HEAD_DIM)).astype(np.float32)
-    yield compare(
-        "scaled dot-product attention",
-        f"{HEADS} heads x {length} x {HEAD_DIM}, float32",
-        close,
-        reference_attention,
-        attention,
-        lambda m: lambda: m.scaled_dot_product_attention(query, key, value),
-    )
+    work = f"{HEADS} heads x {length} x {HEAD_DIM}, float32"
+
+    def attend(module: ModuleType) -> Callable[[], Array]:
+        return lambda: module.scaled_dot_product_attention(query, key, value)
+
+    return compare("scaled dot-product attention", work, close, reference_attention, fast, attend)

@@ -94,7 +94,8 @@ def test_a_stopped_command_leaves_no_half_written_file(command, number, code, fo
     with process:
         # Opening returns when the command has opened its end.
         pipe = process.stdin if command == "decode" else source.open("wb")
-        pipe.write(b"1 2 3 " * 10_000 if command == "decode" else b"some text\n" * 10_000)
+        # More than a pipe holds: writing it returns when the command has begun to read.
+        pipe.write(b"1 2 3 " * 100_000 if command == "decode" else b"some text\n" * 10_000)
         pipe.flush()
         # A signal between Python's look for signals and its call of read() would wait for the read.
         _wait_until_reading(process)
