@@ -1,0 +1,1 @@
+"""Argument checks and their messages, shared by both backends: nothing is computed here."""

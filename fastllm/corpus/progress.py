@@ -1,9 +1,9 @@
-"""How long it will still take."""
+"""Progress callbacks: how long a training will still take."""
 
 import time
 from collections.abc import Callable
 
-Told = Callable[[int, int, float | None], object]
+ProgressCallback = Callable[[int, int, float | None], object]
 
 
 class TimeLeft:
@@ -30,7 +30,7 @@ class TimeLeft:
 
     _WEIGHT = 0.3  # of the last step
 
-    def __init__(self, tell: Told) -> None:
+    def __init__(self, tell: ProgressCallback) -> None:
         if not callable(tell):
             raise TypeError(f"tell must be callable, not {type(tell).__name__}")
         self._tell = tell

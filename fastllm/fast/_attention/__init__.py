@@ -1,0 +1,1 @@
+"""Attention in Numba: plan, kernels, SIMD instructions, runtime. What was tried is in NOTES.md."""

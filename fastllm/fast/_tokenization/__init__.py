@@ -1,0 +1,1 @@
+"""Tokenization in C++ and Cython: split, encode, train. What was tried is in NOTES.md."""
