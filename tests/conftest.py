@@ -87,11 +87,11 @@ def bpe_tokenizer(bpe_backend):
 @pytest.fixture
 def matrix_unit(monkeypatch):
     """Calls that would be multiplied by a matrix unit are; without the JIT, NumPy does the same."""
-    kernels = importlib.import_module("fastllm.fast._attention.kernels.prefill")
-    attention = importlib.import_module("fastllm.fast.attention")
+    kernels = importlib.import_module("fastllm.fast._attention.kernels")
+    plan = importlib.import_module("fastllm.fast._attention.plan")
     compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
     usable = not compiled or kernels.amx_available()
     monkeypatch.setattr(kernels, "amx_available", lambda: usable)
-    attention._plan.cache_clear()
+    plan.plan_of_shapes.cache_clear()
     yield
-    attention._plan.cache_clear()
+    plan.plan_of_shapes.cache_clear()

@@ -20,6 +20,8 @@ import numpy as np
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
+from fastllm.fast._attention import plan
+from fastllm.fast._attention.runtime import thread_pool
 from fastllm.reference import attention as reference
 
 SDPA = "scaled_dot_product_attention"
@@ -178,7 +180,7 @@ def slack(setting):
 
 def difference(setting):
     """How the backends differ in a round, or None."""
-    fast._thread_limit = lambda: setting.threads
+    thread_pool.thread_limit = lambda: setting.threads
     expected, actual = (setting.results(backend) for backend in (reference, fast))
     if isinstance(expected, Exception) or isinstance(actual, Exception):
         same = type(expected) is type(actual) and str(expected) == str(actual)
@@ -199,7 +201,7 @@ def main():
     arguments = parser.parse_args()
     faulthandler.enable()
     # Threads take part in every call, however short.
-    fast._SERIAL_WORK = fast._WAKING_WORK = 0
+    plan.SERIAL_FMAS = plan.WAKE_FMAS = 0
     counts: Counter[str] = Counter()
     end = time.monotonic() + arguments.seconds
     number = arguments.first_round

@@ -9,7 +9,7 @@ import pytest
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
-from fastllm.fast._attention.kernels import prefill as kernels
+from fastllm.fast._attention import kernels
 from fastllm.fast._attention.simd.amx import exp2, exp2_approx
 from fastllm.fast._attention.simd.vectors import lanes, load, store
 

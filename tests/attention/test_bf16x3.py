@@ -7,6 +7,7 @@ import pytest
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
+from fastllm.fast._attention import plan
 from fastllm.fast._attention.simd.amx import AMX_BLOCK
 from fastllm.fast._attention.simd.bf16x3 import N_COMPONENTS, bf16x3_gemm, store_bf16x3
 from fastllm.fast._attention.simd.vectors import lanes
@@ -18,8 +19,8 @@ COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 @pytest.fixture(autouse=True)
 def always_by_pieces(matrix_unit, monkeypatch):
-    for least in ("_PIECE_ROWS", "_PIECE_WORK"):
-        monkeypatch.setattr(fast, least, 0)
+    for least in ("BF16X3_ROWS", "BF16X3_FMAS"):
+        monkeypatch.setattr(plan, least, 0)
 
 
 def heads(seed, q_len, kv_len, head_dim, value_dim):

@@ -8,6 +8,7 @@ import pytest
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
+from fastllm.fast._attention import plan
 from fastllm.fast._attention.simd import bf16_rows, vectors
 from fastllm.reference import attention as reference
 
@@ -42,7 +43,7 @@ def test_agrees_for_whole_vectors_pairs_of_them_and_what_is_left(dtype, rows):
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
 def test_agrees_around_the_ends_of_blocks(dtype):
-    block = fast._FEW_BLOCK
+    block = plan.DECODE_BLOCK_K
     for kv_len in (1, 3, 4, 5, block - 1, block, block + 1, 2 * block + 2):
         case = normal(1, (2, 16)), normal(2, (kv_len, 16)), normal(3, (kv_len, 16))
         agree(dtype, *(x.astype(dtype) for x in case))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
-from fastllm.fast._attention.kernels import prefill as kernels
+from fastllm.fast._attention import kernels, plan
+from fastllm.fast._attention.runtime import thread_pool
 from fastllm.reference import attention as reference
 
 SDPA = "scaled_dot_product_attention"
@@ -232,7 +233,7 @@ def test_in_bfloat16_agrees_with_and_without_a_matrix_unit(
     # Without the JIT there is no unit, but NumPy does what it would do.
     usable = unit != "none" and (not COMPILED or kernels.amx_available())
     monkeypatch.setattr(kernels, "amx_available", lambda: usable)
-    fast._plan.cache_clear()
+    plan.plan_of_shapes.cache_clear()
     options = dict(LONG.get(option, {}))
     if np.ndim(options.get("attn_mask")) == 2:
         options["attn_mask"] = options["attn_mask"][:q_len]
@@ -248,7 +249,7 @@ def test_in_bfloat16_agrees_with_and_without_a_matrix_unit(
         arrays[1] = np.ascontiguousarray(arrays[1].swapaxes(-1, -2)).swapaxes(-1, -2)
     actual, lse = fast.scaled_dot_product_attention(*arrays, **options, return_lse=True)
     expected, expected_lse = oracle(*wide, **options)
-    fast._plan.cache_clear()
+    plan.plan_of_shapes.cache_clear()
     assert_agrees(SDPA, np.uint16, actual, expected)
     assert_agrees(SDPA, np.float32, lse, expected_lse)
 
@@ -260,14 +261,14 @@ def test_in_bfloat16_agrees_with_and_without_a_matrix_unit(
 def test_few_queries_agree_however_the_keys_are_split(
     monkeypatch, q_len, kv_len, head_dim, value_dim, dtype
 ):
-    monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
-    monkeypatch.setattr(fast, "_WAKING_WORK", 0)
+    monkeypatch.setattr(plan, "SERIAL_FMAS", 0)
+    monkeypatch.setattr(plan, "WAKE_FMAS", 0)
     arrays = wide = heads(3, (4,), q_len, kv_len, head_dim, value_dim, np.float32, (2,))
     if dtype == np.uint16:
         arrays = [bfloat16(x) for x in arrays]
         wide = [(x.astype(np.uint32) << 16).view(np.float32) for x in arrays]
     for threads in (1, 3):
-        monkeypatch.setattr(fast, "_thread_limit", lambda threads=threads: threads)
+        monkeypatch.setattr(thread_pool, "thread_limit", lambda threads=threads: threads)
         for options in (
             {},
             {"is_causal": True, "causal_align": "bottom-right", "window": (300, 0)},

@@ -13,12 +13,14 @@ from processes import must_run
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
+from fastllm.fast._attention import plan
+from fastllm.fast._attention.runtime import thread_pool
 
 
 def share_all_work(monkeypatch, threads):
-    monkeypatch.setattr(fast, "_SERIAL_WORK", 0)
-    monkeypatch.setattr(fast, "_WAKING_WORK", 0)
-    monkeypatch.setattr(fast, "_thread_limit", lambda: threads)
+    monkeypatch.setattr(plan, "SERIAL_FMAS", 0)
+    monkeypatch.setattr(plan, "WAKE_FMAS", 0)
+    monkeypatch.setattr(thread_pool, "thread_limit", lambda: threads)
 
 
 def test_several_python_threads_at_once_agree(monkeypatch):
@@ -57,7 +59,9 @@ FIRST_CALL_IN_THREADS = """
 import threading
 import numpy as np
 from fastllm.fast import attention
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
+from fastllm.fast._attention import plan
+from fastllm.fast._attention.runtime import thread_pool
+plan.SERIAL_FMAS, plan.WAKE_FMAS, thread_pool.thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 40, 4), np.float32)
 right = []
 def attend():
@@ -90,13 +94,13 @@ def test_workers_that_just_left_or_sleep_agree(monkeypatch, pause):
 def test_without_memory_for_scratch_raises_and_then_goes_on(monkeypatch):
     share_all_work(monkeypatch, threads=3)
     case = heads(19, (6,), 41, 43, 4, 4, np.float32)
-    fast._plan.cache_clear()
+    plan.plan_of_shapes.cache_clear()
     with monkeypatch.context() as patched:
-        patched.setattr(fast, "_BLOCK", 2**50)
+        patched.setattr(plan, "BLOCK_K", 2**50)
         for _ in range(5):
             with pytest.raises(MemoryError):
                 fast.scaled_dot_product_attention(*case)
-    fast._plan.cache_clear()
+    plan.plan_of_shapes.cache_clear()
     actual = fast.scaled_dot_product_attention(*case)
     assert_agrees(SDPA, np.float32, actual, oracle(*case))
 
@@ -105,8 +109,9 @@ SLEEP = """
 import time
 import numpy as np
 from fastllm.fast import attention
+from fastllm.fast._attention import plan
 from fastllm.fast._attention.runtime import thread_pool
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
+plan.SERIAL_FMAS, plan.WAKE_FMAS, thread_pool.thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 40, 4), np.float32)
 attention.scaled_dot_product_attention(x, x, x)
 pool = thread_pool._pool
@@ -130,7 +135,9 @@ EXIT = """
 import threading
 import numpy as np
 from fastllm.fast import attention
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
+from fastllm.fast._attention import plan
+from fastllm.fast._attention.runtime import thread_pool
+plan.SERIAL_FMAS, plan.WAKE_FMAS, thread_pool.thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 400, 4), np.float32)
 def attend():
     while True:
@@ -153,8 +160,10 @@ import threading
 import warnings
 import numpy as np
 from fastllm.fast import attention
+from fastllm.fast._attention import plan
+from fastllm.fast._attention.runtime import thread_pool
 warnings.simplefilter("ignore")
-attention._SERIAL_WORK, attention._WAKING_WORK, attention._thread_limit = 0, 0, lambda: 3
+plan.SERIAL_FMAS, plan.WAKE_FMAS, thread_pool.thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 40, 4), np.float32)
 def attend():
     return np.allclose(attention.scaled_dot_product_attention(x, x, x), 1.0)
@@ -178,7 +187,7 @@ import ml_dtypes
 llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.FeatureMap({FEATURES})
 import numpy as np
 from fastllm.fast import attention
-from fastllm.fast._attention.kernels import prefill as kernels
+from fastllm.fast._attention import kernels
 from fastllm.reference.attention import scaled_dot_product_attention
 assert kernels.VECTOR_BYTES == {BYTES}
 generator = np.random.default_rng(0)
@@ -229,9 +238,9 @@ def test_agrees_with_narrower_vectors(tmp_path):
 def test_follows_the_number_of_threads_that_numba_is_told():
     must_run(
         "import numba\n"
-        "from fastllm.fast import attention\n"
-        "assert attention._thread_limit() == numba.config.NUMBA_NUM_THREADS\n"
+        "from fastllm.fast._attention.runtime.thread_pool import thread_limit\n"
+        "assert thread_limit() == numba.config.NUMBA_NUM_THREADS\n"
         "numba.set_num_threads(1)\n"
-        "assert attention._thread_limit() == 1\n",
+        "assert thread_limit() == 1\n",
         NUMBA_DISABLE_JIT="0",
     )

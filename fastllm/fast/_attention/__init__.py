@@ -1,1 +1,15 @@
-"""Attention in Numba: plan, kernels, SIMD instructions, runtime. What was tried is in NOTES.md."""
+"""Attention by Numba: what is behind `fastllm.fast.attention`.
+
+`layout.py` makes arrays flat, `plan.py` chooses kernels and their params (`params.py`), `kernels/`
+computes, with instructions from `simd/`, compiled and run by `runtime/`. NOTES.md is the diary.
+"""
+
+import functools
+import importlib
+from typing import Any
+
+
+@functools.cache
+def load_kernels() -> Any:
+    """The kernels, imported by the first call: Numba takes longer to import than NumPy."""
+    return importlib.import_module("fastllm.fast._attention.kernels")

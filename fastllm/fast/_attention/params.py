@@ -1,30 +1,94 @@
-"""What the kernels of attention are told about their arrays, and where in which table it stands."""
+"""What the kernels of attention are given besides numbers to compute with.
 
-# Rows of `places`, the first element of each head, and of `strides`, (row, column).
+The plan fills these in from shapes and options; every kernel is passed the same seven arrays, in
+the order of `KernelParams`, and reads them once into `Params` (see `kernels/work.py`).
+"""
+
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+# Rows of `base_offsets` and of `strides`.
 QUERY, KEY, VALUE, MASK, OUT, LSE = range(6)
-# Rows of `lengths`, one column per unit: the heads that share keys and values in one sequence.
+# Rows of `lengths`.
 Q_LEN, KV_LEN = 0, 1
-# Entries of `sizes`. With LEFT and RIGHT, query i sees the keys i - LEFT to i + RIGHT, counted from
-# the top left corner or, with BOTTOM_RIGHT 1, from the other one. MOST_ROWS is the largest number
-# of queries of a unit, counted over its heads. `attend` takes BLOCK keys and SPAN rows at a time;
-# `attend_few` splits the keys into SPLITS pieces.
-(
-    HEAD_DIM,
-    VALUE_DIM,
-    GROUP,
-    MOST_ROWS,
-    LEFT,
-    RIGHT,
-    BOTTOM_RIGHT,
-    MASKED,
-    BLOCK,
-    SPLITS,
-    SPAN,
-) = range(11)
-# Values of sizes[MASKED]: no mask, booleans (in `keep`) or numbers to add (in `bias`).
-NO_MASK, KEEP_MASK, BIAS_MASK = 0, 1, 2
-# Entries of `numbers`; a softcap of 0 is none.
-SCALE, SOFTCAP = 0, 1
-# Entries of `counter`, which the threads of one call share: the next item of the work, and whether
-# results came out as NaN or infinite.
-NEXT, STRANGE = 0, 1
+# Values of `mask_kind`: no mask, booleans (True lets a key through) or numbers to add to scores.
+NO_MASK, BOOL_MASK, ADDITIVE_MASK = range(3)
+# Entries of `shared`, which the threads of one call share: the next work item, and whether a result
+# came out as NaN or infinite.
+NEXT_ITEM, NONFINITE = 0, 1
+
+
+class Inputs(NamedTuple):
+    """The arrays that kernels read, flat; a mask that is not given has one element."""
+
+    query: Array
+    key: Array
+    value: Array
+    bool_mask: Array
+    additive_mask: Array
+
+
+class IntParams(NamedTuple):
+    """Sizes and options that are whole numbers."""
+
+    head_dim: int
+    value_dim: int
+    group_size: int  # query heads that share a head of keys and values
+    max_rows: int  # the most rows of a KV head group: its queries times group_size
+    window_left: int  # query i sees the keys i - window_left ...
+    window_right: int  # ... to i + window_right, counted from the top left corner
+    bottom_right: int  # or, if 1, from the bottom right one
+    mask_kind: int
+    block_k: int  # keys at a time
+    block_q: int  # prefill: rows at a time
+    num_splits: int  # decode: into how many splits the keys of a group are cut
+
+
+class FloatParams(NamedTuple):
+    """Options that are real numbers."""
+
+    scale: float
+    softcap: float  # 0 is none
+
+
+class KernelParams(NamedTuple):
+    """The same as arrays, as a kernel is called with them: Numba takes each at once.
+
+    A KV head group is the query heads of one sequence that share keys and values. Element (row,
+    column) of a head is ``flat[base_offsets[array, head] + row * row_stride + column *
+    column_stride]``.
+    """
+
+    base_offsets: Array  # (6, heads): where each head begins in each array
+    lengths: Array  # (2, KV head groups): queries and keys
+    strides: Array  # (5, 2): row and column stride of each array but `lse`
+    alibi_slopes: Array  # (heads,), 0 is none
+    sinks: Array  # (heads,), -inf is none
+    ints: Array  # IntParams
+    floats: Array  # FloatParams
+
+
+class Params(NamedTuple):
+    """What a kernel works with: `KernelParams` with `ints` and `floats` by name."""
+
+    base_offsets: Array
+    lengths: Array
+    strides: Array
+    alibi_slopes: Array
+    sinks: Array
+    head_dim: int
+    value_dim: int
+    group_size: int
+    max_rows: int
+    window_left: int
+    window_right: int
+    bottom_right: int
+    mask_kind: int
+    block_k: int
+    block_q: int
+    num_splits: int
+    scale: float
+    softcap: float

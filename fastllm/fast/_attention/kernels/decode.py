@@ -1,340 +1,428 @@
-"""Attention of few queries, as in decoding: pieces of the keys, and what puts them together."""
+"""Decode: attention of few queries, with the keys split among threads (split-KV).
+
+Algorithm
+---------
+Flash-decoding (T. Dao et al., 2023): for at most 16 rows (queries times the heads of a group) the
+keys of a KV head group are cut into splits, which are work items; each leaves a partial result, and
+`merge_splits` puts those of a row together by their maxima. Lanes run along head_dim and along
+keys, so every key and value is loaded, and converted, once for all rows of its group.
+
+    keys      | block 0 | block 1 | block 2 |        partial, one for each split and row:
+    scores    |    0    |    1    |    2    |        | context, padded to vectors | max | sum |
+    softmax   |     0   |     1   |     2   |
+    values    |         |    0    |    1    | 2 |    gemv_qk_pv: keys of block i and values of i - 1
+
+Keys of a block go with the values of the block before, four of each in turns, since memory gives
+more when both are asked for at a time; scores are kept of two blocks, which swap places. It is
+bound by memory: nothing is read twice, and rows are asked for 3.5 KB ahead.
+
+Indices are safe because rows beyond the last are room that `gemv_qk_pv` knows of (one row, or a
+multiple of MICRO_TILE), scores are written for whole steps of MICRO_TILE keys and a block is such a
+multiple, columns are padded to vectors (rows that are not are copied), and prefetching may go
+anywhere.
+
+Cost
+----
+(head_dim + value_dim) numbers read for each key of a group. Scratch of a thread: 2 * rows * block_k
+scores and what is copied.
+
+Results that explain it (one thread of a Xeon with AVX-512; all of them in NOTES.md)
+----
+- One core reads 19.5 GB/s at best; 32 heads on 32, 8192 x 128, float32 read 18.3.
+- Values and keys in turns, asked for at a time: 14.8 to 14.4 ms, in bfloat16 8.5 to 6.5.
+- 256 keys a block and the whole block one call: bfloat16, 32 on 8, from 2.1 to 1.6 ms.
+- Asking for several rows' data into the first cache 1.76 to 1.64 ms; a single row, by 10 % slower.
+- 32 on 8 against PyTorch 2.13: 4.69 times as fast; 32 on 32 1.24.
+"""
 
 # Numba's decorators and code builders carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastllm.fast._attention.kernels.scores import add_alibi, add_mask, cap_score, clip_to_window
 from fastllm.fast._attention.kernels.scratch import (
-    Array,
-    copy_row,
     gather_row,
-    in_place,
-    next_item,
-    put_row,
+    gather_rows,
+    load_row,
+    padded,
+    rows_to_read,
     scratch,
-    softcapped,
+    store_row,
+)
+from fastllm.fast._attention.kernels.work import (
+    ORIGIN,
+    KeySplit,
+    key_split,
+    next_item,
+    read_params,
 )
 from fastllm.fast._attention.params import (
-    BLOCK,
-    BOTTOM_RIGHT,
-    GROUP,
-    HEAD_DIM,
-    KEEP_MASK,
+    BOOL_MASK,
     KEY,
-    KV_LEN,
-    LEFT,
     LSE,
     MASK,
-    MASKED,
-    MOST_ROWS,
     NO_MASK,
+    NONFINITE,
     OUT,
     Q_LEN,
     QUERY,
-    RIGHT,
-    SCALE,
-    SOFTCAP,
-    SPLITS,
-    STRANGE,
     VALUE,
-    VALUE_DIM,
+    Array,
+    Inputs,
+    Params,
 )
-from fastllm.fast._attention.runtime.jit import device_function, jit
+from fastllm.fast._attention.runtime.jit import inlined_device_function, jit
 from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.bf16_rows import deinterleave_row, interleave_row
 from fastllm.fast._attention.simd.gemv import MICRO_TILE, gemv_qk_pv
 from fastllm.fast._attention.simd.vectors import (
-    absolute,
     add,
     exp,
-    fma,
     lanes,
     load,
     maximum,
     mul,
     reduce_add,
     reduce_max,
-    select_eq,
-    select_gt,
     splat,
     store,
     sub,
 )
 
 # Keys and values so many bytes ahead are asked for.
-_AHEAD = 3584
-# Keys or values that are copied at a time.
+_PREFETCH_BYTES = 3584
+# Keys or values that are copied at a time, so that copies are still near when they are used.
 _COPIED_BLOCK = 64
+# As a number that is not a type of its own.
+_MICRO_TILE: Any = np.int64(MICRO_TILE)
 
 
-@device_function
-def group_of(row: int, n_rows: int) -> tuple[int, int]:
-    """Where the group of a row begins, and for how many rows it has room."""
+class RowState(NamedTuple):
+    """The online softmax of each row, and by what its context is rescaled."""
+
+    row_max: Array
+    row_sum: Array
+    alpha: Array
+
+
+@inlined_device_function
+def row_group(row: int, n_rows: int) -> tuple[int, int]:
+    """Where the group that a row is deinterleaved with begins, and for how many it has room."""
     return (row, 1) if n_rows == 1 else (row // MICRO_TILE * MICRO_TILE, MICRO_TILE)
 
 
+@inlined_device_function
+def prefetch_distance(dim: int, itemsize: int, row: int) -> int:
+    """How many elements ahead rows are asked for: no less than the next four rows."""
+    return int(max(MICRO_TILE, _PREFETCH_BYTES // max(1, dim * itemsize)) * row)
+
+
+@inlined_device_function
+def load_queries(
+    query: Array,
+    split: KeySplit,
+    params: Params,
+    state: RowState,
+    query_row: Array,
+    queries: Array,
+) -> None:
+    """Deinterleave and scale the queries of a group; start their softmax."""
+    width = lanes(queries)
+    head_dim, group_size = query_row.size, params.group_size
+    zero, scale = splat(queries, 0.0), splat(queries, params.scale)
+    for d in range(0, queries.size, width):
+        store(queries, d, zero)
+    for row in range(split.n_rows):
+        head = split.kv_group * group_size + row % group_size
+        at = params.base_offsets[QUERY, head] + row // group_size * params.strides[QUERY, 0]
+        gather_row(query, at, params.strides[QUERY, 1], params.head_dim, query_row, ORIGIN)
+        first, rows = row_group(row, split.n_rows)
+        deinterleave_row(query_row, 0, head_dim, queries, first * head_dim, row - first, rows)
+        state.row_max[row], state.row_sum[row] = -np.inf, 0.0
+    for d in range(0, queries.size, width):
+        store(queries, d, mul(load(queries, d), scale))
+
+
+@inlined_device_function
+def load_mask_row(
+    inputs: Inputs, head: int, position: int, start: int, count: int, params: Params, row: Array
+) -> None:
+    """The mask of one query and a block of keys."""
+    column = params.strides[MASK, 1]
+    at = params.base_offsets[MASK, head] + position * params.strides[MASK, 0] + start * column
+    if params.mask_kind == BOOL_MASK:
+        load_row(inputs.bool_mask, at, column, count, row, ORIGIN)
+    else:
+        load_row(inputs.additive_mask, at, column, count, row, ORIGIN)
+
+
+@inlined_device_function
+def softmax_block(
+    scores: Array,
+    at: int,
+    block_k: int,
+    start: int,
+    count: int,
+    lane_numbers: Array,
+    split: KeySplit,
+    inputs: Inputs,
+    params: Params,
+    state: RowState,
+    mask_row: Array,
+) -> None:
+    """Options and online softmax of a block of `count` keys from `start` on, for every row."""
+    width = lanes(scores)
+    whole = padded(count, _MICRO_TILE)
+    ramp, zero, neg_inf = load(lane_numbers, 0), splat(scores, 0.0), splat(scores, -np.inf)
+    has_softcap, has_mask = params.softcap > 0.0, params.mask_kind != NO_MASK
+    softcap = splat(scores, params.softcap)
+    inv_softcap = splat(scores, 1.0 / params.softcap if has_softcap else 0.0)
+    for row in range(split.n_rows):
+        position = row // params.group_size
+        head = split.kv_group * params.group_size + row % params.group_size
+        row_at = at + row * block_k
+        distance = position + split.diagonal_offset - start
+        neg_slope = splat(scores, -params.alibi_slopes[head])
+        has_slope = params.alibi_slopes[head] != 0.0
+        diagonal = splat(scores, distance)
+        first = splat(scores, max(-1, distance - params.window_left))
+        last = splat(scores, min(count - 1, distance + params.window_right))
+        if has_mask:
+            load_mask_row(inputs, head, position, start, count, params, mask_row)
+        block_max = neg_inf
+        for j in range(0, whole, width):
+            key = add(splat(scores, j), ramp)
+            s = load(scores, row_at + j)
+            if has_softcap:
+                s = cap_score(s, softcap, inv_softcap, scores)
+            if has_slope:
+                s = add_alibi(s, neg_slope, diagonal, key)
+            if has_mask:
+                s = add_mask(s, load(mask_row, j), neg_inf)
+            s = clip_to_window(s, first, key, last, neg_inf)
+            store(scores, row_at + j, s)
+            block_max = maximum(s, block_max)
+        row_max = max(state.row_max[row], reduce_max(block_max))
+        # Where nothing is attended to yet: -inf - -inf would be NaN.
+        shift = row_max if row_max > -np.inf else 0.0
+        state.alpha[row] = np.exp(state.row_max[row] - shift)
+        state.row_max[row] = row_max
+        shifts, block_sum = splat(scores, shift), zero
+        for j in range(0, whole, width):
+            p = exp(sub(load(scores, row_at + j), shifts))
+            store(scores, row_at + j, p)
+            block_sum = add(p, block_sum)
+        state.row_sum[row] = state.row_sum[row] * state.alpha[row] + reduce_add(block_sum)
+
+
+@inlined_device_function
+def write_partials(
+    item: int,
+    n_rows: int,
+    max_rows: int,
+    context: Array,
+    columns: int,
+    value: Array,
+    state: RowState,
+    partials: Array,
+) -> None:
+    """Write context, maximum and sum of each row of a split, columns in order."""
+    for row in range(n_rows):
+        at = (item * max_rows + row) * (columns + 2)
+        first, rows = row_group(row, n_rows)
+        interleave_row(context, first * columns, columns, row - first, rows, value, partials, at)
+        partials[at + columns] = state.row_max[row]
+        partials[at + columns + 1] = state.row_sum[row]
+
+
 @jit
-def attend_few(
+def decode_attention(
     slots: Array,
     query: Array,
     key: Array,
     value: Array,
-    keep: Array,
-    bias: Array,
-    parts: Array,
-    places: Array,
+    bool_mask: Array,
+    additive_mask: Array,
+    partials: Array,
+    base_offsets: Array,
     lengths: Array,
     strides: Array,
-    slopes: Array,
-    sizes: Array,
-    numbers: Array,
-    counter: Array,
+    alibi_slopes: Array,
+    sinks: Array,
+    ints: Array,
+    floats: Array,
+    shared: Array,
 ) -> None:
-    """Attend over pieces of the keys of every unit, into `parts`.
-
-    Lanes run along head_dim and along keys. Each part holds, for every row of its unit, the sums
-    over its keys (value_dim, rounded up to whole vectors), the largest score, the sum of weights.
-    """
+    """Attend over every split of the keys of every KV head group, into `partials`."""
     if slots.size > 0:
         run_shared(slots, current_call_as_task(slots))
         return
-    width = lanes(parts)
-    head_dim, value_dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
-    left, right, block, splits = sizes[LEFT], sizes[RIGHT], sizes[BLOCK], sizes[SPLITS]
-    masked, most_rows = sizes[MASKED], sizes[MOST_ROWS]
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
+    inputs = Inputs(query, key, value, bool_mask, additive_mask)
+    width = lanes(partials)
+    head_dim, value_dim, max_rows = params.head_dim, params.value_dim, params.max_rows
     key_row, key_column = strides[KEY, 0], strides[KEY, 1]
     value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
-    mask_row, mask_column = strides[MASK, 0], strides[MASK, 1]
-    rounded = (head_dim + width - 1) // width * width
-    value_rounded = (value_dim + width - 1) // width * width
-    copy_keys = key_column != 1 or rounded != head_dim
-    copy_values = value_column != 1 or value_rounded != value_dim
+    depth, columns = padded(head_dim, width), padded(value_dim, width)
+    copy_keys = key_column != 1 or depth != head_dim
+    copy_values = value_column != 1 or columns != value_dim
+    block_k = params.block_k
     if copy_keys or copy_values:
-        # So that copies are still near when they are used.
-        block = min(block, _COPIED_BLOCK)
-    # What was copied is near; of the rest, no less than the next four.
-    keys_ahead: Any = np.int64(0)
-    values_ahead: Any = np.int64(0)
+        block_k = min(block_k, _COPIED_BLOCK)
+    # What was copied is near.
+    keys_ahead, values_ahead = ORIGIN, ORIGIN
     if not copy_keys:
-        keys_ahead = max(MICRO_TILE, _AHEAD // max(1, head_dim * key.itemsize)) * key_row
+        keys_ahead = prefetch_distance(head_dim, key.itemsize, key_row)
     if not copy_values:
-        values_ahead = max(MICRO_TILE, _AHEAD // max(1, value_dim * value.itemsize)) * value_row
-    # Of whole groups.
-    room = most_rows if most_rows == 1 else (most_rows + MICRO_TILE - 1) // MICRO_TILE * MICRO_TILE
-    query_row = scratch(query, rounded)
-    queries = scratch(parts, room * rounded)
-    # Of two blocks in turns.
-    scores = scratch(parts, 2 * room * block)
-    context = scratch(parts, room * value_rounded)
-    block_sums = scratch(parts, room * value_rounded)
-    marks = scratch(parts, block if masked != NO_MASK else 0)
-    # As they are stored: they are widened where they are used.
-    key_rows = scratch(key, block * rounded if copy_keys else 0)
-    value_rows = scratch(value, block * value_rounded if copy_values else 0)
-    keys = in_place(key, key_rows)
-    values = in_place(value, value_rows)
-    if copy_keys:
-        keys = in_place(key_rows, key_rows)
-    if copy_values:
-        values = in_place(value_rows, value_rows)
-    lane_numbers = scratch(parts, width)
+        values_ahead = prefetch_distance(value_dim, value.itemsize, value_row)
+    # Of whole row groups.
+    room = 1 if max_rows == 1 else padded(max_rows, _MICRO_TILE)
+    query_row = scratch(query, depth)
+    queries = scratch(partials, room * depth)
+    scores = scratch(partials, 2 * room * block_k)
+    context = scratch(partials, room * columns)
+    block_sums = scratch(partials, room * columns)
+    mask_row = scratch(partials, block_k if params.mask_kind != NO_MASK else 0)
+    # As they are stored: they are converted where they are used.
+    key_rows = scratch(key, block_k * depth if copy_keys else 0)
+    value_rows = scratch(value, block_k * columns if copy_values else 0)
+    keys = rows_to_read(key, key_rows, copy_keys)
+    values = rows_to_read(value, value_rows, copy_values)
+    lane_numbers = scratch(partials, width)
     for i in range(width):
         lane_numbers[i] = i
-    ramp = load(lane_numbers, 0)
-    # A plain 0 would be a type of its own, and its callees compiled again for it.
-    origin: Any = np.int64(0)
-    turn = origin
-    tops, sums, fades = np.zeros(most_rows), np.zeros(most_rows), scratch(parts, room)
-    zero = splat(parts, 0.0)
-    nothing = splat(parts, -np.inf)
-    factor = splat(parts, numbers[SCALE])
-    capped = numbers[SOFTCAP] > 0.0
-    cap = splat(parts, numbers[SOFTCAP])
-    cap_inverse = splat(parts, 1.0 / numbers[SOFTCAP] if capped else 0.0)
+    state = RowState(np.zeros(max_rows), np.zeros(max_rows), scratch(partials, room))
+    zero = splat(partials, 0.0)
+    turn = ORIGIN
 
     while True:
-        item = next_item(counter)
-        if item >= lengths.shape[1] * splits:
+        item = next_item(shared)
+        if item >= lengths.shape[1] * params.num_splits:
             break
-        unit, split = item // splits, item % splits
-        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
-        n_rows = q_len * group
-        if n_rows == 0:
+        split = key_split(item, params)
+        if split.n_rows == 0:
             continue
-        first_head = unit * group
-        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
-        for d in range(0, room * rounded, width):
-            store(queries, d, zero)
-        for d in range(0, room * value_rounded, width):
+        first_head = split.kv_group * params.group_size
+        load_queries(query, split, params, state, query_row, queries)
+        for d in range(0, room * columns, width):
             store(context, d, zero)
-        for row in range(n_rows):
-            head = first_head + row % group
-            at = places[QUERY, head] + row // group * strides[QUERY, 0]
-            gather_row(query, at, strides[QUERY, 1], head_dim, query_row, origin)
-            first, rows = group_of(row, n_rows)
-            deinterleave_row(query_row, 0, rounded, queries, first * rounded, row - first, rows)
-            tops[row], sums[row] = -np.inf, 0.0
-        for d in range(0, room * rounded, width):
-            store(queries, d, mul(load(queries, d), factor))
-        begin = max(0, corner - left)
-        end = min(kv_len, corner + q_len - 1 + right + 1)
-        piece = (max(end - begin, 0) + splits - 1) // splits
-        begin += split * piece
-        end = min(end, begin + piece)
 
-        # The values of a block go with the keys of the next one: asked for both at a time, memory
-        # gives more.
-        before = origin
-        for start in range(begin, end + block, block):
-            count = max(0, min(block, end - start))
-            now, last = turn * room * block, (1 - turn) * room * block
+        n_values = ORIGIN
+        for start in range(split.begin, split.end + block_k, block_k):
+            n_keys = max(0, min(block_k, split.end - start))
+            scores_at, weights_at = turn * room * block_k, (1 - turn) * room * block_k
             turn = 1 - turn
-            value_at, value_step = (
-                places[VALUE, first_head] + (start - block) * value_row,
-                value_row,
-            )
-            key_at, key_step = places[KEY, first_head] + start * key_row, key_row
+            value_at = base_offsets[VALUE, first_head] + (start - block_k) * value_row
+            value_step = value_row
+            key_at, key_step = base_offsets[KEY, first_head] + start * key_row, key_row
             if copy_values:
-                for j in range(before):
-                    at = value_at + j * value_row
-                    gather_row(value, at, value_column, value_dim, value_rows, j * value_rounded)
-                value_at, value_step = 0, value_rounded
+                gather_rows(
+                    value,
+                    value_at,
+                    value_row,
+                    value_column,
+                    n_values,
+                    value_dim,
+                    value_rows,
+                    columns,
+                )
+                value_at, value_step = 0, columns
             if copy_keys:
-                for j in range(count):
-                    at = key_at + j * key_row
-                    gather_row(key, at, key_column, head_dim, key_rows, j * rounded)
-                key_at, key_step = 0, rounded
+                gather_rows(key, key_at, key_row, key_column, n_keys, head_dim, key_rows, depth)
+                key_at, key_step = 0, depth
             gemv_qk_pv(
                 keys,
                 key_at,
                 key_step,
                 keys_ahead,
-                count,
+                n_keys,
                 queries,
-                rounded,
+                depth,
                 scores,
-                now,
-                last,
-                block,
+                scores_at,
+                weights_at,
+                block_k,
                 values,
                 value_at,
                 value_step,
                 values_ahead,
-                before,
+                n_values,
                 context,
-                value_rounded,
-                fades,
+                columns,
+                state.alpha,
                 block_sums,
-                n_rows,
+                split.n_rows,
             )
-            before = count
-            if count == 0:
+            n_values = n_keys
+            if n_keys == 0:
                 break
-
-            whole = (count + 3) // 4 * 4
-            for row in range(n_rows):
-                position, head = row // group, first_head + row % group
-                distance = position + corner - start
-                slant = splat(parts, -slopes[head])
-                slanted = slopes[head] != 0.0
-                far = splat(parts, distance)
-                first_seen = splat(parts, max(-1, distance - left))
-                last_seen = splat(parts, min(count - 1, distance + right))
-                if masked != NO_MASK:
-                    at = places[MASK, head] + position * mask_row + start * mask_column
-                    if masked == KEEP_MASK:
-                        copy_row(keep, at, mask_column, count, marks, origin)
-                    else:
-                        copy_row(bias, at, mask_column, count, marks, origin)
-                highest = nothing
-                for j in range(0, whole, width):
-                    at = add(splat(parts, j), ramp)
-                    s = load(scores, now + row * block + j)
-                    if capped:
-                        s = softcapped(s, cap, cap_inverse, parts)
-                    if slanted:
-                        s = fma(slant, absolute(sub(far, at)), s)
-                    if masked != NO_MASK:
-                        m = load(marks, j)
-                        s = select_eq(m, nothing, nothing, add(s, m))
-                    s = select_gt(first_seen, at, nothing, select_gt(at, last_seen, nothing, s))
-                    store(scores, now + row * block + j, s)
-                    highest = maximum(s, highest)
-                top = max(tops[row], reduce_max(highest))
-                shift = top if top > -np.inf else 0.0
-                fades[row] = np.exp(tops[row] - shift)
-                tops[row] = top
-                shifts, weights = splat(parts, shift), zero
-                for j in range(0, whole, width):
-                    p = exp(sub(load(scores, now + row * block + j), shifts))
-                    store(scores, now + row * block + j, p)
-                    weights = add(p, weights)
-                sums[row] = sums[row] * fades[row] + reduce_add(weights)
-        for row in range(n_rows):
-            at = (item * most_rows + row) * (value_rounded + 2)
-            first, rows = group_of(row, n_rows)
-            interleave_row(
-                context,
-                first * value_rounded,
-                value_rounded,
-                row - first,
-                rows,
-                value,
-                parts,
-                at,
+            softmax_block(
+                scores,
+                scores_at,
+                block_k,
+                start,
+                n_keys,
+                lane_numbers,
+                split,
+                inputs,
+                params,
+                state,
+                mask_row,
             )
-            parts[at + value_rounded] = tops[row]
-            parts[at + value_rounded + 1] = sums[row]
+        write_partials(item, split.n_rows, max_rows, context, columns, value, state, partials)
 
 
 @jit
-def merge_parts(
-    parts: Array,
+def merge_splits(
+    partials: Array,
     out: Array,
     lse: Array,
-    places: Array,
+    base_offsets: Array,
     lengths: Array,
     strides: Array,
+    alibi_slopes: Array,
     sinks: Array,
-    sizes: Array,
-    counter: Array,
+    ints: Array,
+    floats: Array,
+    shared: Array,
 ) -> None:
-    """Merge what `attend_few` found in each piece of the keys into `out` and `lse`."""
-    width = lanes(parts)
-    value_dim, group, splits = sizes[VALUE_DIM], sizes[GROUP], sizes[SPLITS]
-    most_rows = sizes[MOST_ROWS]
-    value_rounded = (value_dim + width - 1) // width * width
-    size = value_rounded + 2
-    origin = np.int64(0)
-    context = scratch(parts, value_rounded)
-    for unit in range(lengths.shape[1]):
-        for row in range(lengths[Q_LEN, unit] * group):
-            position, head = row // group, unit * group + row % group
-            first = (unit * splits * most_rows + row) * size
-            top = sinks[head]
-            for split in range(splits):
-                top = max(top, parts[first + split * most_rows * size + value_rounded])
-            shift = top if top > -np.inf else 0.0
-            weights = np.exp(sinks[head] - shift)
-            for d in range(value_rounded):
+    """Merge what decode found in each split of the keys into `out` and `lse`."""
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
+    value_dim, group_size = params.value_dim, params.group_size
+    num_splits, max_rows = params.num_splits, params.max_rows
+    columns = padded(value_dim, lanes(partials))
+    size = columns + 2
+    context = scratch(partials, columns)
+    for kv_group in range(lengths.shape[1]):
+        for row in range(lengths[Q_LEN, kv_group] * group_size):
+            position, head = row // group_size, kv_group * group_size + row % group_size
+            first = (kv_group * num_splits * max_rows + row) * size
+            # A sink is a key of that score whose value is 0.
+            row_max = sinks[head]
+            for split in range(num_splits):
+                row_max = max(row_max, partials[first + split * max_rows * size + columns])
+            shift = row_max if row_max > -np.inf else 0.0
+            row_sum = np.exp(sinks[head] - shift)
+            for d in range(columns):
                 context[d] = 0.0
-            for split in range(splits):
-                at = first + split * most_rows * size
-                fade = np.exp(parts[at + value_rounded] - shift)
-                weights += fade * parts[at + value_rounded + 1]
+            for split in range(num_splits):
+                at = first + split * max_rows * size
+                alpha = np.exp(partials[at + columns] - shift)
+                row_sum += alpha * partials[at + columns + 1]
                 for d in range(value_dim):
-                    context[d] += fade * parts[at + d]
-            trace = 0.0
-            share = 0.0 if weights == 0.0 else 1.0 / weights
+                    context[d] += alpha * partials[at + d]
+            # 0 times NaN or infinity is NaN: the probe is 0 if all of the row is finite.
+            probe = 0.0
+            inv_sum = 0.0 if row_sum == 0.0 else 1.0 / row_sum
             for d in range(value_dim):
-                context[d] *= share
-                trace += 0.0 * context[d]
-            if trace != 0.0:
-                counter[STRANGE] = 1
+                context[d] *= inv_sum
+                probe += 0.0 * context[d]
+            if probe != 0.0:
+                shared[NONFINITE] = 1
             if lse.size > 0:
-                lse[places[LSE, head] + position] = top + np.log(weights)
-            to = places[OUT, head] + position * strides[OUT, 0]
-            put_row(context, origin, value_dim, out, to)
+                lse[base_offsets[LSE, head] + position] = row_max + np.log(row_sum)
+            to = base_offsets[OUT, head] + position * strides[OUT, 0]
+            store_row(context, ORIGIN, value_dim, out, to)

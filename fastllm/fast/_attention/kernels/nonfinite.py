@@ -1,9 +1,21 @@
-"""Rows that came out as NaN or infinite: computed again, leaving out what weighs nothing.
+"""Nonfinite rows: those that came out as NaN or infinite, computed again.
 
+Algorithm
+---------
 The other kernels multiply weight 0 by whatever the value is, which is NaN if the value is NaN or
-infinite. Where numbers are sums of pieces, an infinite one, or a product that overflows, makes NaN
-of a score that is infinite. That is rare, and this kernel, compiled when it is first needed, is
-slow.
+infinite; and where numbers are sums of bfloat16, an infinite one, or a product that overflows,
+makes NaN of a score that is infinite. They say so in shared[NONFINITE]. Then this kernel goes
+through `out` and computes the rows that are not finite by the plain formula, one number at a time,
+leaving out every key whose score is -inf: it contributes nothing, not even a NaN in its value.
+Groups whose inputs are all of usual size are left as they are, as their results really overflow.
+
+    out   | finite | NaN | finite | inf | ...      only the rows marked are computed
+                     ^^^            ^^^
+
+It is also the plain text of what all kernels compute: `score_of_key` has every option in order.
+
+Cost: slow, and rare. It is a kernel of its own, compiled when it is first needed: that took a first
+call of the others from 8.2 to 4.7 seconds.
 """
 
 # Numba's decorators carry no types.
@@ -11,35 +23,29 @@ slow.
 
 import numpy as np
 
-from fastllm.fast._attention.kernels.scratch import copy_row, put_row, scratch
-from fastllm.fast._attention.kernels.tiles import Array
+from fastllm.fast._attention.kernels.scratch import load_row, scratch, store_row
+from fastllm.fast._attention.kernels.work import ORIGIN, read_params
 from fastllm.fast._attention.params import (
-    BIAS_MASK,
-    BOTTOM_RIGHT,
-    GROUP,
-    HEAD_DIM,
-    KEEP_MASK,
+    ADDITIVE_MASK,
+    BOOL_MASK,
     KEY,
     KV_LEN,
-    LEFT,
     LSE,
     MASK,
-    MASKED,
     OUT,
     Q_LEN,
     QUERY,
-    RIGHT,
-    SCALE,
-    SOFTCAP,
     VALUE,
-    VALUE_DIM,
+    Array,
+    Inputs,
+    Params,
 )
 from fastllm.fast._attention.runtime.jit import device_function, jit
 from fastllm.fast._attention.simd.half_precision import load_element
 from fastllm.fast._attention.simd.vectors import lanes
 
 # Products of two numbers below it stay far from overflow, in float32 as well.
-_LARGE = 1e18
+_USUAL_SIZE = 1e18
 
 
 @device_function
@@ -63,123 +69,123 @@ def all_below(
 
 
 @device_function
+def score_of_key(
+    query_row: Array,
+    inputs: Inputs,
+    head: int,
+    position: int,
+    diagonal: int,
+    key: int,
+    params: Params,
+) -> float:
+    """The score of one key that is within the window of a query, with every option."""
+    base_offsets, strides = params.base_offsets, params.strides
+    score = 0.0
+    for d in range(params.head_dim):
+        at = base_offsets[KEY, head] + key * strides[KEY, 0] + d * strides[KEY, 1]
+        score += query_row[d] * load_element(inputs.key, at, query_row)
+    score *= params.scale
+    if params.softcap > 0.0:
+        score = params.softcap * np.tanh(score / params.softcap)
+    score -= params.alibi_slopes[head] * abs(diagonal - key)
+    at = base_offsets[MASK, head] + position * strides[MASK, 0] + key * strides[MASK, 1]
+    if params.mask_kind == BOOL_MASK and inputs.bool_mask[at] == 0:
+        return -np.inf
+    if params.mask_kind == ADDITIVE_MASK:
+        # Replaced, not added to, where it is -inf: NaN + -inf would be NaN.
+        mask = inputs.additive_mask[at]
+        score = score + mask if mask != -np.inf else -np.inf
+    return score
+
+
+@device_function
 def attend_row(
-    query: Array,
-    query_at: int,
-    key: Array,
-    value: Array,
-    keep: Array,
-    bias: Array,
-    places: Array,
+    query_row: Array,
+    inputs: Inputs,
     head: int,
     position: int,
     diagonal: int,
     kv_len: int,
-    strides: Array,
-    slope: float,
-    sink: float,
-    sizes: Array,
-    numbers: Array,
+    params: Params,
     context: Array,
-    at: int,
 ) -> float:
-    """Attend with one query, slowly, leaving out the values whose score is -inf; return the lse."""
-    softcap = numbers[SOFTCAP]
-    top, weights = sink, 0.0
-    for d in range(sizes[VALUE_DIM]):
-        context[at + d] = 0.0
+    """Attend with one query, leaving out the keys whose score is -inf; return the lse."""
+    base_offsets, strides = params.base_offsets, params.strides
+    begin = max(0, diagonal - params.window_left)
+    end = min(kv_len, diagonal + params.window_right + 1)
+    row_max, row_sum = params.sinks[head], 0.0
+    for d in range(params.value_dim):
+        context[d] = 0.0
     # The first pass finds the largest score, the second adds up.
     for final in range(2):
-        shift = top if top > -np.inf else 0.0
-        for j in range(max(0, diagonal - sizes[LEFT]), min(kv_len, diagonal + sizes[RIGHT] + 1)):
-            score = 0.0
-            for d in range(sizes[HEAD_DIM]):
-                place = places[KEY, head] + j * strides[KEY, 0] + d * strides[KEY, 1]
-                score += query[query_at + d] * load_element(key, place, context)
-            score *= numbers[SCALE]
-            if softcap > 0.0:
-                score = softcap * np.tanh(score / softcap)
-            score -= slope * abs(diagonal - j)
-            place = places[MASK, head] + position * strides[MASK, 0] + j * strides[MASK, 1]
-            if sizes[MASKED] == KEEP_MASK and keep[place] == 0:
-                continue
-            if sizes[MASKED] == BIAS_MASK:
-                score = score + bias[place] if bias[place] != -np.inf else -np.inf
+        shift = row_max if row_max > -np.inf else 0.0
+        for j in range(begin, end):
+            score = score_of_key(query_row, inputs, head, position, diagonal, j, params)
             if score == -np.inf:
                 continue
             if final == 0:
-                top = score if score > top else top
+                row_max = score if score > row_max else row_max
                 continue
             weight = np.exp(score - shift)
-            weights += weight
-            for d in range(sizes[VALUE_DIM]):
-                place = places[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
-                context[at + d] += weight * load_element(value, place, context)
-    weights += np.exp(sink - (top if top > -np.inf else 0.0))
-    for d in range(sizes[VALUE_DIM]):
-        context[at + d] *= 0.0 if weights == 0.0 else 1.0 / weights
-    return float(top + np.log(weights))
+            row_sum += weight
+            for d in range(params.value_dim):
+                at = base_offsets[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
+                context[d] += weight * load_element(inputs.value, at, context)
+    row_sum += np.exp(params.sinks[head] - (row_max if row_max > -np.inf else 0.0))
+    for d in range(params.value_dim):
+        context[d] *= 0.0 if row_sum == 0.0 else 1.0 / row_sum
+    return float(row_max + np.log(row_sum))
 
 
 @jit
-def attend_strange_rows(
+def recompute_nonfinite_rows(
     query: Array,
     key: Array,
     value: Array,
-    keep: Array,
-    bias: Array,
+    bool_mask: Array,
+    additive_mask: Array,
     out: Array,
     lse: Array,
-    places: Array,
+    base_offsets: Array,
     lengths: Array,
     strides: Array,
-    slopes: Array,
+    alibi_slopes: Array,
     sinks: Array,
-    sizes: Array,
-    numbers: Array,
+    ints: Array,
+    floats: Array,
 ) -> None:
     """Attend again wherever `out` holds NaN or infinity, unless inputs are all of usual size."""
-    head_dim, dim, group = sizes[HEAD_DIM], sizes[VALUE_DIM], sizes[GROUP]
-    origin, one = np.int64(0), np.int64(1)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
+    inputs = Inputs(query, key, value, bool_mask, additive_mask)
+    head_dim, dim, group_size = params.head_dim, params.value_dim, params.group_size
+    one = np.int64(1)
     row, result = scratch(lse, head_dim + lanes(lse)), scratch(lse, dim + lanes(lse))
     query_row, query_column = strides[QUERY, 0], strides[QUERY, 1]
     key_row, key_column = strides[KEY, 0], strides[KEY, 1]
     value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
-    for unit in range(lengths.shape[1]):
-        q_len, kv_len = lengths[Q_LEN, unit], lengths[KV_LEN, unit]
-        corner = kv_len - q_len if sizes[BOTTOM_RIGHT] == 1 else 0
-        at, to = places[KEY, unit * group], places[VALUE, unit * group]
-        usual = all_below(_LARGE, key, at, key_row, key_column, kv_len, head_dim, lse)
-        usual = usual and all_below(_LARGE, value, to, value_row, value_column, kv_len, dim, lse)
-        for head in range(unit * group, (unit + 1) * group):
+    for kv_group in range(lengths.shape[1]):
+        q_len, kv_len = lengths[Q_LEN, kv_group], lengths[KV_LEN, kv_group]
+        diagonal_offset = kv_len - q_len if params.bottom_right == 1 else 0
+        first_head = kv_group * group_size
+        at, to = base_offsets[KEY, first_head], base_offsets[VALUE, first_head]
+        usual = all_below(_USUAL_SIZE, key, at, key_row, key_column, kv_len, head_dim, lse)
+        usual = usual and all_below(
+            _USUAL_SIZE, value, to, value_row, value_column, kv_len, dim, lse
+        )
+        for head in range(first_head, first_head + group_size):
             for position in range(q_len):
-                to = places[OUT, head] + position * strides[OUT, 0]
-                if all_below(np.inf, out, to, origin, one, one, dim, lse):
+                to = base_offsets[OUT, head] + position * strides[OUT, 0]
+                if all_below(np.inf, out, to, ORIGIN, one, one, dim, lse):
                     continue
-                at = places[QUERY, head] + position * query_row
-                if usual and all_below(_LARGE, query, at, origin, query_column, one, head_dim, lse):
+                at = base_offsets[QUERY, head] + position * query_row
+                if usual and all_below(
+                    _USUAL_SIZE, query, at, ORIGIN, query_column, one, head_dim, lse
+                ):
                     continue
-                copy_row(query, at, query_column, head_dim, row, origin)
+                load_row(query, at, query_column, head_dim, row, ORIGIN)
                 found = attend_row(
-                    row,
-                    origin,
-                    key,
-                    value,
-                    keep,
-                    bias,
-                    places,
-                    head,
-                    position,
-                    position + corner,
-                    kv_len,
-                    strides,
-                    slopes[head],
-                    sinks[head],
-                    sizes,
-                    numbers,
-                    result,
-                    origin,
+                    row, inputs, head, position, position + diagonal_offset, kv_len, params, result
                 )
                 if lse.size > 0:
-                    lse[places[LSE, head] + position] = found
-                put_row(result, origin, dim, out, to)
+                    lse[base_offsets[LSE, head] + position] = found
+                store_row(result, ORIGIN, dim, out, to)

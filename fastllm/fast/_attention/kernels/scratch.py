@@ -1,4 +1,9 @@
-"""What the kernels of attention have in common: what they are given, and the smaller parts."""
+"""Scratch arrays of a thread, and rows copied into and out of them.
+
+Rows are read where they are if their numbers are adjacent and of the dtype that is multiplied;
+otherwise they are copied, converted or not, into scratch. Scratch begins at a cache line and is as
+long as whole vectors need it to be, so that no vector load crosses a line or an end.
+"""
 
 # Numba's decorators and code builders carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
@@ -10,46 +15,34 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import lower_builtin, type_callable
-from numpy.typing import NDArray
 
-from fastllm.fast._attention.runtime.jit import allocating_device_function, device_function
+from fastllm.fast._attention.params import Array
+from fastllm.fast._attention.runtime.jit import (
+    allocating_device_function,
+    device_function,
+    inlined_device_function,
+)
 from fastllm.fast._attention.simd.half_precision import (
     load_converted,
     load_element,
     store_converted,
     store_element,
 )
-from fastllm.fast._attention.simd.vectors import (
-    VECTOR_BYTES,
-    absolute,
-    add,
-    div,
-    exp,
-    fma,
-    lanes,
-    load,
-    mul,
-    select_gt,
-    splat,
-    store,
-    sub,
-)
-
-Array = NDArray[Any]
+from fastllm.fast._attention.simd.vectors import VECTOR_BYTES, lanes, load, store
 
 
-def misfit(array: Any) -> int:
+def misalignment(array: Any) -> int:
     """How many elements lie before the first whose address is a multiple of a vector's size."""
     return int(-array.ctypes.data % VECTOR_BYTES // array.itemsize)
 
 
-@type_callable(misfit)
-def _type_misfit(context: Any) -> Any:
+@type_callable(misalignment)
+def _type_misalignment(context: Any) -> Any:
     return lambda array: types.intp
 
 
-@lower_builtin(misfit, types.Array)
-def _lower_misfit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+@lower_builtin(misalignment, types.Array)
+def _lower_misalignment(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     array = context.make_array(signature.args[0])(context, builder, args[0])
     integer = context.get_value_type(types.intp)
     address = builder.neg(builder.ptrtoint(array.data, integer))
@@ -58,52 +51,50 @@ def _lower_misfit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.udiv(below, ir.Constant(integer, itemsize))
 
 
-def in_place(array: Any, scratch: Any) -> Any:
-    """`array` if its numbers are of the dtype of `scratch`, else `scratch`; to be read only."""
-    return array if array.dtype == scratch.dtype else scratch
+def in_place_or_copy(source: Any, rows: Any) -> Any:
+    """`source` if its numbers are of the dtype of `rows`, else `rows`; to be read only."""
+    return source if source.dtype == rows.dtype else rows
 
 
-@type_callable(in_place)
-def _type_in_place(context: Any) -> Any:
-    return lambda array, scratch: scratch.copy(readonly=True)
+@type_callable(in_place_or_copy)
+def _type_in_place_or_copy(context: Any) -> Any:
+    return lambda source, rows: rows.copy(readonly=True)
 
 
-@lower_builtin(in_place, types.Array, types.Array)
-def _lower_in_place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    array, scratch = signature.args
+@lower_builtin(in_place_or_copy, types.Array, types.Array)
+def _lower_in_place_or_copy(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    source, rows = signature.args
     # The types differ in what they allow, not in what they are made of.
-    chosen = args[0] if array.dtype == scratch.dtype else args[1]
+    chosen = args[0] if source.dtype == rows.dtype else args[1]
     return impl_ret_borrowed(context, builder, signature.return_type, chosen)
 
 
-def next_item(counter: Any) -> int:
-    """Take the next item of the work that the threads of one call share."""
-    counter[0] += 1
-    return int(counter[0] - 1)
-
-
-@type_callable(next_item)
-def _type_next_item(context: Any) -> Any:
-    return lambda counter: types.int64
-
-
-@lower_builtin(next_item, types.Array)
-def _lower_next_item(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
+@device_function
+def padded(dim: int, step: int) -> int:
+    """`dim` rounded up to a multiple of `step`."""
+    return (dim + step - 1) // step * step
 
 
 @allocating_device_function
 def scratch(model: Array, size: int) -> Array:
     """Zeros of the dtype of `model`, aligned so that no vector straddles two cache lines."""
     array = np.zeros(size + lanes(model), model.dtype)
-    first = misfit(array)
+    first = misalignment(array)
     return array[first : first + size]
 
 
+@inlined_device_function
+def rows_to_read(source: Array, rows: Array, copied: bool) -> Array:
+    """Where rows are read: in `source`, or in `rows` where they are copied; both as one type."""
+    found: Array = in_place_or_copy(source, rows)
+    if copied:
+        found = in_place_or_copy(rows, rows)
+    return found
+
+
 @device_function
-def copy_row(source: Array, at: int, column: int, count: int, target: Array, to: int) -> None:
-    """Widen `count` numbers, `column` apart, into adjacent ones."""
+def load_row(source: Array, at: int, column: int, count: int, target: Array, to: int) -> None:
+    """Convert `count` numbers, `column` apart, into adjacent ones of the dtype of `target`."""
     width = lanes(target)
     whole = count // width * width if column == 1 else 0
     for i in range(0, whole, width):
@@ -148,32 +139,23 @@ def gather_row(source: Array, at: int, column: int, count: int, target: Array, t
 
 
 @device_function
-def put_row(source: Array, at: int, count: int, target: Array, to: int) -> None:
-    """Round `count` adjacent numbers to what `target` holds."""
+def gather_rows(
+    source: Array, at: int, row: int, column: int, count: int, dim: int, target: Array, step: int
+) -> None:
+    """Copy `count` rows of `dim` numbers, to be `step` apart: all at once, if they already are."""
+    if column == 1 and row == step and dim == step:
+        copy(source, at, count * dim, target, 0)
+        return
+    for j in range(count):
+        gather_row(source, at + j * row, column, dim, target, j * step)
+
+
+@device_function
+def store_row(source: Array, at: int, count: int, target: Array, to: int) -> None:
+    """Convert `count` adjacent numbers to the dtype of `target`."""
     width = lanes(source)
     whole = count // width * width
     for i in range(0, whole, width):
         store_converted(target, to + i, load(source, at + i))
     for i in range(whole, count):
         store_element(target, to + i, source[at + i])
-
-
-@device_function
-def softcapped(score: Any, cap: Any, inverse: Any, model: Array) -> Any:
-    """cap * tanh(score * inverse) in each lane."""
-    x = mul(score, inverse)
-    size = absolute(x)
-    # Near 0 a rational function (S. L. Moshier, Cephes), elsewhere by e**-2|x|, which near 0 would
-    # lose the digits that 1 - e**-2|x| cancels.
-    z = mul(x, x)
-    p = fma(z, splat(model, -0.964399179425052238628), splat(model, -99.2877231001918586564))
-    p = fma(z, p, splat(model, -1614.68768441708447952))
-    q = add(z, splat(model, 112.811678491632931402))
-    q = fma(z, q, splat(model, 2235.48839060100448583))
-    q = fma(z, q, splat(model, 4844.06305325125486048))
-    near = fma(mul(x, z), div(p, q), x)
-    one, zero = splat(model, 1.0), splat(model, 0.0)
-    e = exp(mul(size, splat(model, -2.0)))
-    far = div(sub(one, e), add(one, e))
-    far = select_gt(zero, x, sub(zero, far), far)
-    return mul(select_gt(splat(model, 0.625), size, near, far), cap)

@@ -1,30 +1,49 @@
-"""A tile of queries, one in each lane: what happens to it besides products."""
+"""A tile of queries, one in each lane: all that happens to it besides products.
+
+A tile is two or three vectors of rows; everything about it is stored transposed, lanes next to each
+other, so that what is done to a row is done to a vector of rows, without sums across lanes:
+
+    lane          0    1    2   ...            queries, scores, weights and context of a tile:
+    row           r   r+1  r+2  ...            entry d of lane i at [d * tile + i]
+    position      which query          \\
+    diagonal      the key it stands on  | LaneIds, of all lanes of a query block
+    head          of which head         |
+    neg_slope     minus its ALiBi slope/
+    row_max       the largest score so far     \\ SoftmaxState; a key of weight 0 changes neither
+    row_sum       the sum of weights under it  /
+
+The online softmax: when a block of keys raises the maximum from m to m', all that was summed so far
+is multiplied by alpha = e**(m - m').
+
+Indices are safe because lanes beyond the last row of a block repeat that row (nothing of them is
+written), and arrays of lanes are as long as all tiles of a query block, rounded up to a tile.
+"""
 
 # Numba's decorators carry no types.
 # mypy: disable-error-code="misc, untyped-decorator"
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastllm.fast._attention.kernels.scratch import copy_row, put_row, softcapped
+from fastllm.fast._attention.kernels.scores import add_alibi, add_mask, cap_score, clip_to_window
+from fastllm.fast._attention.kernels.scratch import load_row, padded, scratch, store_row
 from fastllm.fast._attention.params import (
-    BLOCK,
-    GROUP,
-    KEEP_MASK,
-    LEFT,
+    BOOL_MASK,
     LSE,
     MASK,
-    MASKED,
     NO_MASK,
+    NONFINITE,
     OUT,
-    RIGHT,
-    SOFTCAP,
-    STRANGE,
-    VALUE_DIM,
+    Array,
+    Inputs,
+    Params,
 )
-from fastllm.fast._attention.runtime.jit import device_function
+from fastllm.fast._attention.runtime.jit import (
+    allocating_device_function,
+    device_function,
+    inlined_device_function,
+)
 from fastllm.fast._attention.simd.gemm import MICRO_ROWS, transpose
 from fastllm.fast._attention.simd.half_precision import store_converted
 from fastllm.fast._attention.simd.vectors import (
@@ -47,247 +66,257 @@ from fastllm.fast._attention.simd.vectors import (
     sub,
 )
 
-Array = NDArray[Any]
-# Arrays that go together. `tables` are places, lengths, strides, slopes, sinks, sizes and numbers;
-# `inputs` query, key, value, keep and bias. Of each lane `who` says position, diagonal and head,
-# `state` the largest score, the sum of weights and the slant. A tile's lanes begin at `lane`.
-Arrays = tuple[Array, ...]
 # Farther than any two positions are apart.
-_FAR = 2**60
+_MAX_DISTANCE = 2**60
+
+
+class LaneIds(NamedTuple):
+    """Which row each lane of a query block is."""
+
+    position: Array
+    diagonal: Array
+    head: Array
+    neg_slope: Array
+
+
+class SoftmaxState(NamedTuple):
+    """The online softmax of each lane of a query block."""
+
+    row_max: Array
+    row_sum: Array
+
+
+@allocating_device_function
+def allocate_lanes(model: Array, count: int) -> tuple[LaneIds, SoftmaxState]:
+    """Room for what is kept of so many lanes."""
+    position, diagonal = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    ids = LaneIds(position, diagonal, np.zeros(count, np.int64), scratch(model, count))
+    return ids, SoftmaxState(scratch(model, count), scratch(model, count))
 
 
 @device_function
-def tile_of(rest: int, width: int) -> int:
-    """How many lanes the next tile has when `rest` rows remain: two vectors or three."""
-    return 2 * width if rest <= 2 * width or 3 * width < rest <= 4 * width else 3 * width
+def tile_size(n_rows: int, width: int) -> int:
+    """How many lanes the next tile has when `n_rows` remain: two vectors or three."""
+    return 2 * width if n_rows <= 2 * width or 3 * width < n_rows <= 4 * width else 3 * width
 
 
 @device_function
 def assign_lanes(
     first_row: int,
     last_row: int,
-    unit: int,
-    corner: int,
+    kv_group: int,
+    diagonal_offset: int,
     lane: int,
     tile: int,
-    tables: Arrays,
-    who: Arrays,
-    state: Arrays,
+    params: Params,
+    ids: LaneIds,
+    state: SoftmaxState,
 ) -> None:
-    """Say of each lane of a tile which row of a unit it is."""
-    _, _, _, slopes, sinks, sizes, _ = tables
-    positions, diagonals, lane_heads = who
-    tops, sums, slants = state
-    group = sizes[GROUP]
+    """Say of each lane of a tile which row of a KV head group it is, and start its softmax."""
+    group_size = params.group_size
     row = min(first_row + lane, last_row)
-    position, head = row // group, unit * group + row % group
+    position, head = row // group_size, kv_group * group_size + row % group_size
     for i in range(lane, lane + tile):
-        positions[i] = position
-        diagonals[i] = position + corner
-        lane_heads[i] = head
+        ids.position[i] = position
+        ids.diagonal[i] = position + diagonal_offset
+        ids.head[i] = head
         # A sink is a key of that score whose value is 0.
-        tops[i] = sinks[head]
-        sums[i] = 1.0 if sinks[head] > -np.inf else 0.0
-        slants[i] = -slopes[head]
+        state.row_max[i] = params.sinks[head]
+        state.row_sum[i] = 1.0 if params.sinks[head] > -np.inf else 0.0
+        ids.neg_slope[i] = -params.alibi_slopes[head]
         # Lanes beyond the last row repeat it; nothing of them is written.
         if first_row + i < last_row:
             head += 1
-            if head == (unit + 1) * group:
-                head, position = unit * group, position + 1
+            if head == (kv_group + 1) * group_size:
+                head, position = kv_group * group_size, position + 1
 
 
-@device_function
-def find_ends(
+@inlined_device_function
+def find_key_ends(
     first: int,
     count: int,
     lane: int,
     tile: int,
     width: int,
-    right: int,
-    diagonals: Array,
-    ends: Array,
+    window_right: int,
+    diagonal: Array,
+    key_ends: Array,
 ) -> None:
     """How many of `count` keys each vector of a tile needs: whole steps of products, or all."""
     for i in range(0, tile, width):
-        seen = max(0, diagonals[lane + i + width - 1] + right + 1 - first)
+        seen = max(0, diagonal[lane + i + width - 1] + window_right + 1 - first)
         steps = (seen + MICRO_ROWS - 1) // MICRO_ROWS
-        ends[i // width] = min(count, steps * MICRO_ROWS)
+        key_ends[i // width] = min(count, steps * MICRO_ROWS)
 
 
 @device_function
-def load_mask(
-    inputs: Arrays,
+def load_mask_block(
+    inputs: Inputs,
     start: int,
     count: int,
     lane: int,
     tile: int,
-    tables: Arrays,
-    who: Arrays,
+    params: Params,
+    ids: LaneIds,
     rows: Array,
-    marks: Array,
+    mask_block: Array,
 ) -> bool:
-    """Transpose a block of the mask into `marks`, and say whether it lets anything through."""
-    places, _, strides, _, _, sizes, _ = tables
-    _, _, _, keep, bias = inputs
-    positions, _, lane_heads = who
-    width = lanes(marks)
-    row, column, block = strides[MASK, 0], strides[MASK, 1], sizes[BLOCK]
-    same = row == 0
+    """Transpose the mask of a tile and a block of keys; say whether it lets any key through."""
+    width = lanes(mask_block)
+    row, column, block_k = params.strides[MASK, 0], params.strides[MASK, 1], params.block_k
+    shared = row == 0
     for i in range(1, tile):
-        head = lane_heads[lane + i]
-        same = same and places[MASK, head] == places[MASK, lane_heads[lane]]
-    for i in range(1 if same else tile):
-        at = places[MASK, lane_heads[lane + i]] + positions[lane + i] * row + start * column
-        if sizes[MASKED] == KEEP_MASK:
-            copy_row(keep, at, column, count, rows, i * block)
+        head = ids.head[lane + i]
+        shared = shared and (
+            params.base_offsets[MASK, head] == params.base_offsets[MASK, ids.head[lane]]
+        )
+    for i in range(1 if shared else tile):
+        at = params.base_offsets[MASK, ids.head[lane + i]]
+        at += ids.position[lane + i] * row + start * column
+        if params.mask_kind == BOOL_MASK:
+            load_row(inputs.bool_mask, at, column, count, rows, i * block_k)
         else:
-            copy_row(bias, at, column, count, rows, i * block)
-    nothing, zero, one = splat(marks, -np.inf), splat(marks, 0.0), splat(marks, 1.0)
-    opened = zero
+            load_row(inputs.additive_mask, at, column, count, rows, i * block_k)
+    neg_inf, zero, one = splat(mask_block, -np.inf), splat(mask_block, 0.0), splat(mask_block, 1.0)
+    open_lanes = zero
     for i in range(0, tile, width):
-        if same:
+        if shared:
             for j in range(count):
-                store(marks, j * tile + i, load_splat(rows, j))
+                store(mask_block, j * tile + i, load_splat(rows, j))
         else:
             for j in range(0, count, width):
-                transpose(rows, i * block + j, block, marks, j * tile + i, tile)
+                transpose(rows, i * block_k + j, block_k, mask_block, j * tile + i, tile)
         for j in range(count):
-            opened = select_eq(load(marks, j * tile + i), nothing, opened, one)
-    return bool(reduce_add(opened) > 0.0)
+            open_lanes = select_eq(load(mask_block, j * tile + i), neg_inf, open_lanes, one)
+    return bool(reduce_add(open_lanes) > 0.0)
 
 
 @device_function
-def change_scores(
+def modify_scores(
     scores: Array,
     start: int,
     begin: int,
-    ends: Array,
+    key_ends: Array,
     lane: int,
     tile: int,
-    tables: Arrays,
-    who: Arrays,
-    state: Arrays,
-    marks: Array,
-    highest: Array,
+    params: Params,
+    ids: LaneIds,
+    mask_block: Array,
+    block_max: Array,
 ) -> None:
-    """Apply softcap, linear bias, mask, diagonal and window; find the largest scores again.
+    """Apply softcap, ALiBi, mask and window to a tile; find the block's largest scores again.
 
-    Of vector v scores `begin` to ends[v]; of those before, `highest` has the largest.
+    Of vector v scores `begin` to key_ends[v]; of those before, `block_max` has the largest.
     """
-    _, _, _, _, _, sizes, numbers = tables
-    _, diagonals, _ = who
-    _, _, slants = state
     width = lanes(scores)
-    left, right, block = sizes[LEFT], sizes[RIGHT], sizes[BLOCK]
-    nothing = splat(scores, -np.inf)
-    capped = numbers[SOFTCAP] > 0.0
-    cap = splat(scores, numbers[SOFTCAP])
-    cap_inverse = splat(scores, 1.0 / numbers[SOFTCAP] if capped else 0.0)
+    left, right, block_k = params.window_left, params.window_right, params.block_k
+    neg_inf = splat(scores, -np.inf)
+    has_softcap, has_mask = params.softcap > 0.0, params.mask_kind != NO_MASK
+    softcap = splat(scores, params.softcap)
+    inv_softcap = splat(scores, 1.0 / params.softcap if has_softcap else 0.0)
     for i in range(0, tile, width):
         # Beyond the block all positions are alike; clamped, they are exact in float32.
-        first = load_clamped_offsets(diagonals, lane + i, start + left, -1, block, scores)
-        last = load_clamped_offsets(diagonals, lane + i, start - right, -1, block, scores)
-        far = load_clamped_offsets(diagonals, lane + i, start, -_FAR, _FAR, scores)
-        slant = load(slants, lane + i)
-        slanted = reduce_add(absolute(slant)) != 0.0
-        top = load(highest, i) if begin > 0 else nothing
-        for j in range(begin, ends[i // width]):
-            at = splat(scores, j)
+        first = load_clamped_offsets(ids.diagonal, lane + i, start + left, -1, block_k, scores)
+        last = load_clamped_offsets(ids.diagonal, lane + i, start - right, -1, block_k, scores)
+        diagonal = load_clamped_offsets(
+            ids.diagonal, lane + i, start, -_MAX_DISTANCE, _MAX_DISTANCE, scores
+        )
+        neg_slope = load(ids.neg_slope, lane + i)
+        has_slope = reduce_add(absolute(neg_slope)) != 0.0
+        highest = load(block_max, i) if begin > 0 else neg_inf
+        for j in range(begin, key_ends[i // width]):
+            key = splat(scores, j)
             s = load(scores, j * tile + i)
-            if capped:
-                s = softcapped(s, cap, cap_inverse, scores)
-            if slanted:
-                s = fma(slant, absolute(sub(far, at)), s)
-            if sizes[MASKED] != NO_MASK:
-                # Replaced, not added to, where the mask is -inf: NaN + -inf would be NaN.
-                mark = load(marks, j * tile + i)
-                s = select_eq(mark, nothing, nothing, add(s, mark))
-            s = select_gt(first, at, nothing, select_gt(at, last, nothing, s))
+            if has_softcap:
+                s = cap_score(s, softcap, inv_softcap, scores)
+            if has_slope:
+                s = add_alibi(s, neg_slope, diagonal, key)
+            if has_mask:
+                s = add_mask(s, load(mask_block, j * tile + i), neg_inf)
+            s = clip_to_window(s, first, key, last, neg_inf)
             store(scores, j * tile + i, s)
-            top = maximum(s, top)
-        store(highest, i, top)
+            highest = maximum(s, highest)
+        store(block_max, i, highest)
 
 
 @device_function
-def weigh(
+def online_softmax(
     scores: Array,
-    ends: Array,
+    key_ends: Array,
     lane: int,
     tile: int,
-    state: Arrays,
-    highest: Array,
-    fades: Array,
+    state: SoftmaxState,
+    block_max: Array,
+    alpha: Array,
 ) -> None:
-    """Turn scores, ends[v] of vector v, into weights.
+    """Turn the scores of a block, key_ends[v] of vector v, into weights, in place.
 
-    `fades` is what earlier sums are worth under the new maximum.
+    `alpha` is the factor by which earlier sums are rescaled to the new maximum.
     """
-    tops, sums, _ = state
     width = lanes(scores)
-    zero, nothing = splat(scores, 0.0), splat(scores, -np.inf)
+    zero, neg_inf = splat(scores, 0.0), splat(scores, -np.inf)
     for i in range(0, tile, width):
-        before = load(tops, lane + i)
-        top = maximum(load(highest, i), before)
+        old_max = load(state.row_max, lane + i)
+        new_max = maximum(load(block_max, i), old_max)
         # Where nothing is attended to yet: -inf - -inf would be NaN.
-        shift = select_gt(top, nothing, top, zero)
-        fade = exp(sub(before, shift))
-        weights = zero
-        for j in range(i, ends[i // width] * tile + i, tile):
+        shift = select_gt(new_max, neg_inf, new_max, zero)
+        rescale = exp(sub(old_max, shift))
+        block_sum = zero
+        for j in range(i, key_ends[i // width] * tile + i, tile):
             p = exp(sub(load(scores, j), shift))
             store(scores, j, p)
-            weights = add(p, weights)
-        store(tops, lane + i, top)
-        store(sums, lane + i, fma(load(sums, lane + i), fade, weights))
-        store(fades, i, fade)
+            block_sum = add(p, block_sum)
+        store(state.row_max, lane + i, new_max)
+        store(state.row_sum, lane + i, fma(load(state.row_sum, lane + i), rescale, block_sum))
+        store(alpha, i, rescale)
 
 
 @device_function
-def finish_tile(
+def write_tile(
     out: Array,
     lse: Array,
     lane: int,
     tile: int,
     n_rows: int,
-    tables: Arrays,
-    who: Arrays,
-    state: Arrays,
+    params: Params,
+    ids: LaneIds,
+    state: SoftmaxState,
     context: Array,
     at: int,
     results: Array,
-    counter: Array,
+    shared: Array,
 ) -> None:
-    """Divide by the sums, transpose and write the rows of a tile, those below `n_rows`.
+    """The epilogue: divide a tile by its sums, transpose it, and write its rows below `n_rows`.
 
     Where `lse` is empty, nobody asked for it.
 
-    Weight 0 times NaN or infinity is NaN: counter[STRANGE] says that such values may have leaked.
+    Weight 0 times NaN or infinity is NaN: shared[NONFINITE] says that such values may have leaked.
     """
-    places, _, strides, _, _, sizes, _ = tables
-    positions, _, lane_heads = who
-    tops, sums, _ = state
-    width, dim = lanes(lse), sizes[VALUE_DIM]
-    rounded = (dim + width - 1) // width * width
+    width, dim = lanes(lse), params.value_dim
+    columns = padded(dim, width)
     zero, one = splat(lse, 0.0), splat(lse, 1.0)
     for i in range(0, tile, width):
-        weights, trace = load(sums, lane + i), zero
-        share = select_eq(weights, zero, zero, div(one, weights))
+        row_sum, probe = load(state.row_sum, lane + i), zero
+        inv_sum = select_eq(row_sum, zero, zero, div(one, row_sum))
         for d in range(dim):
-            result = mul(load(context, at + d * tile + i), share)
+            result = mul(load(context, at + d * tile + i), inv_sum)
             store(context, at + d * tile + i, result)
-            # 0 times NaN or infinity is NaN: a trace is 0 if the results of its lane are finite.
-            trace = fma(result, zero, trace)
-        if reduce_add(trace) != 0.0:
-            counter[STRANGE] = 1
+            # 0 times NaN or infinity is NaN: the probe is 0 if all results of its lane are finite.
+            probe = fma(result, zero, probe)
+        if reduce_add(probe) != 0.0:
+            shared[NONFINITE] = 1
         for d in range(0, dim, width):
-            transpose(context, at + d * tile + i, tile, results, d, rounded)
+            transpose(context, at + d * tile + i, tile, results, d, columns)
         for k in range(min(width, n_rows - lane - i)):
-            position, head = positions[lane + i + k], lane_heads[lane + i + k]
+            row = lane + i + k
+            position, head = ids.position[row], ids.head[row]
             if lse.size > 0:
-                lse[places[LSE, head] + position] = tops[lane + i + k] + np.log(sums[lane + i + k])
-            to = places[OUT, head] + position * strides[OUT, 0]
-            if rounded == dim:
+                to = params.base_offsets[LSE, head] + position
+                lse[to] = state.row_max[row] + np.log(state.row_sum[row])
+            to = params.base_offsets[OUT, head] + position * params.strides[OUT, 0]
+            if columns == dim:
                 # A call for each row takes 3 to 5 % of a short prompt.
                 for d in range(0, dim, width):
-                    store_converted(out, to + d, load(results, k * rounded + d))
+                    store_converted(out, to + d, load(results, k * columns + d))
             else:
-                put_row(results, k * rounded, dim, out, to)
+                store_row(results, k * columns, dim, out, to)

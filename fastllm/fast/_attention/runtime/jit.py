@@ -93,8 +93,12 @@ def device_function(function: Callable[..., Any]) -> Any:
 
 
 def inlined_device_function(function: Callable[..., Any]) -> Any:
-    """Decorate what is part of a loop: passing a dozen arrays takes 100 ns."""
-    return _jit_device_function(function, counted=False, forceinline=True)
+    """Decorate a step of a kernel: passing a dozen arrays takes 100 ns.
+
+    Numba writes it into its caller before types are inferred: as a function of its own it would be
+    optimized twice, which takes a fifth of a first call. References are counted as the caller does.
+    """
+    return _jit_device_function(function, counted=False, inline="always")
 
 
 def allocating_device_function(function: Callable[..., Any]) -> Any:
@@ -102,7 +106,7 @@ def allocating_device_function(function: Callable[..., Any]) -> Any:
     return _jit_device_function(function, counted=True)
 
 
-def _jit_device_function(function: Callable[..., Any], counted: bool, **more: bool) -> Any:
+def _jit_device_function(function: Callable[..., Any], counted: bool, **more: Any) -> Any:
     # Python never calls it: an entry for that, and one for C, took a fifth of a first call. Numba
     # counts references unless told by `_nrt`, an option that it does not document.
     options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}

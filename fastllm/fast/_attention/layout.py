@@ -1,0 +1,109 @@
+"""How arrays of any strides are given to the kernels: flat, and without copies where possible.
+
+With the heads counted over all leading dimensions, element (head, row, column) of an array is
+``flat[base_offsets[head] + row * row_stride + column * column_stride]``. Repeated dimensions have
+stride 0, so what was broadcast is never copied, and the kernels see one type of array only:
+
+    query (2, 3, 5, 4), transposed and broadcast       flat: the memory it spans, lowest address on
+    head (0, 0) --------------------------------->     | . . . . . . . . . . . . . . . . . . . . |
+                                                         ^ base_offsets[0]   ^ base_offsets[1]
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastllm.checks.attention import Array, AttentionArguments
+
+
+def storage_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What the kernels see: Numba has no 16-bit floating point, so they get the bits as integers.
+
+    Those of float16 as int16 and those of bfloat16 as uint16, to tell them apart when compiling.
+    """
+    if dtype.itemsize != 2:
+        return dtype
+    return np.dtype(np.int16) if dtype == np.float16 else np.dtype(np.uint16)
+
+
+def with_element_strides(array: Array) -> Array:
+    """The array itself, if its strides are whole numbers of elements, or a copy."""
+    if array.flags.c_contiguous and array.flags.aligned and array.size:
+        return array
+    if not array.size:
+        return np.zeros(array.shape, array.dtype)
+    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+        return _compact_copy(array)
+    return array
+
+
+def _compact_copy(array: Array) -> Array:
+    """A copy with ordinary strides; repeated dimensions are stored once, and stay repeated."""
+    once = array[tuple(slice(None if stride else 1) for stride in array.strides)]
+    return np.broadcast_to(once.copy(), array.shape)
+
+
+def flat_input(array: Array) -> Array:
+    """All the memory that an array spans, from its lowest address on, to be read only."""
+    if array.flags.c_contiguous:
+        return read_only(array.reshape(-1) if array.size else np.zeros(1, array.dtype))
+    itemsize = array.itemsize
+    strides = [stride // itemsize for stride in array.strides]
+    reaches = [(n - 1) * stride for n, stride in zip(array.shape, strides, strict=True)]
+    # The lowest address is not the first element where a stride is negative.
+    first = array[tuple(slice(-1, None) if reach < 0 else slice(1) for reach in reaches)]
+    size = sum(abs(reach) for reach in reaches) + 1
+    return np.lib.stride_tricks.as_strided(
+        first.reshape(-1)[:1], (size,), (itemsize,), writeable=False
+    )
+
+
+def head_offsets(shape: tuple[int, ...], byte_strides: tuple[int, ...], itemsize: int) -> Array:
+    """Where each head of an array begins in its `flat_input`."""
+    strides = [stride // itemsize for stride in byte_strides]
+    lowest = sum(min(0, (n - 1) * stride) for n, stride in zip(shape, strides, strict=True))
+    offsets = np.full((), -lowest if 0 not in shape else 0, np.int64)
+    for n, stride in zip(shape[:-2], strides[:-2], strict=True):
+        offsets = offsets[..., None] + np.arange(n, dtype=np.int64) * stride
+    return offsets.reshape(-1)
+
+
+def read_only(view: Array) -> Array:
+    """The same view, marked: Numba compiles anew for each mix of read-only and writable arrays."""
+    view.setflags(write=False)
+    return view
+
+
+def output_array(arguments: AttentionArguments, shape: tuple[int, ...]) -> Array:
+    """Where the kernels write: `out` itself, unless they could not or would read it as well."""
+    stored = storage_dtype(arguments.query.dtype)
+    out = arguments.out
+    if out is not None and (out.ndim < 2 or out.strides[-1] == out.itemsize):
+        out = out.view(stored)
+        inputs = (*arguments[:3], arguments.mask)
+        if (
+            out.flags.aligned
+            and all(stride % out.itemsize == 0 and stride > 0 for stride in out.strides)
+            and not any(np.may_share_memory(out, x) for x in inputs if x is not None)
+        ):
+            return out
+    return np.empty(shape, stored)
+
+
+def flat_output(out: Array) -> Array:
+    """The memory that an array with strides of at least 0 spans, to be written to."""
+    if out.flags.c_contiguous:
+        return out.reshape(-1)
+    strides = [stride // out.itemsize for stride in out.strides]
+    size = 1 + sum((n - 1) * stride for n, stride in zip(out.shape, strides, strict=True))
+    return np.lib.stride_tricks.as_strided(out, (size,), (out.itemsize,))
+
+
+def result_of(arguments: AttentionArguments, out: Array) -> Array:
+    """What the caller gets: what the kernels wrote, as its dtype, in `out` if that was given."""
+    result = out.view(arguments.out_dtype)
+    if arguments.out is None:
+        return result
+    if not np.may_share_memory(out, arguments.out):
+        arguments.out[...] = result
+    return arguments.out

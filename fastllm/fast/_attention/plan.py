@@ -1,0 +1,333 @@
+"""The plan of a call: which kernel, with what params, how its work is cut.
+
+What decides between kernels
+----------------------------
+A row is one query of one head; the heads of a KV head group, which share keys and values, count
+together. `choose_kernel` reads from top to bottom:
+
+=========================================================== ============================
+most rows of a group <= DECODE_ROWS (16)                    `decode_attention`
+ ... bfloat16, more than CONVERT_ROWS (4), AMX              `decode_attention_amx`
+bfloat16, AMX                                               `prefill_attention_amx`
+float32, AMX, enough to multiply (`is_worth_bf16x3`)        `prefill_attention_bf16x3`
+all else                                                    `prefill_attention`
+=========================================================== ============================
+
+So one query of a model with 32 heads on 8 has four rows a group: `decode_attention`, in every
+dtype; `merge_splits` then puts its splits together. `recompute_nonfinite_rows` runs after any of
+them if a result is NaN or infinite.
+
+To add an option of attention
+-----------------------------
+1. `fastllm/api/attention.py`: the keyword, in the one signature, and its docstring.
+2. `fastllm/checks/attention.py`: its check, and a field of `AttentionArguments`.
+3. `fastllm/reference/attention.py`: one function that changes scores or limits keys.
+4. `params.py`: a field of `IntParams`, `FloatParams` or `KernelParams`, the same of `Params`, and
+   its line in `kernels/work.py`, `read_params`.
+5. Here: fill it in, in `plan_of_shapes` (what belongs to the shapes) or `with_values` (arrays).
+6. The kernels: its formula in `kernels/scores.py`, called by `modify_scores` (`tiles.py`, all
+   prefill and AMX) and `softmax_block` (`decode.py`); `score_of_key` (`nonfinite.py`); and
+   `modifies_all_scores` (`work.py`), if it changes scores everywhere.
+7. `tests/attention/test_options.py`: a row of the options, alone and in pairs.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastllm.checks.attention import Array, AttentionArguments
+from fastllm.fast._attention import load_kernels
+from fastllm.fast._attention.layout import head_offsets
+from fastllm.fast._attention.params import (
+    BOOL_MASK,
+    KEY,
+    LSE,
+    MASK,
+    OUT,
+    QUERY,
+    VALUE,
+    FloatParams,
+    IntParams,
+    KernelParams,
+)
+from fastllm.fast._attention.runtime import thread_pool
+
+# --- Thresholds ----------------------------------------------------------------------------------
+
+# Work is counted in fused multiplications and additions (FMAs). Below SERIAL_FMAS one thread does
+# it all; above WAKE_FMAS threads that sleep are woken.
+SERIAL_FMAS, WAKE_FMAS = 5_000_000, 10_000_000
+# To load a number from memory, for few rows to use, takes as long as so many FMAs.
+LOAD_FMAS = 16
+# Up to so many rows, queries times the heads of a group, a call is decoding.
+DECODE_ROWS = 16
+# Up to so many of them, converting bfloat16 is as fast as the matrix unit.
+CONVERT_ROWS = 4
+# From so many rows on, and FMAs for each, float32 is split into three bfloat16 for that unit.
+BF16X3_ROWS, BF16X3_FMAS = 128, 12_000
+# Keys at a time: they and their values stay in the nearest cache while they are gone through.
+BLOCK_K, AMX_BLOCK_K, BF16X3_BLOCK_K = 64, 128, 32
+# Few rows read nothing twice: the more keys, the less often they stop.
+DECODE_BLOCK_K, DECODE_AMX_BLOCK_K = 256, 384
+# No split of the keys has fewer.
+SPLIT_KEYS = 256
+# Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
+BLOCK_Q_VECTORS, AMX_BLOCK_Q = (12, 6, 3, 2), (1024, 512, 256, 128, 64, 32)
+LONG_BLOCK_Q = (8192, 4096, 2048)
+# Items for each thread, so that all end at about the same time.
+ITEMS_PER_THREAD = 4
+
+
+# --- The choice ----------------------------------------------------------------------------------
+
+
+class Choice(NamedTuple):
+    """A kernel, how many keys it takes at a time, and how many rows: the first that is not more."""
+
+    kernel: str
+    block_k: int
+    block_q: tuple[int, ...] = ()
+
+
+def choose_kernel(
+    ints: IntParams, kv_len: int, is_float32: bool, is_bfloat16: bool, lanes: int
+) -> Choice:
+    """Which kernel computes a call of so many keys; see the table above."""
+    has_amx = load_kernels().amx_available
+    if ints.max_rows <= DECODE_ROWS:
+        if is_bfloat16 and ints.max_rows > CONVERT_ROWS and has_amx():
+            return Choice("decode_attention_amx", DECODE_AMX_BLOCK_K)
+        return Choice("decode_attention", DECODE_BLOCK_K)
+    if is_bfloat16 and has_amx():
+        return Choice("prefill_attention_amx", AMX_BLOCK_K, AMX_BLOCK_Q)
+    if is_float32 and is_worth_bf16x3(ints, kv_len) and has_amx():
+        return Choice("prefill_attention_bf16x3", BF16X3_BLOCK_K, _block_q_of_bf16x3(ints))
+    return Choice("prefill_attention", BLOCK_K, tuple(n * lanes for n in BLOCK_Q_VECTORS))
+
+
+def is_worth_bf16x3(ints: IntParams, kv_len: int) -> bool:
+    """Whether there is enough to multiply to split float32 into three bfloat16."""
+    per_query = _keys_per_query(kv_len, ints.window_left, ints.window_right)
+    fmas = per_query * (ints.head_dim + ints.value_dim)
+    return ints.max_rows >= BF16X3_ROWS and fmas >= BF16X3_FMAS
+
+
+def _block_q_of_bf16x3(ints: IntParams) -> tuple[int, ...]:
+    """Rows at a time: in a narrow window few of them see the same keys, however many there are."""
+    rows_in_sight = (ints.window_left + ints.window_right + 128) * ints.group_size
+    return LONG_BLOCK_Q + AMX_BLOCK_Q if rows_in_sight <= AMX_BLOCK_Q[0] else AMX_BLOCK_Q
+
+
+def _keys_per_query(kv_len: int, left: int, right: int) -> int:
+    """How many keys a query sees, more or less."""
+    return min(kv_len // 2 if right == 0 else kv_len, left + right + 1)
+
+
+def number_of_threads(n_items: int, fmas: int) -> int:
+    """On how many threads so much work is done."""
+    return min(thread_pool.thread_limit(), n_items) if fmas > SERIAL_FMAS else 1
+
+
+# --- The plan ------------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """A kernel and what it needs to know besides the arrays."""
+
+    kernel: str
+    params: KernelParams
+    ints: IntParams
+    n_items: int
+    fmas: int
+    partials_size: int  # decode: how many numbers its partial results are
+    is_float32: bool
+    is_bfloat16: bool
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether results are merged from partial ones, one for each split of the keys."""
+        return self.ints.max_rows <= DECODE_ROWS
+
+
+Layouts = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+
+
+def plan_call(
+    arguments: AttentionArguments, inputs: list[Array], mask_kind: int, out: Array
+) -> Plan:
+    """The plan for checked arguments, whose query, key, value and mask, if any, are `inputs`."""
+    plan = plan_of_shapes(
+        tuple((array.shape, array.strides) for array in inputs),
+        (out.shape, out.strides),
+        (out.itemsize, mask_kind, out.dtype == np.uint16),
+        (arguments.left, arguments.right, arguments.bottom_right),
+        (arguments.scale, arguments.softcap),
+        thread_pool.thread_limit(),
+    )
+    if (
+        arguments.kv_lens is not None
+        or arguments.cu_seqlens_q is not None
+        or arguments.alibi_slopes is not None
+        or arguments.sinks is not None
+    ):
+        return with_values(plan, arguments)
+    return plan
+
+
+@functools.lru_cache(maxsize=64)
+def plan_of_shapes(
+    inputs: Layouts,
+    output: tuple[tuple[int, ...], tuple[int, ...]],
+    kinds: tuple[int, int, bool],
+    window: tuple[int, int, bool],
+    floats: tuple[float, float],
+    threads: int,
+) -> Plan:
+    """The plan for arrays of these (shapes, strides), kept since a model repeats its shapes."""
+    itemsize, mask_kind, is_bfloat16 = kinds
+    *lead, q_len, head_dim = inputs[QUERY][0]
+    kv_len, value_dim = inputs[VALUE][0][-2:]
+    heads = math.prod(lead)
+    sum_size = max(itemsize, 4)
+    base_offsets, strides = _offsets_and_strides(inputs, output, heads, itemsize, mask_kind)
+    base_offsets[LSE] = np.arange(heads) * q_len
+    group_size = math.gcd(*(lead[-1] // inputs[row][0][-3] for row in (KEY, VALUE))) if lead else 1
+    lengths = np.empty((2, heads // group_size), np.int64)
+    lengths[0], lengths[1] = q_len, kv_len
+    left, right, bottom_right = window
+    ints = IntParams(
+        head_dim=head_dim,
+        value_dim=value_dim,
+        group_size=group_size,
+        max_rows=q_len * group_size,
+        window_left=left,
+        window_right=right,
+        bottom_right=int(bottom_right),
+        mask_kind=mask_kind,
+        block_k=0,
+        block_q=0,
+        num_splits=0,
+    )
+    plan = Plan(
+        kernel="",
+        params=KernelParams(
+            base_offsets=base_offsets,
+            lengths=lengths,
+            strides=strides,
+            alibi_slopes=np.zeros(heads),
+            sinks=np.full(heads, -np.inf),
+            ints=np.array(ints, np.int64),
+            floats=np.array(FloatParams(*floats)),
+        ),
+        ints=ints,
+        n_items=0,
+        fmas=heads * q_len * _keys_per_query(kv_len, left, right) * (head_dim + value_dim),
+        partials_size=0,
+        is_float32=itemsize == 4,
+        is_bfloat16=is_bfloat16,
+    )
+    return _with_kernel(plan, kv_len, sum_size, threads)
+
+
+def _offsets_and_strides(
+    inputs: Layouts,
+    output: tuple[tuple[int, ...], tuple[int, ...]],
+    heads: int,
+    itemsize: int,
+    mask_kind: int,
+) -> tuple[Array, Array]:
+    """Where each head begins in each array, and how far rows and columns are apart."""
+    base_offsets, strides = np.zeros((6, heads), np.int64), np.zeros((5, 2), np.int64)
+    mask_size = 1 if mask_kind == BOOL_MASK else max(itemsize, 4)
+    itemsizes = (itemsize, itemsize, itemsize, mask_size)
+    for row, ((shape, byte_strides), size) in enumerate(zip(inputs, itemsizes, strict=False)):
+        found = head_offsets(shape, byte_strides, size)
+        # Each head of a group finds the head that the group shares.
+        base_offsets[row].reshape(found.size, -1)[:] = found[:, None]
+        strides[row] = [stride // size for stride in byte_strides[-2:]]
+    base_offsets[OUT] = head_offsets(*output, itemsize)
+    strides[OUT, 0] = output[1][-2] // itemsize
+    return base_offsets, strides
+
+
+def _with_kernel(plan: Plan, kv_len: int, sum_size: int, threads: int) -> Plan:
+    """The plan with its kernel, and its work cut into items that all threads have some of."""
+    lanes = load_kernels().VECTOR_BYTES // sum_size
+    choice = choose_kernel(plan.ints, kv_len, plan.is_float32, plan.is_bfloat16, lanes)
+    rows, n_groups = plan.ints.max_rows, plan.params.lengths.shape[1]
+    num_splits, block_q, fmas = 1, 1, plan.fmas
+    if plan.is_decode:
+        fmas += LOAD_FMAS * fmas // max(rows, 1)
+        if fmas > SERIAL_FMAS:
+            # Enough splits to share among the threads, none too small to be worth merging.
+            splits = -(-ITEMS_PER_THREAD * threads // max(n_groups, 1))
+            num_splits = max(1, min(splits, kv_len // SPLIT_KEYS))
+        n_items = n_groups * num_splits
+    else:
+        # Rows that share each block while it is near, but few enough that every thread has some.
+        least = ITEMS_PER_THREAD * threads if fmas > SERIAL_FMAS else 1
+        sizes = choice.block_q
+        block_q = next((n for n in sizes if n_groups * -(-rows // n) >= least), sizes[-1])
+        n_items = n_groups * -(-rows // block_q)
+    ints = plan.ints._replace(block_k=choice.block_k, num_splits=num_splits, block_q=block_q)
+    # The context of a row, in whole vectors, its maximum and its sum.
+    partial = -(-ints.value_dim // lanes) * lanes + 2
+    return plan._replace(
+        kernel=choice.kernel,
+        params=plan.params._replace(ints=np.array(ints, np.int64)),
+        ints=ints,
+        n_items=n_items,
+        fmas=fmas,
+        partials_size=n_groups * num_splits * rows * partial,
+    )
+
+
+def with_values(plan: Plan, arguments: AttentionArguments) -> Plan:
+    """The plan with what a call says of its heads and sequences, by values and not by shapes."""
+    params = plan.params
+    if arguments.alibi_slopes is not None:
+        slopes = np.array(arguments.alibi_slopes, np.float64).reshape(-1)
+        params = params._replace(alibi_slopes=slopes)
+    if arguments.sinks is not None:
+        params = params._replace(sinks=np.array(arguments.sinks, np.float64).reshape(-1))
+    if arguments.kv_lens is not None:
+        lengths = params.lengths.copy()
+        lengths[1].reshape(arguments.kv_lens.size, -1)[:] = arguments.kv_lens.reshape(-1, 1)
+        params = params._replace(lengths=lengths)
+    plan = plan._replace(params=params)
+    if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
+        return _of_packed_sequences(
+            plan, arguments.cu_seqlens_q, arguments.cu_seqlens_k, arguments.sum_dtype.itemsize
+        )
+    return plan
+
+
+def _of_packed_sequences(plan: Plan, cu_seqlens_q: Array, cu_seqlens_k: Array, size: int) -> Plan:
+    """The plan where every head of every sequence is a head of its own."""
+    params, strides = plan.params, plan.params.strides
+    q_starts, k_starts = cu_seqlens_q[:-1, None], cu_seqlens_k[:-1, None]
+    starts = np.zeros((6, len(q_starts), 1), np.int64)
+    starts[QUERY] = q_starts * strides[QUERY, 0]
+    starts[KEY] = k_starts * strides[KEY, 0]
+    starts[VALUE] = k_starts * strides[VALUE, 0]
+    starts[MASK] = q_starts * strides[MASK, 0] + k_starts * strides[MASK, 1]
+    starts[OUT] = q_starts * strides[OUT, 0]
+    starts[LSE] = q_starts
+    heads, group_size = params.base_offsets.shape[1], plan.ints.group_size
+    lengths = np.stack(
+        [np.repeat(np.diff(cu), heads // group_size) for cu in (cu_seqlens_q, cu_seqlens_k)]
+    )
+    plan = plan._replace(
+        params=params._replace(
+            base_offsets=(params.base_offsets[:, None] + starts).reshape(6, -1),
+            lengths=lengths,
+            alibi_slopes=np.tile(params.alibi_slopes, len(q_starts)),
+            sinks=np.tile(params.sinks, len(q_starts)),
+        ),
+        ints=plan.ints._replace(max_rows=int(lengths[0].max(initial=0)) * group_size),
+        fmas=plan.fmas // max(1, len(q_starts)),
+    )
+    longest = int(lengths[1].max(initial=0))
+    return _with_kernel(plan, longest, size, thread_pool.thread_limit())
