@@ -117,7 +117,8 @@ def row_group(row: int, n_rows: int) -> tuple[int, int]:
 @inlined_device_function
 def prefetch_distance(dim: int, itemsize: int, row: int) -> int:
     """How many elements ahead rows are asked for: no less than the next four rows."""
-    return int(max(MICRO_TILE, _PREFETCH_BYTES // max(1, dim * itemsize)) * row)
+    distance: int = max(MICRO_TILE, _PREFETCH_BYTES // max(1, dim * itemsize)) * row
+    return distance
 
 
 @inlined_device_function

@@ -154,7 +154,7 @@ def load_queries(
     # A call for each row takes 3 to 5 % of a short prompt.
     whole = column == 1 and params.head_dim == head_dim
     last_row = block.first_row + block.n_rows - 1
-    lane = ORIGIN
+    lane: int = ORIGIN
     while lane < block.n_rows:
         tile = tile_size(block.n_rows - lane, width)
         assign_lanes(

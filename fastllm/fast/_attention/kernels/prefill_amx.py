@@ -176,7 +176,7 @@ def load_query_block(
     queries: Array,
 ) -> int:
     """Assign the rows of a query block to lanes and load their queries; how many lanes."""
-    n_lanes = padded(rows.n_rows, BLOCK)
+    n_lanes: int = padded(rows.n_rows, BLOCK)
     last_row = rows.first_row + rows.n_rows - 1
     for lane in range(0, n_lanes, AMX_BLOCK):
         assign_lanes(
@@ -191,7 +191,7 @@ def load_query_block(
             state,
         )
         load_query_pairs(query, lane, BLOCK, params, ids, work_rows, queries)
-    return int(n_lanes)
+    return n_lanes
 
 
 @device_function

@@ -321,7 +321,8 @@ def row_offset(array: int, row: int, kv_group: int, params: Params) -> int:
     """Where a row of a group begins in queries or results, as `array` says."""
     head = kv_group * params.group_size + row % params.group_size
     position = row // params.group_size
-    return int(params.base_offsets[array, head] + position * params.strides[array, 0])
+    offset: int = params.base_offsets[array, head] + position * params.strides[array, 0]
+    return offset
 
 
 @device_function
