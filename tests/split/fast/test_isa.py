@@ -8,8 +8,9 @@ import itertools
 import pytest
 from texts import TRAPS, edge_texts, mixed_texts
 
+from fastllm.corpus.text_files import SAFE_CUT
 from fastllm.fast._tokenization import _kernels
-from fastllm.patterns.compiling import class_ranges
+from fastllm.patterns.compiling import class_ranges, compile_pattern
 from fastllm.patterns.named import NAMED, SplitPattern
 from fastllm.reference import tokenization as reference
 
@@ -127,6 +128,17 @@ def test_text_may_be_cut_where_the_scanners_say(pattern):
             before, after = encoded[:cut].decode(), encoded[cut:].decode()
             assert reference.split(before, rules) + reference.split(after, rules) == whole
     assert cuts > 1000
+
+
+@pytest.mark.parametrize("pattern", NAMED)
+def test_cuts_of_files_are_cuts_of_the_kernels(pattern):
+    """What Python's rule takes for safe, the rule in C++ does too."""
+    text = "".join([*mixed_texts(3000, seed=14), "one\ntwo\n3\n٣中\n"])
+    places = [match.start() + 2 for match in compile_pattern(SAFE_CUT).finditer(text)]
+    assert len(places) > 5
+    for place in places:
+        start = len(text[:place].encode())
+        assert _kernels.next_cut(text.encode(), pattern, start) == start
 
 
 @pytest.mark.parametrize("pattern", NAMED)
