@@ -6,8 +6,8 @@ what is here turns ids into a list or an array.
 
 A worker holds what one thread needs: a cache of pre-tokens, which stays warm between calls, and buffers. A call takes
 one from the encoder's pool (worker_pool.h), or a batch one for each of its threads (encode_batch.h), and puts it back.
-The interpreter is released for texts of at least RELEASE bytes; batches of less than WORTH_THREADS bytes are not worth
-a thread.
+The interpreter is released for texts of at least MIN_NOGIL_BYTES; batches of less than MIN_THREADS_BYTES are not
+worth a thread.
 
 Texts are cut into segments of about SEGMENT_BYTES where no pre-token can reach across (text_cuts.h), so that what a
 worker holds does not grow with the text. A stretch without such a place is one segment.
@@ -99,7 +99,7 @@ cdef extern from "encode/encode_batch.h" namespace "fastllm" nogil:
         vector[int64_t] offsets
         IdBuffer ids
         bint lone_surrogate
-        void add(const Splitter&, Isa, const Text&, bint shared) except +
+        void add(const Splitter&, const Text&, bint shared) except +
         void run(vector[unique_ptr[Worker]]&, const Splitter&) except +
         void clear()
 
@@ -120,9 +120,9 @@ cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
 
 cdef enum:
-    RELEASE = 1 << 13
-    CACHE_BYTES = 64 << 20
-    WORTH_THREADS = 1 << 17
+    MIN_NOGIL_BYTES = 1 << 13  # a text that is worth releasing the interpreter for
+    CACHE_BYTES = 64 << 20  # of each worker
+    MIN_THREADS_BYTES = 1 << 17  # a batch that is worth threads
 
 
 cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
@@ -131,19 +131,19 @@ cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" ma
 cdef class IdMemory:
     """Ids that an encoding has left, as the memory of an array."""
     cdef IdBuffer ids
-    cdef shared_ptr[IdBufferPool] spare  # where the memory goes in the end
+    cdef shared_ptr[IdBufferPool] pool  # where the memory goes in the end
 
     @staticmethod
-    cdef IdMemory of(IdBuffer& ids, shared_ptr[IdBufferPool] spare):
+    cdef IdMemory of(IdBuffer& ids, shared_ptr[IdBufferPool] pool):
         cdef IdMemory memory = IdMemory()
         memory.ids.swap(ids)
         memory.ids.trim()
-        memory.spare = spare
+        memory.pool = pool
         return memory
 
     def __dealloc__(self):
-        if self.spare:
-            deref(self.spare).put(self.ids)
+        if self.pool:
+            deref(self.pool).put(self.ids)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         PyBuffer_FillInfo(view, self, self.ids.data, 4 * self.ids.size, False, flags)
@@ -153,18 +153,18 @@ cdef class Encoder:
     """The compiled half of `BytePairEncoder`: arguments are checked before they come here."""
     cdef Vocabulary vocabulary
     cdef Splitter splitter
-    cdef bint whole, drop, normalizes
+    cdef bint ignore_merges, drop_unknown, normalizes
     cdef object pattern
     cdef tuple given  # vocabulary and special tokens
     cdef Decoder decoder  # made by the first decoding
-    cdef bint decodes
+    cdef bint has_decoder
     cdef WorkerPool workers
-    cdef shared_ptr[IdBufferPool] spare
+    cdef shared_ptr[IdBufferPool] pool
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
     cdef size_t cache_bytes
     cdef readonly int64_t _highest  # of all ids; -1 where there is none
 
-    def _set_up(self, vocabulary, merges, pattern, bint ignore_merges, bint drop, dict special_tokens):
+    def _set_up(self, vocabulary, merges, pattern, bint ignore_merges, bint drop_missing, dict special_tokens):
         cdef bytes token
         cdef int64_t number
         for name, size, most in (
@@ -175,12 +175,12 @@ cdef class Encoder:
         self.pattern = pattern
         self.normalizes = pattern.normalization is not None
         self.splitter = splitter_of(pattern, isa_number())
-        self.whole = merges is None or ignore_merges
-        self.drop = drop
+        self.ignore_merges = merges is None or ignore_merges
+        self.drop_unknown = drop_missing
         self.cache_bytes = CACHE_BYTES
         self.given = (vocabulary, special_tokens)
-        self.decodes = False
-        self.spare = make_shared[IdBufferPool]()
+        self.has_decoder = False
+        self.pool = make_shared[IdBufferPool]()
         self._highest = -1
         items = vocabulary.items()
         if not are_in_order(vocabulary):
@@ -212,7 +212,9 @@ cdef class Encoder:
         worker = self.workers.take()
         if not worker:
             worker.reset(
-                new Worker(&self.vocabulary, self.whole, self.drop, <Isa><int>isa_number(), self.cache_bytes)
+                new Worker(
+                    &self.vocabulary, self.ignore_merges, self.drop_unknown, self.splitter.isa, self.cache_bytes
+                )
             )
         deref(worker).begin()
         return 0
@@ -234,7 +236,7 @@ cdef class Encoder:
         if not self.splitter.pattern.has_scanner():
             return self._run_expressions(deref(worker), text)
         characters = text_of(text)
-        if characters.size < RELEASE:
+        if characters.size < MIN_NOGIL_BYTES:
             deref(worker).encode_text(self.splitter, characters)
         else:
             with nogil:
@@ -247,17 +249,17 @@ cdef class Encoder:
     cdef int _run_expressions(self, Worker& worker, text) except -1:
         """Encode by a pattern that has no scanner."""
         cdef bytes encoded = text.encode()
-        self._find_pieces(worker, text, len(encoded))
+        self._split_by_expressions(worker, text, len(encoded))
         worker.encode_pretokens(string_view(<const char*>encoded, len(encoded)))
         return 0
 
-    cdef int _find_pieces(self, Worker& worker, text, size_t size) except -1:
-        """Its pieces, written down as a bitmap of starts; `text` has `size` bytes."""
+    cdef int _split_by_expressions(self, Worker& worker, text, size_t size) except -1:
+        """Set a bit of `starts` for each pre-token of `text`, which has `size` bytes."""
         cdef size_t start = 0
         worker.starts.assign(size // 64 + 1, <uint64_t>0)
-        for piece in split_by_expressions(text, self.pattern.expressions):
+        for pretoken in split_by_expressions(text, self.pattern.expressions):
             worker.starts[start >> 6] |= <uint64_t>1 << (start & 63)
-            start += len(piece.encode("utf-8", "surrogateescape"))
+            start += len(pretoken.encode("utf-8", "surrogateescape"))
         return 0
 
     cdef list _as_list(self, IdBuffer& out):
@@ -291,7 +293,7 @@ cdef class Encoder:
         encoded = text.encode("utf-8", "surrogateescape")
         self._take_worker(worker)
         if not self.splitter.pattern.has_scanner():
-            self._find_pieces(deref(worker), text, len(encoded))
+            self._split_by_expressions(deref(worker), text, len(encoded))
         else:
             # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
             shape = ESCAPED.sub("\0", text).encode()
@@ -322,24 +324,23 @@ cdef class Encoder:
         cdef vector[unique_ptr[Worker]] workers
         cdef unique_ptr[Worker] worker
         cdef size_t total = 0
-        cdef Isa isa = <Isa><int>isa_number()
         cdef Text characters
         cdef bint shared
         most = threads or cores()
-        shared = most > 1 and sum(map(len, texts)) >= WORTH_THREADS
+        shared = most > 1 and sum(map(len, texts)) >= MIN_THREADS_BYTES
         if self.normalizes:
             texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
         for text in texts:
             characters = text_of(text)
-            job.add(self.splitter, isa, characters, shared)
+            job.add(self.splitter, characters, shared)
             total += characters.size
-        for _ in range(min(most, total // (WORTH_THREADS // 2)) if shared else 1):
+        for _ in range(min(most, total // (MIN_THREADS_BYTES // 2)) if shared else 1):
             self._take_worker(worker)
             workers.push_back(move(worker))
         if out:
             job.ids.borrow(out, room)
         else:
-            deref(self.spare).take(job.ids)
+            deref(self.pool).take(job.ids)
         with nogil:
             job.run(workers, self.splitter)
         self._put_all_back(workers)
@@ -375,7 +376,7 @@ cdef class Encoder:
                 PyBuffer_Release(&view)
         total = job.ids.size
         if out is None and total:
-            array = np.frombuffer(IdMemory.of(job.ids, self.spare), np.uint32)
+            array = np.frombuffer(IdMemory.of(job.ids, self.pool), np.uint32)
         else:
             array = arguments.room_for_ids(out, total)
             if total and not job.ids.borrowed:
@@ -406,7 +407,7 @@ cdef class Encoder:
             list_of_ids(table, job.ids.data + job.offsets[i], job.offsets[i + 1] - job.offsets[i])
             for i in range(len(texts))
         ]
-        deref(self.spare).put(job.ids)
+        deref(self.pool).put(job.ids)
         return lists
 
     def count_batch(self, texts, threads=None):
@@ -415,7 +416,7 @@ cdef class Encoder:
         if not self.splitter.pattern.has_scanner():
             return [self.count(text) for text in batch]
         self._run_batch(job, batch, threads, NULL, 0)
-        deref(self.spare).put(job.ids)
+        deref(self.pool).put(job.ids)
         return [job.offsets[i + 1] - job.offsets[i] for i in range(len(batch))]
 
     def encode_piece(self, bytes piece):
@@ -452,7 +453,7 @@ cdef class Encoder:
     def decode_bytes(self, ids):
         cdef vector[int64_t] numbers
         cdef Py_ssize_t unknown = -1, size
-        if not self.decodes:
+        if not self.has_decoder:
             self._make_decoder()
         if type(ids) is not list or not read_ints(ids, numbers):
             if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
@@ -477,7 +478,7 @@ cdef class Encoder:
         for name, number in special_tokens.items():
             token = name.encode()
             self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
-        self.decodes = True
+        self.has_decoder = True
         return 0
 
     def _set_cache_bytes(self, size_t cache_bytes):
@@ -546,11 +547,11 @@ cdef int read_array(ids, vector[int64_t]& numbers) except -1:
 
 
 def split_by_expressions(text, expressions):
-    """The pieces by a pattern that has no scanner: what each expression matches, and what lies between."""
-    pieces = [text]
+    """The pre-tokens by a pattern that has no scanner: what each expression matches, and what lies between."""
+    pretokens = [text]
     for expression in expressions:
-        pieces = [part for piece in pieces for part in cut(expression, piece)]
-    return pieces
+        pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
+    return pretokens
 
 
 def cut(expression, text):

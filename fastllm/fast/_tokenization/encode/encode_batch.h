@@ -56,12 +56,12 @@ class BatchEncoder {
     bool lone_surrogate = false;   // whether a text has half of a surrogate pair: the ids are void
 
     // One more text, in several items if it is long and threads are to share it.
-    void add(const Splitter &splitter, Isa isa, const Text &text, bool shared) {
+    void add(const Splitter &splitter, const Text &text, bool shared) {
         offsets.push_back(0);
         std::string_view utf8 = text.utf8();
         if (!shared || text.bytes() <= MAX_ITEM_BYTES) {
             add_item(text);
-        } else if (text.width == 0 || write_long_text(isa, text, utf8)) {
+        } else if (text.width == 0 || write_long_text(splitter.isa, text, utf8)) {
             for (size_t start = 0; start < utf8.size();) {
                 const size_t end = splitter.segment_end(utf8, start, MAX_ITEM_BYTES);
                 add_item({utf8.data() + start, end - start, 0});

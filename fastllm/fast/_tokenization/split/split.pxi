@@ -51,6 +51,7 @@ cdef extern from "split/splitter.h" namespace "fastllm" nogil:
         Splitter()
         Splitter(Pattern, Isa)
         Pattern pattern
+        Isa isa
         void find_starts(string_view, uint64_t* starts, vector[size_t]& ambiguous) except +
         void find_starts_by_scanner(string_view, uint64_t* starts)
 

@@ -5,7 +5,7 @@ and word_table.h), one table for each thread, added up at the end. A `Trainer` l
 (word_layout.h) and learns merges on them (merge_learner.h, with pair_table.h and pair_queue.h). The interpreter is
 released in all of it, and what takes long looks at a flag that another thread can set.
 
-What goes in is checked in `bpe.py` and `counting.py`; what comes out are bytes and tuples.
+What goes in is checked in `fast/tokenization.py` and `counting.py`; what comes out are bytes and tuples.
 """
 
 from array import array
@@ -109,8 +109,8 @@ cdef extern from * nogil:
 cdef class WordTable:
     """How often each distinct word occurs.
 
-    `pattern` is a `SplitPattern` with a scanner, or the name of one, if texts are to be cut. With `ordered` words keep the order of first appearance, by the
-    numbers that come with texts.
+    `pattern` is a `SplitPattern` with a scanner, or the name of one, if texts are to be split. With `ordered` words
+    keep the order of first appearance, by the numbers that come with texts.
     """
     cdef NativeTable* native
     cdef WordCounter* counter
