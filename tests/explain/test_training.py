@@ -6,7 +6,7 @@ import pkgutil
 import pytest
 from explain.inputs import TEXT
 
-from fastllm import BPETokenizer, explain, fast
+from fastllm import BPETokenizer, explain
 from fastllm.explain import novel, worked_example
 from fastllm.explain.worked_example import WORDS
 from fastllm.reference import tokenization as reference_bpe
@@ -58,14 +58,6 @@ def test_the_story_makes_a_token_of_each_word_of_the_sentence():
         explain.story.story_bpe().encode(explain.story.SENTENCE)
     )
     assert [token.strip().decode() for token in tokens] == list(WORDS)
-
-
-def test_the_kept_vocabulary_is_what_training_on_the_novel_gives():
-    tokenizer = novel.novel_bpe()
-    merges = fast.train(novel.training_texts(), novel.VOCAB_SIZE)
-    learned = [bytes([byte]) for byte in range(256)] + [left + right for left, right in merges]
-    assert tokenizer.mergeable_ranks == {token: i for i, token in enumerate(learned)}
-    assert tokenizer.split_pattern.name == "gpt2"
 
 
 def test_the_novel_makes_a_token_of_each_word_of_the_sentence():
