@@ -4,9 +4,9 @@ Read the chapters in this order:
 
 1. `splitting`: text is cut into pre-tokens.
 2. `bpe`: merges are learned, applied and undone, by the plain rules.
-3. `training`: the same with word counts, limits and a report.
-4. `encoder`: a vocabulary made ready for many texts.
-5. `special_tokens`: marks that are no text.
+3. `training`: the same from texts, with the options of a library.
+4. `special_tokens`: tokens such as ``<|endoftext|>`` are cut out of a text first.
+5. `encoder`: text to ids and back.
 6. `attention`: scores, softmax, context, then each option of a model.
 
 `tokenization` puts the chapters behind the public functions. Attention is imported by its first

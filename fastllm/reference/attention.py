@@ -3,18 +3,23 @@
 Each position asks with a vector, its *query*. Each position answers with a *key* and gives a
 *value*. The dot product of a query and a key is their *score*, high where the two are alike.
 `softmax_row` turns the scores of a query into *weights* that sum to 1, and the *context* is the sum
-of the values, each by its weight:
+of the values, each times its weight:
 
     attention(Q, K, V) = softmax(Q K^T / sqrt(d)) V
 
-This is equation 1 of A. Vaswani et al., "Attention Is All You Need" (2017).
+Q, K and V hold a row for each position, and K^T is K with rows and columns exchanged, so that Q K^T
+holds all dot products. d is the length of a query: dot products of long vectors are large, and the
+division keeps them in range. In the code the factor is `scale`, 1 / sqrt(d) unless the caller gives
+another; the simple `self_attention` has 1. This is equation 1 of A. Vaswani et al., "Attention Is
+All You Need" (2017).
 
 Read on in this order. `dot`, `softmax_row` and `weighted_sum` are the arithmetic. `attention` is
-the formula, and `causal_attention` the same where no query sees the future. Then come the options
-that models add, each a small function that limits the keys in sight (`visible_keys`,
-`mask_scores`), changes scores (`softcap_scores`, `alibi_scores`) or the sum (the sink of
-`attend_query`). `kv_head` shares heads of keys among heads of queries. At the end `attend` puts all
-of it together.
+the formula, and `causal_attention` the same where no query sees the future: these two are for
+reading. Then come the options that models add, each a small function. `attend_sequence` applies
+them in this order: it takes the keys in sight (`visible_keys`), and their scores; it changes the
+scores (`softcap_scores`, `alibi_scores`, `mask_scores`); and it sums up (`attend_scores`, where the
+sink joins). `kv_head` shares heads of keys among heads of queries. At the end `attend` goes through
+all heads.
 
 On paper. One query, [1], and two keys, [ln 3] and [0], with the values [4, 8] and [0, 4]. At scale
 1 the scores are ln 3 and 0. Their exponentials are 3 and 1, the sum is 4, so the weights are 3/4
@@ -119,13 +124,14 @@ def causal_attention(
     ]
 
 
-# Options that limit the keys in sight
+# Options: which keys are in sight
 
 
 def visible_keys(position: int, kv_len: int, left: int, right: int) -> slice:
-    """The keys that a query at key position `position` sees: so many to its left and its right.
+    """The keys from `position` - left to `position` + right, where the query stands at `position`.
 
-    Causal attention is ``right=0``; a sliding window has a `left` of its own.
+    Its own position is one of them: left=2 and right=0 are 3 keys. Causal attention is ``right=0``,
+    a sliding window bounds `left`, and no bound is a very large number.
 
     >>> visible_keys(5, 8, left=2, right=0), visible_keys(0, 8, left=2, right=1)
     (slice(3, 6, None), slice(0, 2, None))
@@ -134,25 +140,7 @@ def visible_keys(position: int, kv_len: int, left: int, right: int) -> slice:
     return slice(first, max(first, min(kv_len, position + right + 1)))
 
 
-def mask_scores(scores: Row, mask: list[bool] | Row) -> Row:
-    """Booleans say which keys may be attended to; numbers are added to the scores.
-
-    A key that may not be attended to gets the score -inf in place of its own, so that no NaN
-    survives.
-
-    >>> mask_scores([1.0, math.nan, math.nan], [True, False, -math.inf]), mask_scores([1.0], [0.5])
-    ([1.0, -inf, -inf], [1.5])
-    """
-    masked = []
-    for score, m in zip(scores, mask, strict=True):
-        if isinstance(m, bool):
-            masked.append(score if m else -math.inf)
-        else:
-            masked.append(-math.inf if m == -math.inf else score + m)
-    return masked
-
-
-# Options that change scores
+# Options: what becomes of the scores
 
 
 def softcap_scores(scores: Row, softcap: float) -> Row:
@@ -177,26 +165,46 @@ def alibi_scores(scores: Row, slope: float, position: int) -> Row:
     return [score - slope * abs(position - j) for j, score in enumerate(scores)]
 
 
-# A query, a head, all of them
+def mask_scores(scores: Row, mask: list[bool] | Row) -> Row:
+    """Booleans say which keys may be attended to; numbers are added to the scores.
+
+    A key that may not be attended to gets the score -inf in place of its own, so that no NaN
+    survives.
+
+    >>> mask_scores([1.0, math.nan, math.nan], [True, False, -math.inf]), mask_scores([1.0], [0.5])
+    ([1.0, -inf, -inf], [1.5])
+    """
+    masked = []
+    for score, m in zip(scores, mask, strict=True):
+        if isinstance(m, bool):
+            masked.append(score if m else -math.inf)
+        else:
+            masked.append(-math.inf if m == -math.inf else score + m)
+    return masked
 
 
-def attend_query(scores: Row, values: list[Row], sink: float = -math.inf) -> tuple[Row, float]:
+# A query, a sequence, all heads
+
+
+def attend_scores(scores: Row, values: list[Row], sink: float = -math.inf) -> tuple[Row, float]:
     """The context of one query, and the logarithm of the sum of the exponentials of its scores.
 
     A value whose score is -inf is left out, even if it is NaN. The sink is one more score, which
     joins the sum and has no value to give (Xiao et al., "Efficient Streaming Language Models with
-    Attention Sinks", 2024).
+    Attention Sinks", 2024). By the logarithm (lse), results over parts of the keys can be joined.
 
-    >>> attend_query([0.0, 0.0, -math.inf], [[4.0, 8.0], [0.0, 4.0], [math.nan, math.nan]])[0]
+    >>> attend_scores([0.0, 0.0, -math.inf], [[4.0, 8.0], [0.0, 4.0], [math.nan, math.nan]])[0]
     [2.0, 6.0]
-    >>> attend_query([0.0], [[4.0]], sink=0.0)[0]
-    [2.0]
+    >>> context, lse = attend_scores([0.0], [[4.0]], sink=0.0)
+    >>> context, round(math.exp(lse), 6)
+    ([2.0], 2.0)
     """
     _, _, row_sum, weights = softmax_steps([*scores, sink])
     attended = [j for j, score in enumerate(scores) if score != -math.inf]
     context = weighted_sum([weights[j] for j in attended], [values[j] for j in attended])
     if not attended:
         context = [0.0] * len(values[0]) if values else []
+    # log(sum(exp(s))) = max + log(sum(exp(s - max)))
     lse = -math.inf if row_sum == 0.0 else max([*scores, sink]) + math.log(row_sum)
     return context, lse
 
@@ -214,9 +222,11 @@ def kv_head(head: tuple[int, ...], query_heads: int, kv_heads: int) -> tuple[int
 
 
 def sequences(arguments: AttentionArguments, head: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    """The queries and the keys of each sequence that a head goes through: mostly one of all.
+    """The queries and the keys of each sequence that a head goes through.
 
-    Padded sequences end early, and packed ones lie one after the other.
+    Mostly this is one sequence of all rows. `kv_lens` says how many keys each entry of the batch
+    has; the rest is padding. `cu_seqlens` (cumulative sequence lengths) of [0, 3, 5] are two
+    sequences, one after the other: the rows 0 to 2, and 3 and 4.
     """
     if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
         starts_q, starts_k = arguments.cu_seqlens_q.tolist(), arguments.cu_seqlens_k.tolist()
@@ -251,13 +261,14 @@ def attend(arguments: AttentionArguments) -> tuple[Array, Array]:
 def attend_sequence(
     arguments: AttentionArguments, head: tuple[int, ...], queries: slice, keys: slice
 ) -> list[tuple[Row, float]]:
-    """`attend_query` for each query of one sequence of one head, with the options of the call."""
+    """`attend_scores` for each query of one sequence of one head, with the options of the call."""
     query_rows = rows_of(arguments.query, head, arguments, queries)
     key_rows = rows_of(arguments.key, head, arguments, keys)
     value_rows = rows_of(arguments.value, head, arguments, keys)
     slope = 0.0 if arguments.alibi_slopes is None else float(arguments.alibi_slopes[head])
     sink = -math.inf if arguments.sinks is None else float(arguments.sinks[head])
-    # Where the diagonal starts: at the first key, or so that it ends at the last.
+    # Query i stands at key position i, or, from the bottom right, so that the last query stands at
+    # the last key: of 4 keys, 2 causal queries see 1 and 2, or 3 and 4.
     shift = len(key_rows) - len(query_rows) if arguments.bottom_right else 0
     results = []
     for i, query in enumerate(query_rows):
@@ -269,7 +280,7 @@ def attend_sequence(
         if arguments.mask is not None:
             mask = arguments.mask[head][queries.start + i, keys]
             scores = mask_scores(scores, mask[seen].tolist())
-        results.append(attend_query(scores, value_rows[seen], sink))
+        results.append(attend_scores(scores, value_rows[seen], sink))
     return results
 
 
@@ -277,28 +288,30 @@ def rows_of(
     array: Array, head: tuple[int, ...], arguments: AttentionArguments, rows: slice
 ) -> list[Row]:
     """Some rows of the head of `array` that a query head reads, as lists of floats."""
-    if head:
+    if head:  # of the query itself this is the same head
         head = kv_head(head, arguments.lead[-1], array.shape[-3])
     vectors: list[Row] = to_sum_dtype(array[head][rows]).tolist()
     return vectors
 
 
-# Self-attention without weights, and softmax along any axis
+# Self-attention without trainable weights, and softmax along any axis
 
 
 def attention_steps(x: Array, causal: bool) -> AttentionSteps:
-    """Every intermediate of self-attention, where each vector is query, key and value at once."""
+    """Every intermediate of self-attention: each vector is query, key and value, at scale 1.
+
+    >>> steps = attention_steps(np.array([[1.0, 0.0], [1.0, 1.0]]), causal=False)
+    >>> steps.scores.tolist(), steps.weights[1].round(4).tolist()
+    ([[1.0, 1.0], [1.0, 2.0]], [0.2689, 0.7311])
+    """
     vectors: list[Row] = x.tolist()
     scores = [
-        [
-            -math.inf if causal and future > position else dot(vector, other)
-            for future, other in enumerate(vectors)
-        ]
-        for position, vector in enumerate(vectors)
+        [-math.inf if causal and j > i else dot(vector, other) for j, other in enumerate(vectors)]
+        for i, vector in enumerate(vectors)
     ]
     steps = [softmax_steps(row) for row in scores]
     shifted, exponentials, row_sums, weights = ([step[k] for step in steps] for k in range(4))
-    context = [attend_query(row, vectors)[0] for row in scores]
+    context = [attend_scores(row, vectors)[0] for row in scores]
     length, dim = x.shape
     shapes = [(length, length)] * 3 + [(length,), (length, length), (length, dim)]
     found = (scores, shifted, exponentials, row_sums, weights, context)

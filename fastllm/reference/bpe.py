@@ -1,26 +1,33 @@
 """Byte-pair encoding, the textbook: learn merges, apply them, undo them.
 
 Read it in order. To learn, start from bytes and repeat: `count_pairs` of neighbours, take the
-`best_pair`, `merge` it everywhere into a new token. `learn_merges` is this loop. To encode a new
-word, merge its bytes again, the pair with the lowest rank first: `merge_by_rank`. To `decode`, look
-up the bytes of each id and join them.
+`best_pair`, `merge` it everywhere into a new token. `learn_merges` is this loop, and
+`vocabulary_of` numbers the tokens. To encode a new word, merge its bytes again, the pair with the
+lowest rank first: `merge_by_rank`, `encode_word`. To decode, look up the bytes of each id and join
+them: `decode_ids`.
 
-On paper. The text "aaabdaaabac" is one word. The pair (a, a) occurs four times, more often than any
-other, and becomes the token "aa":
+On paper. The text "aaabdaaabac" is one word. The pair (a, a) occurs four times (overlaps count:
+"aaa" holds two), more often than any other, and becomes the token "aa":
 
     aa a b d aa a b a c
 
-Now (aa, a) and (a, b) occur twice each. Which of them is merged is a matter of the rule for ties:
-the one that occurs first is (aa, a); the one with the lower ids is (a, b), since "a" has a lower id
-than the new token. With the first rule the text becomes
+Now (aa, a) and (a, b) occur twice each. Which of them is merged is a matter of the rule for ties.
+The default is the lowest ids: "a" has a lower id than the new token, so (a, b) is merged, and then
+(aa, ab):
 
-    aaa b d aaa b a c
+    aa ab d aa ab a c
+    aaab d aaab a c
 
-and then (aaa, b) is merged. The three merges are the tokenizer. It encodes any text: bytes that
-nothing merges stay as they are.
+The other rule is "first seen": (aa, a) stands before (a, b). It is merged, and then (aaa, b), which
+here comes to the same text.
 
-These are the plain rules, in the fewest lines. What a library adds to them, options and speed, is
-in the chapters `training` and `encoder`, and the tests hold that it changes nothing.
+Bytes have the ids 0 to 255, and the three merges make 256, 257 and 258. So the ids of the text are
+258 100 258 97 99. Any other text can be encoded as well: bytes that nothing merges stay as they
+are.
+
+These are the plain rules, in the fewest lines. What a library adds is in the chapters `training`
+and `encoder`. Speed changes nothing. Options do: with ranks, a word that is itself a token becomes
+that token (see `encoder`).
 
 The idea is from Gage, "A New Algorithm for Data Compression" (1994); merging inside words from
 Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016);
@@ -57,6 +64,8 @@ def count_pairs(words: Iterable[tuple[Ids, int]]) -> dict[Pair, int]:
 
 def best_pair(counts: Mapping[Pair, int], tie_break: str = "lowest-ids") -> Pair:
     """The most frequent pair; a tie goes to the lowest ids, or to the pair that was seen first.
+
+    The rule "huggingface" is the lowest ids too, with the bytes numbered in another order.
 
     >>> best_pair({(5, 6): 2, (1, 9): 2, (1, 2): 1})
     (1, 9)
@@ -110,6 +119,17 @@ def learn_merges(
     return merges
 
 
+def vocabulary_of(merges: Iterable[Merge]) -> dict[bytes, int]:
+    """The id of each token: the bytes have 0 to 255, and merge number i makes 256 + i.
+
+    >>> vocabulary = vocabulary_of([(b"a", b"a"), (b"a", b"b"), (b"aa", b"ab")])
+    >>> vocabulary[b"a"], vocabulary[b"aaab"]
+    (97, 258)
+    """
+    tokens = [bytes([byte]) for byte in range(256)] + [left + right for left, right in merges]
+    return {token: number for number, token in enumerate(tokens)}
+
+
 # Encoding and decoding
 
 
@@ -133,21 +153,22 @@ def merge_by_rank(word: bytes, rank: Callable[[bytes, bytes], int | None]) -> li
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
 
 
-def encode(word: bytes, vocabulary: Mapping[bytes, int]) -> Ids:
+def encode_word(word: bytes, vocabulary: Mapping[bytes, int]) -> Ids:
     """The ids of a word, where ids are ranks: tokens that were learned earlier have lower ids.
 
-    >>> encode(b"abc", {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4})
-    [0, 3]
+    >>> vocabulary = vocabulary_of([(b"a", b"a"), (b"a", b"b"), (b"aa", b"ab")])
+    >>> encode_word(b"aaabdaaabac", vocabulary)
+    [258, 100, 258, 97, 99]
     """
     tokens = merge_by_rank(word, lambda left, right: vocabulary.get(left + right))
     return [vocabulary[token] for token in tokens]
 
 
-def decode(ids: Iterable[int], vocabulary: Mapping[bytes, int]) -> bytes:
+def decode_ids(ids: Iterable[int], vocabulary: Mapping[bytes, int]) -> bytes:
     """The bytes that ids stand for.
 
-    >>> decode([0, 3], {b"a": 0, b"b": 1, b"c": 2, b"bc": 3, b"ab": 4})
-    b'abc'
+    >>> decode_ids([258, 100], vocabulary_of([(b"a", b"a"), (b"a", b"b"), (b"aa", b"ab")]))
+    b'aaabd'
     """
     token_of = {number: token for token, number in vocabulary.items()}
     return b"".join(token_of[number] for number in ids)

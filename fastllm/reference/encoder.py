@@ -5,8 +5,13 @@ ways. A file of *ranks* (tiktoken) gives each token an id, and two tokens merge 
 concatenation is a token, lowest id first. A list of *merges* (Hugging Face) names the pairs, best
 first. With ranks, a pre-token that is a token is never taken apart.
 
-On paper, with the ranks a 0, b 1, ab 2: "abba" begins as a, b, b, a. Only (a, b) makes a token, and
-gives ab, b, a. Nothing else merges, and the ids are 2, 1, 0.
+On paper, with the ids a 0, b 1, c 2, ab 3, bc 4, abc 5. By ranks, "abca" becomes ab c a, since "ab"
+has the lowest id, and then abc a, since "abc" is a token: 5 0. With the merges (a, b), (b, c) and
+(a, bc) it becomes ab c a, and stays so, since (ab, c) is not in the list: 3 2 0. By ranks, "abc"
+alone is 5 at once.
+
+Special tokens are known to decoding only: `encode` takes them for text. Cutting them out first is
+the chapter `special_tokens`.
 """
 
 from __future__ import annotations
@@ -53,7 +58,8 @@ class BytePairEncoder(PublicEncoder):
         return [i for pretoken in pretokens for i in self.encode_piece(pretoken.encode())]
 
     def encode_bytes(self, data: bytes) -> Ids:
-        # A byte that is no part of a character is split as a character of no class would be.
+        # Bytes that are not UTF-8 are kept. The pattern takes each for a symbol: no letter, digit
+        # or blank.
         text = checks.check_bytes(data).decode("utf-8", "surrogateescape")
         pretokens = split(self._pattern.normalize(text), self._pattern)
         return [
@@ -68,6 +74,7 @@ class BytePairEncoder(PublicEncoder):
         parts, _ = self._merge(piece)
         return [self._vocabulary[part] for part in parts]
 
+    # Which two parts a token was made of: it turns a file of ranks into a list of merges.
     def last_merge(self, token: bytes) -> Merge | None:
         parts, last = self._merge(token)
         return last if len(parts) == 1 else None
@@ -92,7 +99,7 @@ class BytePairEncoder(PublicEncoder):
         """The parts that `bpe.merge_by_rank` gives, and the last merge made.
 
         The plain rule looks at all pairs before each merge, which is quadratic, and tests encode
-        pre-tokens of a million bytes. A heap of (rank, place) gives the same merges in n log n
+        pre-tokens of a million bytes. A heap gives the same merges in n log n
         steps: an entry whose parts have changed since is passed over.
         """
         parts = self._single_bytes(piece)
@@ -134,7 +141,7 @@ class BytePairEncoder(PublicEncoder):
             parts.append(self._token_of[number])
         return b"".join(parts)
 
-    # Many texts, counts and arrays: what `encode` gives, in other shapes
+    # Many texts, counts and arrays: what `encode` gives, in other shapes. Nothing new from here on.
 
     def count(self, text: str) -> int:
         return len(self.encode(text))

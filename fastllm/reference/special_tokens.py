@@ -2,16 +2,34 @@
 
 They stand for something that is not text: the end of a document, the turn of a speaker. No merge
 makes them, so they are looked for before the text is split: leftmost first, and the longest where
-several begin.
+several begin. `TokenFinder.cut` gives each stretch of text before a special token, with that token.
+Each stretch is encoded on its own, and the id of the token put behind it.
 
-On paper, with the tokens "<a>" and "<a>b": "x<a>bc<a>" is cut into "x" before "<a>b", "c" before
-"<a>", and nothing behind it.
+On paper, with the tokens "<a>" and "<a>b": "x<a>bc<a>" is cut into ("x", "<a>b"), ("c", "<a>") and
+("", None), since nothing follows the last token.
 """
 
 import re
+from collections.abc import Callable, Mapping
 
 from fastllm.api.encoder import TokenFinder as PublicFinder
 from fastllm.checks import tokenization as checks
+
+
+def encode_with_special_tokens(
+    text: str, special_tokens: Mapping[str, int], encode: Callable[[str], list[int]]
+) -> list[int]:
+    """The ids of a text that holds special tokens; `encode` takes the text between them.
+
+    >>> encode_with_special_tokens("a<|x|>b", {"<|x|>": 256}, lambda text: list(text.encode()))
+    [97, 256, 98]
+    """
+    ids = []
+    for stretch, token in TokenFinder(special_tokens).cut(text):
+        ids += encode(stretch)
+        if token is not None:
+            ids.append(special_tokens[token])
+    return ids
 
 
 class TokenFinder(PublicFinder):

@@ -1,16 +1,22 @@
 r"""Splitting, the textbook: text is cut into pre-tokens, and no token ever crosses a cut.
 
+A pre-token is a stretch of text. Its UTF-8 bytes are called a word: what merges work on.
+
 Byte-pair encoding merges neighbours. If it could merge anything, "dog", "dog." and "dog!" would
 become three unrelated tokens. So the text is first cut by a regular expression, the *split
 pattern*: words with the blank before them, numbers, punctuation, white space. GPT-2 began with it:
 
     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 
+``\p{L}`` is any letter, ``\p{N}`` any digit, and ``\s+(?!\S)`` white space without its last blank
+if a word follows.
+
 On paper. "Hello world's  end " becomes "Hello", " world", "'s", " ", " end" and " ": of the two
 blanks before "end", the last belongs to the word.
 
-Some patterns have several steps: each cuts what the one before has left in one piece. The named
-patterns are in `fastllm.patterns`.
+Some patterns have several steps, and each cuts the pre-tokens of the one before. With the steps
+``\d`` and ``b``, "ab1" becomes "ab", "1" and then "a", "b", "1". The named patterns are in
+`fastllm.patterns`.
 
 Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2, 2019).
 """
@@ -22,7 +28,11 @@ from fastllm.patterns.named import SplitPattern
 
 
 def split(text: str, pattern: SplitPattern) -> list[str]:
-    """The pre-tokens of a text that is normalized as the pattern asks for."""
+    """The pre-tokens of a text.
+
+    The caller has normalized it: some patterns ask for Unicode's form NFC, in which "é" is always
+    the same character.
+    """
     pretokens = [text]
     for expression in pattern.expressions:
         pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]

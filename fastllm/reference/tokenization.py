@@ -1,4 +1,4 @@
-"""The chapters of tokenization behind the public functions: the reference as an engine."""
+"""Connects the chapters to the public functions; nothing is computed here."""
 
 from fastllm.api.tokenization import TokenizationEngine, TokenizationFunctions
 from fastllm.reference import bpe, splitting, training
@@ -23,7 +23,7 @@ FUNCTIONS = TokenizationFunctions(
         split=splitting.split,
         merge=bpe.merge,
         count_words=training.count_words,
-        learn_merges=training.learn_merges,
+        learn_merges=training.learn_more_merges,
         encoder=BytePairEncoder,
     ),
 )

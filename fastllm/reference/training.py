@@ -1,9 +1,14 @@
 """Training, the textbook: from texts to word counts to merges, with the options of a library.
 
 Pairs are counted inside words only, so all that training needs to know of a text is how often each
-word occurs: `count_words`. What follows is the loop of the chapter `bpe`, with limits: no pair that
-occurs less often than ``min_frequency``, no token longer than ``max_token_bytes``, and no token
-twice.
+word occurs: `count_words`. Then `learn_more_merges` is the loop of the chapter `bpe`, with limits:
+no pair that occurs less often than ``min_frequency``, and no token longer than ``max_token_bytes``.
+
+`fastllm.train` is these two: it starts from the 256 bytes and ends when there are `vocab_size`
+tokens. `fastllm.extend` is the same from a vocabulary that exists. What learning starts from is a
+`StartingVocabulary`: its tokens by number, and what a word is made of, bytes or tokens. A merge
+whose result is a token already is not made (``extend``), or is made with the id that is there; then
+it is no new token.
 
 On paper. "to be or not to be" holds the words "to", " be" (twice), " or", " not" and " to". The
 pairs (" ", "b") and ("b", "e") occur twice; so do ("t", "o") and no others. The lowest ids win:
@@ -27,7 +32,7 @@ def count_words(
 ) -> WordCounts:
     """How often each pre-token of some texts occurs, in the order of first appearance.
 
-    A dict keeps that order anyway, and one thread counts; an engine may ask for less, or more.
+    `ordered` and `threads` are for the fast engine: a dict keeps its order, and one thread counts.
 
     >>> dict(count_words("to be or not to be", ReadOptions()))
     {b'to': 1, b' be': 2, b' or': 1, b' not': 1, b' to': 1}
@@ -40,7 +45,7 @@ def count_words(
     return WordCounts(counts, pattern=options.pattern, special_tokens=options.special_tokens)
 
 
-def learn_merges(
+def learn_more_merges(
     word_counts: WordCounts,
     start: StartingVocabulary,
     options: TrainingOptions,
@@ -49,7 +54,7 @@ def learn_merges(
 ) -> tuple[list[Merge], list[bytes]]:
     """Count pairs, take the best that is allowed, merge it, repeat.
 
-    Gives the merges, and the token that each makes. The counts are kept in any case.
+    Gives the merges, and the token that each makes. `keep_words` is for the fast engine.
     """
     tokens = list(start.tokens)
     words = starting_words(word_counts, start)
@@ -66,13 +71,11 @@ def learn_merges(
             new_id = start.existing_ids.get(left + right, len(tokens))
             if new_id == len(tokens):
                 tokens.append(left + right)
-            before = count_tokens(words)
+            words_before = words
             words = [(merge(ids, pair, new_id), count) for ids, count in words]
             merges.append((left, right))
             made.append(left + right)
-            report.pairs = max(report.pairs, len(counts))
-            report.counts.append(counts[pair])
-            report.merged.append(before - count_tokens(words))
+            note_merge(report, counts, pair, count_tokens(words_before) - count_tokens(words))
             if options.progress is not None:
                 options.progress(len(tokens) - len(start.tokens), options.num_merges)
     made_tokens = len(tokens) - len(start.tokens)
@@ -106,6 +109,13 @@ def allowed_pairs(
             continue
         allowed[pair] = count
     return allowed
+
+
+def note_merge(report: TrainingReport, counts: Mapping[Pair, int], pair: Pair, merged: int) -> None:
+    """Write a merge into the report: pairs there were, how often this one occurred and was made."""
+    report.pairs = max(report.pairs, len(counts))
+    report.counts.append(counts[pair])
+    report.merged.append(merged)
 
 
 def count_tokens(words: list[tuple[Ids, int]]) -> int:
