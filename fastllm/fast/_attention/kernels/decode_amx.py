@@ -64,6 +64,7 @@ from fastllm.fast._attention.runtime.jit import (
     device_function,
     inlined_device_function,
     jit,
+    loop_body_function,
 )
 from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
@@ -178,7 +179,7 @@ def write_partials(
         partials[at + partial_columns + 1] = state.row_sum[row]
 
 
-@inlined_device_function
+@loop_body_function
 def weigh_block(
     start: int,
     count: int,

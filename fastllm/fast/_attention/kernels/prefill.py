@@ -80,6 +80,7 @@ from fastllm.fast._attention.runtime.jit import (
     allocating_device_function,
     inlined_device_function,
     jit,
+    loop_body_function,
 )
 from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.gemm import MICRO_ROWS, gemm_pv, gemm_qk, transpose
@@ -228,7 +229,7 @@ def score_tile(
             done = work.key_ends[v]
 
 
-@inlined_device_function
+@loop_body_function
 def attend_tile(
     block: KeyBlock,
     lane: int,

@@ -73,8 +73,8 @@ from fastllm.fast._attention.params import KEY, NO_MASK, VALUE, Array, Inputs, P
 from fastllm.fast._attention.runtime.jit import (
     allocating_device_function,
     device_function,
-    inlined_device_function,
     jit,
+    loop_body_function,
 )
 from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
@@ -203,7 +203,7 @@ def rescale_tile(context: Array, at: int, columns: int, tile: int, alpha: Array)
             store(context, d, mul(load(context, d), factor))
 
 
-@inlined_device_function
+@loop_body_function
 def attend_tile(
     start: int,
     stop: int,

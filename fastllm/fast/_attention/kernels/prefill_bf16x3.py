@@ -86,8 +86,8 @@ from fastllm.fast._attention.params import (
 from fastllm.fast._attention.runtime.jit import (
     allocating_device_function,
     device_function,
-    inlined_device_function,
     jit,
+    loop_body_function,
 )
 from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
@@ -390,7 +390,7 @@ def retire_tile(
     )
 
 
-@inlined_device_function
+@loop_body_function
 def prefetch_next(
     first: int,
     inputs: Inputs,
@@ -419,7 +419,7 @@ def prefetch_next(
             prefetch_row(out, at, params.value_dim)
 
 
-@inlined_device_function
+@loop_body_function
 def attend_tile(
     start: int,
     count: int,

