@@ -274,7 +274,9 @@ def _as_array(name: str, value: ArrayLike) -> Array:
         ) from None
 
 
-def _flag(name: str, value: bool) -> bool:
+def _flag(name: str, value: object) -> bool:
+    if value is True or value is False:
+        return value
     # A number here is most often an argument that landed in the wrong position.
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")

@@ -114,12 +114,12 @@ def _input_arrays(arguments: AttentionArguments) -> tuple[list[Array], int]:
 
 def _flat_inputs(arrays: list[Array], mask_kind: int, sum_size: int) -> Inputs:
     """The memory that the arrays span; what stands for a mask that is not given has one element."""
-    query, key, value, *mask = (flat_input(array) for array in arrays)
+    query, key, value = [flat_input(array) for array in arrays[:3]]
     bool_mask, additive_mask = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[sum_size]
     if mask_kind == BOOL_MASK:
-        bool_mask = mask[0]
+        bool_mask = flat_input(arrays[3])
     elif mask_kind == ADDITIVE_MASK:
-        additive_mask = mask[0]
+        additive_mask = flat_input(arrays[3])
     return Inputs(query, key, value, bool_mask, additive_mask)
 
 

@@ -101,7 +101,7 @@ def flat_output(out: Array) -> Array:
 
 def result_of(arguments: AttentionArguments, out: Array) -> Array:
     """What the caller gets: what the kernels wrote, as its dtype, in `out` if that was given."""
-    result = out.view(arguments.out_dtype)
+    result = out if out.dtype is arguments.out_dtype else out.view(arguments.out_dtype)
     if arguments.out is None:
         return result
     if not np.may_share_memory(out, arguments.out):

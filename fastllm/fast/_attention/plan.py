@@ -151,6 +151,8 @@ class Plan(NamedTuple):
         return self.ints.max_rows <= DECODE_ROWS
 
 
+_BFLOAT16_BITS = np.dtype(np.uint16).char
+
 Layouts = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
@@ -161,7 +163,7 @@ def plan_call(
     plan = plan_of_shapes(
         tuple((array.shape, array.strides) for array in inputs),
         (out.shape, out.strides),
-        (out.itemsize, mask_kind, out.dtype == np.uint16),
+        (out.itemsize, mask_kind, out.dtype.char == _BFLOAT16_BITS),
         (arguments.left, arguments.right, arguments.bottom_right),
         (arguments.scale, arguments.softcap),
         thread_pool.thread_limit(),
