@@ -4,7 +4,7 @@
 `BPEVocabulary`         tokens, merges and the split pattern, checked, and what follows from them
 a backend's encoder     ordinary text to ids, and ids to bytes
 `SpecialTokenPolicies`  which special tokens a call allows, and where they cut a text
-`CutEncoder`            the ids of a text that is cut at tokens
+`SpecialTokenEncoder`   the ids of a text that is cut at tokens
 `TokenLocator`          where in a text each token stands
 `Truncation`            the longest beginning of a text that fits a number of ids
 `StreamDecoder`         ids as they come to complete characters
@@ -35,15 +35,15 @@ from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers import bpe_training
 from fastllm.tokenizers.base import Tokenizer, check_token_ids
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
-from fastllm.tokenizers.cut_encoder import CutEncoder
+from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
 from fastllm.tokenizers.special_tokens import (
     NOTHING,
     Allowed,
-    Cuts,
+    PartsAndTokens,
     SpecialTokenPolicies,
     SpecialTokenPolicy,
 )
-from fastllm.tokenizers.streaming import StreamDecoder
+from fastllm.tokenizers.stream_decoder import StreamDecoder
 
 if TYPE_CHECKING:
     from fastllm.formats.vocabulary import Vocabulary
@@ -157,16 +157,16 @@ class BPETokenizer(Tokenizer):
         return self._vocabulary.encoder
 
     @cached_property
-    def _cut_encoder(self) -> CutEncoder:
+    def _special_token_encoder(self) -> SpecialTokenEncoder:
         """What encodes texts that are cut at tokens to take whole."""
-        return CutEncoder(self._encoder, self._vocabulary.id_of)
+        return SpecialTokenEncoder(self._encoder, self._vocabulary.id_of)
 
     @cached_property
     def _locator(self) -> TokenLocator:
         """What finds the places of tokens."""
         from fastllm.tokenizers.token_locator import TokenLocator
 
-        return TokenLocator(self._vocabulary, self._cut_encoder)
+        return TokenLocator(self._vocabulary, self._special_token_encoder)
 
     @cached_property
     def _encode_plain(self) -> Callable[[str], Ids]:
@@ -201,7 +201,8 @@ class BPETokenizer(Tokenizer):
             A string is a text, a `pathlib.Path` a file to read: see `fastllm.count_words`. Each
             text is a document: no merge crosses from one into the next.
         vocab_size : int
-            Tokens wanted in all: 256 bytes, the special tokens, and one for each merge.
+            Size of the vocabulary, everything included: 256 bytes, the special tokens, and one for
+            each merge.
         pattern : str or SplitPattern, optional
             Name of a split pattern, or a regular expression; gpt2 if not given, or what the
             `word_counts` were cut by.
@@ -240,7 +241,7 @@ class BPETokenizer(Tokenizer):
         >>> BPETokenizer.train("aaabdaaabac", 259, tie_break="first-seen").encode("aaabdaaabac")
         [258, 100, 258, 97, 99]
         """
-        return cls._of_learned(
+        return cls._of_trained(
             bpe_training.train(
                 cls._bpe,
                 texts,
@@ -309,7 +310,7 @@ class BPETokenizer(Tokenizer):
         arguments.check_callback(count_progress, "count_progress")
         for name in names:
             os.stat(name)  # a wrong name is known before the first file is read
-        return cls._of_learned(
+        return cls._of_trained(
             bpe_training.train(
                 cls._bpe,
                 names,
@@ -325,14 +326,14 @@ class BPETokenizer(Tokenizer):
         )
 
     @classmethod
-    def _of_learned(cls, learned: bpe_training.Learned) -> Self:
-        """A tokenizer whose encoder waits for its first use: nothing learned is wrong."""
+    def _of_trained(cls, trained: bpe_training.TrainedSettings) -> Self:
+        """A tokenizer of trained settings, unchecked; its encoder waits for its first use."""
         tokenizer = cls.__new__(cls)
         tokenizer._trusted = True
-        tokenizer.__init__(**learned.settings)  # type: ignore[misc]
-        if learned.merges is not None:
-            tokenizer._vocabulary.rank_merges = learned.merges
-        tokenizer._report = learned.report
+        tokenizer.__init__(**trained.settings)  # type: ignore[misc]
+        if trained.merges is not None:
+            tokenizer._vocabulary.rank_merges = trained.merges
+        tokenizer._report = trained.report
         return tokenizer
 
     def extend(
@@ -359,7 +360,7 @@ class BPETokenizer(Tokenizer):
         texts, word_counts
             As for `train`; special and added tokens in texts are not learned from.
         vocab_size : int
-            Tokens wanted in all.
+            Size of the vocabulary, everything included.
         tie_break, min_frequency, max_token_bytes, threads, progress
             As for `train`; ties by ids go by the ids of this tokenizer.
         documents, field, errors
@@ -383,7 +384,7 @@ class BPETokenizer(Tokenizer):
         >>> small.encode("lower"), large.encode("lower")
         ([256, 119, 101, 114], [260])
         """
-        learned = bpe_training.extend(
+        trained = bpe_training.extend(
             self._vocabulary,
             texts,
             vocab_size,
@@ -397,8 +398,8 @@ class BPETokenizer(Tokenizer):
             field=field,
             errors=errors,
         )
-        tokenizer = type(self)(**learned.settings)
-        tokenizer._report = learned.report
+        tokenizer = type(self)(**trained.settings)
+        tokenizer._report = trained.report
         return tokenizer
 
     def training_report(self) -> TrainingReport:
@@ -666,7 +667,7 @@ class BPETokenizer(Tokenizer):
         if cuts is None:
             ids: Ids = self._encoder.encode(text)
             return ids
-        return self._cut_encoder.encode(cuts)
+        return self._special_token_encoder.encode(cuts)
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""
@@ -705,7 +706,7 @@ class BPETokenizer(Tokenizer):
         if cuts is None:
             array: IdArray = self._encoder.encode_to_numpy(text, dtype)
             return array
-        encoded = self._cut_encoder.encode_to_numpy([cuts], 1)
+        encoded = self._special_token_encoder.encode_to_numpy([cuts], 1)
         return encoded.ids.astype(dtype or np.uint32, copy=False)
 
     def encode_bytes(self, data: bytes) -> Ids:
@@ -737,7 +738,7 @@ class BPETokenizer(Tokenizer):
             return ids
         text = arguments.check_bytes(data).decode("utf-8", "surrogateescape")
         cuts = self._policy(NOTHING, NOTHING).cut_at_tokens(text)
-        return self._cut_encoder.encode_bytes(cuts)
+        return self._special_token_encoder.encode_bytes(cuts)
 
     def encode_batch(
         self,
@@ -767,7 +768,7 @@ class BPETokenizer(Tokenizer):
         if cuts is None:
             batch: list[Ids] = self._encoder.encode_batch(texts, threads)
             return batch
-        return self._cut_encoder.encode_batch(cuts, threads)
+        return self._special_token_encoder.encode_batch(cuts, threads)
 
     def encode_batch_to_numpy(
         self,
@@ -812,7 +813,7 @@ class BPETokenizer(Tokenizer):
             flat: tuple[IdArray, np.typing.NDArray[np.int64]]
             flat = self._encoder.encode_batch_to_numpy(texts, threads, out, dtype)
             return flat
-        encoded = self._cut_encoder.encode_to_numpy(cuts, threads)
+        encoded = self._special_token_encoder.encode_to_numpy(cuts, threads)
         ids = arguments.room_for_ids(out, encoded.ids.size, dtype)
         ids[:] = encoded.ids
         return ids, encoded.offsets
@@ -826,7 +827,9 @@ class BPETokenizer(Tokenizer):
     ) -> int:
         """How many ids `text` has; otherwise as `encode`."""
         cuts = self._policy(allowed_special, disallowed_special).cut(text)
-        return int(self._encoder.count(text)) if cuts is None else self._cut_encoder.count(cuts)
+        if cuts is None:
+            return int(self._encoder.count(text))
+        return self._special_token_encoder.count(cuts)
 
     def count_batch(
         self,
@@ -848,11 +851,11 @@ class BPETokenizer(Tokenizer):
         if cuts is None:
             counts: list[int] = self._encoder.count_batch(texts, threads)
             return counts
-        return self._cut_encoder.count_batch(cuts, threads)
+        return self._special_token_encoder.count_batch(cuts, threads)
 
     def _cut_batch(
         self, texts: list[str], allowed: Allowed, disallowed: Allowed
-    ) -> list[Cuts] | None:
+    ) -> list[PartsAndTokens] | None:
         """Each text cut at the tokens to take whole; None if there are none anywhere."""
         cut = self._policy(allowed, disallowed).cut
         cuts = [cut(text) for text in texts]
@@ -945,7 +948,9 @@ class BPETokenizer(Tokenizer):
 
         def count(part: str) -> int:
             cuts = policy.cut(part)
-            return int(self._encoder.count(part)) if cuts is None else self._cut_encoder.count(cuts)
+            if cuts is None:
+                return int(self._encoder.count(part))
+            return self._special_token_encoder.count(cuts)
 
         return Truncation(limit, self.split_pattern, policy, self._locator, count).truncate(text)
 

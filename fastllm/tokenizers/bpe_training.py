@@ -13,8 +13,8 @@ from fastllm.patterns.named import SplitPattern, split_pattern
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
 
 
-class Learned(NamedTuple):
-    """What training gives: the arguments of a tokenizer, and what is known about it.
+class TrainedSettings(NamedTuple):
+    """What a trained tokenizer is made of: its arguments, and what is known about its training.
 
     `merges` are those that follow from the ranks; None if they are listed among the settings.
     """
@@ -39,8 +39,12 @@ def train(
     word_counts: WordCounts | None = None,
     count_progress: Callable[[int, int], object] | None = None,
     **reading: Any,
-) -> Learned:
-    """Learn a vocabulary, as `BPETokenizer.train` says; `reading` is how files are read."""
+) -> TrainedSettings:
+    """The settings of a tokenizer, as `BPETokenizer.train` says; `reading` is how files are read.
+
+    To the merges that `engine.FUNCTIONS.learn` gives, this adds the ids: of bytes, of merges and of
+    special tokens.
+    """
     chosen = _pattern_of(pattern, word_counts)
     specials = arguments.check_special_tokens(special_tokens)
     given = special_tokens if isinstance(special_tokens, Mapping) else None
@@ -75,7 +79,7 @@ def train(
             token.encode(): number for token, number in ids.items() if token.encode() in named
         }
     settings = {"ranks": ranks, "pattern": chosen, "special_tokens": ids, "merges": listed}
-    return Learned(settings, merges if listed is None else None, report)
+    return TrainedSettings(settings, merges if listed is None else None, report)
 
 
 def extend(
@@ -92,8 +96,11 @@ def extend(
     documents: str,
     field: str | None,
     errors: str,
-) -> Learned:
-    """Learn more tokens, as `BPETokenizer.extend` says."""
+) -> TrainedSettings:
+    """The settings with more tokens, as `BPETokenizer.extend` says.
+
+    To the merges that `FUNCTIONS.learn_more` gives, this adds the ids, behind all there are.
+    """
     _pattern_of(vocabulary.pattern, word_counts)
     ids = {*vocabulary.id_of.values(), *vocabulary.ranks.values()}
     new, _, report = vocabulary.engine.FUNCTIONS.learn_more(
@@ -118,7 +125,7 @@ def extend(
     settings["ranks"] = vocabulary.ranks | dict(zip(tokens, count(max(ids, default=-1) + 1)))
     if vocabulary.listed_merges is not None:
         settings["merges"] = [*vocabulary.listed_merges, *new]
-    return Learned(settings, None, report)
+    return TrainedSettings(settings, None, report)
 
 
 def _pattern_of(pattern: str | SplitPattern | None, word_counts: object) -> SplitPattern:

@@ -8,7 +8,7 @@ from fastllm.checks import tokenization as arguments
 
 Allowed = Literal["all"] | Collection[str]
 Choice = Literal["all"] | frozenset[str]
-Cuts = list[tuple[str, str | None]]
+PartsAndTokens = list[tuple[str, str | None]]
 
 NOTHING: frozenset[str] = frozenset()
 MAX_POLICIES = 64
@@ -61,7 +61,7 @@ class SpecialTokenPolicy:
         # Joining surrogates, or replacing them, makes no other characters than these.
         self._joins = bool(whole & late) or any(max(token) >= "\ufffd" for token in whole)
 
-    def cut(self, text: str) -> Cuts | None:
+    def cut(self, text: str) -> PartsAndTokens | None:
         """Each part of `text` before a token to take whole, with that token; None at the end.
 
         Returns
@@ -94,14 +94,14 @@ class SpecialTokenPolicy:
         found: str | None = self._forbidden.find(text) if self._forbidden is not None else None
         return found
 
-    def cut_at_tokens(self, text: str) -> Cuts:
+    def cut_at_tokens(self, text: str) -> PartsAndTokens:
         """The same for a text with nothing forbidden in it, and for one without tokens as well."""
-        cuts: Cuts = self.early.cut(text) if self.early else [(text, None)]
+        cuts: PartsAndTokens = self.early.cut(text) if self.early else [(text, None)]
         if self._late is not None:
             cuts = [cut for part, token in cuts for cut in self._cut_late(part, token)]
         return cuts
 
-    def _cut_late(self, part: str, token: str | None) -> Cuts:
+    def _cut_late(self, part: str, token: str | None) -> PartsAndTokens:
         *cuts, (last, _) = self._late.cut(self._normalize(part))
         return [*cuts, (last, token)]
 

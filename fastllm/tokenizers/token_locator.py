@@ -10,7 +10,6 @@ from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
 from fastllm.checks.tokenization import IdArray
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
-from fastllm.tokenizers.cut_encoder import CutEncoder
 from fastllm.tokenizers.offsets import (
     Alignment,
     Places,
@@ -21,6 +20,7 @@ from fastllm.tokenizers.offsets import (
     of_surrogates,
     segments,
 )
+from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
 from fastllm.tokenizers.special_tokens import SpecialTokenPolicy
 
 
@@ -40,15 +40,17 @@ class TokenLocator:
     changes a text, or bytes of it are in no token, the two are aligned character by character.
     """
 
-    def __init__(self, vocabulary: BPEVocabulary, cut_encoder: CutEncoder) -> None:
+    def __init__(
+        self, vocabulary: BPEVocabulary, special_token_encoder: SpecialTokenEncoder
+    ) -> None:
         self._vocabulary = vocabulary
         self._pattern = vocabulary.pattern
-        self._cut_encoder = cut_encoder
+        self._special_token_encoder = special_token_encoder
 
     def locate(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
         """The tokens of `text`, and their places in it."""
         cuts = policy.cut(text) or [(text, None)]
-        ids, _, whole = self._cut_encoder.encode_to_numpy([cuts], 1)
+        ids, _, whole = self._special_token_encoder.encode_to_numpy([cuts], 1)
         tokens = [token for _, token in cuts[:-1] if token is not None]
         sizes, characters, inside = self._shapes.of(ids)
         # Not by their ids: tokens of different lengths may share one.

@@ -14,7 +14,7 @@ from fastllm.checks import tokenization as arguments
 from fastllm.compat.tiktoken.pieces import PieceTokenizer, pattern_of
 from fastllm.compat.tiktoken.unstable import Completions, last_unstable
 from fastllm.patterns.compiling import compile_pattern
-from fastllm.tokenizers.special_tokens import Cuts
+from fastllm.tokenizers.special_tokens import PartsAndTokens
 
 Ids = list[int]
 Allowed = Literal["all"] | AbstractSet[str]
@@ -265,7 +265,7 @@ class Encoding:
             ids += found
         return ids
 
-    def _cut(self, text: str, allowed: frozenset[str]) -> Cuts:
+    def _cut(self, text: str, allowed: frozenset[str]) -> PartsAndTokens:
         """Each part of `text` before an allowed token, with that token; None at the end."""
         return self._tokenizer.special_policy(allowed, NOTHING).cut_at_tokens(text)
 
