@@ -121,7 +121,7 @@ class BytePairEncoder(_Documented):
         raise NotImplementedError
 
     def encode_piece(self, piece: bytes) -> Ids:
-        """The ids of the bytes of one piece, which is not split."""
+        """The ids of one word, the bytes of a pre-token: it is not split."""
         raise NotImplementedError
 
     def count(self, text: str) -> int:
@@ -183,5 +183,5 @@ class TokenFinder(_Documented):
         raise NotImplementedError
 
     def cut(self, text: str) -> list[tuple[str, str | None]]:
-        """Each stretch of `text` before a token, with that token; None after the last stretch."""
+        """Each part of `text` before a token, with that token; None after the last part."""
         raise NotImplementedError

@@ -102,7 +102,7 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
     """The public functions on an engine."""
 
     def split(self, text: str, pattern: str | SplitPattern = "gpt2") -> list[str]:
-        r"""Cut `text` into the pieces that byte-pair merges never cross.
+        r"""Cut `text` into pre-tokens, whose bounds byte-pair merges never cross.
 
         Parameters
         ----------
@@ -115,8 +115,8 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         Returns
         -------
         list of str
-            The pieces in order. Joined they give the text back (in NFC where the pattern asks for
-            it): what the expression leaves unmatched between two matches is a piece as well.
+            The pre-tokens in order. Joined they give the text back (in NFC where the pattern asks
+            for it): what the expression leaves unmatched between two matches is one as well.
 
         Raises
         ------
@@ -186,13 +186,15 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         threads: int | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> WordCounts:
-        """How often each piece of some texts occurs: all that training needs to know of them.
+        """How often each word of some texts occurs: all that training needs to know of them.
+
+        A word is the bytes of a pre-token.
 
         Parameters
         ----------
         texts : str, path, or iterable of both
             A string is a text; a path (`pathlib.Path`, not a string) is a file to read. Each text
-            is a document: no piece crosses from one into the next.
+            is a document: no word crosses from one into the next.
         pattern : str
             Split pattern, as for `split`.
         special_tokens : sequence of str, or mapping from str to id
@@ -214,8 +216,8 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         Returns
         -------
         WordCounts
-            A mapping from the bytes of each distinct piece to its count, in the order of first
-            appearance, which can be saved, loaded and merged with others.
+            A mapping from each distinct word to its count, in the order of first appearance,
+            which can be saved, loaded and merged with others.
 
         Raises
         ------
@@ -259,7 +261,8 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         texts : str, path, or iterable of both
             Each text is a document: no merge crosses from one into the next. See `count_words`.
         vocab_size : int
-            Tokens wanted in all: 256 bytes, the special tokens, and one for each merge.
+            Size of the vocabulary, everything included: 256 bytes, the special tokens, and one for
+            each merge.
         pattern : str
             Split pattern, as for `split`.
         special_tokens : sequence of str, or mapping from str to id
@@ -354,7 +357,8 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         texts : str, path, or iterable of both
             As for `count_words`; None with `word_counts`.
         vocab_size : int
-            Tokens wanted in all, those of `vocabulary` and the special tokens included.
+            Size of the vocabulary, everything included: the tokens of `vocabulary`, the special
+            tokens, and one for each merge.
         vocabulary, merges, pattern, ignore_merges
             As for `encode`.
         special_tokens, tie_break, min_frequency, max_token_bytes, threads, progress, word_counts
@@ -414,7 +418,7 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         ignore_merges: bool = False,
         missing_bytes: str = "raise",
     ) -> Ids:
-        """Turn text into ids: split it, then merge the bytes of each piece, best merge first.
+        """Turn text into ids: split it, then merge the bytes of each pre-token, best first.
 
         Parameters
         ----------
@@ -425,11 +429,11 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         merges : sequence of (bytes, bytes), optional
             The merges allowed, best first, as in Hugging Face files. Without them the ids are
             ranks, as in tiktoken files: two tokens merge if their concatenation is a token, lowest
-            id first, and a piece that is a token is never taken apart.
+            id first, and a pre-token that is a token is never taken apart.
         pattern : str
             Split pattern, as for `split`.
         ignore_merges : bool
-            With `merges`: a piece that is a token is never taken apart (Llama 3).
+            With `merges`: a pre-token that is a token is never taken apart (Llama 3).
         missing_bytes : {"raise", "drop"}
             What to do with a byte that is not in the vocabulary.
 
@@ -507,7 +511,11 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         reading: Mapping[str, Any] | None = None,
         **keywords: Unpack[TrainingKeywords],
     ) -> LearnedMerges:
-        """Learn merges of bytes; `reading` holds more options of `count_words`."""
+        """Learn merges of bytes; `reading` holds more options of `count_words`.
+
+        To what the engine's `learn_merges` does, this adds the checks, the counting of words, the
+        tokens to start from, and the report.
+        """
         checks.check_one_source(texts, word_counts)
         options = checks.check_training(vocab_size, **keywords)
         report = TrainingReport(first_size=256 + len(options.special_tokens))

@@ -111,7 +111,8 @@ class BPETokenizerSimple:
         ----------
         text : str
         vocab_size : int
-            Tokens wanted in all: the characters, ``Ġ``, the special tokens, one for each merge.
+            Size of the vocabulary, everything included: the characters, ``Ġ``, the special tokens,
+            one for each merge.
         allowed_special : collection of str
             Special tokens to put into the vocabulary.
 
@@ -140,15 +141,15 @@ class BPETokenizerSimple:
             self.vocab[number] = left + right
             self.inverse_vocab[left + right] = number
 
-    def _learn(self, words: list[str], wanted: int) -> list[tuple[str, str]]:
+    def _learn(self, words: list[str], num_merges: int) -> list[tuple[str, str]]:
         """The merges of `words` as pairs of tokens, in the order learned."""
         characters = sorted({character for word in words for character in word})
         if len(characters) > ASCII:
-            return _learn_plainly(words, wanted)
+            return _learn_plainly(words, num_merges)
         stand_ins = {ord(character): place for place, character in enumerate(characters)}
         merges = self._bpe.train(
             (word.translate(stand_ins) for word in words),
-            256 + wanted,
+            256 + num_merges,
             pattern=split_pattern(WHOLE_TEXT),
             tie_break="first-seen",
         )
@@ -417,7 +418,7 @@ def _words_of_line(line: str) -> Iterator[str]:
     yield from [SPACE] * spaces
 
 
-def _learn_plainly(words: list[str], wanted: int) -> list[tuple[str, str]]:
+def _learn_plainly(words: list[str], num_merges: int) -> list[tuple[str, str]]:
     """The merges of words with more characters than can stand for bytes: Chinese, for example.
 
     >>> _learn_plainly(["ab", "cab"], 2)
@@ -425,7 +426,7 @@ def _learn_plainly(words: list[str], wanted: int) -> list[tuple[str, str]]:
     """
     counted = [(list(word), count) for word, count in Counter(words).items()]
     merges: list[tuple[str, str]] = []
-    while len(merges) < wanted:
+    while len(merges) < num_merges:
         counts: Counter[tuple[str, str]] = Counter()
         for tokens, count in counted:
             for pair in pairwise(tokens):
@@ -435,7 +436,7 @@ def _learn_plainly(words: list[str], wanted: int) -> list[tuple[str, str]]:
         best = max(counts, key=counts.__getitem__)  # the first of several: dicts keep their order
         counted = [(_merge_pair(tokens, best), count) for tokens, count in counted]
         merges.append(best)
-    arguments.warn_early_end(len(merges), wanted, 1)
+    arguments.warn_early_end(len(merges), num_merges, 1)
     return merges
 
 

@@ -123,9 +123,9 @@ def check_training(
     specials = check_special_tokens(special_tokens)
     rule = check_choice(tie_break, "tie_break", TIE_BREAKS)
     frequency = check_integer(min_frequency, "min_frequency", 0)
-    longest = MAX_ID
+    max_bytes = MAX_ID
     if max_token_bytes is not None:
-        longest = check_integer(max_token_bytes, "max_token_bytes", 1)
+        max_bytes = check_integer(max_token_bytes, "max_token_bytes", 1)
     if threads is not None:
         check_integer(threads, "threads", 1)
     check_callback(progress, "progress")
@@ -138,7 +138,7 @@ def check_training(
     if not base <= size <= MAX_ID:
         raise ValueError(f"vocab_size must be from {base} ({of_what}) to {MAX_ID}, not {size}")
     return TrainingOptions(
-        size - base, specials, rule, max(1, frequency), longest, threads, progress
+        size - base, specials, rule, max(1, frequency), max_bytes, threads, progress
     )
 
 
@@ -300,8 +300,8 @@ def check_out(out: object) -> IdArray | None:
         return None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}")
-    wanted = (np.dtype(np.uint32), np.dtype(np.uint16))
-    if out.dtype not in wanted or out.ndim != 1 or not out.flags.c_contiguous:
+    id_dtypes = (np.dtype(np.uint32), np.dtype(np.uint16))
+    if out.dtype not in id_dtypes or out.ndim != 1 or not out.flags.c_contiguous:
         raise ValueError(
             "out must be a contiguous array of uint32 or uint16 with one dimension, "
             f"not of {out.dtype} with shape {out.shape}"
@@ -312,7 +312,7 @@ def check_out(out: object) -> IdArray | None:
 
 
 def room_for_ids(out: object, count: int, dtype: type[Any] | None = None) -> IdArray:
-    """An array of `count` ids: a new one, of uint32 if not told, or the front of `out`."""
+    """An array of `count` ids: a new one, uint32 by default, or the front of `out`."""
     checked = check_out(out)
     if checked is None:
         return np.empty(count, dtype or np.uint32)

@@ -58,7 +58,10 @@ def demo(
 def train(
     texts: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text; - is stdin.")],
     vocab_size: Annotated[
-        int, typer.Option(help="Tokens wanted in all, bytes and specials included.")
+        int,
+        typer.Option(
+            help="Size of the vocabulary, everything included: bytes, specials and merges."
+        ),
     ],
     output: Annotated[
         str, typer.Option("--output", "-o", help="Where to save: .json, .tiktoken or .model.")
@@ -207,11 +210,11 @@ def split(
     pattern: PatternOption = "gpt2",
     errors: ErrorsOption = Errors.strict,
 ) -> None:
-    """Cut text into the pieces that merges never cross: one JSON string on each line."""
+    """Cut text into pre-tokens, which merges never cross: one JSON string on each line."""
     with progress_bars("splitting") as progress:
         for chunk in files.text_chunks(file, pattern, (), errors.value, progress):
-            for piece in fastllm.split(chunk, pattern):
-                sys.stdout.write(json.dumps(piece, ensure_ascii=False) + "\n")
+            for pretoken in fastllm.split(chunk, pattern):
+                sys.stdout.write(json.dumps(pretoken, ensure_ascii=False) + "\n")
 
 
 @app.command()

@@ -52,13 +52,13 @@ def text_chunks(
     ValueError
         If it is not UTF-8 and `errors` is ``"strict"``; the message gives the position.
     """
-    rules = split_pattern(pattern) if isinstance(pattern, str) else pattern
+    pattern = split_pattern(pattern)
     if path == STREAM:
-        yield from read_chunks(cast(BinaryIO, _Named(sys.stdin.buffer)), rules, tokens, errors)
+        yield from read_chunks(cast(BinaryIO, _Named(sys.stdin.buffer)), pattern, tokens, errors)
         return
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        for chunk in read_chunks(file, rules, tokens, errors):
+        for chunk in read_chunks(file, pattern, tokens, errors):
             yield chunk
             progress(file.tell(), size)
 

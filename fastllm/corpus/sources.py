@@ -3,9 +3,8 @@ r"""Where the texts of a training come from: strings, or files of several kinds,
 What a file is follows from its name. ``.gz`` and ``.zst`` are unpacked on the way; what is left is
 UTF-8 text, or ``.jsonl`` (``.ndjson``) with one object on each line, or ``.parquet``.
 
-Text is handed on in blocks of about 256 KB that split apart just as they do together: behind a
-line end that follows something else than white space and goes before a letter or a digit, or, where
-each line is a document, behind any line end. A file without such a place is one block.
+Text is handed on in blocks of about 256 KB that split apart just as they do together: `text_files`
+says where it may be cut. A file without such a place is one block.
 """
 
 import io
@@ -19,11 +18,10 @@ from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.special_tokens import cut_at_special_tokens, special_tokens_expression
-from fastllm.corpus.text_files import ERRORS, SAFE_CUT, cut_is_unsafe
-from fastllm.patterns.compiling import compile_pattern
+from fastllm.corpus.text_files import ERRORS, cut_is_unsafe, last_byte_cut
 from fastllm.patterns.named import SplitPattern, split_pattern
 
-BLOCK = 1 << 18
+BYTE_BLOCK = 1 << 18  # bytes of a file, or characters of several texts, that are counted at a time
 DOCUMENTS = ("files", "lines")
 _PACKED = (".gz", ".zst")
 _RECORDS = (".jsonl", ".ndjson")
@@ -58,7 +56,7 @@ class ReadOptions:
         self.uncut = not self.lines and cut_is_unsafe(self.pattern, self.special_tokens)
         self.buffers = Buffers()
 
-    def stretches(self, text: str) -> list[str]:
+    def parts_between_special_tokens(self, text: str) -> list[str]:
         """What lies between the special tokens of a document."""
         text = arguments.check_text(text, "each text")
         return cut_at_special_tokens(text, self.find_special)
@@ -146,10 +144,10 @@ def read(texts: object, options: ReadOptions) -> Iterator[Block | list[str]]:
 
 
 def documents(texts: object, options: ReadOptions) -> Iterator[str]:
-    """The stretches of text between special tokens, each cut from what is around it."""
+    """The parts of texts between special tokens, each cut from what is around it."""
     for item in read(texts, options):
         for text in item.texts(options) if isinstance(item, Block) else item:
-            yield from options.stretches(text)
+            yield from options.parts_between_special_tokens(text)
 
 
 class _ProgressCallback:
@@ -181,7 +179,7 @@ class _Batch:
     def add(self, text: Any) -> Iterator[list[str]]:
         self.texts.append(text)
         self.size += len(text) + 64 if isinstance(text, str) else 64
-        if self.size >= BLOCK:
+        if self.size >= BYTE_BLOCK:
             yield from self.rest()
 
     def rest(self) -> Iterator[list[str]]:
@@ -226,7 +224,7 @@ def _unpacked(raw: Any, path: str) -> Iterator[Any]:
             yield _naming_errors(packed, path, (EOFError, OSError, zlib.error))
     elif suffix == ".zst":
         zstandard = _required("zstandard", path)
-        reader = io.BufferedReader(_Zstandard(raw, zstandard.ZstdDecompressor()), BLOCK)
+        reader = io.BufferedReader(_Zstandard(raw, zstandard.ZstdDecompressor()), BYTE_BLOCK)
         yield _naming_errors(reader, path, (EOFError, zstandard.ZstdError))
     else:
         yield raw
@@ -287,25 +285,25 @@ def _required(module: str, path: str) -> Any:
 def _read_blocks(file: Any, path: str, options: ReadOptions) -> Iterator[Block]:
     """A text in blocks."""
     buffers = options.buffers
-    usual = BLOCK + BLOCK // 8  # what a cut leaves for the next block is rarely more
+    usual = BYTE_BLOCK + BYTE_BLOCK // 8  # what a cut leaves for the next block is rarely more
     buffer = buffers.take(usual)
     size = position = searched = 0
     while True:
         if size == len(buffer):  # no place to cut at so far
             buffer.extend(bytes(len(buffer)))
         with memoryview(buffer) as view:
-            read = file.readinto(view[size : max(size + 1, min(len(buffer), size + BLOCK))])
+            read = file.readinto(view[size : max(size + 1, min(len(buffer), size + BYTE_BLOCK))])
         if not read:
             break
         size += read
-        if size - searched < BLOCK or options.uncut:
+        if size - searched < BYTE_BLOCK or options.uncut:
             continue
-        cut = last_cut(buffer, searched, size, options.lines)
+        cut = last_byte_cut(buffer, searched, size, options.lines)
         searched = size
         if not cut:
             continue
         rest = size - cut
-        following = buffers.take(max(usual, rest + BLOCK))
+        following = buffers.take(max(usual, rest + BYTE_BLOCK))
         following[:rest] = memoryview(buffer)[cut:size]
         yield Block(buffer, cut, path, position, buffers)
         buffer = following
@@ -315,31 +313,10 @@ def _read_blocks(file: Any, path: str, options: ReadOptions) -> Iterator[Block]:
         yield Block(buffer, size, path, position, buffers)
 
 
-def last_cut(data: bytes | bytearray, start: int, end: int, lines: bool) -> int:
-    r"""The last place after `start` and before `end` where text can safely be cut, or 0.
-
-    >>> last_cut(b"one\ntwo\n three\n", 0, 15, lines=False)
-    4
-    >>> last_cut(b"one\ntwo\n three\n", 0, 15, lines=True)
-    15
-    """
-    if lines:
-        return data.rfind(b"\n", start, end) + 1
-    is_cut = compile_pattern(SAFE_CUT)
-    place = data.rfind(b"\n", start, end)
-    while place > 0:
-        before = bytes(data[max(0, place - 4) : place]).decode("utf-8", "replace")[-1:]
-        after = bytes(data[place + 1 : min(end, place + 5)]).decode("utf-8", "replace")[:1]
-        if is_cut.match(f"{before}\n{after}"):
-            return place + 1
-        place = data.rfind(b"\n", start, place)
-    return 0
-
-
 def _read_records(file: Any, path: str, field: str) -> Iterator[list[str]]:
     """The texts under `field` in a file with one JSON object on each line."""
     batch = _Batch()
-    stream = io.BufferedReader(_Raw(file), BLOCK)
+    stream = io.BufferedReader(_Raw(file), BYTE_BLOCK)
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue

@@ -35,7 +35,7 @@ def _prefix_tree(tokens: Sequence[str]) -> str:
 
 
 def cut_at_special_tokens(text: str, specials: re.Pattern[str] | None) -> list[str]:
-    """The stretches of `text` between special tokens.
+    """The parts of `text` between special tokens.
 
     >>> cut_at_special_tokens("a<s>b", special_tokens_expression(["<s>"]))
     ['a', 'b']

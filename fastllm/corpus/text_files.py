@@ -1,9 +1,10 @@
 r"""Text files of any size, read as UTF-8 in chunks that can be encoded one by one.
 
-Cutting text in two usually changes how it splits into pieces. There is one place where it does
-not, for every named pattern: behind a line end that follows something else than white space and
-goes before a letter or a digit. No piece crosses it, since no pattern joins a line end to what
-follows it; and no piece changes for it, since the line end is a piece's end in both cases.
+Cutting text in two usually changes how it splits into pre-tokens. One kind of place is safe for
+every named pattern: behind a line end that follows something else than white space and goes before
+a letter or a digit. No pre-token crosses it, since no pattern joins a line end to what follows it;
+and none changes for it, since the line end is a pre-token's end in both cases. `SAFE_CUT` is that
+rule; `last_text_cut` looks for it in characters, `last_byte_cut` in UTF-8.
 """
 
 import codecs
@@ -15,7 +16,7 @@ from fastllm.checks import tokenization as arguments
 from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.named import SplitPattern
 
-BLOCK = 1 << 20
+TEXT_BLOCK = 1 << 20  # bytes of a file that are decoded at a time
 ERRORS = ("strict", "replace")
 # The one rule for safe cuts in Python: between the line end and the letter or digit. The compiled
 # kernels have theirs in fast/_tokenization/split/text_cuts.h, which knows of more places.
@@ -61,7 +62,7 @@ def read_chunks(
     whole = cut_is_unsafe(pattern, tokens)
     held: list[str] = []
     for block in _decoded_blocks(file, errors):
-        cut = 0 if whole else last_cut(block)
+        cut = 0 if whole else last_text_cut(block)
         if cut:
             yield "".join([*held, block[:cut]])
             held = []
@@ -75,10 +76,10 @@ def cut_is_unsafe(pattern: SplitPattern, tokens: Iterable[str]) -> bool:
     return pattern.name is None or any("\n" in token for token in tokens)
 
 
-def last_cut(text: str) -> int:
+def last_text_cut(text: str) -> int:
     r"""The last place where `text` can safely be cut, or 0.
 
-    >>> last_cut("one\ntwo\n three\n")
+    >>> last_text_cut("one\ntwo\n three\n")
     4
     """
     is_cut = compile_pattern(SAFE_CUT)
@@ -90,12 +91,35 @@ def last_cut(text: str) -> int:
     return 0
 
 
+def last_byte_cut(data: bytes | bytearray, start: int, end: int, lines: bool) -> int:
+    r"""The last place after `start` and before `end` where UTF-8 can safely be cut, or 0.
+
+    With `lines` each line is a document, so any line end is such a place.
+
+    >>> last_byte_cut(b"one\ntwo\n three\n", 0, 15, lines=False)
+    4
+    >>> last_byte_cut(b"one\ntwo\n three\n", 0, 15, lines=True)
+    15
+    """
+    if lines:
+        return data.rfind(b"\n", start, end) + 1
+    is_cut = compile_pattern(SAFE_CUT)
+    place = data.rfind(b"\n", start, end)
+    while place > 0:
+        before = bytes(data[max(0, place - 4) : place]).decode("utf-8", "replace")[-1:]
+        after = bytes(data[place + 1 : min(end, place + 5)]).decode("utf-8", "replace")[:1]
+        if is_cut.match(f"{before}\n{after}"):
+            return place + 1
+        place = data.rfind(b"\n", start, place)
+    return 0
+
+
 def _decoded_blocks(file: BinaryIO, errors: str) -> Iterator[str]:
     """The text of a file, about a megabyte at a time."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     read = 0
     while True:
-        block = file.read(BLOCK)
+        block = file.read(TEXT_BLOCK)
         before = read - len(decoder.getstate()[0])
         try:
             text = decoder.decode(block, final=not block)

@@ -18,7 +18,7 @@ class WordTable(Protocol):
     """What a backend counts words in."""
 
     @property
-    def pieces(self) -> int:
+    def total(self) -> int:
         """Words, repetitions included."""
 
     @property
@@ -82,7 +82,7 @@ class WordCounts(Mapping[bytes, int]):
             raise ValueError(f"counts are of {text_bytes} bytes of text, more than {MOST}")
         self._counts: dict[bytes, int] | None = dict(counts)
         self._table: WordTable | None = None
-        self._set_rules(pattern, special_tokens)
+        self._set_pattern(pattern, special_tokens)
 
     @classmethod
     def of_table(
@@ -91,10 +91,10 @@ class WordCounts(Mapping[bytes, int]):
         """The counts in a backend's table, which must not change any more."""
         made = cls.__new__(cls)
         made._counts, made._table = None, table
-        made._set_rules(pattern, special_tokens)
+        made._set_pattern(pattern, special_tokens)
         return made
 
-    def _set_rules(self, pattern: str | SplitPattern, special_tokens: Iterable[str]) -> None:
+    def _set_pattern(self, pattern: str | SplitPattern, special_tokens: Iterable[str]) -> None:
         self._pattern = split_pattern(pattern)
         self._special_tokens = arguments.check_special_tokens(special_tokens)
 
@@ -110,7 +110,7 @@ class WordCounts(Mapping[bytes, int]):
     @property
     def total(self) -> int:
         """How many words there are, repetitions included."""
-        return sum(self._dict.values()) if self._table is None else self._table.pieces
+        return sum(self._dict.values()) if self._table is None else self._table.total
 
     @property
     def text_bytes(self) -> int:

@@ -302,10 +302,10 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
 
 def _pre_tokens(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int | None]]:
     """The pre-tokens of a text; an added token, which is taken whole, with its id."""
-    rules = tokenizer._policies.of(frozenset(), frozenset())
-    for stretch, token in rules.cut(text) or [(text, None)]:
-        for piece in reference.split(stretch, tokenizer.split_pattern):
-            yield piece, None
+    policy = tokenizer._policies.of(frozenset(), frozenset())
+    for part, token in policy.cut(text) or [(text, None)]:
+        for pretoken in reference.split(part, tokenizer.split_pattern):
+            yield pretoken, None
         if token is not None:
             yield token, tokenizer.added_tokens[token]
 

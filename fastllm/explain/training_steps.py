@@ -222,7 +222,7 @@ def training(
     texts : str or iterable of str
         Each text is a document. Meant for short ones: all pairs are counted anew in each round.
     vocab_size : int
-        Tokens wanted in all: 256 bytes and one for each round.
+        Size of the vocabulary, everything included: 256 bytes and one for each round.
     pattern, tie_break, min_frequency
         As for `fastllm.train`.
 

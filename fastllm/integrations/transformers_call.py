@@ -32,7 +32,7 @@ class Call:
 
     @property
     def has_unknown_offsets(self) -> bool:
-        """Whether offsets are wanted through a normalization, which tokenizers places otherwise."""
+        """Whether the call asks for offsets through a normalization: tokenizers has others."""
         form = self._engine.tokenizer.split_pattern.normalization
         if form is None or not self._options.get("return_offsets_mapping"):
             return False
@@ -60,7 +60,7 @@ class Call:
         return data
 
     def _columns(self, inside: list[Ids], spans: list[list[Span]] | None) -> "dict[str, _Column]":
-        """What is wanted of each text: the ids and all that goes with them, in order."""
+        """What the call asks of each text: the ids and all that goes with them, in order."""
         owner, options, template = self._owner, self._options, self._template
 
         def alike(value: Any, outside: Any, filler: Any) -> _Column:
@@ -89,7 +89,7 @@ class Call:
         return name in self._owner.model_input_names if chosen is None else bool(chosen)
 
     def _encode(self) -> tuple[list[Ids], list[list[Span]] | None]:
-        """The ids of each text, truncated, and where they stand if that is wanted."""
+        """The ids of each text, truncated, and where they stand if that is asked for."""
         spans: list[list[Span]] | None = None
         if self._options.get("return_offsets_mapping"):
             ids, spans = self._engine.encode_with_offsets(self._texts)

@@ -15,7 +15,7 @@ To add a split pattern:
    compiled already.
 2. In ``tests/split/test_split.py``: a few texts and how it cuts them. The tests of agreement take
    all of `NAMED`.
-3. To compile it: its name in `SCANNER_FAMILIES` here, and a scanner of that name under
+3. To compile it: its name in `COMPILED_PATTERNS` here, and a scanner of that name under
    ``fast/_tokenization/split``. Where other projects spell it otherwise, `spellings` says that the
    spellings mean the same.
 """
@@ -92,20 +92,20 @@ class SplitPattern(_Steps):
 
     @cached_property
     def scanner(self) -> tuple[str, int] | None:
-        r"""The family of compiled scanners that cut as the steps do, if any, and the most digits.
+        r"""The compiled pattern that cuts as the steps do, if any, and the most digits.
 
         >>> SplitPattern((NAMED["llama3"].steps[0].replace("{1,3}", "{1,5}"),)).scanner
         ('llama3', 5)
         >>> SplitPattern((r"\p{L}+",)).scanner is None
         True
         """
-        family = _FAMILY_OF.get(_branches(self.steps))
-        if family is None:
+        name = _COMPILED_NAME_OF.get(_branches(self.steps))
+        if name is None:
             return None
         digits = branches(self.steps[0])[1] or 0
-        if len(self.steps) > 1 and digits != branches(NAMED[family].steps[0])[1]:
+        if len(self.steps) > 1 and digits != branches(NAMED[name].steps[0])[1]:
             return None
-        return family, digits
+        return name, digits
 
     @cached_property
     def expressions(self) -> tuple[re.Pattern[str], ...]:
@@ -154,9 +154,9 @@ def _branches(steps: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(branches(step)[0] for step in steps)
 
 
-# The patterns that have compiled scanners. Whatever is spelled by the same branches is of the same
-# family; where only the number of digits that stay together differs, the scanner is told how many.
-SCANNER_FAMILIES = (
+# The named patterns with compiled scanners. Whatever is spelled by the same branches is scanned
+# alike; where the number of digits that stay together differs, it is a parameter of the scanner.
+COMPILED_PATTERNS = (
     "gpt2",
     "smollm2",
     "cl100k",
@@ -166,7 +166,7 @@ SCANNER_FAMILIES = (
     "tekken",
     "deepseek-v3",
 )
-_FAMILY_OF = {_branches(NAMED[name].steps): name for name in SCANNER_FAMILIES}
+_COMPILED_NAME_OF = {_branches(NAMED[name].steps): name for name in COMPILED_PATTERNS}
 
 
 def split_pattern(pattern: object) -> SplitPattern:

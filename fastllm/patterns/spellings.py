@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 
-DIGITS = r"\p{N}{1,n}"  # stands for all branches of numbers alone; `n` is told apart
+DIGITS = r"\p{N}{1,n}"  # stands for all branches of numbers alone; `n` is returned beside them
 
 # Possessive or not, these match the same: nothing after them takes what they could give back.
 _POSSESSIVE_OR_NOT = {

@@ -85,9 +85,9 @@ class BytePairEncoder(PublicEncoder):
             return self._vocabulary.get(left + right)
         return self._merge_ranks.get((left, right))
 
-    def _single_bytes(self, piece: bytes) -> list[bytes]:
+    def _single_bytes(self, word: bytes) -> list[bytes]:
         """The bytes of a pre-token, one part each; missing ones raise or are left out."""
-        parts = [piece[i : i + 1] for i in range(len(piece))]
+        parts = [word[i : i + 1] for i in range(len(word))]
         missing = next((part for part in parts if part not in self._vocabulary), None)
         if missing is None:
             return parts
@@ -95,14 +95,14 @@ class BytePairEncoder(PublicEncoder):
             raise checks.missing_byte_error(missing[0])
         return [part for part in parts if part in self._vocabulary]
 
-    def _merge(self, piece: bytes) -> tuple[list[bytes], Merge | None]:
+    def _merge(self, word: bytes) -> tuple[list[bytes], Merge | None]:
         """The parts that `bpe.merge_by_rank` gives, and the last merge made.
 
         The plain rule looks at all pairs before each merge, which is quadratic, and tests encode
         pre-tokens of a million bytes. A heap gives the same merges in n log n
         steps: an entry whose parts have changed since is passed over.
         """
-        parts = self._single_bytes(piece)
+        parts = self._single_bytes(word)
         # Where each part's neighbours are. A part is empty once its left neighbour has taken it in.
         before = list(range(-1, len(parts) - 1))
         after = list(range(1, len(parts) + 1))

@@ -2,8 +2,8 @@
 
 They stand for something that is not text: the end of a document, the turn of a speaker. No merge
 makes them, so they are looked for before the text is split: leftmost first, and the longest where
-several begin. `TokenFinder.cut` gives each stretch of text before a special token, with that token.
-Each stretch is encoded on its own, and the id of the token put behind it.
+several begin. `TokenFinder.cut` gives each part of a text before a special token, with that token.
+Each part is encoded on its own, and the id of the token put behind it.
 
 On paper, with the tokens "<a>" and "<a>b": "x<a>bc<a>" is cut into ("x", "<a>b"), ("c", "<a>") and
 ("", None), since nothing follows the last token.
@@ -25,8 +25,8 @@ def encode_with_special_tokens(
     [97, 256, 98]
     """
     ids = []
-    for stretch, token in TokenFinder(special_tokens).cut(text):
-        ids += encode(stretch)
+    for part, token in TokenFinder(special_tokens).cut(text):
+        ids += encode(part)
         if token is not None:
             ids.append(special_tokens[token])
     return ids

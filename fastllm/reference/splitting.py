@@ -1,6 +1,6 @@
 r"""Splitting, the textbook: text is cut into pre-tokens, and no token ever crosses a cut.
 
-A pre-token is a stretch of text. Its UTF-8 bytes are called a word: what merges work on.
+A pre-token is a part of a text. Its UTF-8 bytes are called a word: what merges work on.
 
 Byte-pair encoding merges neighbours. If it could merge anything, "dog", "dog." and "dog!" would
 become three unrelated tokens. So the text is first cut by a regular expression, the *split
@@ -40,7 +40,7 @@ def split(text: str, pattern: SplitPattern) -> list[str]:
 
 
 def cut(expression: Any, text: str) -> Iterator[str]:
-    r"""The matches of `expression` and the stretches between them, none of them empty.
+    r"""The matches of `expression` and the parts between them, none of them empty.
 
     >>> import re
     >>> list(cut(re.compile(r"\d"), "ab1c"))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
-from fastllm.corpus.text_files import cut_is_unsafe, last_cut
+from fastllm.corpus.text_files import cut_is_unsafe, last_text_cut
 from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers.offsets import is_pair_at
 from fastllm.tokenizers.special_tokens import SpecialTokenPolicy
@@ -66,7 +66,7 @@ class Truncation:
         fits_surely = int(located.starts[self._max_tokens])
         if fits_surely + LOOK_BEHIND > known:
             return None
-        start = 0 if self._cut_is_unsafe else last_cut(text[: fits_surely + 1])
+        start = 0 if self._cut_is_unsafe else last_text_cut(text[: fits_surely + 1])
         left = self._max_tokens - int(np.searchsorted(located.ends, start, side="right"))
         inside = _places_inside_whole_tokens(located, start)
         for end in range(min(len(text), fits_surely + LOOK_BEHIND), start, -1):

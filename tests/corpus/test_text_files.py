@@ -24,7 +24,7 @@ ENGLISH = english()[:30_000]
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks so small that a short file has many, cut in the middle of characters."""
-    monkeypatch.setattr(text_files, "BLOCK", 101)
+    monkeypatch.setattr(text_files, "TEXT_BLOCK", 101)
 
 
 def chunks(text, pattern="gpt2", tokens=(), errors="strict"):
@@ -45,7 +45,7 @@ def test_cut_changes_no_piece_for_any_named_pattern(name):
     @given(alphabet, st.sampled_from("aZ1é٣中ア한ǅ²"), alphabet)
     def check(before, letter, after):
         text = f"{before}\n{letter}{after}"
-        cut = text_files.last_cut(text)
+        cut = text_files.last_text_cut(text)
         if cut:
             assert split(text[:cut], name) + split(text[cut:], name) == split(text, name)
 
@@ -53,11 +53,11 @@ def test_cut_changes_no_piece_for_any_named_pattern(name):
 
 
 def test_cut_is_behind_a_line_end_between_a_visible_character_and_a_letter_or_digit():
-    assert text_files.last_cut("ab\ncd") == 3
-    assert text_files.last_cut("ab\n1\n\nx") == 3
-    assert text_files.last_cut("中\n文") == 2
+    assert text_files.last_text_cut("ab\ncd") == 3
+    assert text_files.last_text_cut("ab\n1\n\nx") == 3
+    assert text_files.last_text_cut("中\n文") == 2
     for text in ("", "\n", "a\n", "\na", "a \nb", "a\n b", "a\n.b", "a\n\u0301b", "a\u3000\nb"):
-        assert text_files.last_cut(text) == 0
+        assert text_files.last_text_cut(text) == 0
 
 
 def test_chunks_joined_are_the_text_and_split_alike(small_blocks):
@@ -65,7 +65,7 @@ def test_chunks_joined_are_the_text_and_split_alike(small_blocks):
     found = chunks(text)
     assert len(found) > 5
     assert "".join(found) == text
-    assert [piece for chunk in found for piece in split(chunk)] == split(text)
+    assert [pretoken for chunk in found for pretoken in split(chunk)] == split(text)
 
 
 def test_chunks_are_one_where_no_cut_is_known_to_be_safe(small_blocks):

@@ -55,17 +55,17 @@ def _add_texts(
     table: _kernels.WordTable, texts: list[str], options: ReadOptions, number: int
 ) -> None:
     """Count documents, or parts of them, that still have to be cut and normalized."""
-    stretches = [stretch for text in texts for stretch in options.stretches(text)]
+    parts = [part for text in texts for part in options.parts_between_special_tokens(text)]
     pattern = options.pattern
     if pattern.normalization:
-        stretches = [pattern.normalize(stretch) for stretch in stretches]
+        parts = [pattern.normalize(part) for part in parts]
     if pattern.scanner is not None:
-        table.add_texts(stretches, number)
+        table.add_texts(parts, number)
         return
-    for stretch in stretches:
-        pieces = _kernels.split_by_expressions(stretch, pattern.expressions)
-        table.add_pieces(pieces, number)
-        number += len(pieces)
+    for part in parts:
+        pretokens = _kernels.split_by_expressions(part, pattern.expressions)
+        table.add_words(pretokens, number)
+        number += len(pretokens)
 
 
 def _is_plain(view: memoryview, options: ReadOptions) -> bool:

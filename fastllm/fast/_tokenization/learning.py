@@ -15,7 +15,7 @@ from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.fast._tokenization import _kernels
 
-FEW_WORDS = 10_000  # distinct words that take less time than starting a thread is worth
+MIN_WORDS_FOR_THREAD = 10_000  # fewer distinct words take less time than starting one does
 POLL = 0.1  # seconds between two looks at what another thread does
 
 
@@ -29,7 +29,7 @@ def learn_merges(
     """The merges, and the token that each makes; without `keep_words` the counts are used up."""
     table = table_of(word_counts)
     words = None if start.encode_word is None else map(start.encode_word, table.words())
-    few = len(table) < FEW_WORDS
+    few = len(table) < MIN_WORDS_FOR_THREAD
     trainer = _kernels.Trainer(start, options)
     watch = _watching(trainer, options)
     with report.phase("count pairs"):
@@ -65,13 +65,13 @@ def table_of(word_counts: WordCounts) -> _kernels.WordTable:
 
 def _watching(trainer: _kernels.Trainer, options: TrainingOptions) -> Callable[[], None]:
     """What tells the progress callback of new tokens."""
-    told = 0
+    reported = 0
 
     def watch() -> None:
-        nonlocal told
+        nonlocal reported
         made = trainer.made
-        if options.progress is not None and made > told:
-            told = made
+        if options.progress is not None and made > reported:
+            reported = made
             options.progress(made, options.num_merges)
 
     return watch

@@ -26,7 +26,7 @@ LINES = "".join(text + end for text in [*TEXTS, *mixed_texts(300, seed=3)] for e
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of a few bytes, so that small files have many."""
-    monkeypatch.setattr(text_sources, "BLOCK", 64)
+    monkeypatch.setattr(text_sources, "BYTE_BLOCK", 64)
 
 
 def same(one, two):
@@ -78,7 +78,7 @@ def test_counts_agree_at_every_level(monkeypatch, level, documents, tmp_path):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("documents", ["files", "lines"])
 def test_counts_do_not_depend_on_threads(monkeypatch, tmp_path, documents, threads):
-    monkeypatch.setattr(text_sources, "BLOCK", 5_000)
+    monkeypatch.setattr(text_sources, "BYTE_BLOCK", 5_000)
     path = tmp_path / "text.txt"
     path.write_text(english()[:200_000])
     expected = reference.count_words(path, documents=documents)

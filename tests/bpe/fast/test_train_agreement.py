@@ -217,7 +217,7 @@ def test_training_does_not_depend_on_the_order_of_texts(tie_break):
 
 @pytest.mark.parametrize("tie_break", TIE_BREAKS)
 def test_training_does_not_depend_on_threads(monkeypatch, tmp_path, tie_break):
-    monkeypatch.setattr(text_sources, "BLOCK", 10_000)
+    monkeypatch.setattr(text_sources, "BYTE_BLOCK", 10_000)
     path = tmp_path / "text.txt"
     path.write_text(english()[:300_000])
     for threads in (1, 2, 4):

@@ -68,11 +68,11 @@ class Setting:
 
     def wrong_level(self, text):
         encoded = text.encode()
-        scalar = _kernels.piece_starts(encoded, self.pattern, "scalar")
-        return [n for n in LEVELS if _kernels.piece_starts(encoded, self.pattern, n) != scalar]
+        scalar = _kernels.pretoken_starts(encoded, self.pattern, "scalar")
+        return [n for n in LEVELS if _kernels.pretoken_starts(encoded, self.pattern, n) != scalar]
 
     def found(self, text):
-        return places(_kernels.piece_starts(text.encode(), self.pattern, "scalar"))
+        return places(_kernels.pretoken_starts(text.encode(), self.pattern, "scalar"))
 
     def wrong_reference(self, text):
         return self.found(text) != starts_of(reference.split(text, self.pattern))

@@ -101,9 +101,9 @@ def test_levels_agree_on_every_scalar_value(pattern):
     if NAMED[pattern].normalization:  # is slow for millions of characters, and no matter of levels
         pattern = SplitPattern(NAMED[pattern].steps)
     text = "".join(f"{c}a {c} A{c}" for c in scalars).encode()
-    scalar = _kernels.piece_starts(text, pattern, "scalar")
+    scalar = _kernels.pretoken_starts(text, pattern, "scalar")
     for level in LEVELS[1:]:
-        assert _kernels.piece_starts(text, pattern, level) == scalar
+        assert _kernels.pretoken_starts(text, pattern, level) == scalar
     # Every 50th text by the reference as well; every character alone is below.
     check(pattern, ["".join(f"{c}a {c} A{c}" for c in scalars[::50])])
 

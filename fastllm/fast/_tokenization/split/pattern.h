@@ -13,7 +13,7 @@
 // To add a pattern:
 //
 // - One that differs from another only by the digits that stay together: a line in `NAMED`, patterns/named.py.
-// - A variation of a family below: that line, its name in `SCANNER_FAMILIES` of the same file, and a row of PATTERNS
+// - A variation of a family below: that line, its name in `COMPILED_PATTERNS` of the same file, and a row of PATTERNS
 //   here. A trait that no pattern has so far is asked for in two functions, the family's in scalar_scanner.h and in
 //   pretoken_starts.h.
 // - A new family: two such functions, a branch in `ScalarScanner::end_of` and in `find_starts`, and, if it asks for

@@ -154,7 +154,7 @@ def split_utf8(bytes text, pattern, isa=None):
     return pretokens_of(string_view(<const char*>text, len(text)), pattern, isa)
 
 
-def piece_starts(bytes text, pattern, isa=None):
+def pretoken_starts(bytes text, pattern, isa=None):
     """A bit for each byte of UTF-8 `text`, the lowest of a byte first, set where a pre-token starts."""
     cdef vector[uint64_t] starts
     find_starts(string_view(<const char*>text, len(text)), pattern, isa, starts)

@@ -31,11 +31,11 @@ struct CountBatch {
 // Which slot of the bucket has the key; 3 if none.
 static inline size_t find_key(const CountBucket &bucket, const InlineKey &key) {
 #if FASTLLM_ISA >= 1
-    const __m128i wanted = _mm_load_si128(reinterpret_cast<const __m128i *>(&key));
+    const __m128i needle = _mm_load_si128(reinterpret_cast<const __m128i *>(&key));
     const __m256i two = _mm256_cmpeq_epi64(_mm256_load_si256(reinterpret_cast<const __m256i *>(bucket.keys)),
-                                           _mm256_broadcastsi128_si256(wanted));
+                                           _mm256_broadcastsi128_si256(needle));
     const __m128i third =
-        _mm_cmpeq_epi64(_mm_load_si128(reinterpret_cast<const __m128i *>(bucket.keys + 2)), wanted);
+        _mm_cmpeq_epi64(_mm_load_si128(reinterpret_cast<const __m128i *>(bucket.keys + 2)), needle);
     const unsigned found = unsigned(_mm256_movemask_pd(_mm256_castsi256_pd(two))) |
                            unsigned(_mm_movemask_pd(_mm_castsi128_pd(third))) << 4;
     // Both halves of a key have to agree.

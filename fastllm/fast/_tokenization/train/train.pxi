@@ -134,18 +134,18 @@ cdef class WordTable:
         self.native.pretokens += times
         self.native.bytes += times * <uint64_t>len(word)
 
-    def add_pieces(self, list pieces, uint64_t number):
+    def add_words(self, list words, uint64_t number):
         """Count words of one occurrence each; `number` says where they stand among all texts."""
         cdef string_view word
-        for piece in pieces:
-            word = utf8_view(piece)
+        for pretoken in words:
+            word = utf8_view(pretoken)
             self.native.add(word, 1, number)
             self.native.pretokens += 1
             self.native.bytes += word.size()
             number += 1
 
     def add_texts(self, list texts, uint64_t number):
-        """Count the pieces of each text."""
+        """Count the words of each text."""
         cdef vector[string_view] views
         cdef list kept = []
         for text in texts:
@@ -161,7 +161,7 @@ cdef class WordTable:
                 number += view.size()
 
     def add_block(self, const uint8_t[::1] block, uint64_t number, bint lines):
-        """Count the pieces of a text, or of each line of it; False, and nothing counted, if it is not UTF-8."""
+        """Count the words of a text, or of each line of it; False, and nothing counted, if it is not UTF-8."""
         cdef string_view view
         cdef bint valid
         if block.shape[0] == 0:
@@ -205,7 +205,7 @@ cdef class WordTable:
         return self.native.ordered()
 
     @property
-    def pieces(self):
+    def total(self):
         """How many words were counted, repetitions included."""
         return self.native.pretokens
 

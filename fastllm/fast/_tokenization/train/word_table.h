@@ -87,7 +87,7 @@ class alignas(128) WordTable {
     }
 
     void add_long(std::string_view word, uint64_t count, uint64_t first_seen) {
-        if (word.size() > UINT32_MAX) throw std::length_error("a piece of more than 4 GB");
+        if (word.size() > UINT32_MAX) throw std::length_error("a pre-token of more than 4 GB");
         if (4 * (num_long_words_ + 1) > 3 * long_words_.size()) grow_long();
         const uint64_t h = hash_bytes(word.data(), word.size());
         const size_t mask = long_words_.size() - 1;
