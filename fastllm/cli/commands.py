@@ -27,6 +27,7 @@ from fastllm.cli.options import (
 )
 from fastllm.cli.progress import plain_console, progress_bars
 from fastllm.corpus.atomic_write import replacing
+from fastllm.formats.files import SUFFIXES, any_of
 
 __all__ = ["app"]
 
@@ -64,7 +65,7 @@ def train(
         ),
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Where to save: .json, .tiktoken or .model.")
+        str, typer.Option("--output", "-o", help=f"Where to save: {any_of(SUFFIXES)}.")
     ],
     pattern: PatternOption = "gpt2",
     tie_break: Annotated[
@@ -91,8 +92,8 @@ def train(
             f"--vocab-size must be at least {256 + len(specials)} (256 bytes and {len(specials)} "
             f"special tokens), not {vocab_size}"
         )
-    if Path(output).suffix not in (".json", ".tiktoken", ".model"):
-        raise UsageError(f"{output}: a tokenizer is saved as .json, .tiktoken or .model")
+    if Path(output).suffix not in SUFFIXES:
+        raise UsageError(f"{output}: a tokenizer is saved as {any_of(SUFFIXES)}")
     with ExitStack() as stack:
         paths = [stack.enter_context(files.as_file(text)) for text in texts]
         counting, learning = stack.enter_context(progress_bars("counting words", "learning merges"))

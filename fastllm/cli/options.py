@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fastllm.formats.files import NAMES, any_of
+
 
 class Errors(Enum):
     """What to do with bytes that are not UTF-8."""
@@ -31,9 +33,7 @@ class Documents(Enum):
 
 TokenizerOption = Annotated[
     Path,
-    typer.Option(
-        "--tokenizer", "-t", help="A tokenizer: tokenizer.json, .tiktoken, .model or vocab.json."
-    ),
+    typer.Option("--tokenizer", "-t", help=f"A tokenizer: {any_of(NAMES)}."),
 ]
 PatternOption = Annotated[
     str,

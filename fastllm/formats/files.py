@@ -1,11 +1,13 @@
 """Vocabulary files: which format a file has, and in which format a name asks to write.
 
-`FORMATS` lists the formats; each has a file of its own in this folder. To add one, write that file
-and add a row. `tekken` has no row: a tekken.json is read only where its name is given.
+`FORMATS` lists the formats; each has a file of its own in this folder. Messages and the command
+line take from there what they say of formats. `tekken` has no row: a tekken.json is read only where
+its name is given.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +15,6 @@ from fastllm.formats import gpt2, minbpe, tiktoken, tokenizer_json
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import StrPath, naming
 from fastllm.formats.vocabulary import Vocabulary
-
-KINDS = "tokenizer.json, vocab.json with merges.txt, tiktoken ranks or a minbpe model"
 
 
 class Format(NamedTuple):
@@ -33,6 +33,14 @@ class Format(NamedTuple):
         Whether merges are written; otherwise they must follow from the ranks.
     holds_ignore_merges : bool
         Whether `ignore_merges` is written; otherwise it must not matter.
+    kind : str
+        What messages call a file to read; nothing where another row says it.
+    contents : str
+        What messages say of a file to write, behind its suffix.
+    in_folder : tuple of str
+        What such a file is called in a folder that is read, the usual name first.
+    listed_last : bool
+        Whether messages name it behind those that are used more.
     """
 
     recognizes: Callable[[SourceFile], bool]
@@ -42,6 +50,10 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...] = ()
     holds_merges: bool = True
     holds_ignore_merges: bool = True
+    kind: str = ""
+    contents: str = ""
+    in_folder: tuple[str, ...] = ()
+    listed_last: bool = False
 
     def is_asked_for_by(self, path: Path) -> bool:
         """Whether the name of a file to write asks for this format."""
@@ -57,22 +69,57 @@ FORMATS = (
         names=(gpt2.VOCAB, gpt2.MERGES),
         holds_ignore_merges=False,
     ),
-    Format(minbpe.is_model, minbpe.read_file, minbpe.write_file, suffixes=(".model",)),
+    Format(
+        minbpe.is_model,
+        minbpe.read_file,
+        minbpe.write_file,
+        suffixes=(".model",),
+        kind="a minbpe model",
+        contents="minbpe",
+        listed_last=True,
+    ),
     Format(
         tokenizer_json.is_tokenizer,
         tokenizer_json.read_file,
         tokenizer_json.write_file,
         suffixes=(".json",),
+        kind="tokenizer.json",
+        contents="Hugging Face's tokenizer.json",
+        in_folder=("tokenizer.json",),
     ),
-    Format(gpt2.is_vocab, gpt2.read_vocab_file),
+    Format(
+        gpt2.is_vocab,
+        gpt2.read_vocab_file,
+        kind="vocab.json with merges.txt",
+        in_folder=tuple(vocab for vocab, _ in gpt2.PAIRS),
+    ),
     Format(
         tiktoken.is_ranks,
         tiktoken.read_file,
         tiktoken.write_file,
         suffixes=(".tiktoken",),
         holds_merges=False,
+        kind="tiktoken ranks",
+        contents="ranks",
     ),
 )
+
+
+def any_of(names: Sequence[str]) -> str:
+    """Names as a sentence lists them.
+
+    >>> any_of([".json", ".tiktoken", ".model"])
+    '.json, .tiktoken or .model'
+    """
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+_LISTED = sorted(FORMATS, key=lambda each: each.listed_last)
+# Those that a suffix asks for come before those that have names of their own.
+_BY_SUFFIX = sorted(_LISTED, key=lambda each: not each.suffixes)
+# The suffixes of files to write, and what files to read are called.
+SUFFIXES = tuple(suffix for each in _LISTED for suffix in each.suffixes)
+NAMES = tuple(name for each in _BY_SUFFIX for name in (each.in_folder or each.suffixes)[:1])
 
 
 def read(
@@ -95,15 +142,17 @@ def read(
         for found in FORMATS:
             if found.recognizes(file):
                 return found.read(file)
-        raise ValueError(f"the format is not known; it should be {KINDS}")
+        raise ValueError(f"the format is not known; it should be {_kinds()}")
 
 
 def _file_in(folder: Path) -> Path:
     """The vocabulary file in a folder: tokenizer.json, which says most, before vocab.json."""
-    for name in ("tokenizer.json", *(vocab for vocab, _ in gpt2.PAIRS)):
+    in_folders = [each.in_folder for each in FORMATS if each.in_folder]
+    for name in chain.from_iterable(in_folders):
         if (folder / name).is_file():
             return folder / name
-    raise ValueError(f"{folder}: no tokenizer.json and no vocab.json in this folder")
+    missing = " and ".join(f"no {names[0]}" for names in in_folders)
+    raise ValueError(f"{folder}: {missing} in this folder")
 
 
 def format_to_write(path: StrPath) -> Format:
@@ -111,7 +160,16 @@ def format_to_write(path: StrPath) -> Format:
     for found in FORMATS:
         if found.is_asked_for_by(Path(path)):
             return found
-    raise ValueError(
-        f"{os.fspath(path)}: a tokenizer is saved as .json (Hugging Face's tokenizer.json), "
-        ".tiktoken (ranks), .model (minbpe), or as vocab.json with merges.txt"
-    )
+    raise ValueError(f"{os.fspath(path)}: a tokenizer is saved as {_ways_to_save()}")
+
+
+def _kinds() -> str:
+    """What a file can be that is read."""
+    return any_of([each.kind for each in _LISTED if each.kind])
+
+
+def _ways_to_save() -> str:
+    """The suffixes and the names that ask for a format."""
+    suffixes = [f"{suffix} ({each.contents})" for each in _LISTED for suffix in each.suffixes]
+    names = [f"or as {' with '.join(each.names)}" for each in _LISTED if each.names]
+    return ", ".join(suffixes + names)

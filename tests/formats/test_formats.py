@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from vocabularies import published_ranks
 
 from fastllm import BPETokenizer, CharTokenizer, WordTokenizer
+from fastllm.formats import files
 from fastllm.formats.tiktoken import read_tiktoken
 from fastllm.patterns.named import NAMED, SplitPattern
 
@@ -419,6 +420,24 @@ def test_file_of_another_kind_is_told_from_broken_ones(tmp_path):
             BPETokenizer.from_file(path)
     with pytest.raises(FileNotFoundError, match="none"):
         BPETokenizer.from_file(tmp_path / "none")
+
+
+def test_messages_name_all_formats(tmp_path):
+    (tmp_path / "file").write_bytes(b"hello")
+    with pytest.raises(ValueError) as unknown:
+        BPETokenizer.from_file(tmp_path / "file")
+    assert str(unknown.value).endswith(
+        "file: the format is not known; it should be tokenizer.json, vocab.json with merges.txt, "
+        "tiktoken ranks or a minbpe model"
+    )
+    with pytest.raises(ValueError) as unknown:
+        learned().save(tmp_path / "file.txt")
+    assert str(unknown.value).endswith(
+        "file.txt: a tokenizer is saved as .json (Hugging Face's tokenizer.json), .tiktoken "
+        "(ranks), .model (minbpe), or as vocab.json with merges.txt"
+    )
+    assert files.any_of(files.SUFFIXES) == ".json, .tiktoken or .model"
+    assert files.any_of(files.NAMES) == "tokenizer.json, .tiktoken, .model or vocab.json"
 
 
 # Broken files of every kind
