@@ -19,16 +19,21 @@ them if a result is NaN or infinite.
 
 To add an option of attention
 -----------------------------
-1. `fastllm/api/attention.py`: the keyword, in the one signature, and its docstring.
-2. `fastllm/checks/attention.py`: its check, and a field of `AttentionArguments`.
-3. `fastllm/reference/attention.py`: one function that changes scores or limits keys.
-4. `params.py`: a field of `IntParams`, `FloatParams` or `KernelParams`, the same of `Params`, and
-   its line in `kernels/work.py`, `read_params`.
-5. Here: fill it in, in `plan_of_shapes` (what belongs to the shapes) or `with_values` (arrays).
-6. The kernels: its formula in `kernels/scores.py`, called by `modify_scores` (`tiles.py`, all
-   prefill and AMX) and `softmax_block` (`decode.py`); `score_of_key` (`nonfinite.py`); and
-   `modifies_all_scores` (`work.py`), if it changes scores everywhere.
-7. `tests/attention/test_options.py`: a row of the options, alone and in pairs.
+CONTRIBUTING.md, "Add an attention option", lists what is outside of the fast engine. In here:
+
+1. `params.py`: a field of `IntParams`, `FloatParams` or, for an array, `KernelParams`; the same of
+   `Params`; and its line in `kernels/work.py`, `read_params`. If an array: a parameter of each
+   kernel and of each `read_params` call.
+2. Here: fill it in, in `plan_of_shapes` (what belongs to the shapes) or `with_values` (arrays). If
+   an array: `plan_call`'s condition, and, if per head, the tile in `_of_packed_sequences`:
+   forgetting either is silent.
+3. If per head: a field of `LaneIds`, its room in `allocate_lanes`, filled in `assign_lanes`
+   (`tiles.py`). Decoding reads it by head.
+4. Its formula in `kernels/scores.py`, called by `modify_scores` (`tiles.py`, all prefill and AMX)
+   and `softmax_block` (`decode.py`); and, for one number, in `score_of_key` (`nonfinite.py`).
+5. `modifies_all_scores` (`work.py`), if it changes scores everywhere. Only if that says so is
+   `modify_scores` called for every block of keys, else only where the window cuts a block: an
+   option that is forgotten there changes some scores and not others.
 """
 
 import functools

@@ -3,6 +3,10 @@
 A vector holds scores of one key with several queries (prefill) or of one query with several keys
 (decode); the formulas are the same. In order: cap, bias, mask, window. `nonfinite.py` does the same
 for one number at a time.
+
+`modify_scores` (`tiles.py`) calls these for every block of keys only if `modifies_all_scores`
+(`work.py`) says so, else only where the window cuts a block. An option that is not asked for there
+is left out of all other blocks.
 """
 
 # Numba's decorators carry no types.
