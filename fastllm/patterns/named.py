@@ -8,16 +8,7 @@ They are written in the syntax that Python, Rust's fancy-regex (tiktoken) and On
 Face tokenizers) read alike: ``\z`` for the end of the text instead of ``$``, which is the end of a
 *line* in Oniguruma, and no possessive intervals, since ``{1,3}+`` repeats there.
 
-To add a split pattern:
-
-1. Here: its expression, and a row in `NAMED`; other names of it go into `_ALIASES`. It then works
-   everywhere, matched by `re`. Where it differs from another in the number of digits only, it is
-   compiled already.
-2. In ``tests/split/test_split.py``: a few texts and how it cuts them. The tests of agreement take
-   all of `NAMED`.
-3. To compile it: its name in `COMPILED_PATTERNS` here, and a scanner of that name under
-   ``fast/_tokenization/split``. Where other projects spell it otherwise, `spellings` says that the
-   spellings mean the same.
+CONTRIBUTING.md, "Add a split pattern", lists what a new one takes, here and elsewhere.
 """
 
 import re
@@ -155,7 +146,8 @@ def _branches(steps: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 
 
 # The named patterns with compiled scanners. Whatever is spelled by the same branches is scanned
-# alike; where the number of digits that stay together differs, it is a parameter of the scanner.
+# alike; where, in a pattern of one step, the digits of its `\p{N}{1,n}` branch differ, their number
+# is a parameter of the scanner.
 COMPILED_PATTERNS = (
     "gpt2",
     "smollm2",

@@ -10,16 +10,7 @@
 //                        on the classes of           times as fast; but they see characters, not what a run of
 //                        split/block_masks.h         characters means.
 //
-// To add a pattern:
-//
-// - One that differs from another only by the digits that stay together: a line in `NAMED`, patterns/named.py.
-// - A variation of a family below: that line, its name in `COMPILED_PATTERNS` of the same file, and a row of PATTERNS
-//   here. A trait that no pattern has so far is asked for in two functions, the family's in scalar_scanner.h and in
-//   pretoken_starts.h.
-// - A new family: two such functions, a branch in `ScalarScanner::end_of` and in `find_starts`, and, if it asks for
-//   classes that no other does, an `Alphabet` in block_masks.h. See whether what text_cuts.h says holds for it.
-//
-// tests/split compares all forms for each name in `NAMED`; nothing has to be added there.
+// CONTRIBUTING.md, "Add a split pattern", lists what a new one takes, here and elsewhere.
 
 #pragma once
 
