@@ -1,4 +1,4 @@
-"""The compiled twin of `fastllm.reference`: same names, same parameters, same results.
+"""The compiled counterpart of `fastllm.reference`: same names, same parameters, same results.
 
 A name is looked up on first use, so that one topic works where the other has no kernel; a missing
 kernel raises an ImportError that says why.

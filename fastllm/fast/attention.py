@@ -1,7 +1,7 @@
 """The attention of the reference, compiled: an engine with the same results.
 
-A thin door: arguments that have been checked are laid out (`_attention/layout.py`), a plan chooses
-the kernel (`_attention/plan.py`, which says what decides), and the kernel is run.
+The entry point: arguments that have been checked are laid out (`_attention/layout.py`), a plan
+chooses the kernel (`_attention/plan.py`, which says what decides), and the kernel is run.
 """
 
 import importlib.util

@@ -1,1 +1,1 @@
-"""Doors to other libraries, each imported only by who opens it."""
+"""What connects fastllm to other libraries, each module imported only by those who use it."""

@@ -1,7 +1,8 @@
 """Attention by Numba: what is behind `fastllm.fast.attention`.
 
 `layout.py` makes arrays flat, `plan.py` chooses kernels and their params (`params.py`), `kernels/`
-computes, with instructions from `simd/`, compiled and run by `runtime/`. NOTES.md is the diary.
+computes, with instructions from `simd/`, compiled and run by `runtime/`. NOTES.md says what was
+tried.
 """
 
 import functools

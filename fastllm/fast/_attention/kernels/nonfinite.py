@@ -12,7 +12,7 @@ Groups whose inputs are all of usual size are left as they are, as their results
     out   | finite | NaN | finite | inf | ...      only the rows marked are computed
                      ^^^            ^^^
 
-It is also the plain text of what all kernels compute: `score_of_key` has every option in order.
+It is also the formula, in scalar code: `score_of_key` has every option in order.
 
 Cost: slow, and rare. It is a kernel of its own, compiled when it is first needed: that took a first
 call of the others from 8.2 to 4.7 seconds.

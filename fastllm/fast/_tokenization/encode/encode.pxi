@@ -1,6 +1,6 @@
-"""Encoding and decoding: the spine. C++ headers beside this file do the work on bytes.
+"""Encoding and decoding: the overview. C++ headers beside this file do the work on bytes.
 
-A text goes through three hands: a `Splitter` (split/splitter.h) sets a bit where each pre-token starts; a `Worker`
+A text goes through three stages: a `Splitter` (split/splitter.h) sets a bit where each pre-token starts; a `Worker`
 (worker.h; encode_pretokens.h, with pretoken_cache.h, merge_by_scan.h and merge_by_tree.h) turns pre-tokens into ids;
 what is here turns ids into a list or an array.
 

@@ -24,7 +24,7 @@
 // Invariants. `starts` has a word for each block begun; bits past the end of the text are junk. Bit 0 is set. A run in
 // `rest_of_run` and a character in `following` end in the block or set the carry, so no bit is looked for beyond it.
 //
-// Cost. In ticks of 2.6 GHz for 64 bytes, masks included (Xeon, Sapphire Rapids; the diary is in NOTES.md):
+// Cost. In ticks of 2.6 GHz for 64 bytes, masks included (Xeon, Sapphire Rapids; what was tried is in NOTES.md):
 //
 //             cl100k, AVX-512 / AVX2 / SSE2    o200k
 //   English   40 / 51 / 61                     52 / 66 / 80

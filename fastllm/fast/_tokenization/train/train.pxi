@@ -1,11 +1,11 @@
-"""Training: the spine. C++ headers beside this file do the work on bytes.
+"""Training: the overview. C++ headers beside this file do the work on bytes.
 
-Text goes through two hands. A `WordTable` counts the distinct pre-tokens of texts (word_counter.h, with count_words.h
+Text goes through two stages. A `WordTable` counts the distinct pre-tokens of texts (word_counter.h, with count_words.h
 and word_table.h), one table for each thread, added up at the end. A `Trainer` lays the words of a table out
 (word_layout.h) and learns merges on them (merge_learner.h, with pair_table.h and pair_queue.h). The interpreter is
 released in all of it, and what takes long looks at a flag that another thread can set.
 
-What goes in is checked in `fast/tokenization.py` and `counting.py`; what comes out are bytes and tuples.
+Options are checked before, in `api/tokenization.py` with `checks/tokenization.py`; what comes out are bytes and tuples.
 """
 
 from array import array
