@@ -1,7 +1,8 @@
 r"""Where the texts of a training come from: strings, or files of several kinds, read as a stream.
 
 What a file is follows from its name. ``.gz`` and ``.zst`` are unpacked on the way; what is left is
-UTF-8 text, or ``.jsonl`` (``.ndjson``) with one object on each line, or ``.parquet``.
+UTF-8 text, or ``.jsonl`` (``.ndjson``) with one object on each line, or ``.parquet``. Only with
+`field` are objects read: without it a ``.jsonl`` is plain text, braces and names included.
 
 Text is handed on in blocks of about 256 KB that split apart just as they do together: `text_files`
 says where it may be cut. A file without such a place is one block.
