@@ -11,6 +11,18 @@ a backend's encoder     ordinary text to ids, and ids to bytes
 `bpe_training`          learning a vocabulary, or more of one
 `fastllm.formats`       the vocabulary to files and back
 ======================  ========================================================================
+
+The methods of `BPETokenizer` stand in groups, which begin with these:
+
+=====================  =========================================================================
+`__init__`             making one, and its parts
+`train`                learning
+`vocab`                the vocabulary, as properties
+`__eq__`               comparing and showing
+`save`                 files
+`encode`               text to ids
+`decode`               ids to text
+=====================  =========================================================================
 """
 
 from __future__ import annotations
