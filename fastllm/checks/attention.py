@@ -7,7 +7,7 @@ memory is spent on repeated dimensions. Numbers of 16 bits stay so.
 
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -153,16 +153,8 @@ def check_attention(
             "query, key and value must have the same dtype, "
             f"got {out_dtype}, {key_dtype} and {value_dtype}"
         )
-    if q.shape[-1] != k.shape[-1]:
-        raise ValueError(
-            "query and key must have the same head_dim (last dimension), "
-            f"got query {q.shape} and key {k.shape}"
-        )
-    if k.shape[-2] != v.shape[-2]:
-        raise ValueError(
-            "key and value must have the same kv_len (dimension -2), "
-            f"got key {k.shape} and value {v.shape}"
-        )
+    if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        _refuse_shapes(q, k, v)
     causal = _flag("is_causal", is_causal)
     grouped = _flag("enable_gqa", enable_gqa)
     if dropout_p != 0.0 or isinstance(dropout_p, bool):
@@ -172,41 +164,18 @@ def check_attention(
         q, k, v = _broadcast_grouped(q, k, v)
     elif not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
         q, k, v = _broadcast_heads(q, k, v)
-    lead = q.shape[:-2]
-    mask = None
-    if attn_mask is not None:
-        if causal:
-            raise ValueError(
-                "attn_mask must be None when is_causal=True; "
-                "to use both, put the causal triangle into attn_mask"
-            )
-        dtype = np.dtype(np.float64 if q.itemsize == 8 else np.float32)
-        mask = _mask(attn_mask, (*q.shape[:-1], k.shape[-2]), dtype)
+    mask = None if attn_mask is None else _mask(attn_mask, causal, q, k)
     if causal_align not in ("top-left", "bottom-right"):
         raise ValueError(f"causal_align must be 'top-left' or 'bottom-right', got {causal_align!r}")
     left, right = (UNBOUNDED, UNBOUNDED) if window is None else _window(window)
     if alibi_slopes is not None:
-        alibi_slopes = _per_head("alibi_slopes", alibi_slopes, lead)
-        if not np.isfinite(alibi_slopes).all():
-            raise ValueError("alibi_slopes must be finite")
+        alibi_slopes = _alibi_slopes(alibi_slopes, q.shape[:-2])
     if sinks is not None:
-        sinks = _per_head("sinks", sinks, lead)
-        if not (sinks < np.inf).all():
-            raise ValueError("sinks must be finite or -inf (no sink)")
+        sinks = _sinks(sinks, q.shape[:-2])
     if kv_lens is not None:
-        kv_lens = _kv_lens(kv_lens, lead[:-1], k.shape[-2])
+        kv_lens = _kv_lens(kv_lens, q.shape[:-3], k.shape[-2])
     if cu_seqlens_q is not None or cu_seqlens_k is not None:
-        if cu_seqlens_q is None or cu_seqlens_k is None or kv_lens is not None:
-            raise ValueError(
-                "cu_seqlens_q and cu_seqlens_k must be given together, and without kv_lens"
-            )
-        cu_seqlens_q = _cumulative("cu_seqlens_q", cu_seqlens_q, "query", q)
-        cu_seqlens_k = _cumulative("cu_seqlens_k", cu_seqlens_k, "key", k)
-        if cu_seqlens_q.shape != cu_seqlens_k.shape:
-            raise ValueError(
-                "cu_seqlens_q and cu_seqlens_k must have the same length, one more than there are "
-                f"sequences, got shapes {cu_seqlens_q.shape} and {cu_seqlens_k.shape}"
-            )
+        cu_seqlens_q, cu_seqlens_k = _packed(cu_seqlens_q, cu_seqlens_k, q, k, kv_lens)
     if out is not None:
         _check_out(out, (*q.shape[:-1], v.shape[-1]), out_dtype)
     return AttentionArguments(
@@ -291,6 +260,18 @@ def _number(name: str, value: float) -> float:
     return float(value)
 
 
+def _refuse_shapes(q: Array, k: Array, v: Array) -> NoReturn:
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(
+            "query and key must have the same head_dim (last dimension), "
+            f"got query {q.shape} and key {k.shape}"
+        )
+    raise ValueError(
+        "key and value must have the same kv_len (dimension -2), "
+        f"got key {k.shape} and value {v.shape}"
+    )
+
+
 def _refuse_dropout(dropout_p: float) -> None:
     probability = _number("dropout_p", dropout_p)
     if not 0.0 <= probability <= 1.0:
@@ -359,7 +340,14 @@ def _repeat(array: Array, lead: tuple[int, ...]) -> Array:
     return np.broadcast_to(array, lead + array.shape[-2:])
 
 
-def _mask(attn_mask: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _mask(attn_mask: ArrayLike, causal: bool, q: Array, k: Array) -> Array:
+    if causal:
+        raise ValueError(
+            "attn_mask must be None when is_causal=True; "
+            "to use both, put the causal triangle into attn_mask"
+        )
+    dtype = np.dtype(np.float64 if q.itemsize == 8 else np.float32)
+    shape = (*q.shape[:-1], k.shape[-2])
     mask = _as_array("attn_mask", attn_mask)
     if mask.dtype.kind == "f" or mask.dtype.name == "bfloat16":
         # A finite number beyond float32 becomes infinite there, which -1e300 is meant to be.
@@ -417,6 +405,20 @@ def _per_head(name: str, numbers: ArrayLike, lead: tuple[int, ...]) -> Array:
         ) from None
 
 
+def _alibi_slopes(alibi_slopes: ArrayLike, lead: tuple[int, ...]) -> Array:
+    slopes = _per_head("alibi_slopes", alibi_slopes, lead)
+    if not np.isfinite(slopes).all():
+        raise ValueError("alibi_slopes must be finite")
+    return slopes
+
+
+def _sinks(sinks: ArrayLike, lead: tuple[int, ...]) -> Array:
+    scores = _per_head("sinks", sinks, lead)
+    if not (scores < np.inf).all():
+        raise ValueError("sinks must be finite or -inf (no sink)")
+    return scores
+
+
 def _kv_lens(kv_lens: ArrayLike, batch: tuple[int, ...], kv_len: int) -> Array:
     array = _as_array("kv_lens", kv_lens)
     if array.dtype.kind not in "iu":
@@ -432,6 +434,27 @@ def _kv_lens(kv_lens: ArrayLike, batch: tuple[int, ...], kv_len: int) -> Array:
             "kv_lens must broadcast to the dimensions before the heads, "
             f"{batch}, got shape {array.shape}"
         ) from None
+
+
+def _packed(
+    cu_seqlens_q: ArrayLike | None,
+    cu_seqlens_k: ArrayLike | None,
+    q: Array,
+    k: Array,
+    kv_lens: Array | None,
+) -> tuple[Array, Array]:
+    if cu_seqlens_q is None or cu_seqlens_k is None or kv_lens is not None:
+        raise ValueError(
+            "cu_seqlens_q and cu_seqlens_k must be given together, and without kv_lens"
+        )
+    starts_q = _cumulative("cu_seqlens_q", cu_seqlens_q, "query", q)
+    starts_k = _cumulative("cu_seqlens_k", cu_seqlens_k, "key", k)
+    if starts_q.shape != starts_k.shape:
+        raise ValueError(
+            "cu_seqlens_q and cu_seqlens_k must have the same length, one more than there are "
+            f"sequences, got shapes {starts_q.shape} and {starts_k.shape}"
+        )
+    return starts_q, starts_k
 
 
 def _cumulative(name: str, cu_seqlens: ArrayLike, of: str, packed: Array) -> Array:
