@@ -1,4 +1,4 @@
-"""Cutting text into pieces."""
+"""Cutting text into pre-tokens."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from fastllm.reference import tokenization as reference
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_split(measure, bpe, text, pattern):
-    pieces = measure(f"split, {pattern}", lambda: lambda: bpe.split(text, pattern))
-    assert pieces == reference.split(text, pattern)
+    pretokens = measure(f"split, {pattern}", lambda: lambda: bpe.split(text, pattern))
+    assert pretokens == reference.split(text, pattern)
 
 
 def test_split_by_a_pattern_of_ones_own(measure, bpe, text):
-    pieces = measure(
+    pretokens = measure(
         "split, a pattern of one's own", lambda: lambda: bpe.split(text, UNNAMED_PATTERN)
     )
-    assert pieces == reference.split(text, UNNAMED_PATTERN)
+    assert pretokens == reference.split(text, UNNAMED_PATTERN)

@@ -120,7 +120,7 @@ _NEIGHBOURLY = [
 
 
 def edge_texts() -> Iterator[str]:
-    """Short stretches that matter, each across the ends of the first and of the second 64 bytes."""
+    """Short texts that matter, each across the ends of the first and of the second 64 bytes."""
     for filler in ["x", " ", "1", "\n", "!", "A", "'", "/", "é", "中", "\u3000", "\u0301"]:
         for snippet in _NEIGHBOURLY:
             for place in [*range(58, 66), *range(123, 130)]:
@@ -136,7 +136,7 @@ def any_scalars(rng, count):
 
 
 def shortest(text, fails):
-    """`text` with stretches left out, as long as it fails."""
+    """`text` with parts left out, as long as it fails."""
     size = len(text)
     while size:
         start = 0

@@ -65,7 +65,7 @@ class Round:
             self.options["out"] = (*self.batch, self.heads, self.q_len, value_dim)
 
     def array(self, shape):
-        """Random numbers, now and then strange ones, in one of many layouts."""
+        """Random numbers, now and then NaN or infinity, in one of many layouts."""
         rng = self.rng
         large = rng.choice([1.0] * 12 + [30.0, 1e-3])
         array = self.numbers.standard_normal(shape) * large

@@ -276,13 +276,13 @@ def test_huge_scores_agree(dtype):
     assert np.isfinite(fast.scaled_dot_product_attention(query, key, value)).all()
 
 
-@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("nonfinite", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["query", "key", "value"])
 @pytest.mark.parametrize("masking", ["none", "causal", "boolean", "numbers"])
-def test_nonfinite_numbers_agree(where, strange, masking):
+def test_nonfinite_numbers_agree(where, nonfinite, masking):
     query, key, value = heads(13, (2,), 12, 20, 3, 3, np.float64)
     arrays = {"query": query, "key": key, "value": value}
-    arrays[where][0, 7, 1] = strange
+    arrays[where][0, 7, 1] = nonfinite
     keep = normal(14, (12, 20)) > 0
     options = {
         "none": {},

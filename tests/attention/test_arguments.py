@@ -1,4 +1,4 @@
-"""What attention refuses, with which words, and the strange arrays that it accepts."""
+"""What attention refuses, with which words, and the unusual arrays that it accepts."""
 
 import importlib
 import inspect

@@ -194,13 +194,13 @@ def test_a_window_agrees_where_later_rows_take_the_places_of_earlier_ones(group,
         assert_agrees(SDPA, np.float32, lse, expected_lse)
 
 
-@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("nonfinite", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 31, 50, 64, 130] if COMPILED else [50])
-def test_keeps_out_what_lies_beyond_the_window(place, strange):
+def test_keeps_out_what_lies_beyond_the_window(place, nonfinite):
     query, key, value = heads(9, 70, 131, 8, 4)
     options = {"window": (20, 3), "causal_align": "bottom-right"}
     expected = fast.scaled_dot_product_attention(query, key, value, **options)
-    key[0, place, 1], value[0, place, 2] = strange, strange
+    key[0, place, 1], value[0, place, 2] = nonfinite, nonfinite
     actual = fast.scaled_dot_product_attention(query, key, value, **options)
     last = np.arange(70) + 131 - 70
     blind = (place < last - 20) | (place > last + 3)
@@ -243,17 +243,17 @@ def test_sums_of_many_keys_keep_their_digits():
 
 
 @pytest.mark.parametrize(
-    ("where", "strange"),
+    ("where", "nonfinite"),
     [
         *((where, x) for where in ("query", "key", "value") for x in (np.nan, np.inf, -np.inf)),
         ("value", 3.4e38),  # rounds to infinity in bfloat16
     ],
 )
 @pytest.mark.parametrize("masking", ["none", "causal", "boolean", "softcap"])
-def test_nonfinite_numbers_agree(where, strange, masking):
+def test_nonfinite_numbers_agree(where, nonfinite, masking):
     query, key, value = heads(2, 40, 50, 5, 4)
     arrays = {"query": query, "key": key, "value": value}
-    arrays[where][0, 7, 1] = strange
+    arrays[where][0, 7, 1] = nonfinite
     options = {
         "none": {},
         "causal": {"is_causal": True},

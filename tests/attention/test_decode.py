@@ -1,4 +1,4 @@
-"""Attention of few queries: groups of rows, stretches of columns, and blocks of keys in turns."""
+"""Attention of few queries: groups of rows, ranges of columns, and blocks of keys in turns."""
 
 import itertools
 

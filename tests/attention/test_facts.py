@@ -51,9 +51,9 @@ def test_softmax_of_nothing_but_minus_infinity_is_zero(attention_backend):
     assert attention_backend.softmax(scores).tolist() == [[0.0, 0.0], [0.0, 1.0]]
 
 
-@pytest.mark.parametrize("strange", [np.nan, np.inf])
-def test_softmax_of_a_row_with_nan_or_infinity_is_nan(attention_backend, strange):
-    weights = attention_backend.softmax([[1.0, strange, -np.inf], [0.0, 0.0, -np.inf]])
+@pytest.mark.parametrize("nonfinite", [np.nan, np.inf])
+def test_softmax_of_a_row_with_nan_or_infinity_is_nan(attention_backend, nonfinite):
+    weights = attention_backend.softmax([[1.0, nonfinite, -np.inf], [0.0, 0.0, -np.inf]])
     assert np.isnan(weights[0]).all()
     assert weights[1].tolist() == [0.5, 0.5, 0.0]
 
@@ -253,14 +253,14 @@ def test_nan_in_an_attended_key_or_value_reaches_the_result(attention_backend):
     equals(context, [[3.0, np.nan]])
 
 
-@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("nonfinite", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     "masked", [{"is_causal": True}, {"attn_mask": [[True, False]]}, {"attn_mask": [[0.0, -np.inf]]}]
 )
-def test_nan_that_is_masked_out_does_not_leak(attention_backend, strange, masked):
+def test_nan_that_is_masked_out_does_not_leak(attention_backend, nonfinite, masked):
     attend = attention_backend.scaled_dot_product_attention
-    assert attend([[1.0]], [[1.0], [strange]], VALUES, **masked).tolist() == [[4.0, 8.0]]
-    values = [[4.0, 8.0], [strange, 0.0]]
+    assert attend([[1.0]], [[1.0], [nonfinite]], VALUES, **masked).tolist() == [[4.0, 8.0]]
+    values = [[4.0, 8.0], [nonfinite, 0.0]]
     assert attend([[1.0]], KEYS, values, **masked).tolist() == [[4.0, 8.0]]
 
 

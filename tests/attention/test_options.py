@@ -351,10 +351,10 @@ def test_never_reads_beyond_the_lengths(attention_backend):
 
 
 @pytest.mark.parametrize("q_len", [3, 20])
-@pytest.mark.parametrize("strange", [np.nan, np.inf])
-def test_nonfinite_numbers_outside_of_the_window_do_not_leak(q_len, strange):
+@pytest.mark.parametrize("nonfinite", [np.nan, np.inf])
+def test_nonfinite_numbers_outside_of_the_window_do_not_leak(q_len, nonfinite):
     query, key, value = heads(2, (2,), q_len, 40, 5, 5)
-    value[0, 10], key[1, 11] = strange, strange
+    value[0, 10], key[1, 11] = nonfinite, nonfinite
     for options in (
         {"window": (4, 2)},
         {"window": (4, 2), "softcap": 2.0, "alibi_slopes": [0.1, 0.2], "sinks": [0.1, 0.2]},

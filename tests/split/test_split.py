@@ -33,22 +33,22 @@ FACTS = [
 ]
 
 
-@pytest.mark.parametrize(("pattern", "text", "pieces"), FACTS)
-def test_facts(bpe_backend, pattern, text, pieces):
-    assert bpe_backend.split(text, pattern) == pieces
+@pytest.mark.parametrize(("pattern", "text", "pretokens"), FACTS)
+def test_facts(bpe_backend, pattern, text, pretokens):
+    assert bpe_backend.split(text, pattern) == pretokens
 
 
 @pytest.mark.parametrize("pattern", NAMED)
 def test_equals_tokenizers(bpe_backend, pattern):
     """The engine of Hugging Face tokenizers, given the very same expressions."""
-    rules = NAMED[pattern]
+    named = NAMED[pattern]
     steps = [
-        tokenizers.pre_tokenizers.Split(tokenizers.Regex(step), "isolated") for step in rules.steps
+        tokenizers.pre_tokenizers.Split(tokenizers.Regex(step), "isolated") for step in named.steps
     ]
     rival = tokenizers.pre_tokenizers.Sequence(steps)
     for text in [*TRAPS.values(), *mixed_texts(400, seed=2)]:
-        clean = rules.normalize(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-        expected = [piece for piece, _ in rival.pre_tokenize_str(clean)]
+        clean = named.normalize(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        expected = [pretoken for pretoken, _ in rival.pre_tokenize_str(clean)]
         assert bpe_backend.split(text, pattern) == expected
 
 
@@ -86,8 +86,8 @@ def test_refuses_what_is_no_text(bpe_backend):
 
 
 def test_pattern_of_several_steps_of_ones_own(bpe_backend):
-    rules = SplitPattern((r"\d", "[ab]+"))
-    assert bpe_backend.split("abc12ab", rules) == ["ab", "c", "1", "2", "ab"]
+    pattern = SplitPattern((r"\d", "[ab]+"))
+    assert bpe_backend.split("abc12ab", pattern) == ["ab", "c", "1", "2", "ab"]
 
 
 def test_pattern_classes_inside_and_outside_brackets():

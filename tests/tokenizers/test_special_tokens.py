@@ -63,7 +63,7 @@ def test_special_arguments_are_checked(tokenizer):
 
 
 def test_special_tokens_cut_text_before_it_is_split(tokenizer):
-    # Together "a <|a|>" has the piece " <|"; apart the blank ends its stretch.
+    # Together "a <|a|>" has the pre-token " <|"; apart the blank ends its part.
     assert tokenizer.split("a <|a|>") == ["a", " <|", "a", "|>"]
     assert tokenizer.encode("a <|a|> ab", allowed_special="all") == [97, 32, 300, 32, 256]
 

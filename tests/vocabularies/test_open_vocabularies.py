@@ -13,10 +13,10 @@ from fastllm.vocabularies.open_vocabularies import OpenVocabulary
 
 
 def write_json(path, tokens, merges, pattern, added, post_processor=None):
-    rules = NAMED[pattern]
+    named = NAMED[pattern]
     splits = [
         {"type": "Split", "pattern": {"Regex": step}, "behavior": "Isolated", "invert": False}
-        for step in rules.steps
+        for step in named.steps
     ]
     byte_level = {
         "type": "ByteLevel",
@@ -33,7 +33,7 @@ def write_json(path, tokens, merges, pattern, added, post_processor=None):
     content = {
         "version": "1.0",
         "added_tokens": [{"id": n, "content": t, "special": s} for t, n, s in added],
-        "normalizer": {"type": "NFC"} if rules.normalization else None,
+        "normalizer": {"type": "NFC"} if named.normalization else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
         "post_processor": post_processor,
         "decoder": None,

@@ -52,7 +52,7 @@ def texts_of_round(rng, pattern):
 
 
 def random_tokens(rng, count, longest):
-    """Stretches of bytes that occur, some across characters and pieces; most cannot be merged."""
+    """Runs of bytes that occur, some across characters and pre-tokens; most cannot be merged."""
     sample = "".join(rng.sample(list(TRAPS.values()), 6) + mixed_texts(10, seed=rng.random()))
     data = sample.encode("utf-8", "replace") + b"  \n\n   abab1212''"
     starts = (rng.randrange(len(data)) for _ in range(count))
@@ -114,7 +114,7 @@ class Round:
 
     def _rival(self, rng):
         """Texts -> ids by another library."""
-        rules = NAMED[self.pattern]
+        pattern = NAMED[self.pattern]
         if self.merges is None and self.pattern in TIKTOKENS:
             encoding = published_tiktoken(self.pattern) if self.kind == "published" else None
             if encoding is None:
@@ -133,7 +133,7 @@ class Round:
                 rival = Tokenizer.from_file(str(path))
             return lambda texts: [rival.encode(text).ids for text in texts], "tokenizers"
         slow = reference.BytePairEncoder(self.ranks, **self.options())
-        return lambda texts: [slow.encode(rules.normalize(text)) for text in texts], "reference"
+        return lambda texts: [slow.encode(pattern.normalize(text)) for text in texts], "reference"
 
     def options(self):
         return {
@@ -148,10 +148,10 @@ class Round:
         return encoder
 
     def wrong_levels(self, text):
-        """The levels whose pieces are not the reference's."""
-        pieces = reference.split(text, self.pattern)
-        encoded = "".join(pieces).encode()
-        return [n for n in LEVELS if _kernels.split_utf8(encoded, self.pattern, n) != pieces]
+        """The levels whose pre-tokens are not the reference's."""
+        pretokens = reference.split(text, self.pattern)
+        encoded = "".join(pretokens).encode()
+        return [n for n in LEVELS if _kernels.split_utf8(encoded, self.pattern, n) != pretokens]
 
     def wrong_ids(self, text, encoder=None):
         encoder = encoder or self.new_encoder()
@@ -187,7 +187,7 @@ def difference(setting):
     for text in setting.texts:
         if wrong := setting.wrong_levels(text):
             text = shortest(text, setting.wrong_levels)
-            return text, f"pieces at {wrong} are not the reference's"
+            return text, f"pre-tokens at {wrong} are not the reference's"
     texts = [NAMED[setting.pattern].normalize(text) for text in setting.texts]
     expected = setting.rival(texts)
     for text, ids in zip(texts * 2, expected * 2, strict=True):
@@ -224,8 +224,8 @@ def main():
                 print(f"{setting.ranks}\n{setting.options()}")
             return 1
         size = len(setting.texts)
-        counts["pieces, each level"] += size
-        counts[f"pieces of {setting.pattern}"] += size
+        counts["pre-tokens, each level"] += size
+        counts[f"pre-tokens of {setting.pattern}"] += size
         counts[f"ids at {_kernels.isa_name()}"] += size
         counts[f"ids of {setting.rival_name}"] += size
         counts[f"vocabulary {setting.kind}"] += size

@@ -354,7 +354,7 @@ CUTS = [
 
 @pytest.mark.parametrize("pattern", ["cl100k", "o200k"])
 def test_encoding_is_the_same_wherever_a_long_text_may_be_cut(pattern):
-    """Each stretch at the end of a segment, at several distances, by one thread and by two."""
+    """Each of `CUTS` at the end of a segment, at several distances, by one thread and by two."""
     ranks = published_ranks(f"{pattern}_base")
     rival = tiktokens(pattern)
     encoder = fast.BytePairEncoder(ranks, pattern=pattern)
@@ -362,7 +362,7 @@ def test_encoding_is_the_same_wherever_a_long_text_may_be_cut(pattern):
     for cut in CUTS:
         for ahead in (0, 1, len(cut) + 1):
             behind = f"{cut} {cut}\nand more\n{cut}"
-            # A word behind a blank starts a piece, whatever came before.
+            # A word behind a blank starts a pre-token, whatever came before.
             last = np.array(rival.encode_ordinary(f" ab{behind}"), np.uint32)
             count = (SEGMENT - ahead) // 3
             expected = np.concatenate([np.full(count - 1, word, np.uint32), last])

@@ -27,12 +27,11 @@ TIE_BREAKS = arguments.TIE_BREAKS
 def hugging_face_merges(texts, vocab_size, pattern="gpt2", **options):
     """The merges that Hugging Face tokenizers learns from the same texts."""
     rival = tokenizers.Tokenizer(tokenizers.models.BPE())
-    rules = split_pattern(pattern)
     rival.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
         [
             *[
                 tokenizers.pre_tokenizers.Split(tokenizers.Regex(step), "isolated")
-                for step in rules.steps
+                for step in split_pattern(pattern).steps
             ],
             tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]

@@ -3,9 +3,10 @@
     PYTHONPATH=tests python tests/split/fast/fuzz_split.py --texts 100000 --seed 0
 
 That many texts for each pattern, named ones and some with other numbers of digits. The starts of
-pieces at every instruction-set level must be the scalar scanner's; of one text in 20, the pieces
-must be the reference's, and of one in 20 those of Hugging Face tokenizers, given the same
-expressions. Wherever a text may be cut in two, the starts of both parts must be those of the whole.
+pre-tokens at every instruction-set level must be the scalar scanner's; of one text in 20, the
+pre-tokens must be the reference's, and of one in 20 those of Hugging Face tokenizers, given the
+same expressions. Wherever a text may be cut in two, the starts of both parts must be those of the
+whole.
 The first difference ends the run with the shortest text that still shows it.
 """
 
@@ -49,9 +50,10 @@ def endless_texts(rng):
         yield long.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def starts_of(pieces):
-    """The places of pieces in the text in UTF-8."""
-    return list(itertools.accumulate((len(piece.encode()) for piece in pieces), initial=0))[:-1]
+def starts_of(pretokens):
+    """The places of pre-tokens in the text in UTF-8."""
+    sizes = (len(pretoken.encode()) for pretoken in pretokens)
+    return list(itertools.accumulate(sizes, initial=0))[:-1]
 
 
 def places(bitmap):
@@ -78,7 +80,7 @@ class Setting:
         return self.found(text) != starts_of(reference.split(text, self.pattern))
 
     def wrong_tokenizers(self, text):
-        rival = [piece for piece, _ in self.rival.pre_tokenize_str(text)]
+        rival = [pretoken for pretoken, _ in self.rival.pre_tokenize_str(text)]
         return self.found(text) != starts_of(rival)
 
     def wrong_cut(self, text):
@@ -103,9 +105,9 @@ def main():
     for name, pattern in patterns().items():
         setting = Setting(pattern)
         checks = [
-            (f"pieces at {', '.join(LEVELS)}", setting.wrong_level, 1),
-            ("pieces of the reference", setting.wrong_reference, 20),
-            ("pieces of tokenizers", setting.wrong_tokenizers, 20),
+            (f"pre-tokens at {', '.join(LEVELS)}", setting.wrong_level, 1),
+            ("pre-tokens of the reference", setting.wrong_reference, 20),
+            ("pre-tokens of tokenizers", setting.wrong_tokenizers, 20),
             ("cuts", setting.wrong_cut, 20),
         ]
         texts = endless_texts(random.Random(f"{arguments.seed} {name}"))

@@ -19,13 +19,13 @@ CLASSES = ("Lu", "Lt", "Ll", "Lm", "Lo", "M", "N", "White_Space", "P", "S")
 
 
 def check(pattern, texts):
-    """Each text, at each level, has the pieces of the reference."""
+    """Each text, at each level, has the pre-tokens of the reference."""
     for text in texts:
-        pieces = reference.split(text, pattern)
-        # The pieces, joined, are the text as normalized.
-        encoded = "".join(pieces).encode()
+        pretokens = reference.split(text, pattern)
+        # The pre-tokens, joined, are the text as normalized.
+        encoded = "".join(pretokens).encode()
         for level in LEVELS:
-            assert _kernels.split_utf8(encoded, pattern, level) == pieces, (level, text)
+            assert _kernels.split_utf8(encoded, pattern, level) == pretokens, (level, text)
 
 
 def class_edges():
@@ -115,18 +115,18 @@ def test_levels_agree_on_every_scalar_value_alone():
 
 @pytest.mark.parametrize("pattern", NAMED)
 def test_text_may_be_cut_where_the_scanners_say(pattern):
-    """In both parts the pieces are those of the whole, by the reference."""
-    rules = SplitPattern(NAMED[pattern].steps)
+    """In both parts the pre-tokens are those of the whole, by the reference."""
+    unnamed = SplitPattern(NAMED[pattern].steps)
     texts = [*TRAPS.values(), *mixed_texts(1500, seed=13), *line_texts()]
     cuts = 0
     for text in texts:
         encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-        whole = reference.split(encoded.decode(), rules)
+        whole = reference.split(encoded.decode(), unnamed)
         cut = 0
-        while (cut := _kernels.next_cut(encoded, rules, cut + 1)) < len(encoded):
+        while (cut := _kernels.next_cut(encoded, unnamed, cut + 1)) < len(encoded):
             cuts += 1
             before, after = encoded[:cut].decode(), encoded[cut:].decode()
-            assert reference.split(before, rules) + reference.split(after, rules) == whole
+            assert reference.split(before, unnamed) + reference.split(after, unnamed) == whole
     assert cuts > 1000
 
 

@@ -1,6 +1,6 @@
 // Decoder: ids back to bytes.
 //
-// Algorithm. A table gives the place and the length of each id's bytes in one stretch of memory; ids far beyond their
+// Algorithm. A table gives the place and the length of each id's bytes in one run of memory; ids far beyond their
 // number are in a hash map instead. A first pass adds the lengths up, a second copies: 16 bytes at once where there
 // is room for them, since nearly every token is shorter and a copy of fixed size is one instruction.
 //

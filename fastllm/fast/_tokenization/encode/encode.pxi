@@ -10,7 +10,7 @@ The interpreter is released for texts of at least MIN_NOGIL_BYTES; batches of le
 worth a thread.
 
 Texts are cut into segments of about SEGMENT_BYTES where no pre-token can reach across (text_cuts.h), so that what a
-worker holds does not grow with the text. A stretch without such a place is one segment.
+worker holds does not grow with the text. Text without such a place is one segment.
 """
 
 import os
@@ -555,7 +555,7 @@ def split_by_expressions(text, expressions):
 
 
 def cut(expression, text):
-    """The matches of `expression` in `text` and the stretches between them, none of them empty."""
+    """The matches of `expression` in `text` and the parts between them, none of them empty."""
     parts = []
     cdef Py_ssize_t start, end, done = 0
     for match in expression.finditer(text):

@@ -23,9 +23,10 @@
 //   not 553.
 // - Chunks of 8 or 16 KB instead of 4: within 2 %.
 
+// As large as those of train/count_words.h, but measured for this loop alone (Cost): its buckets and keys are others.
 constexpr size_t BATCH_SIZE = 64;
-constexpr size_t CHUNK_WORDS = 64;          // of the bitmap: 4 KB of text
-constexpr size_t MAX_CACHED_BYTES = 1024;   // longer pre-tokens are not kept
+constexpr size_t CHUNK_WORDS = 64;         // of the bitmap: 4 KB of text
+constexpr size_t MAX_CACHED_BYTES = 1024;  // longer pre-tokens are not kept
 
 struct Batch {
     InlineKey keys[BATCH_SIZE];
@@ -240,7 +241,8 @@ static inline uint32_t *lookup_batch(EncodeContext &context, const Batch &batch,
 
 // ---- a text
 
-// Write the positions of the bits of a word of the bitmap; returns how many. May write 64.
+// Write the positions of the bits of a word of the bitmap; returns how many. May write 64: unlike the one of
+// train/count_words.h it stores whole vectors, and `positions` has room for them.
 static inline size_t flatten_bits(uint64_t bits, uint32_t base, uint32_t *positions) {
     const size_t count = size_t(__builtin_popcountll(bits));
 #if FASTLLM_ISA == 2

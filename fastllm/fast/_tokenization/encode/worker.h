@@ -28,8 +28,6 @@
 
 namespace fastllm {
 
-constexpr size_t SEGMENT_BYTES = size_t(1) << 20;
-
 // A text: UTF-8, or characters as Python keeps them.
 struct Text {
     const void *data;

@@ -18,7 +18,7 @@
 //
 // Some things are not equations. Contractions are rare, so their quotes are looped over; so are runs of more digits
 // than stay together. And where o200k's meaning of a combining mark depends on what lies further back (after
-// punctuation, or at the start of a word), the place is noted as ambiguous, and the stretch around it is rescanned
+// punctuation, or at the start of a word), the place is noted as ambiguous, and the span around it is rescanned
 // (splitter.h).
 //
 // Invariants. `starts` has a word for each block begun; bits past the end of the text are junk. Bit 0 is set. A run in
@@ -203,7 +203,7 @@ static inline uint64_t digit_groups(const Masks &m, Carry &carry, uint32_t most)
 
 // White space for the patterns that go by lines: \s*[\r\n]+|\s+(?!\S)|\s+
 // `absorbed` are newlines that punctuation before them has taken; `stop` is what a run does not have to leave its
-// last blank to: more white space, or the end of a stretch that is cut on its own.
+// last blank to: more white space, or the end of a segment that is cut on its own.
 static inline uint64_t space_starts(const Masks &m, uint64_t stop, uint64_t next_stop, uint64_t absorbed,
                                     Carry &carry, uint64_t *words, size_t block) {
     const uint64_t spaces = m.space & ~absorbed, newlines = m.newline & ~absorbed;
@@ -337,7 +337,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
     return starts;
 }
 
-// deepseek-v3: \p{N}{1,3}; then [一-龥぀-ゟ゠-ヿ]+; then, in each stretch that these leave or match,
+// deepseek-v3: \p{N}{1,3}; then [一-龥぀-ゟ゠-ヿ]+; then, in each segment that these leave or match,
 // [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 // Letters here are letters and marks. Nothing but the second branch takes a control character, so runs of them
 // are pre-tokens by falling between two matches.
@@ -346,7 +346,7 @@ FASTLLM_INLINE uint64_t deepseek_starts(const Masks &m, const Masks &next, Carry
     const uint64_t L = m.letter, W = m.space, X = m.control, P = ~(L | m.number | W | X);
     const uint64_t C = m.continuation;
     const uint64_t kana = m.kana | (C & ~(C + 1) & -uint64_t(carry.kana));  // with what the last block began
-    // Where kana and Han begin or end a stretch does; at numbers, equations that ask what lies before see to it.
+    // Where kana and Han begin or end a segment does; at numbers, equations that ask what lies before see to it.
     const uint64_t edges = (kana ^ before(kana, carry.kana)) & ~C;
     const uint64_t others =
         P & ((~before(P, carry.punctuation) & ~before(m.blank, carry.blank)) | edges);

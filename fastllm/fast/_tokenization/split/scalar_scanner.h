@@ -200,7 +200,7 @@ inline size_t o200k_end(std::string_view text, size_t start, Pattern pattern) {
     return end;
 }
 
-// The end of the stretch at `start`, not a number: all kana and unified Han, or none.
+// The end of the segment at `start`, not a number: all kana and unified Han, or none.
 inline size_t deepseek_segment_end(std::string_view text, size_t start) {
     int length;
     const bool kana = is_kana_or_unified_han(decode_at(text, start, length));
@@ -245,7 +245,7 @@ inline size_t deepseek_word_end(std::string_view text, size_t start) {
 // Scans one text.
 //
 // Patterns of several steps first cut out numbers (and, for DeepSeek, runs of kana and Han); the last expression
-// sees each stretch as a text of its own, and leaves numbers as they are.
+// sees each segment as a text of its own, and leaves numbers as they are.
 class ScalarScanner {
   public:
     ScalarScanner(Pattern pattern, std::string_view text) : pattern_(pattern), text_(text) {}
@@ -270,7 +270,7 @@ class ScalarScanner {
   private:
     Pattern pattern_;
     std::string_view text_;
-    size_t segment_end_ = 0;  // where the stretch that is being scanned ends
+    size_t segment_end_ = 0;  // where the segment that is being scanned ends
 
     size_t smollm2_end(size_t start) {
         if (start >= segment_end_) {

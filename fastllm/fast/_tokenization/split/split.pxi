@@ -183,7 +183,7 @@ cdef int find_starts(string_view text, pattern, isa, vector[uint64_t]& starts) e
 
 
 cdef list pretokens_of(string_view text, pattern, isa):
-    """The stretches of `text` from each start of a pre-token to the next."""
+    """The parts of `text` from each start of a pre-token to the next."""
     cdef vector[uint64_t] starts
     cdef Py_ssize_t start = 0, end, size = text.size(), word
     cdef uint64_t bits

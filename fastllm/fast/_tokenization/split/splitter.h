@@ -4,7 +4,7 @@
 //   text      h  e  l  l  o  ,  _  w  o  r  l  d      valid UTF-8, `size` bytes
 //   starts    1  0  0  0  0  1  1  0  0  0  0  0      a bit a byte, the lowest of a word first
 //
-// The stretch around an ambiguous place goes from one certain start to the next: a 0x20 behind something that is no
+// The span around an ambiguous place goes from one certain start to the next: a 0x20 behind something that is no
 // white space starts a pre-token in every pattern, whatever came before.
 //
 // Invariants. `starts` has (size + 63) / 64 words, all of which are written; bits past the end of the text are clear,
@@ -20,6 +20,9 @@
 #include "split/text_cuts.h"
 
 namespace fastllm {
+
+// About how much text is split at a time, to encode it or to count its words.
+constexpr size_t SEGMENT_BYTES = size_t(1) << 20;
 
 struct Splitter {
     Pattern pattern;
@@ -53,7 +56,7 @@ struct Splitter {
 
     static bool is_certain_start(std::string_view text, size_t i) { return i == 0 || is_blank_behind_text(text, i); }
 
-    // Split the stretches around ambiguous places again, from a certain start to one.
+    // Split the spans around ambiguous places again, from a certain start to one.
     void rescan_ambiguous(std::string_view text, uint64_t *starts, std::vector<size_t> &ambiguous) const {
         std::sort(ambiguous.begin(), ambiguous.end());  // within a block they come in no order
         ScalarScanner scanner(pattern, text);

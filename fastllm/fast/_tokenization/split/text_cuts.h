@@ -21,7 +21,7 @@
 //                      smollm2 cuts that out first.
 //
 // Steps that are applied in turn (deepseek-v3, smollm2) match numbers, kana or Han first, and none of these is white
-// space or next to a place in a way that matters: a stretch that ends at the place ends there in the part as well.
+// space or next to a place in a way that matters: a segment that ends at the place ends there in the part as well.
 //
 // Cost. A comparison or two a byte until a place is found, which text with blanks has within a word.
 

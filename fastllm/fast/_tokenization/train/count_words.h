@@ -18,6 +18,7 @@
 // many languages 0.152 s. Keys by branches on the size: 0.100, 0.099 and 0.169 s. Two threads: 1.6, 1.5 and 1.4 times
 // as fast as one (NOTES.md, train, says what that took).
 
+// As large as those of encode/encode_pretokens.h, but of another loop, with other buckets to wait for.
 constexpr size_t BATCH_SIZE = 64;
 constexpr size_t CHUNK_WORDS = 64;  // of the bitmap: 4 KB of text
 
@@ -91,7 +92,8 @@ static inline void count_batch(const CountBatch &batch, WordTable &table, std::s
     }
 }
 
-// Write the positions of the bits of a word of the bitmap; returns how many. Up to three more may be written.
+// Write the positions of the bits of a word of the bitmap; returns how many. Up to three more may be written:
+// `positions` needs less room than for the vectors of encode/encode_pretokens.h.
 static inline size_t flatten_bits(uint64_t bits, uint32_t base, uint32_t *positions) {
     const size_t count = size_t(__builtin_popcountll(bits));
     // Four at a time: how often that is, is guessed right more often than which bit is the last.

@@ -51,8 +51,6 @@ class alignas(128) WordCounter {
     }
 
   private:
-    static constexpr size_t SEGMENT_BYTES = size_t(1) << 20;
-
     Splitter splitter_;
     std::vector<uint64_t> starts_;
     std::vector<size_t> ambiguous_;
