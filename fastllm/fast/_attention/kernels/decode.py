@@ -74,7 +74,11 @@ from fastllm.fast._attention.params import (
     Inputs,
     Params,
 )
-from fastllm.fast._attention.runtime.jit import inlined_device_function, jit
+from fastllm.fast._attention.runtime.jit import (
+    inlined_device_function,
+    jit,
+    loop_body_function,
+)
 from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.bf16_rows import deinterleave_row, interleave_row
 from fastllm.fast._attention.simd.gemv import MICRO_TILE, gemv_qk_pv
@@ -121,7 +125,7 @@ def prefetch_distance(dim: int, itemsize: int, row: int) -> int:
     return distance
 
 
-@inlined_device_function
+@loop_body_function
 def load_queries(
     query: Array,
     split: KeySplit,
@@ -147,7 +151,7 @@ def load_queries(
         store(queries, d, mul(load(queries, d), scale))
 
 
-@inlined_device_function
+@loop_body_function
 def load_mask_row(
     inputs: Inputs, head: int, position: int, start: int, count: int, params: Params, row: Array
 ) -> None:
@@ -160,7 +164,7 @@ def load_mask_row(
         load_row(inputs.additive_mask, at, column, count, row, ORIGIN)
 
 
-@inlined_device_function
+@loop_body_function
 def softmax_block(
     scores: Array,
     at: int,
@@ -219,7 +223,7 @@ def softmax_block(
         state.row_sum[row] = state.row_sum[row] * state.alpha[row] + reduce_add(block_sum)
 
 
-@inlined_device_function
+@loop_body_function
 def write_partials(
     item: int,
     n_rows: int,

@@ -228,7 +228,10 @@ def decode_attention_amx(
     floats: Array,
     shared: Array,
 ) -> None:
-    """Attend over every split of the keys of every KV head group, into `partials`."""
+    """Attend over every split of the keys of every KV head group, into `partials`.
+
+    Longer than other kernels, as calls of nine arguments stand on a line each.
+    """
     if slots.size > 0:
         run_shared(slots, current_call_as_task(slots))
         return

@@ -433,7 +433,10 @@ def attend_tile(
     key_bits: Array,
     value_bits: Array,
 ) -> None:
-    """One tile against `count` keys from `start` on: scores, options, softmax, values."""
+    """One tile against `count` keys from `start` on: scores, options, softmax, values.
+
+    Longer than other steps: two thirds of it are the arguments of five calls.
+    """
     depth, columns = padded(params.head_dim, BLOCK), padded(params.value_dim, BLOCK)
     if params.mask_kind != NO_MASK and not load_mask_block(
         inputs, start, count, slot, BLOCK, params, ids, work.mask_rows, work.mask_block

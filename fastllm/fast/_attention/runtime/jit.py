@@ -6,7 +6,8 @@ A kernel is what Python calls (`jit`); a device function is what kernels call, c
 
     jit                         entry from Python, stored on disk with all it calls
       device_function           called; its arrays belong to the caller
-      inlined_device_function   the same, inlined: for what is part of a loop
+      inlined_device_function   the same, inlined by Numba: for what is part of a loop
+      loop_body_function        the same, inlined by LLVM: for what takes longer to compile
       allocating_device_function  makes arrays
 
 Numba stores what it compiled, and looks at one file to see whether that is still right: the one
@@ -21,7 +22,8 @@ Cost: a hash of the sources, once a process.
 
 Results
 -------
-- Device functions have no entry for Python and none for C, which took a fifth of a first call.
+- Device functions have no entry for Python and none for C, which took a fifth of a first call; nor
+  are they optimized and made machine code of alone, which took a fifth of what was left.
 - Their references are not counted: an atomic instruction takes 3 ns, 5 % of a window in bf16x3.
 - Passing a dozen arrays to a function takes 100 ns: hence the inlined ones.
 """
@@ -40,6 +42,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+from numba.core.compiler import Compiler
 
 from fastllm.fast._attention.simd.vectors import VECTOR_BYTES
 
@@ -84,6 +88,42 @@ def _one_thread_at_a_time(compile_for_args: Callable[..., Any]) -> Callable[...,
 # --- Device functions ----------------------------------------------------------------------------
 
 
+class _DeviceLibrary(JITCodeLibrary):
+    """LLVM code of a device function, which every kernel links a copy of and then optimizes."""
+
+    def _optimize_final_module(self) -> None:
+        """Leave it to the kernel."""
+
+    def _finalize_specific(self) -> None:
+        """Make no machine code."""
+
+
+class _DeviceCodegen(JITCPUCodegen):
+    """Numba's generator for this processor, but it loads nothing."""
+
+    _library_class = _DeviceLibrary
+
+    def _add_module(self, module: Any) -> None:
+        """Leave it out of what is loaded."""
+
+    def set_env(self, env_name: str, env: Any) -> None:
+        """Set nothing: what is not loaded has no address."""
+
+
+@functools.cache
+def _device_codegen() -> Any:
+    return _DeviceCodegen("fastllm.device_functions")
+
+
+class _DeviceCompiler(Compiler):
+    """Compiles a function as far as kernels need it: otherwise all is optimized twice."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # Not the target of all compilations, but the copy that each has for itself.
+        self.state.targetctx._internal_codegen = _device_codegen()
+
+
 def device_function(function: Callable[..., Any]) -> Any:
     """Decorate what kernels call; it is stored on disk within them.
 
@@ -95,8 +135,8 @@ def device_function(function: Callable[..., Any]) -> Any:
 def inlined_device_function(function: Callable[..., Any]) -> Any:
     """Decorate a step of a kernel: passing a dozen arrays takes 100 ns.
 
-    Numba writes it into its caller before types are inferred: as a function of its own it would be
-    optimized twice, which takes a fifth of a first call. References are counted as the caller does.
+    Numba writes it into its caller before types are inferred. References are counted as the caller
+    does, so that it may return arrays.
     """
     return _jit_device_function(function, counted=False, inline="always")
 
@@ -104,7 +144,7 @@ def inlined_device_function(function: Callable[..., Any]) -> Any:
 def loop_body_function(function: Callable[..., Any]) -> Any:
     """Decorate what an inner loop of a kernel does: LLVM inlines it, and no references are counted.
 
-    It takes longer to compile than `inlined_device_function`, and 3 to 4 % less of short prompts.
+    Longer ones compile faster so than as `inlined_device_function`.
     """
     return _jit_device_function(function, counted=False, forceinline=True)
 
@@ -118,7 +158,7 @@ def _jit_device_function(function: Callable[..., Any], counted: bool, **more: An
     # Python never calls it: an entry for that, and one for C, took a fifth of a first call. Numba
     # counts references unless told by `_nrt`, an option that it does not document.
     options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}
-    return njit(**options)(function)
+    return njit(pipeline_class=_DeviceCompiler, **options)(function)
 
 
 # --- Compiled code on disk -----------------------------------------------------------------------
