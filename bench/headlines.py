@@ -92,7 +92,7 @@ class Compared(NamedTuple):
 
 
 def compared(page: str, headlines: Sequence[Headline] = HEADLINES) -> Iterator[Compared]:
-    """The headlines that the tables of `page` have figures for.
+    """The headlines that the tables of `page` have figures for, of fastllm and of the other one.
 
     >>> page = '''<!-- bench:begin decode -->
     ... | what | fastllm | torch |
@@ -103,11 +103,11 @@ def compared(page: str, headlines: Sequence[Headline] = HEADLINES) -> Iterator[C
     [Compared(what='decode', ours='2 ms', other='PyTorch', theirs='3 ms', ratio='1.5x')]
     """
     for line in headlines:
-        cells = _find(page, line)
-        if cells is None:
+        cells = _find(page, line) or {}
+        theirs = cells.get(line.other, "-")
+        if theirs == "-":  # not measured, or not installed where it was
             continue
         ours = cells.get("fastllm") or cells["fast"]
-        theirs = cells[line.other]
         ratio = re.search(r"\(([\d.,]+x)\)$", theirs)
         yield Compared(
             line.what,

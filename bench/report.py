@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.headlines import compared, headline_table, times
+from bench.headlines import HEADLINES, compared, headline_table, times
 from bench.plot import curves, growth, ratios, speeds
 
 Json = Mapping[str, Any]
@@ -237,6 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _write(pictures / file, draw(results["tasks"][task]["rows"]))
     found = _put_tables(given.into, tables)
     lines = list(compared(given.into.read_text("utf-8")))
+    for what in sorted({line.what for line in HEADLINES} - {line.what for line in lines}):
+        print(f"no figures for the headline {what!r} in {given.into}", file=sys.stderr)
     if lines:
         _put_tables(given.headlines, {"headlines": headline_table(lines)})
         drawn = [(line.what, line.other, times(line)) for line in lines]
