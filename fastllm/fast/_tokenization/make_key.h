@@ -29,10 +29,9 @@ static inline InlineKey make_key(const uint8_t *pretoken, uint32_t mask_offset) 
     _mm_store_si128((__m128i *)&key,
                     _mm_or_si128(kept, _mm_load_si128((const __m128i *)(key_masks.length[0] + mask_offset))));
 #else
+    const uint8_t *const keep = key_masks.keep[mask_offset / 16], *const length = key_masks.length[mask_offset / 16];
     uint8_t bytes[16];
-    for (int i = 0; i < 16; i++) {
-        bytes[i] = (pretoken[i] & key_masks.keep[0][mask_offset + i]) | key_masks.length[0][mask_offset + i];
-    }
+    for (int i = 0; i < 16; i++) bytes[i] = (pretoken[i] & keep[i]) | length[i];
     std::memcpy(&key, bytes, 16);
 #endif
     return key;
