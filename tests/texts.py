@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import lru_cache
 
 TRAPS = {
     "empty": "",
@@ -71,14 +72,15 @@ _ATOMS = [
 ]
 
 
-def mixed_texts(count: int, seed: int = 0, longest: int = 60) -> list[str]:
+@lru_cache(maxsize=64)
+def mixed_texts(count: int, seed: int = 0, longest: int = 60) -> tuple[str, ...]:
     """Texts over random sub-alphabets of the characters above: small alphabets make long runs."""
     rng = random.Random(seed)
     texts = []
     for _ in range(count):
         alphabet = rng.sample(_ATOMS, rng.choice([1, 2, 3, 5, 8, len(_ATOMS)]))
         texts.append("".join(rng.choices(alphabet, k=rng.randint(0, longest))))
-    return texts
+    return tuple(texts)
 
 
 def english() -> str:

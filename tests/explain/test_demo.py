@@ -29,7 +29,8 @@ TEXTS = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Sizes that the reference takes no time for."""
-    for name, value in {"VOCAB_SIZE": 280, "LENGTH": 16, "HEAD_DIM": 8}.items():
+    sizes = {"VOCAB_SIZE": 280, "LENGTH": 16, "HEAD_DIM": 8, "VECTOR_TOKENS": 16}
+    for name, value in sizes.items():
         monkeypatch.setattr(demo, name, value)
     monkeypatch.setattr(comparison, "FAST_RUNS", 1)
 

@@ -53,7 +53,8 @@ def texts_of_round(rng, pattern):
 
 def random_tokens(rng, count, longest):
     """Runs of bytes that occur, some across characters and pre-tokens; most cannot be merged."""
-    sample = "".join(rng.sample(list(TRAPS.values()), 6) + mixed_texts(10, seed=rng.random()))
+    traps = rng.sample(list(TRAPS.values()), 6)
+    sample = "".join([*traps, *mixed_texts(10, seed=rng.random())])
     data = sample.encode("utf-8", "replace") + b"  \n\n   abab1212''"
     starts = (rng.randrange(len(data)) for _ in range(count))
     return {data[i : i + rng.randint(2, longest)] for i in starts}

@@ -11,6 +11,7 @@ import pickle
 import random
 import subprocess
 import sys
+from functools import cache
 from string import ascii_letters, ascii_lowercase
 
 import numpy as np
@@ -83,6 +84,7 @@ def name_of_level(wanted):
 # ---- cases -------------------------------------------------------------------------------------
 
 
+@cache
 def tiktokens(name):
     ranks = published_ranks(f"{name}_base")
     pattern = NAMED[name].steps[0]

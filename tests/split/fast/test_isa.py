@@ -4,6 +4,7 @@ The list of levels is shorter on a processor without AVX-512 or AVX2, and under 
 """
 
 import itertools
+from functools import cache
 
 import pytest
 from texts import TRAPS, edge_texts, mixed_texts
@@ -28,6 +29,7 @@ def check(pattern, texts):
             assert _kernels.split_utf8(encoded, pattern, level) == pretokens, (level, text)
 
 
+@cache
 def class_edges():
     """The characters at both ends of each range of each class, and those just outside."""
     edges = set(range(128))
@@ -97,15 +99,20 @@ def test_levels_agree_at_every_length_around_a_block(pattern):
 @pytest.mark.parametrize("pattern", NAMED)
 def test_levels_agree_on_every_scalar_value(pattern):
     """All of Unicode, each character before a letter and a blank, behind a letter, and twice."""
-    scalars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
     if NAMED[pattern].normalization:  # is slow for millions of characters, and no matter of levels
         pattern = SplitPattern(NAMED[pattern].steps)
-    text = "".join(f"{c}a {c} A{c}" for c in scalars).encode()
+    text = scalars_in_context()
     scalar = _kernels.pretoken_starts(text, pattern, "scalar")
     for level in LEVELS[1:]:
         assert _kernels.pretoken_starts(text, pattern, level) == scalar
     # Every 50th text by the reference as well; every character alone is below.
-    check(pattern, ["".join(f"{c}a {c} A{c}" for c in scalars[::50])])
+    check(pattern, [scalars_in_context(50).decode()])
+
+
+@cache
+def scalars_in_context(step=1):
+    scalars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    return "".join(f"{c}a {c} A{c}" for c in scalars[::step]).encode()
 
 
 def test_levels_agree_on_every_scalar_value_alone():
