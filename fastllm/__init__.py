@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastllm import _backend, reference
 from fastllm._backend import backends
+from fastllm.api.threads import get_num_threads, set_num_threads
 from fastllm.corpus.progress import TimeLeft
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.tokenizers.bpe import BPETokenizer
@@ -78,10 +79,12 @@ __all__ = [
     "extend",
     "fast",
     "get_encoding",
+    "get_num_threads",
     "merge",
     "reference",
     "scaled_dot_product_attention",
     "self_attention",
+    "set_num_threads",
     "softmax",
     "split",
     "train",

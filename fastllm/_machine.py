@@ -21,7 +21,7 @@ def facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "instruction set": _instruction_set(),
         "cores": _cores(),
-        "Numba's threads": _threads(),
+        "threads": str(fastllm.get_num_threads()),
     }
 
 
@@ -52,12 +52,3 @@ def _cores() -> str:
     total = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
     return f"{usable} of {total} usable"
-
-
-def _threads() -> str:
-    try:
-        import numba
-    except ImportError:
-        return "Numba is not installed"
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    return f"{numba.get_num_threads()} of {most}"

@@ -244,3 +244,112 @@ def test_follows_the_number_of_threads_that_numba_is_told():
         "assert thread_limit() == 1\n",
         NUMBA_DISABLE_JIT="0",
     )
+
+
+def test_attention_follows_the_number_that_is_set():
+    must_run(
+        "import fastllm\n"
+        "from fastllm.fast._attention.runtime.thread_pool import thread_limit\n"
+        "fastllm.set_num_threads(1)\n"
+        "assert thread_limit() == 1\n"
+        "fastllm.set_num_threads(None)\n"
+        "assert thread_limit() == fastllm.get_num_threads()\n",
+        NUMBA_DISABLE_JIT="0",
+    )
+
+
+AFFINITY = """
+import os
+import threading
+import time
+import numpy as np
+from fastllm.fast import attention
+from fastllm.fast._attention import plan
+from fastllm.fast._attention.runtime import thread_pool
+plan.SERIAL_FMAS, plan.WAKE_FMAS, thread_pool.thread_limit = 0, 0, lambda: 3
+x = np.ones((2, 40, 4), np.float32)
+def attend(times, pause):
+    for _ in range(times):
+        attention.scaled_dot_product_attention(x, x, x)
+        time.sleep(pause)
+def restrict(cpus):
+    # As taskset -ap does.
+    for thread in sorted(map(int, os.listdir("/proc/self/task"))):
+        os.sched_setaffinity(thread, cpus)
+def affinities():
+    workers = [t.native_id for t in threading.enumerate() if t.name == "fastllm-attention"]
+    assert workers
+    return [os.sched_getaffinity(worker) for worker in workers]
+everywhere = os.sched_getaffinity(0)
+attend(20, 0)
+for cpu in sorted(everywhere):
+    for pause in (0, 0.003):
+        restrict({cpu})
+        for _ in range(10):
+            attend(1, pause)
+            assert all(allowed == {cpu} for allowed in affinities())
+        restrict(everywhere)
+        attend(3, pause)
+        assert all(allowed == everywhere for allowed in affinities())
+# At any moment of a call: what was set last is what holds.
+calls = threading.Thread(target=attend, args=(100, 0.0011))
+calls.start()
+while calls.is_alive():
+    for cpu in sorted(everywhere):
+        restrict({cpu})
+        assert all(allowed == {cpu} for allowed in affinities())
+        restrict(everywhere)
+        time.sleep(0.001)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_workers_keep_to_the_processors_that_are_set_from_outside():
+    must_run(AFFINITY, NUMBA_DISABLE_JIT="0")
+
+
+# A thread makes its first call, which imports and compiles; the process forks all along.
+FORK_IN_FIRST_CALL = """
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import warnings
+import numpy as np
+from fastllm.fast import attention
+warnings.simplefilter("ignore")
+x = np.ones((2, 40, 4), np.float32)
+def attend():
+    assert np.allclose(attention.softmax(x), 0.25)
+first_call = threading.Thread(target=attend)
+first_call.start()
+children = []
+for pause in (0.02, 0.1, 0.3):
+    time.sleep(pause)
+    child = os.fork()
+    if child == 0:
+        attend()
+        os._exit(0)
+    children.append(child)
+process = multiprocessing.get_context("fork").Process(target=attend)
+process.start()
+end = time.monotonic() + 60
+for child in children:
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        assert time.monotonic() < end, "a child hangs"
+        time.sleep(0.01)
+    assert status == 0
+process.join(60)
+assert process.exitcode == 0
+first_call.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forks_while_another_thread_is_in_its_first_call(tmp_path):
+    for _ in ("nothing compiled", "all in the cache"):
+        must_run(FORK_IN_FIRST_CALL, NUMBA_DISABLE_JIT="0", NUMBA_CACHE_DIR=str(tmp_path))

@@ -1,7 +1,6 @@
 """An encoding: text to ids and back."""
 
 import functools
-import os
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, Literal, NoReturn, cast
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastllm import _backend
+from fastllm.api.threads import get_num_threads
 from fastllm.checks import tokenization as arguments
 from fastllm.compat.tiktoken.pieces import PieceTokenizer, pattern_of
 from fastllm.compat.tiktoken.unstable import Completions, last_unstable
@@ -469,10 +469,10 @@ def _as_list(tokens: Iterable[int]) -> Ids:
 
 
 def _check_threads(num_threads: int | None) -> int | None:
-    """As many threads as are asked for, but no more than there are processors."""
+    """As many threads as are asked for, but no more than fastllm uses at most."""
     if num_threads is None:
         return None
-    return min(arguments.check_integer(num_threads, "num_threads", 1), os.cpu_count() or 1)
+    return min(arguments.check_integer(num_threads, "num_threads", 1), get_num_threads())
 
 
 def _unknown(number: int, message: str = "") -> Exception:

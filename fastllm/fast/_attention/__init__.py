@@ -9,8 +9,11 @@ import functools
 import importlib
 from typing import Any
 
+from fastllm.fast._attention.runtime.compile_lock import compile_lock
+
 
 @functools.cache
 def load_kernels() -> Any:
     """The kernels, imported by the first call: Numba takes longer to import than NumPy."""
-    return importlib.import_module("fastllm.fast._attention.kernels")
+    with compile_lock:
+        return importlib.import_module("fastllm.fast._attention.kernels")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from fastllm.api.threads import get_num_threads
 from fastllm.corpus.sources import Block, ReadOptions, Texts, read
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.fast._tokenization import _kernels
@@ -26,7 +27,7 @@ def count_words(
     """How often each pre-token of `texts` occurs; only if `ordered`, by first appearance."""
     items = enumerate(read(texts, options))
     table = _new_table(options, ordered)
-    threads = threads or min(_kernels.cores(), 8)
+    threads = threads or min(get_num_threads(), 8)
     for number, item in islice(items, ALONE if threads > 1 else None):
         _add(table, item, options, number)
     if (first := next(items, None)) is not None:

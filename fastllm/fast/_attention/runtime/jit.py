@@ -34,7 +34,6 @@ Results
 import contextlib
 import functools
 import hashlib
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,7 @@ from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler import Compiler
 
+from fastllm.fast._attention.runtime.compile_lock import compile_lock
 from fastllm.fast._attention.simd.vectors import VECTOR_BYTES
 
 _OPTIONS: dict[str, Any] = {
@@ -56,10 +56,6 @@ _OPTIONS: dict[str, Any] = {
 
 # --- Kernels -------------------------------------------------------------------------------------
 
-# The first compilation of a process adds to registries of Numba's, extensions of other packages
-# among it, and a thread that looks something up meanwhile would fail.
-_compile_lock = threading.RLock()
-
 
 def jit(function: Callable[..., Any]) -> Any:
     """Decorate a kernel: what Python calls."""
@@ -67,6 +63,8 @@ def jit(function: Callable[..., Any]) -> Any:
     if kernel is function:
         # NUMBA_DISABLE_JIT is set, and NumPy would warn of what compiled code is silent about.
         return np.errstate(all="ignore")(function)
+    # What Numba calls for types of arguments that are new to the process, and to the kernel.
+    kernel.typeof_pyval = _one_thread_at_a_time(kernel.typeof_pyval)
     kernel._compile_for_args = _one_thread_at_a_time(kernel._compile_for_args)
     # Numba may keep caches elsewhere by now, there may be no sources, or no folder that can be
     # written: then every process compiles anew.
@@ -75,14 +73,14 @@ def jit(function: Callable[..., Any]) -> Any:
     return kernel
 
 
-def _one_thread_at_a_time(compile_for_args: Callable[..., Any]) -> Callable[..., Any]:
-    """What Numba calls for arguments of new types, under the lock."""
+def _one_thread_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under the lock for compiling: either may import modules as well."""
 
-    def compile_alone(*arguments: Any, **keywords: Any) -> Any:
-        with _compile_lock:
-            return compile_for_args(*arguments, **keywords)
+    def run_alone(*arguments: Any, **keywords: Any) -> Any:
+        with compile_lock:
+            return function(*arguments, **keywords)
 
-    return compile_alone
+    return run_alone
 
 
 # --- Device functions ----------------------------------------------------------------------------

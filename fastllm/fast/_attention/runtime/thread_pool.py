@@ -22,18 +22,19 @@ Results
 - Threads of Numba's own would not serve: its workqueue layer ends the process when two Python
   threads enter it at once, and its OpenMP layer ends a forked child.
 - A worker that was woken on the processor of its caller, where Linux often puts it, shared that for
-  all of 512 x 64 (6.4 ms); it moves away first (4.4 ms; 3.0 ms where it was awake), and goes to
-  sleep where it may not run there (calls 3 ms apart: from 1.56 to 0.87 ms).
+  all of 512 x 64 (6.4 ms); it moves away first (4.4 ms; 3.0 ms where it was awake).
 - Time counts from the end of the last call: when calls of more than a millisecond never woke a
   worker, two threads took 1.37 ms for 32 on 32, 1024 x 128, now 0.71.
 """
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import importlib
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -42,26 +43,30 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fastllm.api import threads
+from fastllm.fast._attention.runtime.compile_lock import compile_lock
+
 # How long a worker spins before it sleeps, in seconds.
 _SPIN_SECONDS = 0.001
 
 
+def thread_limit() -> int:
+    """How many threads a call may use."""
+    return 1 if _numba().config.DISABLE_JIT else threads.get_num_threads()
+
+
 @functools.cache
 def _numba() -> Any:
-    return importlib.import_module("numba")
+    with compile_lock:
+        numba = importlib.import_module("numba")
+    threads.follow(_numba_limit)
+    return numba
 
 
-def thread_limit() -> int:
-    """How many threads a call may use: as many as Numba would."""
-    numba = _numba()
-    if numba.config.DISABLE_JIT:
-        return 1
-    try:
-        numba.threading_layer()
-    except ValueError:
-        # Nobody has called numba.set_num_threads yet, and asking would start Numba's threads.
-        return int(numba.config.NUMBA_NUM_THREADS)
-    return int(numba.get_num_threads())
+def _numba_limit() -> float:
+    """What Numba was told; it was told nothing where it has not started its threads."""
+    layer = sys.modules.get("numba.np.ufunc.parallel")
+    return _numba().get_num_threads() if getattr(layer, "_is_initialized", False) else math.inf
 
 
 # --- Processors ----------------------------------------------------------------------------------
@@ -79,20 +84,26 @@ def _find_getcpu() -> Callable[[], int]:
 _current_cpu = _find_getcpu()
 
 
-def _other_cpus(cpu: int) -> tuple[set[int], set[int]]:
-    """Where this thread may run, and where if not on that processor; both empty if nowhere else."""
-    allowed = os.sched_getaffinity(0) if cpu >= 0 else set()
-    others = allowed - {cpu}
-    return (allowed, others) if others and others != allowed else (set(), set())
-
-
 def _leave_cpu(cpu: int) -> None:
-    """Move elsewhere, if this thread runs on that processor, whose thread is not going to wait."""
-    if cpu == _current_cpu() >= 0:
-        allowed, others = _other_cpus(cpu)
-        if allowed:
-            os.sched_setaffinity(0, others)
+    """Move elsewhere, if this thread runs on that processor, whose thread is not going to wait.
+
+    For a moment this thread may not run there. Somebody may set the affinity of all threads at just
+    that moment (`taskset -a`): those set the main thread first, so that it tells.
+    """
+    if cpu != _current_cpu() or cpu < 0:
+        return
+    with contextlib.suppress(OSError):
+        process = os.sched_getaffinity(os.getpid())
+        allowed = os.sched_getaffinity(0)
+        others = allowed - {cpu}
+        if not others or allowed != process:
+            return
+        os.sched_setaffinity(0, others)
+        if os.sched_getaffinity(0) == others:
             os.sched_setaffinity(0, allowed)
+        set_meanwhile = os.sched_getaffinity(os.getpid())
+        if set_meanwhile != process:
+            os.sched_setaffinity(0, set_meanwhile)
 
 
 # --- The pool ------------------------------------------------------------------------------------
@@ -194,13 +205,8 @@ class ThreadPool:
     def _work(self, number: int, semaphore: Any) -> None:
         """What the thread of a worker does: sleep, work, and sleep again."""
         while not self._closing:
-            # Linux likes to wake a thread on the processor of its waker, which has work to do.
-            allowed, others = _other_cpus(self._caller_cpu)
-            if allowed:
-                os.sched_setaffinity(0, others)
             semaphore.acquire()
-            if allowed and os.sched_getaffinity(0) == others:
-                os.sched_setaffinity(0, allowed)
+            # Linux likes to wake a thread on the processor of its waker, which has work to do.
             _leave_cpu(self._caller_cpu)
             self._work_sharing.worker_loop(self._slots, number)
 

@@ -13,7 +13,6 @@ Texts are cut into segments of about SEGMENT_BYTES where no pre-token can reach 
 worker holds does not grow with the text. Text without such a place is one segment.
 """
 
-import os
 import re
 from operator import itemgetter
 
@@ -28,6 +27,7 @@ from libcpp.utility cimport move
 from libcpp.vector cimport vector
 from cython.operator cimport dereference as deref
 
+from fastllm.api.threads import get_num_threads
 from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
 
@@ -326,7 +326,7 @@ cdef class Encoder:
         cdef size_t total = 0
         cdef Text characters
         cdef bint shared
-        most = threads or cores()
+        most = threads or get_num_threads()
         shared = most > 1 and sum(map(len, texts)) >= MIN_THREADS_BYTES
         if self.normalizes:
             texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
@@ -503,11 +503,6 @@ cdef bint are_in_order(vocabulary):
             return False
         last = number
     return True
-
-
-def cores():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 cdef int copy_into(array, IdBuffer& out) except -1:
