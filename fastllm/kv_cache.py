@@ -2,16 +2,42 @@
 
 import math
 import operator
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastllm import _backend
+from fastllm.api.attention import PreparedCall
+from fastllm.checks.attention import AttentionArguments, check_attention
 
 Array = NDArray[Any]
 # Bytes that the memory is read by.
 _LINE = 64
+# Attention is planned for so many positions at a time.
+_ROUND = 256
+# How many of such plans are kept.
+_MAX_PREPARED = 64
+
+
+class _Options(NamedTuple):
+    """Options of attention."""
+
+    scale: float | None
+    softcap: float
+    alibi_slopes: ArrayLike | None
+    sinks: ArrayLike | None
+
+    def signature(self, queries: Array) -> Hashable:
+        """What calls that need the same checks have in common; None if it is not so simple."""
+        if (
+            self.alibi_slopes is self.sinks is None
+            and type(self.softcap) is float
+            and (self.scale is None or type(self.scale) is float)
+        ):
+            return queries.shape, self.scale, self.softcap
+        return None
 
 
 class KVCache:
@@ -83,6 +109,12 @@ class KVCache:
         self._lengths = np.zeros(self._batch, np.int64)
         # How many of the positions of each sequence are in the arrays: all, without a window.
         self._kept = np.zeros(self._batch, np.int64)
+        self._shortest = self._longest = 0
+        # How many of the last positions are new, where sequences differ.
+        self._new = np.zeros(self._batch, np.int64)
+        # The last call of attention that was checked, and those that can be made again.
+        self._accepted: Hashable = None
+        self._prepared: dict[Hashable, PreparedCall | None] = {}
 
     @property
     def lengths(self) -> Array:
@@ -103,6 +135,7 @@ class KVCache:
         """Forget all positions; the memory is kept."""
         self._lengths[:] = 0
         self._kept[:] = 0
+        self._find_extremes()
 
     def append(self, key: ArrayLike, value: ArrayLike, *, lengths: ArrayLike | None = None) -> None:
         """Add new positions without attending.
@@ -123,9 +156,11 @@ class KVCache:
             If a dtype or shape is not that of the cache, or `lengths` is out of range.
         """
         keys, values, counts = self._checked(key, value, lengths)
-        for start in range(0, keys.shape[2], self._step()):
-            piece = slice(start, start + self._step())
-            self._store(keys[:, :, piece], values[:, :, piece], _part(counts, start, self._step()))
+        new, step = keys.shape[2], self._step()
+        for start in range(0, new, step):
+            piece = slice(start, start + step)
+            part = _part(counts, start, min(step, new - start))
+            self._store(keys[:, :, piece], values[:, :, piece], part)
 
     def attend(
         self,
@@ -174,51 +209,67 @@ class KVCache:
         keys, values, counts = self._checked(key, value, lengths)
         queries = np.asarray(query)
         self._check_query(queries, keys.shape[2])
-        out = np.zeros((*queries.shape[:-1], self._value_dim), self._dtype)
-        options = {
-            "scale": scale,
-            "softcap": softcap,
-            "alibi_slopes": alibi_slopes,
-            "sinks": sinks,
-        }
+        options = _Options(scale, softcap, alibi_slopes, sinks)
         # What attention would refuse is refused before anything is stored.
-        self._attend_piece(
-            queries[:, :, :0], np.zeros(self._batch, np.int64), out[:, :, :0], options
-        )
-        for start in range(0, keys.shape[2], self._step()):
-            piece = slice(start, start + self._step())
-            new = _part(counts, start, self._step())
-            self._store(keys[:, :, piece], values[:, :, piece], new)
-            self._attend_piece(queries[:, :, piece], new, out[:, :, piece], options)
+        signature = options.signature(queries)
+        if signature is None or signature != self._accepted:
+            self._arguments(queries, 0, options)
+            self._accepted = signature
+        new, step = keys.shape[2], self._step()
+        if new <= step:
+            self._store(keys, values, counts)
+            return self._attend_stored(queries, counts, options, signature)
+        out = np.empty((*queries.shape[:-1], self._value_dim), self._dtype)
+        for start in range(0, new, step):
+            piece = slice(start, start + step)
+            part = _part(counts, start, min(step, new - start))
+            self._store(keys[:, :, piece], values[:, :, piece], part)
+            out[:, :, piece] = self._attend_stored(queries[:, :, piece], part, options, None)
         return out
 
-    def _attend_piece(
-        self, queries: Array, new: Array, out: Array, options: dict[str, Any]
-    ) -> None:
+    def _attend_stored(
+        self, queries: Array, counts: Array | None, options: "_Options", signature: Hashable
+    ) -> Array:
         """Attend with the last positions that were stored."""
-        if not (new == queries.shape[2]).all():
-            # The corner that positions are counted from differs: one sequence after the other.
-            for i, count in enumerate(new.tolist()):
-                one = slice(i, i + 1)
-                self._attend_sequences(one, queries[one, :, :count], out[one, :, :count], options)
-            return
-        self._attend_sequences(slice(None), queries, out, options)
+        # Rounded, so that many steps have the same shapes.
+        seen = min(-(-self._longest // _ROUND) * _ROUND, self.capacity)
+        if counts is not None:
+            self._new[:] = counts
+        call = None
+        if signature is not None and queries.flags.carray:
+            call = signature, seen, counts is None
+            prepared = self._prepared.get(call)
+            if prepared is not None:
+                return prepared(queries, self._keys, self._values)
+        arguments = self._arguments(queries, seen, options)._replace(
+            kv_lens=self._kept, q_lens=None if counts is None else self._new
+        )
+        engine = self._attention.ENGINE
+        if call is not None and call not in self._prepared:
+            if len(self._prepared) >= _MAX_PREPARED:
+                self._prepared.clear()
+            self._prepared[call] = engine.prepare(arguments)
+        out: Array = engine.attend(arguments)[0]
+        return out
 
-    def _attend_sequences(
-        self, which: slice, queries: Array, out: Array, options: dict[str, Any]
-    ) -> None:
-        kept = self._kept[which]
-        seen = slice(0, int(kept.max(initial=0)))
-        out[...] = self._attention.scaled_dot_product_attention(
+    def _arguments(self, queries: Array, seen: int, options: "_Options") -> AttentionArguments:
+        """Checked arguments of attention over the first positions that are kept."""
+        return check_attention(
             queries,
-            self._keys[which, :, seen],
-            self._values[which, :, seen],
+            self._keys[:, :, :seen],
+            self._values[:, :, :seen],
+            attn_mask=None,
+            dropout_p=0.0,
             is_causal=True,
             enable_gqa=True,
             causal_align="bottom-right",
             window=None if self._window is None else (self._window - 1, 0),
-            kv_lens=kept,
-            **options,
+            kv_lens=None,
+            cu_seqlens_q=None,
+            cu_seqlens_k=None,
+            return_lse=False,
+            out=None,
+            **options._asdict(),
         )
 
     def _step(self) -> int:
@@ -232,31 +283,55 @@ class KVCache:
             _empty((*shape, self._value_dim), self._dtype),
         )
 
-    def _store(self, keys: Array, values: Array, new: Array) -> None:
+    def _store(self, keys: Array, values: Array, counts: Array | None) -> None:
         """Write positions behind those that are kept, making room first."""
-        if int((self._kept + new).max()) > self.capacity:
-            self._make_room(new)
-        for i, (kept, count) in enumerate(zip(self._kept.tolist(), new.tolist(), strict=True)):
-            self._keys[i, :, kept : kept + count] = keys[i, :, :count]
-            self._values[i, :, kept : kept + count] = values[i, :, :count]
+        new: Array | int = keys.shape[2] if counts is None else counts
+        if self._longest + keys.shape[2] > self.capacity:
+            needed = int((self._kept + new).max())
+            if needed > self.capacity:
+                self._make_room(needed)
+        if counts is None and self._shortest == self._longest:
+            place = slice(self._longest, self._longest + keys.shape[2])
+            self._keys[:, :, place] = keys
+            self._values[:, :, place] = values
+        elif keys.shape[2] == 1:
+            which = np.arange(self._batch) if counts is None else np.flatnonzero(counts)
+            at = self._kept[which]
+            self._keys[which, :, at] = keys[which, :, 0]
+            self._values[which, :, at] = values[which, :, 0]
+        else:
+            ends = (self._kept + new).tolist()
+            for i, (kept, end) in enumerate(zip(self._kept.tolist(), ends, strict=True)):
+                self._keys[i, :, kept:end] = keys[i, :, : end - kept]
+                self._values[i, :, kept:end] = values[i, :, : end - kept]
         self._kept += new
         self._lengths += new
+        if counts is None:
+            self._shortest += keys.shape[2]
+            self._longest += keys.shape[2]
+        else:
+            self._find_extremes()
 
-    def _make_room(self, new: Array) -> None:
+    def _find_extremes(self) -> None:
+        """How many positions are kept of the shortest and of the longest sequence."""
+        self._shortest, self._longest = int(self._kept.min()), int(self._kept.max())
+
+    def _make_room(self, needed: int) -> None:
         old_keys, old_values = self._keys, self._values
         if self._window is None:
-            needed = int((self._kept + new).max())
             self._keys, self._values = self._allocate(max(needed, 2 * self.capacity))
+            self._prepared.clear()
         for i, kept in enumerate(self._kept.tolist()):
             # The next position sees one less than the window of those before it.
             still = kept if self._window is None else min(kept, self._window - 1)
             self._keys[i, :, :still] = old_keys[i, :, kept - still : kept]
             self._values[i, :, :still] = old_values[i, :, kept - still : kept]
             self._kept[i] = still
+        self._find_extremes()
 
     def _checked(
         self, key: ArrayLike, value: ArrayLike, lengths: ArrayLike | None
-    ) -> tuple[Array, Array, Array]:
+    ) -> tuple[Array, Array, Array | None]:
         keys, values = np.asarray(key), np.asarray(value)
         for name, array, dim in (
             ("key", keys, self._head_dim),
@@ -275,7 +350,7 @@ class KVCache:
                 f"got key {keys.shape} and value {values.shape}"
             )
         if lengths is None:
-            return keys, values, np.full(self._batch, new, np.int64)
+            return keys, values, None
         counts = np.asarray(lengths)
         if counts.dtype.kind not in "iu":
             raise TypeError(f"lengths must hold integers, got dtype {counts.dtype}")
@@ -288,7 +363,7 @@ class KVCache:
                 f"lengths must be between 0 and the {new} new positions, "
                 f"got {counts.min()} to {counts.max()}"
             )
-        return keys, values, counts.astype(np.int64)
+        return keys, values, None if counts.min() == new else counts.astype(np.int64)
 
     def _check_query(self, query: Array, new: int) -> None:
         self._check_dtype("query", query)
@@ -319,10 +394,9 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return memory[first : first + size].view(dtype).reshape(shape)
 
 
-def _part(counts: Array, start: int, step: int) -> Array:
-    """How many of the positions from `start` on, at most `step`, each sequence has."""
-    part: Array = np.clip(counts - start, 0, step)
-    return part
+def _part(counts: Array | None, start: int, step: int) -> Array | None:
+    """How many of the `step` positions from `start` on each sequence has, or None: all."""
+    return None if counts is None else np.clip(counts - start, 0, step)
 
 
 def _positive(name: str, number: int) -> int:

@@ -5,8 +5,8 @@ checked. `AttentionFunctions` puts the public functions before it, which check w
 call the engine and round what it gives.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple, overload
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, NamedTuple, overload
 
 from numpy.typing import ArrayLike
 
@@ -19,10 +19,16 @@ from fastllm.checks.attention import (
     check_attention,
     check_self_attention,
     check_softmax,
+    plain_signature,
     self_arguments,
 )
 
-__all__ = ["AttentionEngine", "AttentionFunctions"]
+__all__ = ["AttentionEngine", "AttentionFunctions", "PreparedCall"]
+
+# Query, key and value to the result.
+PreparedCall = Callable[[Any, Any, Any], Array]
+# A model that writes, a token after the other, has as many shapes.
+_MAX_PREPARED = 256
 
 
 class AttentionEngine(NamedTuple):
@@ -37,15 +43,34 @@ class AttentionEngine(NamedTuple):
     attend : callable, `AttentionArguments` to (context, lse)
         The result in the dtype that the arguments name, in their `out` if there is one. Logarithms
         of the sums matter only where the arguments ask for them.
+    prepare : callable, `AttentionArguments` to a callable or None
+        What `attend` would give, without its logarithms, as a function of query, key and value that
+        need no more checks: they have the shapes and the dtype of those of the arguments, are
+        contiguous, aligned and writable. None where that would not be faster.
     """
 
     softmax: Callable[[Array, int], Array]
     attention_steps: Callable[[Array, bool], AttentionSteps]
     attend: Callable[[AttentionArguments], tuple[Array, Array]]
+    prepare: Callable[[AttentionArguments], PreparedCall | None]
 
 
 class AttentionFunctions(PublicFunctions[AttentionEngine]):
-    """The public functions on an engine."""
+    """The public functions on an engine.
+
+    A call of plain arrays and options is checked and planned once for its shapes: what the engine
+    prepared then serves the next ones, for which checks would take longer than the work.
+    """
+
+    def __init__(self, module: str, engine: AttentionEngine) -> None:
+        super().__init__(module, engine)
+        self._prepared: dict[Hashable, PreparedCall | None] = {}
+
+    def _prepare(self, signature: Hashable, arguments: AttentionArguments) -> None:
+        if signature is not None and signature not in self._prepared:
+            if len(self._prepared) >= _MAX_PREPARED:
+                self._prepared.clear()
+            self._prepared[signature] = self._engine.prepare(arguments)
 
     def softmax(self, x: ArrayLike, axis: int = -1) -> Array:
         """Turn scores into weights that are positive and sum to 1 along an axis.
@@ -156,13 +181,20 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         >>> steps.context.round(4).tolist()
         [[1.0, 0.5], [1.0, 0.7311]]
         """
+        signature = None
+        if return_steps is False:
+            signature = plain_signature(x, x, x, causal)
+            prepared = self._prepared.get(signature)
+            if prepared is not None:
+                return prepared(x, x, x)
         vectors, causal, return_steps, dtype = check_self_attention(x, causal, return_steps)
         array = to_sum_dtype(vectors)
         if return_steps:
             steps = self._engine.attention_steps(array, causal)
             return AttentionSteps._make(round_to(step, dtype) for step in steps)
-        context, _ = self._engine.attend(self_arguments(array, causal))
-        return round_to(context, dtype)
+        arguments = self_arguments(array, causal)
+        self._prepare(signature, arguments)
+        return round_to(self._engine.attend(arguments)[0], dtype)
 
     @overload
     def scaled_dot_product_attention(
@@ -376,6 +408,20 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         >>> packed.tolist()
         [[4.0, 8.0], [0.0, 4.0]]
         """
+        signature = None
+        if (
+            attn_mask is window is alibi_slopes is sinks is kv_lens is None
+            and cu_seqlens_q is cu_seqlens_k is out is None
+            and return_lse is False
+            and type(dropout_p) is type(softcap) is float
+            and dropout_p == softcap == 0.0
+        ):
+            signature = plain_signature(
+                query, key, value, is_causal, scale, enable_gqa, causal_align
+            )
+            prepared = self._prepared.get(signature)
+            if prepared is not None:
+                return prepared(query, key, value)
         arguments = check_attention(
             query,
             key,
@@ -396,5 +442,6 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             return_lse,
             out,
         )
+        self._prepare(signature, arguments)
         result, lse = self._engine.attend(arguments)
         return (result, lse) if arguments.return_lse else result

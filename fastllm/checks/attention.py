@@ -7,12 +7,16 @@ memory is spent on repeated dimensions. Numbers of 16 bits stay so.
 
 import math
 import operator
+from collections.abc import Hashable
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
+
+# Of options that are told apart by their values.
+_PLAIN_TYPES = frozenset({bool, float, str, type(None)})
 
 UNBOUNDED = 2**40  # a side of a window that does not end
 
@@ -87,6 +91,8 @@ class AttentionArguments(NamedTuple):
     cu_seqlens_k: Array | None = None
     return_lse: bool = False
     out: Array | None = None
+    # Of a batch, as `kv_lens`; `KVCache` gives it. The result of other queries is 0.
+    q_lens: Array | None = None
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -197,6 +203,24 @@ def check_attention(
         return_lse=_flag("return_lse", return_lse),
         out=out,
     )
+
+
+def plain_signature(query: Any, key: Any, value: Any, *options: Any) -> Hashable:
+    """What decides about a call of plain arrays and options besides numbers; else None.
+
+    Two calls of the same signature pass the same checks and have the same layout.
+    """
+    if (
+        type(query) is type(key) is type(value) is np.ndarray
+        and query.flags.carray
+        and key.flags.carray
+        and value.flags.carray
+        and _PLAIN_TYPES.issuperset(map(type, options))
+    ):
+        shapes = query.shape, key.shape, value.shape
+        # 1 equals 1.0 and True, which are not all right where one of them is.
+        return (*shapes, query.dtype, key.dtype, value.dtype, *options, *map(type, options))
+    return None
 
 
 def self_arguments(x: Array, causal: bool) -> AttentionArguments:

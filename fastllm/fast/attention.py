@@ -18,7 +18,6 @@ from fastllm.fast._attention.layout import (
     flat_input,
     flat_output,
     output_array,
-    read_only,
     result_of,
     storage_dtype,
     with_element_strides,
@@ -35,8 +34,9 @@ if importlib.util.find_spec("numba") is None:
 __all__ = ["softmax", "self_attention", "scaled_dot_product_attention"]  # noqa: RUF022
 
 _NO_SLOTS = np.zeros(0, np.int64)
-_NO_BOOL_MASK = read_only(np.zeros(1, np.uint8))
-_NO_ADDITIVE_MASK = {size: read_only(np.zeros(1, f"f{size}")) for size in (4, 8)}
+_NO_BOOL_MASK = np.zeros(1, np.uint8)
+_NO_ADDITIVE_MASK = {size: np.zeros(1, f"f{size}") for size in (4, 8)}
+_NO_LSE = {size: np.empty(0, f"f{size}") for size in (4, 8)}
 
 
 def softmax_along(scores: Array, axis: int) -> Array:
@@ -49,7 +49,7 @@ def softmax_along(scores: Array, axis: int) -> Array:
         rows_per_item = max(1, 65536 // length)
         _launch(
             "softmax_rows",
-            (read_only(rows.reshape(-1)), weights.reshape(-1), n_rows, length, rows_per_item),
+            (flat_input(rows), weights.reshape(-1), n_rows, length, rows_per_item),
             n_items=math.ceil(n_rows / rows_per_item),
             # An exponential and its share of the memory traffic weigh about 16 FMAs.
             fmas=16 * rows.size,
@@ -68,7 +68,7 @@ def attention_steps(x: Array, causal: bool) -> AttentionSteps:
         weights=np.empty((length, length), x.dtype),
         context=np.empty((length, dim), x.dtype),
     )
-    load_kernels().attention_steps(read_only(np.ascontiguousarray(x).view()), causal, *steps)
+    load_kernels().attention_steps(np.require(x, requirements=["C", "A", "W"]), causal, *steps)
     return steps
 
 
@@ -78,25 +78,81 @@ def attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     out = output_array(arguments, (*lead, q_len, arguments.value.shape[-1]))
     # Logarithms take their time: none where there is no room for them.
     lse = np.empty((*lead, q_len) if arguments.return_lse else 0, arguments.sum_dtype)
+    if arguments.q_lens is not None:
+        # What lies behind the queries of a sequence, which kernels do not write.
+        out[...], lse[...] = 0, -np.inf
     if 0 in (*lead, q_len):
         return result_of(arguments, out), lse
     arrays, mask_kind = _input_arrays(arguments)
     plan = plans.plan_call(arguments, arrays, mask_kind, out)
     inputs = _flat_inputs(arrays, mask_kind, lse.itemsize)
-    results = flat_output(out), lse.reshape(-1)
+    _run(plan, inputs, flat_output(out), lse.reshape(-1))
+    return result_of(arguments, out), lse
+
+
+def _run(plan: plans.Plan, inputs: Inputs, out: Array, lse: Array) -> None:
+    """Run the kernels of a plan, into flat `out` and `lse`."""
     if plan.is_decode:
         partials = np.zeros(plan.partials_size, lse.dtype)
         shared = _launch(
             plan.kernel, (*inputs, partials, *plan.params), n_items=plan.n_items, fmas=plan.fmas
         )
-        load_kernels().merge_splits(partials, *results, *plan.params, shared)
+        load_kernels().merge_splits(partials, out, lse, *plan.params, shared)
     else:
         shared = _launch(
-            plan.kernel, (*inputs, *results, *plan.params), n_items=plan.n_items, fmas=plan.fmas
+            plan.kernel, (*inputs, out, lse, *plan.params), n_items=plan.n_items, fmas=plan.fmas
         )
     if shared[NONFINITE]:
-        load_kernels().recompute_nonfinite_rows(*inputs, *results, *plan.params)
-    return result_of(arguments, out), lse
+        load_kernels().recompute_nonfinite_rows(*inputs, out, lse, *plan.params)
+
+
+class SmallCall:
+    """A call that is too small to share among threads, laid out and planned to be made again.
+
+    What it is called with has the shapes and dtype of what it was planned for, except that key and
+    value may be longer: the memory that those were the first rows of.
+    """
+
+    def __init__(self, plan: plans.Plan, arguments: AttentionArguments) -> None:
+        query = arguments.query
+        self._plan = plan
+        self._masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[arguments.sum_dtype.itemsize]
+        self._no_lse = _NO_LSE[arguments.sum_dtype.itemsize]
+        self._dtype = query.dtype
+        self._shape = (*query.shape[:-1], arguments.value.shape[-1])
+        self._size = math.prod(self._shape)
+        self._lengths = arguments.q_lens, arguments.kv_lens
+
+    def __call__(self, query: Array, key: Array, value: Array) -> Array:
+        """The result; all three are contiguous, aligned and writable."""
+        q_lens, kv_lens = self._lengths
+        if kv_lens is not None:
+            plans.set_lengths(self._plan.params.lengths, q_lens, kv_lens)
+        make = np.empty if q_lens is None else np.zeros
+        out: Array = make(self._size, self._dtype)
+        inputs = Inputs(query.ravel(), key.ravel(), value.ravel(), *self._masks)
+        _run(self._plan, inputs, out, self._no_lse)
+        return out.reshape(self._shape)
+
+
+def prepare(arguments: AttentionArguments) -> SmallCall | None:
+    """A small call without a mask or a place to write to, to be made again; see `SmallCall`.
+
+    Lengths are those that `kv_lens` and `q_lens` hold at the time of each call.
+    """
+    query, key, value = arguments[:3]
+    if (
+        storage_dtype(query.dtype) != query.dtype
+        or arguments.mask is not None
+        or arguments.cu_seqlens_q is not None
+        or arguments.return_lse
+        or arguments.out is not None
+        or 0 in query.shape
+    ):
+        return None
+    out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
+    plan = plans.plan_call(arguments, [query, key, value], NO_MASK, out)
+    return SmallCall(plan, arguments) if plan.fmas <= plans.SERIAL_FMAS else None
 
 
 def _input_arrays(arguments: AttentionArguments) -> tuple[list[Array], int]:
@@ -135,7 +191,8 @@ def _launch(name: str, arguments: tuple[Any, ...], *, n_items: int, fmas: int) -
     return shared
 
 
-FUNCTIONS = AttentionFunctions(__name__, AttentionEngine(softmax_along, attention_steps, attend))
+ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare)
+FUNCTIONS = AttentionFunctions(__name__, ENGINE)
 softmax = FUNCTIONS.softmax
 self_attention = FUNCTIONS.self_attention
 scaled_dot_product_attention = FUNCTIONS.scaled_dot_product_attention

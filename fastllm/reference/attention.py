@@ -224,9 +224,9 @@ def kv_head(head: tuple[int, ...], query_heads: int, kv_heads: int) -> tuple[int
 def sequences(arguments: AttentionArguments, head: tuple[int, ...]) -> list[tuple[slice, slice]]:
     """The queries and the keys of each sequence that a head goes through.
 
-    Mostly this is one sequence of all rows. `kv_lens` says how many keys each entry of the batch
-    has; the rest is padding. `cu_seqlens` (cumulative sequence lengths) of [0, 3, 5] are two
-    sequences, one after the other: the rows 0 to 2, and 3 and 4.
+    Mostly this is one sequence of all rows. `q_lens` and `kv_lens` say how many queries and keys
+    each entry of the batch has; the rest is padding. `cu_seqlens` (cumulative sequence lengths) of
+    [0, 3, 5] are two sequences, one after the other: the rows 0 to 2, and 3 and 4.
     """
     if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
         starts_q, starts_k = arguments.cu_seqlens_q.tolist(), arguments.cu_seqlens_k.tolist()
@@ -235,6 +235,8 @@ def sequences(arguments: AttentionArguments, head: tuple[int, ...]) -> list[tupl
             for q, k in zip(pairwise(starts_q), pairwise(starts_k), strict=True)
         ]
     q_len, kv_len = arguments.query.shape[-2], arguments.key.shape[-2]
+    if arguments.q_lens is not None:
+        q_len = int(arguments.q_lens[head[:-1]])
     if arguments.kv_lens is not None:
         kv_len = int(arguments.kv_lens[head[:-1]])
     return [(slice(0, q_len), slice(0, kv_len))]
@@ -244,7 +246,7 @@ def attend(arguments: AttentionArguments) -> tuple[Array, Array]:
     """The context of every query of every head, and the logarithms of the sums."""
     q_len, value_dim = arguments.query.shape[-2], arguments.value.shape[-1]
     context = np.zeros((*arguments.lead, q_len, value_dim), arguments.sum_dtype)
-    lse = np.empty((*arguments.lead, q_len), arguments.sum_dtype)
+    lse = np.full((*arguments.lead, q_len), -math.inf, arguments.sum_dtype)
     for head in np.ndindex(arguments.lead):
         for queries, keys in sequences(arguments, head):
             for i, (row, row_lse) in enumerate(attend_sequence(arguments, head, queries, keys)):
@@ -331,7 +333,13 @@ def softmax_along(scores: Array, axis: int) -> Array:
 
 # The public names: these functions behind the signatures and checks of `fastllm.api.attention`.
 
-FUNCTIONS = AttentionFunctions(__name__, AttentionEngine(softmax_along, attention_steps, attend))
+
+def prepare(arguments: AttentionArguments) -> None:
+    """Nothing is prepared: the textbook is not about speed."""
+
+
+ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare)
+FUNCTIONS = AttentionFunctions(__name__, ENGINE)
 softmax = FUNCTIONS.softmax
 self_attention = FUNCTIONS.self_attention
 scaled_dot_product_attention = FUNCTIONS.scaled_dot_product_attention

@@ -44,18 +44,32 @@ def _compact_copy(array: Array) -> Array:
 
 
 def flat_input(array: Array) -> Array:
-    """All the memory that an array spans, from its lowest address on, to be read only."""
-    if array.flags.c_contiguous:
-        return read_only(array.reshape(-1) if array.size else np.zeros(1, array.dtype))
+    """All the memory that an array spans, from its lowest address on; kernels only read it."""
+    if array.flags.carray:
+        return array.ravel() if array.size else np.zeros(1, array.dtype)
     itemsize = array.itemsize
     strides = [stride // itemsize for stride in array.strides]
     reaches = [(n - 1) * stride for n, stride in zip(array.shape, strides, strict=True)]
     # The lowest address is not the first element where a stride is negative.
-    first = array[tuple(slice(-1, None) if reach < 0 else slice(1) for reach in reaches)]
-    size = sum(abs(reach) for reach in reaches) + 1
-    return np.lib.stride_tricks.as_strided(
-        first.reshape(-1)[:1], (size,), (itemsize,), writeable=False
-    )
+    lowest = sum(min(0, reach) for reach in reaches) * itemsize
+    return np.asarray(_Memory(array, lowest, sum(abs(reach) for reach in reaches) + 1))
+
+
+class _Memory:
+    """Some of the memory that an array lies in, as NumPy makes a flat array of it.
+
+    It is marked as writable, even if the array is not: Numba compiles anew for each mix of both.
+    """
+
+    def __init__(self, array: Array, first_byte: int, size: int) -> None:
+        self._array = array  # which keeps the memory
+        interface = array.__array_interface__
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": interface["typestr"],
+            "shape": (size,),
+            "data": (interface["data"][0] + first_byte, False),
+        }
 
 
 def head_offsets(shape: tuple[int, ...], byte_strides: tuple[int, ...], itemsize: int) -> Array:
@@ -66,12 +80,6 @@ def head_offsets(shape: tuple[int, ...], byte_strides: tuple[int, ...], itemsize
     for n, stride in zip(shape[:-2], strides[:-2], strict=True):
         offsets = offsets[..., None] + np.arange(n, dtype=np.int64) * stride
     return offsets.reshape(-1)
-
-
-def read_only(view: Array) -> Array:
-    """The same view, marked: Numba compiles anew for each mix of read-only and writable arrays."""
-    view.setflags(write=False)
-    return view
 
 
 def output_array(arguments: AttentionArguments, shape: tuple[int, ...]) -> Array:

@@ -48,9 +48,11 @@ from fastllm.fast._attention.layout import head_offsets
 from fastllm.fast._attention.params import (
     BOOL_MASK,
     KEY,
+    KV_LEN,
     LSE,
     MASK,
     OUT,
+    Q_LEN,
     QUERY,
     VALUE,
     FloatParams,
@@ -175,6 +177,7 @@ def plan_call(
     )
     if (
         arguments.kv_lens is not None
+        or arguments.q_lens is not None
         or arguments.cu_seqlens_q is not None
         or arguments.alibi_slopes is not None
         or arguments.sinks is not None
@@ -299,16 +302,22 @@ def with_values(plan: Plan, arguments: AttentionArguments) -> Plan:
         params = params._replace(alibi_slopes=slopes)
     if arguments.sinks is not None:
         params = params._replace(sinks=np.array(arguments.sinks, np.float64).reshape(-1))
-    if arguments.kv_lens is not None:
-        lengths = params.lengths.copy()
-        lengths[1].reshape(arguments.kv_lens.size, -1)[:] = arguments.kv_lens.reshape(-1, 1)
-        params = params._replace(lengths=lengths)
+    if arguments.kv_lens is not None or arguments.q_lens is not None:
+        params = params._replace(lengths=params.lengths.copy())
+        set_lengths(params.lengths, arguments.q_lens, arguments.kv_lens)
     plan = plan._replace(params=params)
     if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
         return _of_packed_sequences(
             plan, arguments.cu_seqlens_q, arguments.cu_seqlens_k, arguments.sum_dtype.itemsize
         )
     return plan
+
+
+def set_lengths(lengths: Array, q_lens: Array | None, kv_lens: Array | None) -> None:
+    """Write the lengths of sequences that a call gives for each of their KV head groups."""
+    for row, given in ((Q_LEN, q_lens), (KV_LEN, kv_lens)):
+        if given is not None:
+            lengths[row].reshape(given.size, -1)[:] = given.reshape(-1, 1)
 
 
 def _of_packed_sequences(plan: Plan, cu_seqlens_q: Array, cu_seqlens_k: Array, size: int) -> Plan:

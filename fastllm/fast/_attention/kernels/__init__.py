@@ -28,9 +28,10 @@ What holds for all of them:
 - A row with nothing to attend to has sum 0 and result 0. A sink starts the sum, with value 0.
 - There are no bounds checks: each file says why its indices are safe. NUMBA_DISABLE_JIT=1 runs the
   same kernels on NumPy arrays of a vector's length, with every access checked.
-- All arguments have one type per dtype (flat, contiguous, inputs read-only), so that there are four
-  specializations of each kernel and no more: float32, float64, float16 and bfloat16. The last two
-  are converted row by row or block by block.
+- All arguments have one type per dtype (flat, contiguous, marked as writable, which Numba tells
+  from the object faster than read-only), so that there are four specializations of each kernel and
+  no more: float32, float64, float16 and bfloat16. The last two are converted row by row or block by
+  block.
 - Kernels take arrays, not named tuples: Numba takes 1.5 microseconds more to recognise those, of
   some 15 for a small call. They make named tuples of them, which cost nothing.
 """

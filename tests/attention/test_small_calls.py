@@ -1,0 +1,110 @@
+"""Small calls of plain arrays are checked and planned once for their shapes; none may notice."""
+
+import numpy as np
+import pytest
+from tolerances import assert_agrees
+
+from fastllm import reference
+
+SDPA = "scaled_dot_product_attention"
+
+
+def plain(seed, *shapes, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(6, 3)] * 3,
+        [(1, 2, 5, 4), (1, 2, 7, 4), (1, 2, 7, 3)],
+        [(2, 1, 4), (3, 4), (1, 3, 2)],  # broadcasts
+        [(2, 20, 8)] * 3,
+        [(0, 3), (2, 3), (2, 3)],
+        [(2, 3), (0, 3), (0, 3)],
+        [(2, 0)] * 3,
+    ],
+)
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_next_call_gives_what_the_first_gave(attention_backend, shapes, causal, dtype):
+    arrays, others = plain(1, *shapes, dtype=dtype), plain(2, *shapes, dtype=dtype)
+    attend = attention_backend.scaled_dot_product_attention
+    first = attend(*arrays, is_causal=causal)
+    kept = first.copy()
+    second = attend(*others, is_causal=causal)
+    again = attend(*arrays, is_causal=causal)
+    expected = reference.scaled_dot_product_attention(*others, is_causal=causal)
+    assert second.dtype == expected.dtype
+    assert_agrees(SDPA, dtype, second, expected)
+    assert np.array_equal(again, kept)
+    assert np.array_equal(first, kept)
+    assert not np.shares_memory(first, again)
+    assert again.flags.writeable
+
+
+REFUSED = {
+    "is_causal": ({"is_causal": 1}, TypeError),
+    "enable_gqa": ({"enable_gqa": 0}, TypeError),
+    "scale": ({"scale": True}, TypeError),
+    "dropout_p": ({"dropout_p": False}, TypeError),
+    "causal_align": ({"causal_align": ["top-left"]}, ValueError),
+    "return_lse": ({"return_lse": 0}, TypeError),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_equals_a_right_option_is_refused_as_before(attention_backend, case):
+    wrong, error = REFUSED[case]
+    arrays = plain(3, *[(1, 2, 3, 4)] * 3)
+    right = {"is_causal": True, "scale": 1.0}
+    attend = attention_backend.scaled_dot_product_attention
+    attend(*arrays, **right)
+    with pytest.raises(error, match=case):
+        attend(*arrays, **(right | wrong))
+
+
+def test_other_arrays_of_the_same_shape(attention_backend):
+    query, key, value = plain(4, *[(1, 2, 5, 4)] * 3)
+    attend = attention_backend.scaled_dot_product_attention
+    expected = attend(query, key, value)
+    read_only = query.copy()
+    read_only.setflags(write=False)
+    strided = np.asfortranarray(query)
+    unaligned = np.frombuffer(b"\0" + query.tobytes(), np.uint8)[1:].view(np.float32)
+    swapped = query.astype(query.dtype.newbyteorder())
+    for other in (read_only, strided, unaligned.reshape(query.shape), swapped, query.tolist()):
+        if isinstance(other, list):
+            with pytest.raises(TypeError, match="same dtype"):
+                attend(other, key, value)
+        else:
+            assert_agrees(SDPA, np.float32, attend(other, key, value), expected)
+    assert not read_only.flags.writeable
+    with pytest.raises(TypeError, match="same dtype"):
+        attend(query, key, value.astype(np.float64))
+    # Heads that are grouped without being told to.
+    with pytest.raises(ValueError, match="enable_gqa"):
+        attend(np.concatenate([query, query], 1), key, value)
+    assert attend(np.concatenate([query, query], 1), key, value, enable_gqa=True).shape[1] == 4
+
+
+def test_an_infinity_in_a_later_call(attention_backend):
+    arrays = plain(5, *[(1, 1, 3, 4)] * 3)
+    attend = attention_backend.scaled_dot_product_attention
+    attend(*arrays, is_causal=True)
+    arrays[2][0, 0, 2, 1] = np.inf
+    actual = attend(*arrays, is_causal=True)
+    assert np.isfinite(actual[:, :, :2]).all()
+    assert actual[0, 0, 2, 1] == np.inf
+
+
+def test_self_attention_again(attention_backend):
+    x, y = plain(6, (6, 3), (6, 3))
+    for causal in (False, True, True, False):
+        for array in (x, y):
+            actual = attention_backend.self_attention(array, causal=causal)
+            expected = reference.self_attention(array, causal=causal)
+            assert_agrees("self_attention", np.float32, actual, expected)
+    with pytest.raises(TypeError, match="causal"):
+        attention_backend.self_attention(x, causal=1)
