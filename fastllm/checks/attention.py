@@ -18,6 +18,9 @@ Array = NDArray[Any]
 # Of options that are told apart by their values.
 _PLAIN_TYPES = frozenset({bool, float, str, type(None)})
 
+# What is computed with as it is.
+_PLAIN_DTYPES = frozenset(map(np.dtype, ("float32", "float64", "uint16")))
+
 UNBOUNDED = 2**40  # a side of a window that does not end
 
 
@@ -215,6 +218,7 @@ def plain_signature(query: Any, key: Any, value: Any, *options: Any) -> Hashable
         and query.flags.carray
         and key.flags.carray
         and value.flags.carray
+        and query.dtype in _PLAIN_DTYPES
         and _PLAIN_TYPES.issuperset(map(type, options))
     ):
         shapes = query.shape, key.shape, value.shape

@@ -142,7 +142,7 @@ def prepare(arguments: AttentionArguments) -> SmallCall | None:
     """
     query, key, value = arguments[:3]
     if (
-        storage_dtype(query.dtype) != query.dtype
+        not storage_dtype(query.dtype) == query.dtype == arguments.out_dtype
         or arguments.mask is not None
         or arguments.cu_seqlens_q is not None
         or arguments.return_lse
