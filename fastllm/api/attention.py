@@ -205,12 +205,12 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         attn_mask: ArrayLike | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
-        scale: float | None = None,
+        scale: float | Array | None = None,
         enable_gqa: bool = False,
         *,
         causal_align: str = "top-left",
         window: tuple[int, int] | None = None,
-        softcap: float = 0.0,
+        softcap: float | Array = 0.0,
         alibi_slopes: ArrayLike | None = None,
         sinks: ArrayLike | None = None,
         kv_lens: ArrayLike | None = None,
@@ -228,12 +228,12 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         attn_mask: ArrayLike | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
-        scale: float | None = None,
+        scale: float | Array | None = None,
         enable_gqa: bool = False,
         *,
         causal_align: str = "top-left",
         window: tuple[int, int] | None = None,
-        softcap: float = 0.0,
+        softcap: float | Array = 0.0,
         alibi_slopes: ArrayLike | None = None,
         sinks: ArrayLike | None = None,
         kv_lens: ArrayLike | None = None,
@@ -250,12 +250,12 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         attn_mask: ArrayLike | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
-        scale: float | None = None,
+        scale: float | Array | None = None,
         enable_gqa: bool = False,
         *,
         causal_align: str = "top-left",
         window: tuple[int, int] | None = None,
-        softcap: float = 0.0,
+        softcap: float | Array = 0.0,
         alibi_slopes: ArrayLike | None = None,
         sinks: ArrayLike | None = None,
         kv_lens: ArrayLike | None = None,
@@ -284,8 +284,9 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         dropout_p : float, default 0.0
             Must be 0: dropout only serves training.
         is_causal : bool, default False
-            Whether query i sees only the keys 0 to i. Not together with `attn_mask`.
-        scale : float, optional
+            Whether query i sees only the keys 0 to i; with `attn_mask`, those of them that the mask
+            lets it attend to.
+        scale : float or array of no dimensions, optional
             What the dot products are multiplied by, by default ``1 / sqrt(head_dim)``.
         enable_gqa : bool, default False
             Whether groups of query heads share a key and value head: query head h reads key head
@@ -328,9 +329,8 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             dtypes differ, the mask is neither boolean nor floating, or a flag or number is of
             another type.
         ValueError
-            If shapes do not fit, `attn_mask` comes with ``is_causal=True``, lengths lie outside of
-            the arrays or only one of `cu_seqlens_q` and `cu_seqlens_k` is given, or a number is out
-            of its range.
+            If shapes do not fit, lengths lie outside of the arrays or only one of `cu_seqlens_q`
+            and `cu_seqlens_k` is given, or a number is out of its range.
         NotImplementedError
             If `dropout_p` is greater than 0.
 

@@ -140,11 +140,11 @@ def check_attention(
     attn_mask: ArrayLike | None,
     dropout_p: float,
     is_causal: bool,
-    scale: float | None,
+    scale: float | Array | None,
     enable_gqa: bool,
     causal_align: str,
     window: tuple[int, int] | None,
-    softcap: float,
+    softcap: float | Array,
     alibi_slopes: ArrayLike | None,
     sinks: ArrayLike | None,
     kv_lens: ArrayLike | None,
@@ -158,10 +158,7 @@ def check_attention(
     k, key_dtype = _real_array("key", key, 2, "(..., kv_len, head_dim)")
     v, value_dtype = _real_array("value", value, 2, "(..., kv_len, value_dim)")
     if not out_dtype == key_dtype == value_dtype:
-        raise TypeError(
-            "query, key and value must have the same dtype, "
-            f"got {out_dtype}, {key_dtype} and {value_dtype}"
-        )
+        refuse_dtypes(out_dtype, key_dtype, value_dtype)
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         _refuse_shapes(q, k, v)
     causal = _flag("is_causal", is_causal)
@@ -173,7 +170,7 @@ def check_attention(
         q, k, v = _broadcast_grouped(q, k, v)
     elif not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
         q, k, v = _broadcast_heads(q, k, v)
-    mask = None if attn_mask is None else _mask(attn_mask, causal, q, k)
+    mask = None if attn_mask is None else _mask(attn_mask, q, k)
     if causal_align not in ("top-left", "bottom-right"):
         raise ValueError(f"causal_align must be 'top-left' or 'bottom-right', got {causal_align!r}")
     left, right = (UNBOUNDED, UNBOUNDED) if window is None else _window(window)
@@ -280,12 +277,29 @@ def _flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def _number(name: str, value: float) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
+def _number(name: str, value: float | Array) -> float:
+    if isinstance(value, np.ndarray):
+        if value.ndim != 0:
+            raise TypeError(f"{name} must be a number, got an array of shape {value.shape}")
+        value = value[()]
+    if isinstance(value, (bool, np.bool_)) or not (
+        isinstance(value, (int, float, np.integer, np.floating))
+        or getattr(value, "dtype", np.dtype(object)).name == "bfloat16"
     ):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)
+
+
+def refuse_dtypes(query: object, key: object, value: object) -> NoReturn:
+    """Say that the dtypes differ; front ends call it where theirs have other names than NumPy's."""
+    raise TypeError(
+        f"query, key and value must have the same dtype, got {query}, {key} and {value}"
+    )
+
+
+def refuse_out_dtype(expected: object, got: object) -> NoReturn:
+    """Say that `out` cannot hold the result."""
+    raise TypeError(f"out must have the dtype of the result, {expected}, got {got}")
 
 
 def _refuse_shapes(q: Array, k: Array, v: Array) -> NoReturn:
@@ -311,7 +325,7 @@ def _refuse_dropout(dropout_p: float) -> None:
         )
 
 
-def _scale(scale: float | None, head_dim: int) -> float:
+def _scale(scale: float | Array | None, head_dim: int) -> float:
     if scale is None:
         # With head_dim 0 every score is an empty sum, 0 at any scale.
         return 1.0 / math.sqrt(max(head_dim, 1))
@@ -368,12 +382,7 @@ def _repeat(array: Array, lead: tuple[int, ...]) -> Array:
     return np.broadcast_to(array, lead + array.shape[-2:])
 
 
-def _mask(attn_mask: ArrayLike, causal: bool, q: Array, k: Array) -> Array:
-    if causal:
-        raise ValueError(
-            "attn_mask must be None when is_causal=True; "
-            "to use both, put the causal triangle into attn_mask"
-        )
+def _mask(attn_mask: ArrayLike, q: Array, k: Array) -> Array:
     dtype = np.dtype(np.float64 if q.itemsize == 8 else np.float32)
     shape = (*q.shape[:-1], k.shape[-2])
     mask = _as_array("attn_mask", attn_mask)
@@ -414,7 +423,7 @@ def _window(window: tuple[int, int]) -> tuple[int, int]:
     return left, right
 
 
-def _softcap(softcap: float) -> float:
+def _softcap(softcap: float | Array) -> float:
     cap = _number("softcap", softcap)
     if not 0.0 <= cap < math.inf:
         raise ValueError(f"softcap must be positive, or 0 for none, got {softcap!r}")
@@ -509,7 +518,7 @@ def _check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, got {type(out).__name__}")
     if out.dtype != dtype:
-        raise TypeError(f"out must have the dtype of the result, {dtype}, got {out.dtype}")
+        refuse_out_dtype(dtype, out.dtype)
     if out.shape != shape:
         raise ValueError(f"out must have the shape of the result, {shape}, got {out.shape}")
     if not out.flags.writeable:

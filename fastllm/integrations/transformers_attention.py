@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastllm.integrations.torch import scaled_dot_product_attention
-
 if TYPE_CHECKING:
     import torch
 
@@ -78,6 +76,8 @@ def attention_forward(
         As `fastllm.integrations.torch.scaled_dot_product_attention`.
     """
     import torch
+
+    from fastllm.integrations.torch import scaled_dot_product_attention
 
     batch, heads, q_len = query.shape[:3]
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal

@@ -19,7 +19,7 @@ def oracle(query, key, value, attn_mask=None, is_causal=False, scale=None, enabl
         v = np.repeat(v, q.shape[-3] // v.shape[-3], -3)
     scores = q @ k.swapaxes(-1, -2) * (1 / np.sqrt(q.shape[-1]) if scale is None else scale)
     if is_causal:
-        attn_mask = np.tri(*scores.shape[-2:], dtype=bool)
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
     if attn_mask is not None:
         mask = np.asarray(attn_mask)
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask

@@ -5,6 +5,7 @@ import inspect
 import pathlib
 import shutil
 
+import ml_dtypes
 import numpy as np
 import pytest
 from processes import run_python
@@ -84,10 +85,6 @@ REFUSED = {
         "sdpa", (np.ones((2, 4, 2, 3)), np.ones((3, 2, 2, 3)), np.ones((3, 2, 2, 3))),
         {"enable_gqa": True}, ValueError, "the dimensions before the heads",
     ),
-    "mask and is_causal": (
-        "sdpa", (X, X, X, [[True, True]]), {"is_causal": True}, ValueError,
-        "attn_mask must be None when is_causal=True",
-    ),
     "mask shape": (
         "sdpa", (X, X, X, np.ones((3, 2), bool)), {}, ValueError,
         "attn_mask must broadcast to (..., q_len, kv_len) = (2, 2), got shape (3, 2)",
@@ -113,6 +110,13 @@ REFUSED = {
         "is_causal must be True or False, got 0.125",
     ),
     "scale True": ("sdpa", (X, X, X), {"scale": True}, TypeError, "scale must be a number"),
+    "scale an array of True": (
+        "sdpa", (X, X, X), {"scale": np.array(True)}, TypeError, "scale must be a number, got",
+    ),
+    "scale with a dimension": (
+        "sdpa", (X, X, X), {"scale": np.array([0.5])}, TypeError,
+        "scale must be a number, got an array of shape (1,)",
+    ),
     "scale text": ("sdpa", (X, X, X), {"scale": "1"}, TypeError, "scale must be a number, got '1'"),
     "scale infinite": ("sdpa", (X, X, X), {"scale": np.inf}, ValueError, "scale must be finite"),
     "causal_align": (
@@ -205,6 +209,16 @@ def test_refuses_in_the_same_words(case):
         raised.append(str(caught.value))
     assert words in raised[0]
     assert raised[0] == raised[1]
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.float64, np.float32, np.int64, np.float16, ml_dtypes.bfloat16]
+)
+def test_numbers_may_be_arrays_of_no_dimensions(attention_backend, dtype):
+    attend, query = attention_backend.scaled_dot_product_attention, np.arange(6.0).reshape(2, 3)
+    expected = attend(query, X, query, scale=2.0, softcap=3.0)
+    for two, three in ((dtype(2), dtype(3)), (np.array(2, dtype), np.array(3, dtype))):
+        assert (attend(query, X, query, scale=two, softcap=three) == expected).all()
 
 
 def test_out_is_untouched_when_the_arguments_are_refused(attention_backend):

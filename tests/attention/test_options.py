@@ -130,9 +130,6 @@ PAIRS = list(itertools.combinations_with_replacement(OPTIONS, 2))
 @pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
 def test_agrees_with_every_pair_of_options(pair):
     options = {**OPTIONS[pair[0]], **OPTIONS[pair[1]]}
-    if {"attn_mask", "is_causal"} <= set(options):
-        options["window"] = (-1, 0)
-        del options["is_causal"]
     kv_lead = (2, 2) if "enable_gqa" in options else (2, 4)
     query, key, value = heads(7, (2, 4), 20, 34, 6, 5, np.float64, kv_lead)
     for q_len in (20, 3) if COMPILED else (3,):
@@ -169,11 +166,10 @@ def option_arguments(draw):
         options["alibi_slopes"] = normal(seed + 3, lead[-1]) ** 2
     if draw(st.booleans()):
         options["sinks"] = normal(seed + 4, lead)
-    masking = draw(st.sampled_from(["none", "causal", "boolean", "numbers"]))
+    masking = draw(st.sampled_from(["none", "boolean", "numbers"]))
     shape = (q_len, draw(st.sampled_from([1, kv_len])))
-    if masking == "causal":
-        options["is_causal"] = True
-    elif masking == "boolean":
+    options["is_causal"] = draw(st.booleans())
+    if masking == "boolean":
         options["attn_mask"] = normal(seed + 5, shape) > 0
     elif masking == "numbers":
         options["attn_mask"] = normal(seed + 6, shape, np.float32)
@@ -290,6 +286,9 @@ def rows_of(*ones):
     return rows / np.maximum(rows.sum(-1, keepdims=True), 1)
 
 
+ODD = np.array([False, True, False, True])
+
+
 @pytest.mark.parametrize(
     ("options", "seen"),
     [
@@ -300,6 +299,15 @@ def rows_of(*ones):
         ({"window": (0, 1)}, ("1100", "0110", "0011")),
         ({"window": (-1, 1)}, ("1100", "1110", "1111")),
         ({"window": (0, 1), "is_causal": True}, ("1000", "0100", "0010")),
+        ({"is_causal": True, "attn_mask": ODD}, ("0000", "0100", "0100")),
+        (
+            {"is_causal": True, "attn_mask": np.where(ODD, 0.0, -np.inf)},
+            ("0000", "0100", "0100"),
+        ),
+        (
+            {"is_causal": True, "attn_mask": ODD, "causal_align": "bottom-right"},
+            ("0100", "0100", "0101"),
+        ),
         ({"kv_lens": 2}, ("1100", "1100", "1100")),
         ({"kv_lens": 2, "is_causal": True}, ("1000", "1100", "1100")),
         # Two keys for three queries: the first stands before every key.

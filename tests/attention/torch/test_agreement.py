@@ -84,6 +84,14 @@ def test_masks_agree_with_torch(shape, kind):
     agree(SHAPES[shape], np.float32, attn_mask=mask)
 
 
+@pytest.mark.parametrize("kind", ["boolean", "column", "numbers", "lowest number", "nothing"])
+@pytest.mark.parametrize("shape", ["batch of heads", "several blocks"])
+def test_masks_beside_is_causal_agree_with_torch(shape, kind):
+    mask = mask_of(kind, *SHAPES[shape][:2])
+    mask = mask if mask.dtype == bool else mask.astype(np.float32)
+    agree(SHAPES[shape], np.float32, attn_mask=mask, is_causal=True)
+
+
 def test_the_lowest_number_everywhere_agrees_with_torch():
     lowest = np.full((9, 14), np.finfo(np.float32).min, np.float32)
     agree(SHAPES["batch of heads"], np.float32, attn_mask=lowest)

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 from tolerances import assert_agrees
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 
 from fastllm.integrations.torch import scaled_dot_product_attention as attend
 
@@ -89,3 +92,142 @@ def test_torch_attention_refuses_other_things_than_dense_tensors_here():
         attend(x.to_sparse(), x, x)
     with pytest.raises(NotImplementedError, match="dropout only serves training"):
         attend(x, x, x, dropout_p=0.1)
+
+
+# --- masks that are no arrays, and tensors that are more than numbers in memory
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 3), (3, 2)])
+@pytest.mark.parametrize("bias", [causal_upper_left, causal_lower_right])
+@pytest.mark.filterwarnings("ignore:Lower right causal bias")
+def test_torch_attention_takes_causal_biases(bias, shape):
+    q_len, kv_len = shape
+    query, key, value = tensors(torch.float32, (2, q_len, 4), (2, kv_len, 4), (2, kv_len, 4))
+    shift = kv_len - q_len if bias is causal_lower_right else 0
+    allowed = torch.ones(shape, dtype=torch.bool).tril(shift)
+    expected = theirs(query, key, value, allowed)
+    expected[:, ~allowed.any(-1)] = 0  # PyTorch does not care to say what they are
+    result = attend(query, key, value, bias(q_len, kv_len))
+    assert_agrees(SDPA, np.float32, numbers(result), numbers(expected))
+
+
+def test_torch_attention_refuses_causal_biases_that_say_something_else():
+    x = torch.ones(1, 3, 3)
+    for options in ({"is_causal": True}, {"causal_align": "top-left"}):
+        with pytest.raises(ValueError, match="is_causal and causal_align must not be given"):
+            attend(x, x, x, causal_upper_left(3, 3), **options)
+    with pytest.raises(ValueError, match=r"\(q_len, kv_len\) = \(3, 3\), got one of \(2, 3\)"):
+        attend(x, x, x, causal_upper_left(2, 3))
+
+
+@pytest.mark.parametrize("mask_dtype", [torch.bool, torch.float32])
+@pytest.mark.parametrize(("q_len", "kv_len"), [(4, 4), (3, 5), (5, 3)])
+def test_torch_attention_combines_mask_and_is_causal_as_torch(q_len, kv_len, mask_dtype):
+    arrays = tensors(torch.float32, (1, 2, q_len, 8), (1, 2, kv_len, 8), (1, 2, kv_len, 8))
+    (mask,) = tensors(torch.float32, (q_len, kv_len))
+    mask = mask if mask_dtype == torch.float32 else mask > -0.5
+    expected = theirs(*arrays, mask, is_causal=True)
+    result = attend(*arrays, mask, is_causal=True)
+    assert_agrees(SDPA, np.float32, numbers(result), numbers(expected))
+
+
+def fake(tensor):
+    with FakeTensorMode() as mode:
+        return mode.from_tensor(tensor)
+
+
+def freed(tensor):
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+class Plain(torch.Tensor):
+    """A subclass that is its numbers, as those that only carry a name are."""
+
+
+class Scaled(torch.Tensor):
+    """A subclass that is not what lies in memory."""
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return function(*(2 * arg.as_subclass(torch.Tensor) for arg in args), **(kwargs or {}))
+
+
+STRANGE = {
+    "CausalBias": lambda x: causal_upper_left(3, 3),
+    "Scaled": lambda x: x.as_subclass(Scaled),
+    "FakeTensor": fake,
+    "UninitializedParameter": lambda x: torch.nn.UninitializedParameter(),
+    "MaskedTensor": lambda x: torch.masked.masked_tensor(x, x > 0),
+    "a NestedTensor": lambda x: torch.nested.nested_tensor([x, x]),
+    "NestedTensor": lambda x: torch.nested.nested_tensor([x, x], layout=torch.jagged),
+    "a ZeroTensor": lambda x: torch._efficientzerotensor((3, 3)),
+    "one without": freed,
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of")
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("name", ["query", "key", "value", "attn_mask", "out", "sinks", "scale"])
+def test_torch_attention_refuses_tensors_without_numbers_in_memory(name, kind):
+    if (name, kind) == ("attn_mask", "CausalBias"):
+        return
+    arguments = dict.fromkeys(["query", "key", "value", "attn_mask", "out"], torch.ones(3, 3))
+    arguments[name] = STRANGE[kind](torch.ones(3, 3))
+    with pytest.raises(TypeError, match=rf"^{name} must be a .*torch\.Tensor.* got {kind}\b"):
+        attend(**arguments)
+
+
+def test_torch_attention_takes_parameters_and_plain_subclasses():
+    arrays = tensors(torch.float32, (1, 3, 4), (1, 3, 4), (1, 3, 4))
+    expected = attend(*arrays)
+    named = [x.as_subclass(Plain) for x in arrays]
+    assert torch.equal(attend(*named), expected)
+    with torch.no_grad():
+        assert torch.equal(attend(*map(torch.nn.Parameter, arrays)), expected)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_torch_attention_refuses_tangents():
+    x = torch.ones(1, 3, 3)
+    with forward_ad.dual_level(), pytest.raises(ValueError, match="key has a tangent"):
+        attend(x, forward_ad.make_dual(x, x), x)
+
+
+def test_torch_attention_names_dtypes_as_torch_does():
+    x, y = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match="same dtype, got float32, float32 and bfloat16"):
+        attend(x, x, y)
+    with pytest.raises(TypeError, match="same dtype, got float32, float64 and float32"):
+        attend(x, x.double(), x)
+    with pytest.raises(TypeError, match="out must have the dtype of the result, float32, got bf"):
+        attend(x, x, x, out=y.clone())
+    with pytest.raises(TypeError, match="of the result, bfloat16, got float32"):
+        attend(y, y, y, out=x.clone())
+    with pytest.raises(TypeError, match="of the result, float64, got bfloat16"):
+        attend(x.int(), x.int(), x.int(), out=y.clone())
+    for dtype in (torch.uint16, torch.float8_e4m3fn, torch.complex64):
+        name = str(dtype).removeprefix("torch.")
+        with pytest.raises(TypeError, match=f"key must hold bfloat16, .* got dtype {name}"):
+            attend(x, x.to(dtype), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
+def test_torch_attention_scale_may_be_a_tensor(dtype):
+    x = torch.ones(2, 3)
+    assert torch.equal(
+        attend(x, x, x, scale=torch.tensor(2, dtype=dtype)), attend(x, x, x, scale=2)
+    )
+    with pytest.raises(TypeError, match=r"scale must be a number, got an array of shape \(1,\)"):
+        attend(x, x, x, scale=torch.ones(1))
+
+
+def test_torch_attention_tells_autograd_that_it_wrote_into_out():
+    x = torch.ones(2, 3)
+    kept = torch.ones(2, 3, requires_grad=True)
+    with torch.no_grad():
+        factor = x.clone()
+    loss = (kept * factor).sum()
+    attend(x, x, x, out=factor)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
