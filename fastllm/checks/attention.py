@@ -160,7 +160,7 @@ def check_attention(
     if not out_dtype == key_dtype == value_dtype:
         refuse_dtypes(out_dtype, key_dtype, value_dtype)
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        _refuse_shapes(q, k, v)
+        refuse_shapes(q, k, v)
     causal = _flag("is_causal", is_causal)
     grouped = _flag("enable_gqa", enable_gqa)
     if dropout_p != 0.0 or isinstance(dropout_p, bool):
@@ -302,15 +302,16 @@ def refuse_out_dtype(expected: object, got: object) -> NoReturn:
     raise TypeError(f"out must have the dtype of the result, {expected}, got {got}")
 
 
-def _refuse_shapes(q: Array, k: Array, v: Array) -> NoReturn:
+def refuse_shapes(q: Any, k: Any, v: Any) -> NoReturn:
+    """Say which of the shapes differ; what has a shape need not be an array."""
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(
             "query and key must have the same head_dim (last dimension), "
-            f"got query {q.shape} and key {k.shape}"
+            f"got query {tuple(q.shape)} and key {tuple(k.shape)}"
         )
     raise ValueError(
         "key and value must have the same kv_len (dimension -2), "
-        f"got key {k.shape} and value {v.shape}"
+        f"got key {tuple(k.shape)} and value {tuple(v.shape)}"
     )
 
 

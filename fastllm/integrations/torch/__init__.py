@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch.nn.attention.bias import CausalBias, CausalVariant
 
-from fastllm import _backend
-from fastllm.checks.attention import refuse_dtypes, refuse_out_dtype
-from fastllm.integrations.torch.tensors import array_of, dtype_name, option_of
+from fastllm.integrations.torch.direct import attend
+from fastllm.integrations.torch.operator import attend_by_operator, is_traced
+from fastllm.integrations.torch.tensors import autocast
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -64,33 +64,26 @@ def scaled_dot_product_attention(
         If a tensor is on another device or sparse, or needs gradients (outside of
         ``torch.no_grad()``), or as the function on arrays does.
     """
-    arrays = array_of("query", query), array_of("key", key), array_of("value", value)
     if isinstance(attn_mask, CausalBias):
         is_causal, options["causal_align"] = _causal_bias(attn_mask, query, key, is_causal, options)
         attn_mask = None
-    dtype = query.dtype
-    if not dtype is key.dtype is value.dtype and torch.bfloat16 in (dtype, key.dtype, value.dtype):
-        refuse_dtypes(dtype_name(dtype), dtype_name(key.dtype), dtype_name(value.dtype))
-    result = _backend.attention.scaled_dot_product_attention(
-        *arrays,
-        None if attn_mask is None else option_of("attn_mask", attn_mask),
+    if torch.is_autocast_enabled("cpu"):
+        query, key, value, attn_mask = map(autocast, (query, key, value, attn_mask))
+    attend_here = attend_by_operator if is_traced(query, key, value) else attend
+    context, lse = attend_here(
+        query,
+        key,
+        value,
+        attn_mask,
         dropout_p,
         is_causal,
-        option_of("scale", scale),
+        scale,
         enable_gqa,
-        return_lse=return_lse,
-        out=None if out is None else _out(out, dtype),
-        **{name: option_of(name, option) for name, option in options.items()},
+        return_lse,
+        out,
+        **options,
     )
-    context, lse = result if return_lse else (result, None)
-    if out is None:
-        out = torch.from_numpy(context)
-        if dtype is torch.bfloat16:
-            out = out.view(torch.bfloat16)
-    else:
-        # What autograd has kept for a backward pass is no longer what it was.
-        torch.autograd.graph.increment_version(out)
-    return out if lse is None else (out, torch.from_numpy(lse))
+    return (context, lse) if return_lse else context
 
 
 def _causal_bias(
@@ -113,12 +106,3 @@ def _causal_bias(
         )
     lower_right = bias.variant is CausalVariant.LOWER_RIGHT
     return True, "bottom-right" if lower_right else "top-left"
-
-
-def _out(out: torch.Tensor, dtype: torch.dtype) -> Any:
-    """The memory of `out`, for a result of queries of this dtype."""
-    array = array_of("out", out)
-    if out.dtype is not dtype and torch.bfloat16 in (out.dtype, dtype):
-        result = dtype if dtype.is_floating_point else torch.float64
-        refuse_out_dtype(dtype_name(result), dtype_name(out.dtype))
-    return array

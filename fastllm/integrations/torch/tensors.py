@@ -1,5 +1,8 @@
 """Tensors of PyTorch as NumPy arrays over the same memory; what has no such memory is refused."""
 
+# Some functions of PyTorch carry no types.
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 from typing import Any, NoReturn
@@ -9,12 +12,8 @@ from torch.autograd import forward_ad
 
 from fastllm.checks.attention import Array
 
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
-# What these are unless a subclass gives the tensor another meaning.
-_TORCH_FUNCTIONS = (
-    torch.Tensor.__torch_function__.__func__,
-    torch.nn.Parameter.__torch_function__,
-)
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
+_HALF_AND_SINGLE = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def array_of(name: str, tensor: torch.Tensor) -> Array:
@@ -43,19 +42,24 @@ def array_of(name: str, tensor: torch.Tensor) -> Array:
     return array
 
 
-def check_class(name: str, tensor: object) -> None:
-    """Refuse what is no tensor, and subclasses of tensors that are more than their memory."""
+def check_class(name: str, tensor: object, also: tuple[type, ...] = ()) -> None:
+    """Refuse what is no tensor, and subclasses that are more than their memory, but for `also`."""
+    if type(tensor) in (*_PLAIN, *also):
+        return
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    torch_function = type(tensor).__torch_function__
-    if (
-        getattr(torch_function, "__func__", torch_function) not in _TORCH_FUNCTIONS
-        or type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
-    ):
+    kind = type(tensor)
+    # By these a subclass gives its tensors another meaning.
+    if not {_definer(kind, "__torch_function__"), _definer(kind, "__torch_dispatch__")} <= _PLAIN:
         raise TypeError(
-            f"{name} must be a plain torch.Tensor, got {type(tensor).__name__}, "
+            f"{name} must be a plain torch.Tensor, got {kind.__name__}, "
             "a subclass that is more than numbers in memory"
         )
+
+
+def _definer(kind: type, method: str) -> type:
+    """The class that a method comes from."""
+    return next(base for base in kind.__mro__ if method in vars(base))
 
 
 def check_no_gradients(name: str, tensor: torch.Tensor) -> None:
@@ -69,6 +73,25 @@ def check_no_gradients(name: str, tensor: torch.Tensor) -> None:
         raise ValueError(
             f"{name} has a tangent (forward-mode gradient), and fastllm computes inference"
         )
+
+
+def autocast(tensor: Any) -> Any:
+    """The tensor as ``torch.autocast`` casts arguments of attention: all but float64 and no floats.
+
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     [autocast(torch.ones(1, dtype=dtype)).dtype for dtype in (torch.float32, torch.float64)]
+    [torch.bfloat16, torch.float64]
+    """
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_cpu:
+        return tensor
+    return tensor.to(autocast_dtype(tensor.dtype))
+
+
+def autocast_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What ``torch.autocast`` makes of a dtype of an argument of attention, where it is on."""
+    if dtype in _HALF_AND_SINGLE and torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return dtype
 
 
 def dtype_name(dtype: torch.dtype) -> str:
