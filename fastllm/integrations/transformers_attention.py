@@ -78,6 +78,7 @@ def attention_forward(
     import torch
 
     from fastllm.integrations.torch import scaled_dot_product_attention
+    from fastllm.integrations.torch.tensors import autocast_dtype
 
     batch, heads, q_len = query.shape[:3]
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
@@ -94,7 +95,8 @@ def attention_forward(
             # Written as a window, since the flag and a mask exclude each other.
             causal, window = False, (-1, 0)
     # Laid out as the layer wants to read it on, so that nothing is transposed afterwards.
-    out = query.new_empty(batch, q_len, heads, value.shape[-1])
+    dtype = autocast_dtype(query.dtype)
+    out = query.new_empty(batch, q_len, heads, value.shape[-1], dtype=dtype)
     scaled_dot_product_attention(
         query,
         key,

@@ -62,6 +62,15 @@ def test_torch_compile_gives_the_eager_result_in_one_graph(function, dtype):
     assert equal(compiled(*arrays), function(*arrays))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch itself
+def test_torch_compile_by_inductor_keeps_strides_and_results():
+    query, key, value = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in heads())
+    out = torch.empty(5, 4, 6).transpose(0, 1)
+    result = torch.compile(attend, fullgraph=True)(query, key, value, out=out)
+    assert result is out
+    assert equal(out, attend(query, key, value))
+
+
 def test_torch_compile_of_any_length_is_one_graph():
     compiled = torch.compile(with_options, backend="aot_eager", fullgraph=True, dynamic=True)
     with torch._dynamo.config.patch(error_on_recompile=True):
