@@ -22,7 +22,15 @@ from fastllm.fast._attention.layout import (
     storage_dtype,
     with_element_strides,
 )
-from fastllm.fast._attention.params import ADDITIVE_MASK, BOOL_MASK, NO_MASK, NONFINITE, Inputs
+from fastllm.fast._attention.params import (
+    ADDITIVE_MASK,
+    BOOL_MASK,
+    FIRST_GROUP,
+    LARGE,
+    NO_MASK,
+    NONFINITE,
+    Inputs,
+)
 from fastllm.fast._attention.runtime import thread_pool
 
 if importlib.util.find_spec("numba") is None:
@@ -50,6 +58,7 @@ def softmax_along(scores: Array, axis: int) -> Array:
         _launch(
             "softmax_rows",
             (flat_input(rows), weights.reshape(-1), n_rows, length, rows_per_item),
+            np.zeros(FIRST_GROUP, np.int64),
             n_items=math.ceil(n_rows / rows_per_item),
             # An exponential and its share of the memory traffic weigh about 16 FMAs.
             fmas=16 * rows.size,
@@ -92,18 +101,41 @@ def attend(arguments: AttentionArguments) -> tuple[Array, Array]:
 
 def _run(plan: plans.Plan, inputs: Inputs, out: Array, lse: Array) -> None:
     """Run the kernels of a plan, into flat `out` and `lse`."""
-    if plan.is_decode:
-        partials = np.zeros(plan.partials_size, lse.dtype)
-        shared = _launch(
-            plan.kernel, (*inputs, partials, *plan.params), n_items=plan.n_items, fmas=plan.fmas
-        )
-        load_kernels().merge_splits(partials, out, lse, *plan.params, shared)
-    else:
-        shared = _launch(
-            plan.kernel, (*inputs, out, lse, *plan.params), n_items=plan.n_items, fmas=plan.fmas
-        )
+    shared = _run_once(plan, inputs, out, lse)
     if shared[NONFINITE]:
-        load_kernels().recompute_nonfinite_rows(*inputs, out, lse, *plan.params)
+        _run_again(plan, np.flatnonzero(shared[FIRST_GROUP:]), inputs, out, lse)
+
+
+def _run_once(plan: plans.Plan, inputs: Inputs, out: Array, lse: Array) -> Array:
+    """Run the kernel of a plan; return what its threads shared."""
+    if not plan.is_decode:
+        return _launch_plan(plan, (*inputs, out, lse))
+    partials = np.zeros(plan.partials_size, lse.dtype)
+    shared = _launch_plan(plan, (*inputs, partials))
+    load_kernels().merge_splits(partials, out, lse, *plan.params, shared)
+    return shared
+
+
+def _run_again(plan: plans.Plan, groups: Array, inputs: Inputs, out: Array, lse: Array) -> None:
+    """Compute KV head groups again whose results are not finite or not complete.
+
+    `kernels/nonfinite.py` says how.
+    """
+    again, adding = plans.nonfinite_plans(plan, groups, lse.itemsize)
+    if not lse.size:
+        lse = np.empty(plans.lse_size(plan), lse.dtype)
+    _run_once(again, inputs, out, lse)
+    states = _launch_plan(adding, (*inputs, out, lse))[FIRST_GROUP:]
+    large = np.flatnonzero(states == LARGE)
+    if large.size:
+        _launch_plan(plans.rows_plan(adding, large), (*inputs, out, lse))
+
+
+def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...]) -> Array:
+    """Run a kernel that takes these arrays and the params of its plan."""
+    shared = np.zeros(FIRST_GROUP + plan.params.lengths.shape[1], np.int64)
+    _launch(plan.kernel, (*arrays, *plan.params), shared, n_items=plan.n_items, fmas=plan.fmas)
+    return shared
 
 
 class SmallCall:
@@ -179,16 +211,16 @@ def _flat_inputs(arrays: list[Array], mask_kind: int, sum_size: int) -> Inputs:
     return Inputs(query, key, value, bool_mask, additive_mask)
 
 
-def _launch(name: str, arguments: tuple[Any, ...], *, n_items: int, fmas: int) -> Array:
-    """Run a kernel on as many threads as its work is worth; return what they share."""
-    shared = np.zeros(2, np.int64)
+def _launch(
+    name: str, arguments: tuple[Any, ...], shared: Array, *, n_items: int, fmas: int
+) -> None:
+    """Run a kernel on as many threads as its work is worth; `shared` is what they share."""
     threads, slots = plans.number_of_threads(n_items, fmas), _NO_SLOTS
     if threads > 1:
         slots = thread_pool.worker_slots(threads - 1, fmas > plans.WAKE_FMAS)
     getattr(load_kernels(), name)(slots, *arguments, shared)
     if threads > 1:
         thread_pool.end_call()
-    return shared
 
 
 ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare)

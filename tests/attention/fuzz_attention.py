@@ -2,10 +2,11 @@
 
     PYTHONPATH=tests python tests/attention/fuzz_attention.py --seconds 60 --seed 0
 
-A round is one call: shapes, strides, a dtype, options that may contradict each other, threads, now
-and then NaN, infinity or large numbers. Both backends must give results within the table of
-tolerances, or refuse with the same error. The first difference ends the run; should the process
-crash, the last round it wrote says which call did it.
+A round is one call: shapes, strides, a dtype, options that may contradict each other, threads,
+large numbers now and then. In every other round queries, keys, values and masks hold NaN and
+infinity, a few, a share, in whole rows or nothing else, and some sinks are -inf. Both backends must
+give results within the table of tolerances, or refuse with the same error. The first difference
+ends the run; should the process crash, the last round it wrote says which call did it.
 """
 
 import argparse
@@ -52,6 +53,7 @@ class Round:
         if rng.random() < 0.5:
             value_dim = head_dim
         self.threads = rng.choice([1, 1, 2, 3])
+        self.nonfinite = rng.random() < 0.5
         self.arrays = [
             self.array((*self.batch, heads, length, dim))
             for heads, length, dim in (
@@ -65,14 +67,24 @@ class Round:
             self.options["out"] = (*self.batch, self.heads, self.q_len, value_dim)
 
     def array(self, shape):
-        """Random numbers, now and then NaN or infinity, in one of many layouts."""
-        rng = self.rng
-        large = rng.choice([1.0] * 12 + [30.0, 1e-3])
-        array = self.numbers.standard_normal(shape) * large
-        if array.size and rng.random() < 0.05:
-            places = self.numbers.integers(0, array.size, 2)
-            array.reshape(-1)[places] = rng.choice([np.nan, np.inf, -np.inf])
+        """Random numbers, some of them NaN or infinite in some rounds, in one of many layouts."""
+        large = self.rng.choice([1.0] * 12 + [30.0, 1e-3])
+        array = self.with_nonfinite(self.numbers.standard_normal(shape) * large)
         return self.laid_out(array.astype(self.dtype))
+
+    def with_nonfinite(self, array):
+        """The same with NaN and infinity: a few, some share, whole rows or nothing else."""
+        rng, numbers = self.rng, self.numbers
+        if not self.nonfinite or not array.size or rng.random() < 0.4:
+            return array
+        kinds = rng.choice([[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf, np.nan]])
+        share = rng.choice([0.01, 0.1, 0.5, 1.0])
+        chosen = {
+            "few": numbers.random(array.shape) < 2 / array.size,
+            "share": numbers.random(array.shape) < share,
+            "rows": np.broadcast_to(numbers.random((*array.shape[:-1], 1)) < share, array.shape),
+        }[rng.choice(["few", "few", "share", "rows"])]
+        return np.where(chosen, numbers.choice(kinds, array.shape), array)
 
     def laid_out(self, array):
         """The same numbers with other strides."""
@@ -101,7 +113,7 @@ class Round:
             "window": lambda: (rng.randint(-1, 40), rng.randint(-1, 40)),
             "softcap": lambda: rng.choice([0.5, 2.0, 30.0]),
             "alibi_slopes": lambda: numbers.random(self.heads),
-            "sinks": lambda: numbers.standard_normal(self.heads),
+            "sinks": self.sinks,
             "kv_lens": lambda: numbers.integers(0, self.kv_len + 1, self.batch),
             "return_lse": lambda: True,
             "sequences": self.sequences,
@@ -119,9 +131,15 @@ class Round:
         if self.rng.random() < 0.5:
             return self.laid_out(self.numbers.random(shape) < self.rng.choice([0.1, 0.5, 0.9]))
         bias = self.numbers.standard_normal(shape)
-        bias[self.numbers.random(shape) < 0.2] = -np.inf
-        bias[self.numbers.random(shape) < self.rng.choice([0, 0, 0.05])] = np.nan
+        bias[self.numbers.random(shape) < 0.2] = self.rng.choice([-np.inf, -1e9, -3e38])
+        bias = self.with_nonfinite(bias)
         return self.laid_out(bias.astype(np.float64 if self.dtype == np.float64 else np.float32))
+
+    def sinks(self):
+        """Numbers, some of which are -inf where numbers are not all finite."""
+        sinks = self.numbers.standard_normal(self.heads)
+        sinks[self.numbers.random(self.heads) < (0.3 if self.nonfinite else 0.0)] = -np.inf
+        return sinks
 
     def sequences(self):
         """Lengths of packed sequences, now and then of another number of queries and of keys."""
@@ -211,6 +229,7 @@ def main():
         if found := difference(setting):
             print(f"\nround {number}: {setting}\n{found}")
             return 1
+        counts["with NaN or infinity"] += setting.nonfinite
         counts[f"dtype {np.dtype(setting.dtype)}"] += 1
         counts[f"threads {setting.threads}"] += 1
         counts.update(f"option {name}" for name in setting.options)

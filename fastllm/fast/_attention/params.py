@@ -16,9 +16,12 @@ QUERY, KEY, VALUE, MASK, OUT, LSE = range(6)
 Q_LEN, KV_LEN = 0, 1
 # Values of `mask_kind`: no mask, booleans (True lets a key through) or numbers to add to scores.
 NO_MASK, BOOL_MASK, ADDITIVE_MASK = range(3)
-# Entries of `shared`, which the threads of one call share: the next work item, and whether a result
-# came out as NaN or infinite.
-NEXT_ITEM, NONFINITE = 0, 1
+# Entries of `shared`, which the threads of one call share: the next work item; whether a result
+# came out as NaN or infinite; and then one for each KV head group, its state.
+NEXT_ITEM, NONFINITE, FIRST_GROUP = range(3)
+# States of a group: its results stand; they are to be computed again, as one is not finite or they
+# are not complete; it has finite numbers whose products may overflow.
+DONE, AGAIN, LARGE = range(3)
 
 
 class Inputs(NamedTuple):
@@ -45,6 +48,7 @@ class IntParams(NamedTuple):
     block_k: int  # keys at a time
     block_q: int  # prefill: rows at a time
     num_splits: int  # decode: into how many splits the keys of a group are cut
+    finite_values: int = 0  # 1: values that are NaN or infinite count as 0
 
 
 class FloatParams(NamedTuple):
@@ -90,5 +94,6 @@ class Params(NamedTuple):
     block_k: int
     block_q: int
     num_splits: int
+    finite_values: int
     scale: float
     softcap: float

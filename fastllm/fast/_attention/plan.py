@@ -14,8 +14,8 @@ all else                                                    `prefill_attention`
 =========================================================== ============================
 
 So one query of a model with 32 heads on 8 has four rows a group: `decode_attention`, in every
-dtype; `merge_splits` then puts its splits together. `recompute_nonfinite_rows` runs after any of
-them if a result is NaN or infinite.
+dtype; `merge_splits` then puts its splits together. After any of them `nonfinite_plans` say what
+runs again if a result is NaN or infinite.
 
 To add an option of attention
 -----------------------------
@@ -262,35 +262,91 @@ def _offsets_and_strides(
     return base_offsets, strides
 
 
+def nonfinite_plans(plan: Plan, groups: Array, sum_size: int) -> tuple[Plan, Plan]:
+    """How KV head groups are computed again: attention, and `add_nonfinite_values`.
+
+    See `kernels/nonfinite.py`.
+    """
+    n_groups = plan.params.lengths.shape[1]
+    plan = _of_groups(plan, groups)
+    plan = plan._replace(
+        ints=plan.ints._replace(finite_values=1),
+        n_items=plan.n_items * len(groups) // n_groups,
+        fmas=plan.fmas * len(groups) // n_groups,
+        partials_size=plan.partials_size * len(groups) // n_groups,
+    )
+    lanes = load_kernels().VECTOR_BYTES // sum_size
+    choice = Choice("add_nonfinite_values", BLOCK_K, tuple(n * lanes for n in BLOCK_Q_VECTORS))
+    adding = _cut_into_blocks(plan, choice, thread_pool.thread_limit())
+    if plan.kernel == "prefill_attention_bf16x3":
+        # Components of infinity are NaN.
+        return adding._replace(kernel="prefill_attention"), adding
+    return plan._replace(params=plan.params._replace(ints=np.array(plan.ints, np.int64))), adding
+
+
+def lse_size(plan: Plan) -> int:
+    """How many numbers the logarithms of a call are."""
+    return int(plan.params.base_offsets[LSE].max()) + plan.ints.max_rows // plan.ints.group_size
+
+
+def rows_plan(plan: Plan, groups: Array) -> Plan:
+    """How the rows of some KV head groups are computed one number at a time."""
+    plan = _of_groups(plan, groups)
+    return plan._replace(kernel="recompute_nonfinite_rows", n_items=plan.params.sinks.size)
+
+
+def _of_groups(plan: Plan, groups: Array) -> Plan:
+    """The plan with the params of some KV head groups."""
+    params, size = plan.params, plan.ints.group_size
+    heads = (groups[:, None] * size + np.arange(size)).reshape(-1)
+    return plan._replace(
+        params=params._replace(
+            base_offsets=np.ascontiguousarray(params.base_offsets[:, heads]),
+            lengths=np.ascontiguousarray(params.lengths[:, groups]),
+            alibi_slopes=params.alibi_slopes[heads],
+            sinks=params.sinks[heads],
+        )
+    )
+
+
 def _with_kernel(plan: Plan, kv_len: int, sum_size: int, threads: int) -> Plan:
     """The plan with its kernel, and its work cut into items that all threads have some of."""
     lanes = load_kernels().VECTOR_BYTES // sum_size
     choice = choose_kernel(plan.ints, kv_len, plan.is_float32, plan.is_bfloat16, lanes)
+    if not plan.is_decode:
+        return _cut_into_blocks(plan, choice, threads)
     rows, n_groups = plan.ints.max_rows, plan.params.lengths.shape[1]
-    num_splits, block_q, fmas = 1, 1, plan.fmas
-    if plan.is_decode:
-        fmas += LOAD_FMAS * fmas // max(rows, 1)
-        if fmas > SERIAL_FMAS:
-            # Enough splits to share among the threads, none too small to be worth merging.
-            splits = -(-ITEMS_PER_THREAD * threads // max(n_groups, 1))
-            num_splits = max(1, min(splits, kv_len // SPLIT_KEYS))
-        n_items = n_groups * num_splits
-    else:
-        # Rows that share each block while it is near, but few enough that every thread has some.
-        least = ITEMS_PER_THREAD * threads if fmas > SERIAL_FMAS else 1
-        sizes = choice.block_q
-        block_q = next((n for n in sizes if n_groups * -(-rows // n) >= least), sizes[-1])
-        n_items = n_groups * -(-rows // block_q)
-    ints = plan.ints._replace(block_k=choice.block_k, num_splits=num_splits, block_q=block_q)
+    num_splits, fmas = 1, plan.fmas + LOAD_FMAS * plan.fmas // max(rows, 1)
+    if fmas > SERIAL_FMAS:
+        # Enough splits to share among the threads, none too small to be worth merging.
+        splits = -(-ITEMS_PER_THREAD * threads // max(n_groups, 1))
+        num_splits = max(1, min(splits, kv_len // SPLIT_KEYS))
+    ints = plan.ints._replace(block_k=choice.block_k, num_splits=num_splits, block_q=1)
     # The context of a row, in whole vectors, its maximum and its sum.
     partial = -(-ints.value_dim // lanes) * lanes + 2
     return plan._replace(
         kernel=choice.kernel,
         params=plan.params._replace(ints=np.array(ints, np.int64)),
         ints=ints,
-        n_items=n_items,
+        n_items=n_groups * num_splits,
         fmas=fmas,
         partials_size=n_groups * num_splits * rows * partial,
+    )
+
+
+def _cut_into_blocks(plan: Plan, choice: Choice, threads: int) -> Plan:
+    """The plan with a kernel that takes blocks of rows, so that every thread has some of them."""
+    rows, n_groups = plan.ints.max_rows, plan.params.lengths.shape[1]
+    # Rows that share each block while it is near, but few enough that every thread has some.
+    least = ITEMS_PER_THREAD * threads if plan.fmas > SERIAL_FMAS else 1
+    sizes = choice.block_q
+    block_q = next((n for n in sizes if n_groups * -(-rows // n) >= least), sizes[-1])
+    ints = plan.ints._replace(block_k=choice.block_k, num_splits=1, block_q=block_q)
+    return plan._replace(
+        kernel=choice.kernel,
+        params=plan.params._replace(ints=np.array(ints, np.int64)),
+        ints=ints,
+        n_items=n_groups * -(-rows // block_q),
     )
 
 

@@ -51,11 +51,14 @@ from fastllm.fast._attention.kernels.scratch import (
     rows_to_read,
     scratch,
     store_row,
+    zero_nonfinite,
 )
 from fastllm.fast._attention.kernels.work import (
     ORIGIN,
     KeySplit,
+    is_left,
     key_split,
+    mark_nonfinite,
     next_item,
     read_params,
 )
@@ -65,7 +68,6 @@ from fastllm.fast._attention.params import (
     LSE,
     MASK,
     NO_MASK,
-    NONFINITE,
     OUT,
     Q_LEN,
     QUERY,
@@ -75,6 +77,7 @@ from fastllm.fast._attention.params import (
     Params,
 )
 from fastllm.fast._attention.runtime.jit import (
+    device_function,
     inlined_device_function,
     jit,
     loop_body_function,
@@ -85,6 +88,7 @@ from fastllm.fast._attention.simd.gemv import MICRO_TILE, gemv_qk_pv
 from fastllm.fast._attention.simd.vectors import (
     add,
     exp,
+    fma,
     lanes,
     load,
     maximum,
@@ -243,6 +247,19 @@ def write_partials(
         partials[at + columns + 1] = state.row_sum[row]
 
 
+@device_function
+def are_finite(partials: Array, first: int, n_rows: int, columns: int) -> bool:
+    """Whether none of the contexts of some partial results is NaN or infinite."""
+    zero = splat(partials, 0.0)
+    probe = zero
+    for row in range(first, first + n_rows):
+        at = row * (columns + 2)
+        for d in range(at, at + columns, lanes(partials)):
+            # 0 times NaN or infinity is NaN.
+            probe = fma(load(partials, d), zero, probe)
+    return bool(reduce_add(probe) == 0.0)
+
+
 @jit
 def decode_attention(
     slots: Array,
@@ -280,6 +297,8 @@ def decode_attention(
     block_k = params.block_k
     if copy_keys or copy_values:
         block_k = min(block_k, _COPIED_BLOCK)
+    finite_values = params.finite_values == 1
+    copy_values = copy_values or finite_values
     # What was copied is near.
     keys_ahead, values_ahead = ORIGIN, ORIGIN
     if not copy_keys:
@@ -311,7 +330,7 @@ def decode_attention(
         if item >= lengths.shape[1] * params.num_splits:
             break
         split = key_split(item, params)
-        if split.n_rows == 0:
+        if split.n_rows == 0 or is_left(split.kv_group, params, shared):
             continue
         first_head = split.kv_group * params.group_size
         load_queries(query, split, params, state, query_row, queries)
@@ -338,6 +357,8 @@ def decode_attention(
                     columns,
                 )
                 value_at, value_step = 0, columns
+            if finite_values:
+                zero_nonfinite(value_rows, n_values * columns, partials)
             if copy_keys:
                 gather_rows(key, key_at, key_row, key_column, n_keys, head_dim, key_rows, depth)
                 key_at, key_step = 0, depth
@@ -381,6 +402,8 @@ def decode_attention(
                 mask_row,
             )
         write_partials(item, split.n_rows, max_rows, context, columns, value, state, partials)
+        if not are_finite(partials, item * max_rows, split.n_rows, columns):
+            mark_nonfinite(split.kv_group, shared)
 
 
 @jit
@@ -429,7 +452,7 @@ def merge_splits(
                 context[d] *= inv_sum
                 probe += 0.0 * context[d]
             if probe != 0.0:
-                shared[NONFINITE] = 1
+                mark_nonfinite(kv_group, shared)
             if lse.size > 0:
                 lse[base_offsets[LSE, head] + position] = row_max + np.log(row_sum)
             to = base_offsets[OUT, head] + position * strides[OUT, 0]

@@ -44,7 +44,14 @@ from fastllm.fast._attention.kernels.amx_tiles import (
     raise_row_max,
     scales_first,
 )
-from fastllm.fast._attention.kernels.scratch import gather_rows, padded, rows_to_read, scratch
+from fastllm.fast._attention.kernels.decode import are_finite
+from fastllm.fast._attention.kernels.scratch import (
+    gather_rows,
+    padded,
+    rows_to_read,
+    scratch,
+    zero_nonfinite,
+)
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
     SoftmaxState,
@@ -54,7 +61,9 @@ from fastllm.fast._attention.kernels.tiles import (
 )
 from fastllm.fast._attention.kernels.work import (
     ORIGIN,
+    is_left,
     key_split,
+    mark_nonfinite,
     next_item,
     read_params,
 )
@@ -242,7 +251,8 @@ def decode_attention_amx(
     head_dim, value_dim, block_k = params.head_dim, params.value_dim, params.block_k
     depth, columns = padded(head_dim, BLOCK), padded(value_dim, BLOCK)
     copy_keys = strides[KEY, 1] != 1 or head_dim != depth
-    copy_values = strides[VALUE, 1] != 1 or value_dim != columns
+    finite_values = params.finite_values == 1
+    copy_values = strides[VALUE, 1] != 1 or value_dim != columns or finite_values
     work = allocate(partials, params)
     ids, state = allocate_lanes(partials, _TILE)
     value_rows = scratch(work.key_rows, block_k * columns if copy_values else 0)
@@ -256,7 +266,7 @@ def decode_attention_amx(
         if item >= lengths.shape[1] * params.num_splits:
             break
         split = key_split(item, params)
-        if split.n_rows == 0:
+        if split.n_rows == 0 or is_left(split.kv_group, params, shared):
             continue
         first_head = split.kv_group * params.group_size
         scale_first = scales_first(split.kv_group, params)
@@ -299,6 +309,8 @@ def decode_attention_amx(
                     columns,
                 )
                 value_at, value_step = 0, columns
+            if finite_values:
+                zero_nonfinite(value_rows, count * columns, partials)
             amx_decode_pv(
                 weight_bits,
                 values,
@@ -310,4 +322,7 @@ def decode_attention_amx(
                 columns,
             )
         write_partials(item, split.n_rows, params, state, work.context, partials)
+        partial_columns = padded(value_dim, lanes(partials))
+        if not are_finite(partials, item * params.max_rows, split.n_rows, partial_columns):
+            mark_nonfinite(split.kv_group, shared)
     release_tiles()

@@ -14,7 +14,7 @@ them, and each block of keys is used by all tiles of the query block before the 
     tile 2  |  3   |  ..  |      |           3. softmax  exponentials and sums within each lane
             +------+------+------+           4. values   gemm_pv: context * alpha + weights * v
 
-A tile is two or three vectors of queries (32 or 48 rows in float32 with AVX-512), transposed and
+A tile is one to three vectors of queries (16 to 48 rows in float32 with AVX-512), transposed and
 scaled once. Keys and values are read in place unless their columns are not adjacent or they have 16
 bits: then a block is converted to float32 first.
 
@@ -45,7 +45,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastllm.fast._attention.kernels.scratch import load_row, padded, rows_to_read, scratch
+from fastllm.fast._attention.kernels.scratch import (
+    load_row,
+    padded,
+    rows_to_read,
+    scratch,
+    zero_nonfinite,
+)
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
     SoftmaxState,
@@ -61,6 +67,7 @@ from fastllm.fast._attention.kernels.tiles import (
 from fastllm.fast._attention.kernels.work import (
     ORIGIN,
     QueryBlock,
+    is_left,
     modifies_all_scores,
     next_item,
     number_of_query_blocks,
@@ -230,7 +237,7 @@ def score_tile(
 
 
 @loop_body_function
-def attend_tile(
+def score_block(
     block: KeyBlock,
     lane: int,
     tile: int,
@@ -238,20 +245,19 @@ def attend_tile(
     inputs: Inputs,
     params: Params,
     ids: LaneIds,
-    state: SoftmaxState,
     work: Scratch,
-) -> None:
-    """One tile against one key block: scores, options, softmax, values."""
+) -> tuple[int, int]:
+    """Scores of a tile with the keys of a block that it sees: the first key, and how many."""
     left, right = params.window_left, params.window_right
     last = lane + tile - 1
     first = max(block.begin, ids.diagonal[lane] - left)
     count = min(block.end, ids.diagonal[last] + right + 1) - first
     if count <= 0:
-        return
+        return first, 0
     if params.mask_kind != NO_MASK and not load_mask_block(
         inputs, first, count, lane, tile, params, ids, work.mask_rows, work.mask_block
     ):
-        return
+        return first, 0
     width = lanes(work.scores)
     find_key_ends(first, count, lane, tile, width, right, ids.diagonal, work.key_ends)
     score_tile(block, first, count, lane, tile, params, work)
@@ -269,6 +275,26 @@ def attend_tile(
             work.mask_block,
             work.block_max,
         )
+    return first, count
+
+
+@loop_body_function
+def attend_tile(
+    block: KeyBlock,
+    lane: int,
+    tile: int,
+    modify_all: bool,
+    inputs: Inputs,
+    params: Params,
+    ids: LaneIds,
+    state: SoftmaxState,
+    work: Scratch,
+) -> None:
+    """One tile against one key block: scores, options, softmax, values."""
+    first, count = score_block(block, lane, tile, modify_all, inputs, params, ids, work)
+    if count == 0:
+        return
+    width = lanes(work.scores)
     online_softmax(work.scores, work.key_ends, lane, tile, state, work.block_max, work.alpha)
     gemm_pv(
         block.values,
@@ -318,7 +344,8 @@ def prefill_attention(
     key_row, key_column = strides[KEY, 0], strides[KEY, 1]
     value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
     copy_keys = lanes(key) != width or key_column != 1
-    copy_values = lanes(value) != width or value_column != 1
+    finite_values = params.finite_values == 1
+    copy_values = lanes(value) != width or value_column != 1 or finite_values
     key_rows = scratch(lse, block_k * head_dim if copy_keys else 0)
     value_rows = scratch(lse, block_k * value_dim if copy_values else 0)
     keys = rows_to_read(key, key_rows, copy_keys)
@@ -334,7 +361,7 @@ def prefill_attention(
         if item >= n_items:
             break
         rows = query_block(item, params)
-        if rows.n_rows <= 0:
+        if rows.n_rows <= 0 or is_left(rows.kv_group, params, shared):
             continue
         n_lanes = load_queries(query, rows, params, ids, state, work.queries, work.query_rows)
         for i in range(0, n_lanes * context_rows, width):
@@ -356,6 +383,8 @@ def prefill_attention(
                     value, value_at, value_row, value_column, stop - start, value_dim, value_rows
                 )
                 value_at, value_step = 0, value_dim
+            if finite_values:
+                zero_nonfinite(value_rows, (stop - start) * value_dim, lse)
             block = KeyBlock(keys, key_at, key_step, values, value_at, value_step, start, stop)
             # Each block is used by all tiles before the next one is read.
             lane = ORIGIN

@@ -52,6 +52,7 @@ from fastllm.fast._attention.kernels.scratch import (
     in_place_or_copy,
     padded,
     scratch,
+    zero_nonfinite,
 )
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
@@ -64,6 +65,7 @@ from fastllm.fast._attention.kernels.tiles import (
 from fastllm.fast._attention.kernels.work import (
     ORIGIN,
     QueryBlock,
+    is_left,
     next_item,
     number_of_query_blocks,
     query_block,
@@ -149,12 +151,14 @@ def load_values(
     columns, n_pairs = padded(dim, BLOCK), padded(count, BLOCK) // 2
     values = in_place_or_copy(value, rows)
     step, column = params.strides[VALUE, 0], params.strides[VALUE, 1]
-    if column != 1 or dim != columns or count != 2 * n_pairs:
+    if column != 1 or dim != columns or count != 2 * n_pairs or params.finite_values == 1:
         for j in range(count):
             gather_row(value, at + j * step, column, dim, rows, j * columns)
         # Weight 0 times whatever an earlier block left could be NaN.
         for i in range(count * columns, 2 * n_pairs * columns):
             rows[i] = 0
+        if params.finite_values == 1:
+            zero_nonfinite(rows, count * columns, pairs)
         values, at, step = in_place_or_copy(rows, rows), 0, columns
     for j in range(n_pairs):
         for d in range(0, columns, width):
@@ -311,7 +315,7 @@ def prefill_attention_amx(
         if item >= n_items:
             break
         rows = query_block(item, params)
-        if rows.n_rows <= 0:
+        if rows.n_rows <= 0 or is_left(rows.kv_group, params, shared):
             continue
         n_lanes = load_query_block(query, rows, params, ids, state, work.query_rows, work.queries)
         for i in range(0, n_lanes * columns, lanes(lse)):

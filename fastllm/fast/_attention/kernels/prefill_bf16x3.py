@@ -68,6 +68,7 @@ from fastllm.fast._attention.kernels.tiles import (
 from fastllm.fast._attention.kernels.work import (
     ORIGIN,
     QueryBlock,
+    is_left,
     next_item,
     number_of_query_blocks,
     query_block,
@@ -566,7 +567,7 @@ def prefill_attention_bf16x3(
         if item >= n_items:
             break
         rows = query_block(item, params)
-        if rows.n_rows <= 0:
+        if rows.n_rows <= 0 or is_left(rows.kv_group, params, shared):
             continue
         n_lanes = padded(rows.n_rows, BLOCK)
         first_head = rows.kv_group * group_size

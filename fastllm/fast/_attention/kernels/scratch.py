@@ -28,7 +28,15 @@ from fastllm.fast._attention.simd.half_precision import (
     store_converted,
     store_element,
 )
-from fastllm.fast._attention.simd.vectors import VECTOR_BYTES, lanes, load, store
+from fastllm.fast._attention.simd.vectors import (
+    VECTOR_BYTES,
+    absolute,
+    lanes,
+    load,
+    select_gt,
+    splat,
+    store,
+)
 
 
 def misalignment(array: Any) -> int:
@@ -147,6 +155,15 @@ def gather_rows(
         return
     for j in range(count):
         gather_row(source, at + j * row, column, dim, target, j * step)
+
+
+@device_function
+def zero_nonfinite(rows: Array, count: int, model: Array) -> None:
+    """Put 0 in place of NaN and infinity, in whole vectors, of which `rows` must consist."""
+    inf, zero = splat(model, np.inf), splat(model, 0.0)
+    for i in range(0, count, lanes(model)):
+        x = load_converted(rows, i, model)
+        store_converted(rows, i, select_gt(inf, absolute(x), x, zero))
 
 
 @device_function

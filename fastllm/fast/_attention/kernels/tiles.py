@@ -1,6 +1,6 @@
 """A tile of queries, one in each lane: all that happens to it besides products.
 
-A tile is two or three vectors of rows; everything about it is stored transposed, lanes next to each
+A tile is one to three vectors of rows; everything about it is stored transposed, lanes next to each
 other, so that what is done to a row is done to a vector of rows, without sums across lanes:
 
     lane          0    1    2   ...            queries, scores, weights and context of a tile:
@@ -28,12 +28,12 @@ import numpy as np
 
 from fastllm.fast._attention.kernels.scores import add_alibi, add_mask, cap_score, clip_to_window
 from fastllm.fast._attention.kernels.scratch import load_row, padded, scratch, store_row
+from fastllm.fast._attention.kernels.work import mark_nonfinite
 from fastllm.fast._attention.params import (
     BOOL_MASK,
     LSE,
     MASK,
     NO_MASK,
-    NONFINITE,
     OUT,
     Array,
     Inputs,
@@ -96,7 +96,9 @@ def allocate_lanes(model: Array, count: int) -> tuple[LaneIds, SoftmaxState]:
 
 @device_function
 def tile_size(n_rows: int, width: int) -> int:
-    """How many lanes the next tile has when `n_rows` remain: two vectors or three."""
+    """How many lanes the next tile has when `n_rows` remain: one vector, two or three."""
+    if n_rows <= width:
+        return width
     return 2 * width if n_rows <= 2 * width or 3 * width < n_rows <= 4 * width else 3 * width
 
 
@@ -290,7 +292,7 @@ def write_tile(
 
     Where `lse` is empty, nobody asked for it.
 
-    Weight 0 times NaN or infinity is NaN: shared[NONFINITE] says that such values may have leaked.
+    Weight 0 times NaN or infinity is NaN: `shared` says that such values may have leaked.
     """
     width, dim = lanes(lse), params.value_dim
     columns = padded(dim, width)
@@ -304,7 +306,7 @@ def write_tile(
             # 0 times NaN or infinity is NaN: the probe is 0 if all results of its lane are finite.
             probe = fma(result, zero, probe)
         if reduce_add(probe) != 0.0:
-            shared[NONFINITE] = 1
+            mark_nonfinite(ids.head[lane] // params.group_size, shared)
         for d in range(0, dim, width):
             transpose(context, at + d * tile + i, tile, results, d, columns)
         for k in range(min(width, n_rows - lane - i)):

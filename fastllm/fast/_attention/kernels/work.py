@@ -18,8 +18,18 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import lower_builtin, type_callable
 
-from fastllm.fast._attention.params import KV_LEN, NEXT_ITEM, NO_MASK, Q_LEN, Array, Params
-from fastllm.fast._attention.runtime.jit import inlined_device_function
+from fastllm.fast._attention.params import (
+    AGAIN,
+    FIRST_GROUP,
+    KV_LEN,
+    NEXT_ITEM,
+    NO_MASK,
+    NONFINITE,
+    Q_LEN,
+    Array,
+    Params,
+)
+from fastllm.fast._attention.runtime.jit import device_function, inlined_device_function
 
 # A plain 0 would be a type of its own, and every function called with it compiled again for it.
 ORIGIN: Any = np.int64(0)
@@ -73,6 +83,7 @@ def read_params(
         ints[8],
         ints[9],
         ints[10],
+        ints[11],
         floats[0],
         floats[1],
     )
@@ -93,6 +104,22 @@ def _type_next_item(context: Any) -> Any:
 def _lower_next_item(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     array = context.make_array(signature.args[0])(context, builder, args[0])
     return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+
+@device_function
+def mark_nonfinite(kv_group: int, shared: Array) -> None:
+    """Say that a result of a group is NaN or infinite."""
+    shared[NONFINITE] = 1
+    shared[FIRST_GROUP + kv_group] = AGAIN
+
+
+@device_function
+def is_left(kv_group: int, params: Params, shared: Array) -> bool:
+    """Whether an item is left, and its group marked, since all that follows is computed again."""
+    if shared[NONFINITE] == 0 or params.finite_values == 1:
+        return False
+    shared[FIRST_GROUP + kv_group] = AGAIN
+    return True
 
 
 @inlined_device_function

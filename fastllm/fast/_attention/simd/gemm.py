@@ -21,9 +21,8 @@ For each number of the common dimension: up to three loads of a vector, MICRO_RO
 products added by `fma`.
 
 Invariants: rows beyond the last one repeat it, so that all reads are safe; their results are
-written and not used, so that targets have room for whole steps of MICRO_ROWS. A tile has two or
-three vectors (`gemm_qk` also takes one, above the diagonal). In `gemm_pv` ends[v] does not fall
-with v.
+written and not used, so that targets have room for whole steps of MICRO_ROWS. A tile has one to
+three vectors. In `gemm_pv` ends[v] does not fall with v.
 
 Cost: 2 * rows * depth * tile operations, each vector loaded once for MICRO_ROWS `fma`.
 
@@ -272,7 +271,7 @@ def _lower_gemm_pv(context: Any, builder: Any, signature: Any, args: Any) -> Any
                     builder.store(emit_fma(builder, before, alpha[j], value), pointer, align=4)
 
     n_vectors = builder.sdiv(tile, i64(vector.lanes))
-    _emit_dispatch(builder, n_vectors, (3, 2), emit)
+    _emit_dispatch(builder, n_vectors, (3, 2, 1), emit)
     return context.get_dummy_value()
 
 
