@@ -61,7 +61,8 @@ def get_num_threads() -> int:
           container, rounded up; a process that is given others while it runs follows within a
           second;
         - the variables ``OMP_NUM_THREADS`` and ``NUMBA_NUM_THREADS``;
-        - ``numba.get_num_threads()``, if Numba's threads have been started.
+        - ``numba.get_num_threads()``, if Numba's threads have been started;
+        - ``torch.get_num_threads()``, once `fastllm.integrations.torch` has been imported.
 
     Examples
     --------

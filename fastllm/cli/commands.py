@@ -268,6 +268,38 @@ def check_book(
 app.command()(explain)
 
 
+@app.command(name="compile")
+def compile_kernels(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Where to keep them, for processes that have FASTLLM_CACHE_DIR=FOLDER; "
+            "else where a first call would."
+        ),
+    ] = None,
+) -> None:
+    """Compile all kernels of attention for this processor, so that no first call has to.
+
+    For images and clusters: a minute or so, once. What is there already is not compiled again.
+    """
+    from time import perf_counter
+
+    from fastllm.fast import ahead_of_time
+
+    start = perf_counter()
+    kept_in = ahead_of_time.use_folder(folder)
+    steps = ahead_of_time.steps()
+    with progress_bars("compiling") as progress:
+        for number, step in enumerate(steps):
+            progress(number, len(steps))
+            step.run()
+    compiled, found = ahead_of_time.outcome()
+    seconds = perf_counter() - start
+    print(f"{compiled} kernels compiled, {found} found, {seconds:.1f} seconds, in {kept_in}")
+    if folder is not None:
+        print(f"to use them: FASTLLM_CACHE_DIR={kept_in}")
+
+
 @app.command()
 def info() -> None:
     """Say which versions and backends are at work here, and on what machine."""

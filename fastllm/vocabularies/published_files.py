@@ -4,11 +4,12 @@ A file is used only if its SHA-256 is the published one.
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from fastllm.api.user_cache import user_cache
 
 Files = tuple["PublishedFile", ...]
 
@@ -70,16 +71,6 @@ class PublishedFile:
                 if path.is_file():
                     return self.check(path.read_bytes(), os.fspath(path))
         return None
-
-
-def user_cache() -> Path:
-    """The folder that downloads go to: fastllm's in the place for caches of the platform."""
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-        return Path(local, "fastllm", "fastllm", "Cache")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "fastllm"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastllm")
 
 
 def folders() -> Iterator[Path]:

@@ -7,8 +7,12 @@ from typing import Any
 import torch
 
 from fastllm import _backend
+from fastllm.api.threads import follow
 from fastllm.checks.attention import Array, refuse_dtypes, refuse_out_dtype
 from fastllm.integrations.torch.tensors import array_of, dtype_name, option_of
+
+# Attention takes no more threads than PyTorch does.
+follow(torch.get_num_threads)
 
 
 def attend(

@@ -8,6 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 
+import fastllm
 from fastllm.integrations.torch import scaled_dot_product_attention as attend
 
 SDPA = "scaled_dot_product_attention"
@@ -231,3 +232,13 @@ def test_torch_attention_tells_autograd_that_it_wrote_into_out():
     attend(x, x, x, out=factor)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_attention_takes_no_more_threads_than_pytorch(monkeypatch):
+    monkeypatch.delenv("FASTLLM_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert fastllm.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

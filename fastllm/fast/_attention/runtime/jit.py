@@ -1,4 +1,4 @@
-"""How kernels are compiled, and how compiled code is kept on disk.
+"""How kernels are compiled.
 
 Design note
 -----------
@@ -10,15 +10,10 @@ A kernel is what Python calls (`jit`); a device function is what kernels call, c
       loop_body_function        the same, inlined by LLVM: for what takes longer to compile
       allocating_device_function  makes arrays
 
-Numba stores what it compiled, and looks at one file to see whether that is still right: the one
-that the function is in. Kernels are made of parts in several files, and of vectors as wide as the
-processor's: here the stamp that is compared covers every Python file of this folder's parent, and
-the width.
+What was compiled is kept on disk, by `kernel_cache`. What is found there does without extensions of
+Numba in other packages, which may take long to import.
 
-Invariants: code is never stale, as any change of any of these files changes the stamp. One thread
-compiles at a time. Reading or writing the cache never fails a call.
-
-Cost: a hash of the sources, once a process.
+Invariants: one thread compiles at a time.
 
 Results
 -------
@@ -33,19 +28,16 @@ Results
 
 import contextlib
 import functools
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler import Compiler
 
 from fastllm.fast._attention.runtime.compile_lock import compile_lock
-from fastllm.fast._attention.simd.vectors import VECTOR_BYTES
+from fastllm.fast._attention.runtime.kernel_cache import KernelCache
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -56,21 +48,29 @@ _OPTIONS: dict[str, Any] = {
 
 # --- Kernels -------------------------------------------------------------------------------------
 
+# All that have been decorated.
+kernels: list[Any] = []
+
 
 def jit(function: Callable[..., Any]) -> Any:
     """Decorate a kernel: what Python calls."""
     kernel: Any = njit(**_OPTIONS)(function)
+    kernels.append(kernel)
     if kernel is function:
         # NUMBA_DISABLE_JIT is set, and NumPy would warn of what compiled code is silent about.
         return np.errstate(all="ignore")(function)
+    kernel._compilation_chain_init_hook = _no_extensions
     # What Numba calls for types of arguments that are new to the process, and to the kernel.
     kernel.typeof_pyval = _one_thread_at_a_time(kernel.typeof_pyval)
     kernel._compile_for_args = _one_thread_at_a_time(kernel._compile_for_args)
-    # Numba may keep caches elsewhere by now, there may be no sources, or no folder that can be
-    # written: then every process compiles anew.
-    with contextlib.suppress(AttributeError, OSError, RuntimeError):
-        kernel._cache = _KernelCache(function)
+    # Without sources every process compiles anew.
+    with contextlib.suppress(OSError):
+        kernel._cache = KernelCache(function)
     return kernel
+
+
+def _no_extensions() -> None:
+    """Import none yet: Numba would, before it looks for compiled code."""
 
 
 def _one_thread_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,42 +157,3 @@ def _jit_device_function(function: Callable[..., Any], counted: bool, **more: An
     # counts references unless told by `_nrt`, an option that it does not document.
     options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}
     return njit(pipeline_class=_DeviceCompiler, **options)(function)
-
-
-# --- Compiled code on disk -----------------------------------------------------------------------
-
-
-@functools.cache
-def source_stamp() -> tuple[str, int]:
-    """What compiled code depends on, besides what Numba itself compares."""
-    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
-    if not sources:
-        raise FileNotFoundError(f"no sources around {__file__}")
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest(), VECTOR_BYTES
-
-
-class _KernelCache(FunctionCache):
-    """Numba's own, with that stamp; a file that cannot be read or written is as good as none."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._cache_file._source_stamp = source_stamp()
-
-    def load_overload(self, *arguments: Any) -> Any:
-        try:
-            return super().load_overload(*arguments)
-        except Exception:
-            # Cut short, damaged, or of another version: what reading raises depends on where.
-            return None
-
-    def save_overload(self, *arguments: Any) -> None:
-        try:
-            super().save_overload(*arguments)
-        except Exception:
-            # A damaged index, which the next process then finds empty; or a folder that is full, or
-            # was made read-only.
-            with contextlib.suppress(OSError):
-                self.flush()
