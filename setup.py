@@ -14,6 +14,9 @@
 
 import glob
 import os
+import re
+import tomllib
+from importlib import metadata
 
 from setuptools import Extension, setup
 
@@ -21,6 +24,32 @@ mode = os.environ.get("FASTLLM_BUILD_EXT", "auto")
 if mode not in ("auto", "require", "skip"):
     raise SystemExit(f"FASTLLM_BUILD_EXT must be auto, require or skip, not {mode!r}")
 debug = os.environ.get("FASTLLM_CYTHON_DEBUG", "0") == "1"
+
+
+def check_tools():
+    """Say what is missing where pip was told not to fetch it; older tools end in other errors."""
+    with open("pyproject.toml", "rb") as file:
+        tools = tomllib.load(file)["build-system"]["requires"]
+    for tool in tools:
+        name, least = tool.split(">=")
+        if name == "cython" and mode == "skip":
+            continue
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "none"
+        if numbers(found) < numbers(least):
+            raise SystemExit(
+                f"to build fastllm takes {name} {least} or later, found {found}: "
+                f"pip install '{tool}', or leave out --no-build-isolation"
+            )
+
+
+def numbers(version):
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+check_tools()
 
 folder = "fastllm/fast/_tokenization"
 kernels = Extension(

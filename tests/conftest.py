@@ -58,6 +58,8 @@ NEEDED = {
     "fast": "fast" in BACKENDS,
     "torch": find_spec("torch") is not None,
     "transformers": find_spec("transformers") is not None,
+    "pyinstaller": find_spec("PyInstaller") is not None,
+    "_pyinstaller": find_spec("PyInstaller") is not None,
 }
 
 

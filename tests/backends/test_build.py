@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def build(folder, mode, compiler=None):
+def build(folder, mode, compiler=None, first_on_path=None):
     """Run setup.py in a copy; returns the process and the names of the compiled modules."""
     shutil.copy(ROOT / "setup.py", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
@@ -26,6 +28,8 @@ def build(folder, mode, compiler=None):
     environment = os.environ | {"FASTLLM_BUILD_EXT": mode}
     if compiler:
         environment |= {"CC": compiler, "CXX": compiler}
+    if first_on_path:
+        environment |= {"PYTHONPATH": str(first_on_path)}
     done = subprocess.run(
         [sys.executable, "setup.py", "-q", "build", "--build-lib", "out"],
         cwd=folder,
@@ -61,6 +65,18 @@ def test_skips_the_extension_on_demand(tmp_path):
     done, built = build(tmp_path, "skip")
     assert done.returncode == 0, done.stderr
     assert built == []
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "least"), [("setuptools", "65.5.0", "77"), ("cython", "3.0.12", "3.1")]
+)
+def test_names_a_tool_that_is_too_old(tmp_path, name, found, least):
+    about = tmp_path / "tools" / f"{name}-{found}.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {found}\n")
+    done, _ = build(tmp_path, "auto", first_on_path=tmp_path / "tools")
+    assert done.returncode != 0
+    assert f"takes {name} {least} or later, found {found}: pip install" in done.stderr
 
 
 def test_refuses_an_unknown_mode(tmp_path):

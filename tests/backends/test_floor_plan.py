@@ -19,7 +19,7 @@ FLOORS = [
     ["tokenizers"],
     ["vocabularies", "kv_cache"],
     ["__init__"],
-    ["compat", "book", "integrations", "_machine"],
+    ["compat", "book", "integrations", "_machine", "_pyinstaller"],
     ["explain"],
     ["cli"],
     ["__main__"],
