@@ -27,6 +27,7 @@ from fastllm.fast._attention.params import (
     BOOL_MASK,
     FIRST_GROUP,
     LARGE,
+    NEXT_ITEM,
     NO_MASK,
     NONFINITE,
     Inputs,
@@ -124,16 +125,18 @@ def _run_again(plan: plans.Plan, groups: Array, inputs: Inputs, out: Array, lse:
     again, adding = plans.nonfinite_plans(plan, groups, lse.itemsize)
     if not lse.size:
         lse = np.empty(plans.lse_size(plan), lse.dtype)
-    _run_once(again, inputs, out, lse)
-    states = _launch_plan(adding, (*inputs, out, lse))[FIRST_GROUP:]
-    large = np.flatnonzero(states == LARGE)
+    shared = _run_once(again, inputs, out, lse)
+    _launch_plan(adding, (*inputs, out, lse), shared)
+    large = np.flatnonzero(shared[FIRST_GROUP:] & LARGE)
     if large.size:
         _launch_plan(plans.rows_plan(adding, large), (*inputs, out, lse))
 
 
-def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...]) -> Array:
-    """Run a kernel that takes these arrays and the params of its plan."""
-    shared = np.zeros(FIRST_GROUP + plan.params.lengths.shape[1], np.int64)
+def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...], shared: Array | None = None) -> Array:
+    """Run a kernel that takes these arrays and the params of its plan; `shared` after another."""
+    if shared is None:
+        shared = np.zeros(FIRST_GROUP + plan.params.lengths.shape[1], np.int64)
+    shared[NEXT_ITEM] = 0
     _launch(plan.kernel, (*arrays, *plan.params), shared, n_items=plan.n_items, fmas=plan.fmas)
     return shared
 

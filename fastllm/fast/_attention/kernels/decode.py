@@ -64,6 +64,7 @@ from fastllm.fast._attention.kernels.work import (
 )
 from fastllm.fast._attention.params import (
     BOOL_MASK,
+    FIRST_GROUP,
     KEY,
     LSE,
     MASK,
@@ -71,6 +72,7 @@ from fastllm.fast._attention.params import (
     OUT,
     Q_LEN,
     QUERY,
+    REPLACED,
     VALUE,
     Array,
     Inputs,
@@ -357,8 +359,8 @@ def decode_attention(
                     columns,
                 )
                 value_at, value_step = 0, columns
-            if finite_values:
-                zero_nonfinite(value_rows, n_values * columns, partials)
+            if finite_values and zero_nonfinite(value_rows, n_values * columns, partials):
+                shared[FIRST_GROUP + split.kv_group] = REPLACED
             if copy_keys:
                 gather_rows(key, key_at, key_row, key_column, n_keys, head_dim, key_rows, depth)
                 key_at, key_step = 0, depth
@@ -403,7 +405,7 @@ def decode_attention(
             )
         write_partials(item, split.n_rows, max_rows, context, columns, value, state, partials)
         if not are_finite(partials, item * max_rows, split.n_rows, columns):
-            mark_nonfinite(split.kv_group, shared)
+            mark_nonfinite(split.kv_group, params, shared)
 
 
 @jit
@@ -452,7 +454,7 @@ def merge_splits(
                 context[d] *= inv_sum
                 probe += 0.0 * context[d]
             if probe != 0.0:
-                mark_nonfinite(kv_group, shared)
+                mark_nonfinite(kv_group, params, shared)
             if lse.size > 0:
                 lse[base_offsets[LSE, head] + position] = row_max + np.log(row_sum)
             to = base_offsets[OUT, head] + position * strides[OUT, 0]

@@ -67,7 +67,16 @@ from fastllm.fast._attention.kernels.work import (
     next_item,
     read_params,
 )
-from fastllm.fast._attention.params import KEY, NO_MASK, VALUE, Array, Inputs, Params
+from fastllm.fast._attention.params import (
+    FIRST_GROUP,
+    KEY,
+    NO_MASK,
+    REPLACED,
+    VALUE,
+    Array,
+    Inputs,
+    Params,
+)
 from fastllm.fast._attention.runtime.jit import (
     allocating_device_function,
     device_function,
@@ -309,8 +318,8 @@ def decode_attention_amx(
                     columns,
                 )
                 value_at, value_step = 0, columns
-            if finite_values:
-                zero_nonfinite(value_rows, count * columns, partials)
+            if finite_values and zero_nonfinite(value_rows, count * columns, partials):
+                shared[FIRST_GROUP + split.kv_group] = REPLACED
             amx_decode_pv(
                 weight_bits,
                 values,
@@ -324,5 +333,5 @@ def decode_attention_amx(
         write_partials(item, split.n_rows, params, state, work.context, partials)
         partial_columns = padded(value_dim, lanes(partials))
         if not are_finite(partials, item * params.max_rows, split.n_rows, partial_columns):
-            mark_nonfinite(split.kv_group, shared)
+            mark_nonfinite(split.kv_group, params, shared)
     release_tiles()

@@ -46,6 +46,8 @@ from fastllm.fast._attention.kernels.scratch import load_row, padded, scratch, s
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
     allocate_lanes,
+    load_mask_block,
+    modify_scores,
     tile_size,
 )
 from fastllm.fast._attention.kernels.work import (
@@ -65,9 +67,11 @@ from fastllm.fast._attention.params import (
     LARGE,
     LSE,
     MASK,
+    NO_MASK,
     OUT,
     Q_LEN,
     QUERY,
+    REPLACED,
     VALUE,
     Array,
     Inputs,
@@ -76,12 +80,18 @@ from fastllm.fast._attention.params import (
 from fastllm.fast._attention.runtime.jit import device_function, jit
 from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
 from fastllm.fast._attention.simd.gemm import MICRO_ROWS, gemm_pv
-from fastllm.fast._attention.simd.half_precision import load_element, store_element
+from fastllm.fast._attention.simd.half_precision import (
+    load_converted,
+    load_element,
+    store_element,
+)
 from fastllm.fast._attention.simd.vectors import (
     absolute,
     add,
+    fma,
     lanes,
     load,
+    load_splat,
     maximum,
     reduce_add,
     reduce_max,
@@ -117,32 +127,82 @@ def largest_finite(array: Array, count: int) -> float:
 
 
 @device_function
-def load_padded_rows(
-    source: Array, at: int, row: int, column: int, count: int, dim: int, rows: Array, step: int
-) -> None:
-    """Convert `count` rows of `dim` numbers into ones that are `step` apart."""
-    for j in range(count):
-        load_row(source, at + j * row, column, dim, rows, j * step)
+def is_finite(array: Array, at: int, count: int, model: Array) -> bool:
+    """Whether none of `count` adjacent numbers is NaN or infinite."""
+    finite = True
+    for i in range(at, at + count):
+        finite = finite and abs(load_element(array, i, model)) < np.inf
+    return finite
 
 
 @device_function
-def replace_by_counts(rows: Array, count: int, step: int) -> tuple[int, int]:
-    """Replace values by what they count as; the first row with some, and after the last."""
+def are_usual(
+    source: Array, at: int, row: int, column: int, count: int, dim: int, model: Array
+) -> bool:
+    """Whether all of `count` rows of `dim` numbers are of usual size, and none is NaN."""
+    width = lanes(model)
+    whole = dim // width * width if column == 1 else 0
+    limit, one = splat(model, _USUAL_SIZE), splat(model, 1.0)
+    unusual, usual = splat(model, 0.0), True
+    for j in range(count):
+        first = at + j * row
+        for d in range(0, whole, width):
+            size = absolute(load_converted(source, first + d, model))
+            unusual = select_gt(limit, size, unusual, one)
+        for d in range(whole, dim):
+            size = abs(load_element(source, first + d * column, model))
+            usual = usual and size < _USUAL_SIZE
+        if not usual or reduce_add(unusual) > 0.0:
+            return False
+    return True
+
+
+@device_function
+def load_keys(
+    source: Array, at: int, row: int, column: int, count: int, dim: int, rows: Array, step: int
+) -> bool:
+    """Convert `count` rows of `dim` numbers into ones `step` apart; are finite ones large?"""
+    width, inf, largest = lanes(rows), splat(rows, np.inf), splat(rows, 0.0)
+    whole = dim // width * width if column == 1 else 0
+    # A call for each row takes a tenth of decoding.
+    for j in range(count):
+        first, to = at + j * row, j * step
+        for d in range(0, whole, width):
+            store(rows, to + d, load_converted(source, first + d, rows))
+        for d in range(whole, dim):
+            rows[to + d] = load_element(source, first + d * column, rows)
+        for d in range(to, to + step, width):
+            size = absolute(load(rows, d))
+            largest = select_gt(inf, size, maximum(size, largest), largest)
+    return bool(reduce_max(largest) > _USUAL_SIZE)
+
+
+@device_function
+def load_counts(
+    source: Array, at: int, row: int, column: int, count: int, dim: int, rows: Array, step: int
+) -> tuple[int, int, bool]:
+    """Load what values count as: the first row with some, after the last; are finite ones large?"""
+    width = lanes(rows)
+    whole = dim // width * width if column == 1 else 0
     zero, inf, plus = splat(rows, 0.0), splat(rows, np.inf), splat(rows, 1.0)
     minus, both = splat(rows, _MINUS_INF), splat(rows, _MINUS_INF + 1.0)
     neg_inf = sub(zero, inf)
-    first, last = count, ORIGIN
+    first_row, last_row, largest = count, ORIGIN, zero
     for j in range(count):
-        total = zero
-        for d in range(j * step, (j + 1) * step, lanes(rows)):
-            x = load(rows, d)
-            counts = select_eq(x, inf, plus, select_eq(x, neg_inf, minus, zero))
-            counts = select_eq(x, x, counts, both)
-            store(rows, d, counts)
+        first, to, total = at + j * row, j * step, zero
+        for d in range(whole, dim):
+            rows[to + d] = load_element(source, first + d * column, rows)
+        for d in range(0, step, width):
+            x = load_converted(source, first + d, rows) if d < whole else load(rows, to + d)
+            size = absolute(x)
+            counts = select_eq(x, inf, plus, select_eq(x, neg_inf, minus, both))
+            counts = select_gt(inf, size, zero, counts)
+            largest = select_gt(inf, size, maximum(size, largest), largest)
+            store(rows, to + d, counts)
             total = add(counts, total)
         if reduce_add(total) > 0.0:
-            first, last = min(first, j), j + 1
-    return first, last
+            first_row, last_row = min(first_row, j), j + 1
+    return first_row, last_row, float(reduce_max(largest)) > _USUAL_SIZE
 
 
 @device_function
@@ -222,6 +282,125 @@ def count_tile(
 
 
 @device_function
+def score_few_rows(block: KeyBlock, n_rows: int, scale: float, work: Scratch) -> None:
+    """Scores of a block with few rows, four at a time, where `gemm_qk` would write them.
+
+    Lanes of other rows are -inf.
+    """
+    width, depth = lanes(work.scores), block.key_step
+    zero, neg_inf = splat(work.scores, 0.0), splat(work.scores, -np.inf)
+    for j in range(block.end - block.begin):
+        to, key_at = j * width, block.key_at + j * depth
+        store(work.scores, to, neg_inf)
+        fours = n_rows // 4 * 4
+        for row in range(fours, n_rows):
+            total = zero
+            for d in range(0, depth, width):
+                key = load(block.keys, key_at + d)
+                total = fma(key, load(work.query_rows, row * depth + d), total)
+            work.scores[to + row] = reduce_add(total) * scale
+        for row in range(0, fours, 4):
+            query_at = row * depth
+            total_0, total_1, total_2, total_3 = zero, zero, zero, zero
+            for d in range(0, depth, width):
+                key = load(block.keys, key_at + d)
+                total_0 = fma(key, load(work.query_rows, query_at + d), total_0)
+                total_1 = fma(key, load(work.query_rows, query_at + depth + d), total_1)
+                total_2 = fma(key, load(work.query_rows, query_at + 2 * depth + d), total_2)
+                total_3 = fma(key, load(work.query_rows, query_at + 3 * depth + d), total_3)
+            work.scores[to + row] = reduce_add(total_0) * scale
+            work.scores[to + row + 1] = reduce_add(total_1) * scale
+            work.scores[to + row + 2] = reduce_add(total_2) * scale
+            work.scores[to + row + 3] = reduce_add(total_3) * scale
+
+
+@device_function
+def add_counts(
+    values: Array, at: int, columns: int, weights: Array, n_keys: int, n_rows: int, counts: Array
+) -> None:
+    """Add values by weights to the counts of few rows, four at a time; `counts` are rows."""
+    width, fours = lanes(counts), n_rows // 4 * 4
+    for row in range(fours, n_rows):
+        for j in range(n_keys):
+            weight = load_splat(weights, j * width + row)
+            for d in range(0, columns, width):
+                to = row * columns + d
+                value = load(values, at + j * columns + d)
+                store(counts, to, fma(value, weight, load(counts, to)))
+    for row in range(0, fours, 4):
+        for d in range(0, columns, width):
+            to = row * columns + d
+            total_0, total_1 = load(counts, to), load(counts, to + columns)
+            total_2, total_3 = load(counts, to + 2 * columns), load(counts, to + 3 * columns)
+            for j in range(n_keys):
+                value = load(values, at + j * columns + d)
+                total_0 = fma(value, load_splat(weights, j * width + row), total_0)
+                total_1 = fma(value, load_splat(weights, j * width + row + 1), total_1)
+                total_2 = fma(value, load_splat(weights, j * width + row + 2), total_2)
+                total_3 = fma(value, load_splat(weights, j * width + row + 3), total_3)
+            store(counts, to, total_0)
+            store(counts, to + columns, total_1)
+            store(counts, to + 2 * columns, total_2)
+            store(counts, to + 3 * columns, total_3)
+
+
+@device_function
+def count_few_rows(
+    block: KeyBlock,
+    n_rows: int,
+    modify_all: bool,
+    inputs: Inputs,
+    params: Params,
+    ids: LaneIds,
+    work: Scratch,
+    lse: Array,
+    underflows: Array,
+    either: Array,
+    counts: Array,
+) -> None:
+    """The same for fewer rows than fill a vector: `counts` are rows."""
+    width, count, columns = lanes(counts), block.end - block.begin, block.value_step
+    if params.mask_kind != NO_MASK and not load_mask_block(
+        inputs, block.begin, count, ORIGIN, width, params, ids, work.mask_rows, work.mask_block
+    ):
+        return
+    score_few_rows(block, n_rows, params.scale, work)
+    work.key_ends[0] = count
+    last_seen = ids.diagonal[0] + params.window_right
+    first_seen = ids.diagonal[n_rows - 1] - params.window_left
+    if modify_all or block.begin < first_seen or block.end - 1 > last_seen:
+        modify_scores(
+            work.scores,
+            block.begin,
+            ORIGIN,
+            work.key_ends,
+            ORIGIN,
+            width,
+            params,
+            ids,
+            work.mask_block,
+            work.block_max,
+        )
+    values, value_at, weights = block.values, block.value_at, work.scores
+    any_underflow = replace_by_weights(weights, work.key_ends, ORIGIN, width, lse, underflows)
+    for _ in range(2):
+        add_counts(values, value_at, columns, weights, count, n_rows, counts)
+        if not any_underflow:
+            break
+        replace_by_either(block.values, value_at, count * columns, either)
+        values, weights, value_at = either, underflows, ORIGIN
+
+
+@device_function
+def move_counts(rows: Array, n_rows: int, columns: int, context: Array) -> None:
+    """Move counts of rows to where those of a tile are."""
+    for row in range(n_rows):
+        for d in range(columns):
+            context[d * lanes(rows) + row] = rows[row * columns + d]
+            rows[row * columns + d] = 0.0
+
+
+@device_function
 def read_counts(counts: Array, sums: Array, size: int) -> None:
     """Add what was counted to sums of inf and -inf, and begin again at 0."""
     for i in range(size):
@@ -295,6 +474,7 @@ def add_nonfinite_values(
     ids, state = allocate_lanes(lse, most_lanes)
     lane_lse, sums = scratch(lse, most_lanes), scratch(lse, most_lanes * context_rows)
     underflows, either_rows = scratch(lse, work.scores.size), scratch(lse, value_rows.size)
+    row_counts = scratch(lse, width * columns)
     zero = splat(lse, 0.0)
     usual_query = _USUAL_SIZE * min(1.0, abs(params.scale))
     n_items = number_of_query_blocks(params)
@@ -308,38 +488,57 @@ def add_nonfinite_values(
         if rows.n_rows <= 0:
             continue
         n_lanes = load_queries(query, rows, params, ids, state, work.queries, work.query_rows)
+        first_head = rows.kv_group * params.group_size
+        few = 2 * rows.n_rows <= width
+        # With a score that is NaN or infinite, all of a row is NaN, be it that products overflowed.
         large = largest_finite(work.queries, n_lanes * depth) > usual_query
+        any_nan, all_nan = False, True
         for i in range(n_lanes):
-            lane_lse[i] = lse[base_offsets[LSE, ids.head[i]] + ids.position[i]]
+            row_lse = lse[base_offsets[LSE, ids.head[i]] + ids.position[i]]
+            lane_lse[i] = row_lse
+            any_nan, all_nan = any_nan or not row_lse < np.inf, all_nan and not row_lse < np.inf
+            to = base_offsets[OUT, ids.head[i]] + ids.position[i] * strides[OUT, 0]
+            large = large or (row_lse < np.inf and not is_finite(out, to, value_dim, lse))
+        replaced = shared[FIRST_GROUP + rows.kv_group] & REPLACED != 0 and not all_nan
         for i in range(0, n_lanes * context_rows, width):
             store(work.context, i, zero)
             store(sums, i, zero)
         modify_all = modifies_all_scores(rows.kv_group, params)
-        first_head = rows.kv_group * params.group_size
         begin = max(0, ids.diagonal[0] - params.window_left)
         end = min(rows.kv_len, ids.diagonal[n_lanes - 1] + params.window_right + 1)
         found, counted = False, ORIGIN
 
-        for start in range(begin, end, block_k):
+        for start in range(begin, end if replaced or any_nan else begin, block_k):
             count = min(block_k, end - start)
-            at = base_offsets[VALUE, first_head] + start * value_row
-            load_padded_rows(
-                value, at, value_row, value_column, count, value_dim, value_rows, columns
-            )
-            large = large or largest_finite(value_rows, count * columns) > _USUAL_SIZE
-            first, last = replace_by_counts(value_rows, count, columns)
-            at = base_offsets[KEY, first_head] + start * key_row
-            load_padded_rows(key, at, key_row, key_column, count, head_dim, key_rows, depth)
-            large = large or largest_finite(key_rows, count * depth) > _USUAL_SIZE
+            key_at = base_offsets[KEY, first_head] + start * key_row
+            value_at = base_offsets[VALUE, first_head] + start * value_row
+            first, last = count, ORIGIN
+            if replaced and not are_usual(
+                value, value_at, value_row, value_column, count, value_dim, lse
+            ):
+                first, last, large_value = load_counts(
+                    value, value_at, value_row, value_column, count, value_dim, value_rows, columns
+                )
+                large |= large_value
+            if any_nan and not are_usual(key, key_at, key_row, key_column, count, head_dim, lse):
+                large |= load_keys(
+                    key, key_at, key_row, key_column, count, head_dim, key_rows, depth
+                )
             if first >= last:
                 continue
+            key_at += first * key_row
+            large |= load_keys(
+                key, key_at, key_row, key_column, last - first, head_dim, key_rows, depth
+            )
             found, counted = True, counted + last - first
             if counted > _COUNTED_KEYS:
+                if few:
+                    move_counts(row_counts, rows.n_rows, columns, work.context)
                 read_counts(work.context, sums, n_lanes * context_rows)
                 counted = last - first
             key_block = KeyBlock(
                 key_rows,
-                first * depth,
+                ORIGIN,
                 depth,
                 value_rows,
                 first * columns,
@@ -347,6 +546,21 @@ def add_nonfinite_values(
                 start + first,
                 start + last,
             )
+            if few:
+                count_few_rows(
+                    key_block,
+                    rows.n_rows,
+                    modify_all,
+                    inputs,
+                    params,
+                    ids,
+                    work,
+                    lane_lse,
+                    underflows,
+                    either_rows,
+                    row_counts,
+                )
+                continue
             lane = ORIGIN
             while lane < rows.n_rows:
                 tile = tile_size(rows.n_rows - lane, width)
@@ -366,9 +580,11 @@ def add_nonfinite_values(
                 lane += tile
 
         if large:
-            shared[FIRST_GROUP + rows.kv_group] = LARGE
+            shared[FIRST_GROUP + rows.kv_group] |= LARGE
         if not found:
             continue
+        if few:
+            move_counts(row_counts, rows.n_rows, columns, work.context)
         read_counts(work.context, sums, n_lanes * context_rows)
         lane = ORIGIN
         while lane < rows.n_rows:
@@ -448,15 +664,6 @@ def attend_row(
     for d in range(params.value_dim):
         context[d] *= 0.0 if row_sum == 0.0 else 1.0 / row_sum
     return float(row_max + np.log(row_sum))
-
-
-@device_function
-def is_finite(array: Array, at: int, count: int, model: Array) -> bool:
-    """Whether none of `count` adjacent numbers is NaN or infinite."""
-    finite = True
-    for i in range(at, at + count):
-        finite = finite and abs(load_element(array, i, model)) < np.inf
-    return finite
 
 
 @jit

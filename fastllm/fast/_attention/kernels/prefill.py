@@ -75,9 +75,11 @@ from fastllm.fast._attention.kernels.work import (
     read_params,
 )
 from fastllm.fast._attention.params import (
+    FIRST_GROUP,
     KEY,
     NO_MASK,
     QUERY,
+    REPLACED,
     VALUE,
     Array,
     Inputs,
@@ -383,8 +385,8 @@ def prefill_attention(
                     value, value_at, value_row, value_column, stop - start, value_dim, value_rows
                 )
                 value_at, value_step = 0, value_dim
-            if finite_values:
-                zero_nonfinite(value_rows, (stop - start) * value_dim, lse)
+            if finite_values and zero_nonfinite(value_rows, (stop - start) * value_dim, lse):
+                shared[FIRST_GROUP + rows.kv_group] = REPLACED
             block = KeyBlock(keys, key_at, key_step, values, value_at, value_step, start, stop)
             # Each block is used by all tiles before the next one is read.
             lane = ORIGIN

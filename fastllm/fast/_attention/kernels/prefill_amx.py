@@ -71,7 +71,16 @@ from fastllm.fast._attention.kernels.work import (
     query_block,
     read_params,
 )
-from fastllm.fast._attention.params import KEY, NO_MASK, VALUE, Array, Inputs, Params
+from fastllm.fast._attention.params import (
+    FIRST_GROUP,
+    KEY,
+    NO_MASK,
+    REPLACED,
+    VALUE,
+    Array,
+    Inputs,
+    Params,
+)
 from fastllm.fast._attention.runtime.jit import (
     allocating_device_function,
     device_function,
@@ -144,11 +153,15 @@ def load_values(
     rows: Array,
     pairs: Array,
     values_t: Array,
-) -> None:
-    """The values of a block, as pairs, transposed: a row for each column, block_k / 2 pairs."""
+) -> bool:
+    """The values of a block, as pairs, transposed: a row for each column, block_k / 2 pairs.
+
+    Say whether any were NaN or infinite and count as 0 now.
+    """
     width = lanes(pairs)
     dim, half = params.value_dim, params.block_k // 2
     columns, n_pairs = padded(dim, BLOCK), padded(count, BLOCK) // 2
+    replaced = False
     values = in_place_or_copy(value, rows)
     step, column = params.strides[VALUE, 0], params.strides[VALUE, 1]
     if column != 1 or dim != columns or count != 2 * n_pairs or params.finite_values == 1:
@@ -157,8 +170,8 @@ def load_values(
         # Weight 0 times whatever an earlier block left could be NaN.
         for i in range(count * columns, 2 * n_pairs * columns):
             rows[i] = 0
-        if params.finite_values == 1:
-            zero_nonfinite(rows, count * columns, pairs)
+        if params.finite_values == 1 and zero_nonfinite(rows, count * columns, pairs):
+            replaced = True
         values, at, step = in_place_or_copy(rows, rows), 0, columns
     for j in range(n_pairs):
         for d in range(0, columns, width):
@@ -167,6 +180,7 @@ def load_values(
     for j in range(0, n_pairs, width):
         for d in range(0, columns, width):
             transpose(pairs, j * columns + d, columns, values_t, d * half + j, half)
+    return replaced
 
 
 @device_function
@@ -332,9 +346,10 @@ def prefill_attention_amx(
                 key, at, key_row, key_column, stop - start, params.head_dim, work.key_rows, depth
             )
             at = base_offsets[VALUE, first_head] + start * value_row
-            load_values(
+            if load_values(
                 value, at, stop - start, params, work.value_rows, work.value_pairs, work.values_t
-            )
+            ):
+                shared[FIRST_GROUP + rows.kv_group] = REPLACED
             for lane in range(0, n_lanes, AMX_BLOCK):
                 attend_tile(
                     start, stop, lane, scale_first, inputs, params, ids, state, work, value_bits

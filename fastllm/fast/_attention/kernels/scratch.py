@@ -33,6 +33,7 @@ from fastllm.fast._attention.simd.vectors import (
     absolute,
     lanes,
     load,
+    reduce_add,
     select_gt,
     splat,
     store,
@@ -158,12 +159,19 @@ def gather_rows(
 
 
 @device_function
-def zero_nonfinite(rows: Array, count: int, model: Array) -> None:
-    """Put 0 in place of NaN and infinity, in whole vectors, of which `rows` must consist."""
-    inf, zero = splat(model, np.inf), splat(model, 0.0)
+def zero_nonfinite(rows: Array, count: int, model: Array) -> bool:
+    """Put 0 in place of NaN and infinity, in whole vectors, of which `rows` must consist.
+
+    Say whether there were any.
+    """
+    inf, zero, one = splat(model, np.inf), splat(model, 0.0), splat(model, 1.0)
+    found = zero
     for i in range(0, count, lanes(model)):
         x = load_converted(rows, i, model)
-        store_converted(rows, i, select_gt(inf, absolute(x), x, zero))
+        size = absolute(x)
+        store_converted(rows, i, select_gt(inf, size, x, zero))
+        found = select_gt(inf, size, found, one)
+    return bool(reduce_add(found) > 0.0)
 
 
 @device_function

@@ -306,7 +306,7 @@ def write_tile(
             # 0 times NaN or infinity is NaN: the probe is 0 if all results of its lane are finite.
             probe = fma(result, zero, probe)
         if reduce_add(probe) != 0.0:
-            mark_nonfinite(ids.head[lane] // params.group_size, shared)
+            mark_nonfinite(ids.head[lane] // params.group_size, params, shared)
         for d in range(0, dim, width):
             transpose(context, at + d * tile + i, tile, results, d, columns)
         for k in range(min(width, n_rows - lane - i)):

@@ -107,10 +107,11 @@ def _lower_next_item(context: Any, builder: Any, signature: Any, args: Any) -> A
 
 
 @device_function
-def mark_nonfinite(kv_group: int, shared: Array) -> None:
-    """Say that a result of a group is NaN or infinite."""
-    shared[NONFINITE] = 1
-    shared[FIRST_GROUP + kv_group] = AGAIN
+def mark_nonfinite(kv_group: int, params: Params, shared: Array) -> None:
+    """Say that a result of a group is NaN or infinite, unless it is computed again already."""
+    if params.finite_values == 0:
+        shared[NONFINITE] = 1
+        shared[FIRST_GROUP + kv_group] = AGAIN
 
 
 @device_function
