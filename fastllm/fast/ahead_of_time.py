@@ -17,7 +17,8 @@ from fastllm.fast._attention import load_kernels
 from fastllm.fast._attention.runtime import kernel_cache, thread_pool
 from fastllm.fast._attention.runtime.jit import kernels
 
-_BFLOAT16_NAN = 0x7FC0
+# By their bits.
+_BFLOAT16_NAN, _BFLOAT16_LARGE = 0x7FC0, 0x7180
 
 
 class Step(NamedTuple):
@@ -70,8 +71,13 @@ def _attend(dtype: Any, lengths: tuple[int, ...]) -> None:
 
 
 def _attend_nan(dtype: Any) -> None:
-    values = np.full((1, 1, 1), _BFLOAT16_NAN if dtype == np.uint16 else np.nan, dtype)
-    attention.scaled_dot_product_attention(np.zeros_like(values), np.zeros_like(values), values)
+    nan, large = np.nan, 2.0**100
+    if dtype == np.uint16:
+        nan, large = _BFLOAT16_NAN, _BFLOAT16_LARGE
+    # Large numbers are a kernel of their own; in float16 there are none.
+    query = np.full((1, 1, 1), large if dtype != np.float16 else 0.0, dtype)
+    key, value = np.zeros_like(query), np.full_like(query, nan)
+    attention.scaled_dot_product_attention(query, key, value)
 
 
 def outcome() -> Outcome:
