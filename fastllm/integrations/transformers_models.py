@@ -45,6 +45,8 @@ class LayerCode(NamedTuple):
         Whether it attends by its own code instead.
     masked : bool
         Whether a method takes a mask.
+    rewrites_mask : bool
+        Whether a method changes the mask it is given.
     keywords : frozenset of str
         What it passes to the attention function by name.
     """
@@ -52,6 +54,7 @@ class LayerCode(NamedTuple):
     through_interface: bool
     attends: bool
     masked: bool
+    rewrites_mask: bool
     keywords: frozenset[str]
 
 
@@ -241,6 +244,11 @@ def check_layers(model: Any, name: str, known: frozenset[str], part: bool) -> No
                 f"{layer_class.__name__} of {model_class.__name__} passes {unknown[0]}= to its "
                 f"attention, which {name!r} does not know how to apply: {advice(model_class, part)}"
             )
+        if code.through_interface and code.rewrites_mask and not model_class._supports_sdpa:
+            raise ValueError(
+                f"{layer_class.__name__} of {model_class.__name__} changes its mask, and is not "
+                f"made for the boolean masks of {name!r}: {advice(model_class, part)}"
+            )
 
 
 def advice(model_class: type, part: bool) -> str:
@@ -301,11 +309,11 @@ def read_layer(layer_class: type) -> LayerCode:
     import torch
 
     if issubclass(layer_class, torch.nn.MultiheadAttention):
-        return LayerCode(False, True, False, frozenset())
+        return LayerCode(False, True, False, False, frozenset())
     names: set[str] = set()
     parameters: set[str] = set()
     keywords: set[str] = set()
-    multiplies = False
+    multiplies = rewrites = False
     for scope, definition in definitions_of(layer_class):
         for function in with_helpers(scope, definition):
             for node in ast.walk(function):
@@ -318,6 +326,8 @@ def read_layer(layer_class: type) -> LayerCode:
         for node in ast.walk(definition):
             if isinstance(node, ast.arg):
                 parameters.add(node.arg)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                rewrites |= node.id == "attention_mask"
             elif isinstance(node, ast.FunctionDef):
                 keywords |= keywords_of(node)
     through = INTERFACE in names
@@ -325,7 +335,7 @@ def read_layer(layer_class: type) -> LayerCode:
         bool(names & {"softmax", "Softmax"}) and (multiplies or bool(names & PRODUCTS))
     )
     masked = any("mask" in name for name in parameters)
-    return LayerCode(through, own and not through, masked, frozenset(keywords))
+    return LayerCode(through, own and not through, masked, rewrites, frozenset(keywords))
 
 
 def definitions_of(layer_class: type) -> Iterator[tuple[str, ast.AST]]:
