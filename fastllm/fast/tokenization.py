@@ -36,7 +36,7 @@ __all__ = [
 
 
 def _split(text: str, pattern: SplitPattern) -> list[str]:
-    if pattern.scanner is None:
+    if pattern.engine == "re":
         return _kernels.split_by_expressions(text, pattern.expressions)
     return _kernels.split_text(text, pattern)
 

@@ -8,6 +8,9 @@ import re
 import warnings
 from functools import lru_cache
 
+from fastllm.patterns.code_points import Runs, class_ranges, complement
+from fastllm.patterns.syntax import parse_set
+
 
 @lru_cache(maxsize=128)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -25,6 +28,8 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     --------
     >>> compile_pattern(r"\p{Lu}\p{Ll}+|\s").findall("Ab Écru \x1c")
     ['Ab', ' ', 'Écru', ' ']
+    >>> compile_pattern(r"[\p{L}&&[^aeiou]]+").findall("write")
+    ['wr', 't']
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -40,7 +45,6 @@ _TOKEN = re.compile(
     r"|\\(?P<escape>.)"
     r"|(?P<posix>\[:\^?[a-z]+:\])"
     r"|(?P<open>\[\^?\]?)"
-    r"|(?P<intersection>&&)"
     r"|(?P<other>.)",
     re.DOTALL,
 )
@@ -50,21 +54,29 @@ def _spell_out(pattern: str) -> list[str]:
     """The tokens of `pattern`, with classes as ranges and end-of-text spelled Python's way."""
     spelled: list[str] = []
     in_class = False
-    for token in _TOKEN.finditer(pattern):
+    at = 0
+    while token := _TOKEN.match(pattern, at):
+        at = token.end()
         text = token[0]
+        if token["open"] and not in_class and "&&" in pattern:
+            runs, end = parse_set(pattern, token.start())
+            if "&&" in pattern[at:end]:
+                spelled.append(_as_class(runs))
+                at = end
+                continue
         name = token["braced"] or token["single"]
         if name is None and token["escape"] in ("s", "S", "d", "D"):
             name = {"s": "White_Space", "d": "Nd"}[token["escape"].lower()]
         if name is not None:
             negated = text[1].isupper() != name.startswith("^")
             ranges = class_ranges(name.removeprefix("^"))
-            body = _as_class_body(_complement(ranges) if negated else ranges)
+            body = _as_class_body(complement(ranges) if negated else ranges)
             spelled.append(body if in_class else f"[{body}]")
         elif token["hex"]:
             spelled.append(_escaped(int(token["hex"], 16)))
         elif token["escape"]:
             spelled.append(r"\Z" if token["escape"] == "z" else text)
-        elif in_class and (token["posix"] or token["intersection"]):
+        elif in_class and token["posix"]:
             raise ValueError(f"{text} inside a class is not understood; use \\p{{..}} and ranges")
         elif token["open"]:
             # Inside a class an opening bracket is itself; `re` wants that said with a backslash.
@@ -78,41 +90,12 @@ def _spell_out(pattern: str) -> list[str]:
     return spelled
 
 
-@lru_cache
-def class_ranges(name: str) -> tuple[tuple[int, int], ...]:
-    r"""First and last code point of each run of a class that ``\p{name}`` can name.
-
-    >>> class_ranges("Lt")[0]
-    (453, 453)
-    """
-    from fastllm.patterns.unicode_classes import RANGES
-
-    members = ("Lu", "Ll", "Lt", "Lm", "Lo") if name == "L" else (name,)
-    if members[0] not in RANGES:
-        raise ValueError(f"\\p{{{name}}} is not one of \\p{{L}}, " + ", ".join(RANGES))
-    runs = sorted(
-        run
-        for member in members
-        for run in zip(RANGES[member][::2], RANGES[member][1::2], strict=True)
-    )
-    joined = [runs[0]]
-    for first, last in runs[1:]:
-        if first == joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], last)
-        else:
-            joined.append((first, last))
-    return tuple(joined)
+def _as_class_body(runs: Runs) -> str:
+    return "".join(f"{_escaped(first)}-{_escaped(last)}" for first, last in runs)
 
 
-def _complement(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    """The runs of code points between the given runs."""
-    firsts = [0, *(last + 1 for _, last in ranges)]
-    lasts = [*(first - 1 for first, _ in ranges), 0x10FFFF]
-    return tuple((first, last) for first, last in zip(firsts, lasts, strict=True) if first <= last)
-
-
-def _as_class_body(ranges: tuple[tuple[int, int], ...]) -> str:
-    return "".join(f"{_escaped(first)}-{_escaped(last)}" for first, last in ranges)
+def _as_class(runs: Runs) -> str:
+    return f"[{_as_class_body(runs)}]" if runs else "(?!)"
 
 
 def _escaped(code_point: int) -> str:

@@ -11,10 +11,13 @@ from fastllm.patterns.named import pattern_of_steps
 
 # All that Python and Oniguruma read alike. Case is ignored differently for letters that fold to two
 # ("ss" is one sharp s in Oniguruma), so such a group may hold plain letters only.
+_MEMBERS = r"""(?: \\[pP]\{\^?\w+\} | \\[sSdDrntf] | \\\W | \\x[0-9A-Fa-f]{2}
+    | \\u[0-9A-Fa-f]{4} | &(?!&) | [^\\\[\]&] )+"""
 _ALIKE = re.compile(
+    rf"""
+    (?P<class> \[ \^? {_MEMBERS} (?: && (?: \[ \^? {_MEMBERS} \] | {_MEMBERS} ) )* \] )
+    """
     r"""
-    (?P<class> \[ \^? (?: \\[pP]\{\^?\w+\} | \\[sSdDrntf] | \\\W | \\x[0-9A-Fa-f]{2}
-        | \\u[0-9A-Fa-f]{4} | &(?!&) | [^\\\[\]&] )+ \] )
     | (?P<fold> \(\?i: [A-Za-z'|\[\]]* \) )
     | (?P<group> \( (?: \?: | \?= | \?! | \?<= | \?<! | \?> )? (?!\?) | \) )
     | (?P<repeat> [?*+] [?+]? | \{\d+\} (?![?+]) | \{\d+,\d*\} \?? (?!\+) )
@@ -97,23 +100,48 @@ def to_oniguruma(pattern: str) -> str:
 def to_regex_package(pattern: str) -> str:
     r"""One of our patterns as the `regex` package reads it, where ``\Z`` is the end of the text.
 
+    Raises
+    ------
+    ValueError
+        If it holds an intersection of sets, which `&&` does not mean there.
+
+    Examples
+    --------
     >>> to_regex_package(r"\s++\z|\s")
     '\\s++\\Z|\\s'
     """
+    _refuse_intersections(pattern)
     return _with_end_as(r"\Z", pattern)
 
 
 def from_regex_package(pattern: str) -> str:
     r"""A pattern of the `regex` package as one of ours; there ``$`` goes before a last newline too.
 
+    Raises
+    ------
+    ValueError
+        If it holds `&&` in a set, where it means two ampersands there.
+
+    Examples
+    --------
     >>> from_regex_package(r"\s++\Z|a$")
     '\\s++\\z|a(?=\\n?\\z)'
     """
+    _refuse_intersections(pattern)
     if is_named(pattern):
         return pattern
     return _END.sub(lambda found: found[1] or (r"(?=\n?\z)" if found[0] == "$" else r"\z"), pattern)
 
 
+def _refuse_intersections(pattern: str) -> None:
+    if any("&&" in found[0] for found in _SET.finditer(pattern)):
+        raise ValueError(
+            f"the pattern {pattern!r} has && in a set: an intersection here, two ampersands in the "
+            "regex package"
+        )
+
+
+_SET = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _END = re.compile(r"(\[\^?\]?(?:\\.|[^\]\\])*\]|\\[^zZ])|\$|\\[zZ]", re.DOTALL)
 
 

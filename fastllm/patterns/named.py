@@ -14,10 +14,14 @@ CONTRIBUTING.md, "Add a split pattern", lists what a new one takes, here and els
 import re
 import unicodedata
 from functools import cached_property, lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.spellings import branches
+from fastllm.patterns.syntax import NoAutomatonError
+
+if TYPE_CHECKING:
+    from fastllm.patterns.fused import Fused
 
 _GPT2 = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s"
@@ -97,6 +101,45 @@ class SplitPattern(_Steps):
         if len(self.steps) > 1 and digits != branches(NAMED[name].steps[0])[1]:
             return None
         return name, digits
+
+    @cached_property
+    def automata(self) -> "tuple[Fused, ...]":
+        """The automaton of each step.
+
+        Raises
+        ------
+        NoAutomatonError
+            If a step has none; the message says why.
+        """
+        from fastllm.patterns.automaton import Automaton
+        from fastllm.patterns.fused import fused
+
+        return tuple(fused(Automaton(step)) for step in self.steps)
+
+    @cached_property
+    def left_to_re(self) -> str:
+        r"""Why the standard `re` has to split, or "" if the pattern is compiled.
+
+        >>> SplitPattern((r"\w+(?=\s\d)",)).left_to_re
+        'a lookahead asks for more than one character'
+        """
+        if self.scanner is None:
+            try:
+                self.automata  # noqa: B018 - made now, and kept
+            except NoAutomatonError as reason:
+                return str(reason)
+        return ""
+
+    @property
+    def engine(self) -> Literal["masks", "automaton", "re"]:
+        r"""What splits by the pattern in the compiled backend.
+
+        >>> NAMED["gpt2"].engine, SplitPattern((r"\w+",)).engine
+        ('masks', 'automaton')
+        """
+        if self.scanner is not None:
+            return "masks"
+        return "re" if self.left_to_re else "automaton"
 
     @cached_property
     def expressions(self) -> tuple[re.Pattern[str], ...]:

@@ -34,6 +34,8 @@ ALIKE = [
     r"(?i:'s|'re|[ks])",
     r"\s+\z|\s",
     r"[\u0041-\u005a\x61]+",
+    r"[\p{Lu}\p{Lo}\p{M}&&[^\p{Han}]]+|[a-z&&[^k]]",
+    r"[^a-k&&e-z]+",
 ]
 
 
@@ -54,8 +56,27 @@ def test_pattern_that_is_let_through_means_the_same_in_oniguruma(pattern):
     [
         *[r"a$", "^a", r"\d{1,3}+", r"\d{2}+", r"\d{2}?", r"\w", r"\W", r"\b", r"\h", r"\R", r"\X"],
         *[r"\G", r"\K", r"\Z", r"\1", r"(?i)a", r"(?m:.)", r"(?s:.)", r"(?<name>a)", r"(?P<n>a)"],
-        *[r"(?#x)", r"[a[bc]]", r"[a&&b]", r"[[:alpha:]]", r"[\w]", r"[]a]", r"\u{41}", r"\cA"],
-        *[r"(?i:ss)", r"(?i:ﬁ)", r"(?i:straST)", r"(?i:\p{L})", r"a{,3}", r"]", r"}", r"\p{L"],
+        *[
+            r"(?#x)",
+            r"[a[bc]]",
+            r"[a&&[b[c]]]",
+            r"[[:alpha:]]",
+            r"[\w]",
+            r"[]a]",
+            r"\u{41}",
+            r"\cA",
+        ],
+        *[
+            r"\cA",
+            r"(?i:ss)",
+            r"(?i:ﬁ)",
+            r"(?i:straST)",
+            r"(?i:\p{L})",
+            r"a{,3}",
+            r"]",
+            r"}",
+            r"\p{L",
+        ],
         *["(?x: a)", "(?~ab)", r"\o{17}", "\\"],
     ],
 )
@@ -102,3 +123,10 @@ def test_named_patterns_come_back_from_the_regex_package():
     for pattern in NAMED.values():
         for step in pattern.steps:
             assert from_regex_package(to_regex_package(step)) == step
+
+
+@pytest.mark.parametrize("convert", [from_regex_package, to_regex_package])
+def test_intersections_are_not_those_of_the_regex_package(convert):
+    with pytest.raises(ValueError, match="two ampersands in the regex package"):
+        convert(r"[a-z&&[^k]]+")
+    assert convert(r"&&|[a&]") == r"&&|[a&]"

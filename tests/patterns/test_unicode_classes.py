@@ -1,6 +1,6 @@
 from patterns import generate_unicode_classes
 
-from fastllm.patterns.compiling import class_ranges
+from fastllm.patterns.code_points import class_ranges
 from fastllm.patterns.unicode_classes import RANGES
 
 

@@ -60,7 +60,7 @@ def _add_texts(
     pattern = options.pattern
     if pattern.normalization:
         parts = [pattern.normalize(part) for part in parts]
-    if pattern.scanner is not None:
+    if pattern.engine != "re":
         table.add_texts(parts, number)
         return
     for part in parts:
@@ -72,7 +72,7 @@ def _add_texts(
 def _is_plain(view: memoryview, options: ReadOptions) -> bool:
     """Whether bytes can be counted as they are: nothing to normalize, nothing to cut out."""
     pattern = options.pattern
-    if pattern.scanner is None or (pattern.normalization and not bytes(view).isascii()):
+    if pattern.engine == "re" or (pattern.normalization and not bytes(view).isascii()):
         return False
     return options.find_special_bytes is None or not options.find_special_bytes.search(view)
 

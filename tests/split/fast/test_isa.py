@@ -11,7 +11,8 @@ from texts import TRAPS, edge_texts, mixed_texts
 
 from fastllm.corpus.text_files import SAFE_CUT
 from fastllm.fast._tokenization import _kernels
-from fastllm.patterns.compiling import class_ranges, compile_pattern
+from fastllm.patterns.code_points import class_ranges
+from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.named import NAMED, SplitPattern
 from fastllm.reference import tokenization as reference
 
@@ -45,8 +46,10 @@ def test_levels_are_named_from_the_least_on():
 
 
 def test_levels_refuse_a_pattern_without_a_scanner():
-    with pytest.raises(ValueError, match="no scanner"):
+    with pytest.raises(ValueError, match="not compiled"):
         _kernels.split_utf8(b"a", "no such pattern", "baseline")
+    with pytest.raises(ValueError, match="no scanner"):
+        _kernels.split_utf8(b"a", SplitPattern((r"\w+",)), "scalar")
 
 
 @pytest.mark.parametrize("pattern", NAMED)

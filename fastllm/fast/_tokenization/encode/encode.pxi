@@ -230,10 +230,10 @@ cdef class Encoder:
     cdef int _run(self, text, unique_ptr[Worker]& worker) except -1:
         """Take a worker, and let it put the ids of `text` into its `out`."""
         cdef Text characters
-        if self.normalizes or not self.splitter.pattern.has_scanner() or not isinstance(text, str):
+        if self.normalizes or not self.splitter.is_compiled() or not isinstance(text, str):
             text = self.pattern.normalize(arguments.check_text(text))
         self._take_worker(worker)
-        if not self.splitter.pattern.has_scanner():
+        if not self.splitter.is_compiled():
             return self._run_expressions(deref(worker), text)
         characters = text_of(text)
         if characters.size < MIN_NOGIL_BYTES:
@@ -292,7 +292,7 @@ cdef class Encoder:
             text = self.pattern.normalize(encoded.decode("utf-8", "surrogateescape"))
         encoded = text.encode("utf-8", "surrogateescape")
         self._take_worker(worker)
-        if not self.splitter.pattern.has_scanner():
+        if not self.splitter.is_compiled():
             self._split_by_expressions(deref(worker), text, len(encoded))
         else:
             # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
@@ -364,7 +364,7 @@ cdef class Encoder:
         cdef BatchEncoder job
         cdef Py_buffer view
         cdef size_t total
-        if not self.splitter.pattern.has_scanner():
+        if not self.splitter.is_compiled():
             return self._encode_flat_serially(texts, out)
         if arguments.check_out(out) is None:
             self._run_batch(job, texts, threads, NULL, 0)
@@ -400,7 +400,7 @@ cdef class Encoder:
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if self.ints else NULL
         cdef BatchEncoder job
         cdef Py_ssize_t i
-        if not self.splitter.pattern.has_scanner() or len(texts) == 1:
+        if not self.splitter.is_compiled() or len(texts) == 1:
             return [self.encode(text) for text in texts]
         self._run_batch(job, texts, threads, NULL, 0)
         lists = [
@@ -413,7 +413,7 @@ cdef class Encoder:
     def count_batch(self, texts, threads=None):
         cdef BatchEncoder job
         batch = arguments.check_batch(texts, threads)
-        if not self.splitter.pattern.has_scanner():
+        if not self.splitter.is_compiled():
             return [self.count(text) for text in batch]
         self._run_batch(job, batch, threads, NULL, 0)
         deref(self.pool).put(job.ids)

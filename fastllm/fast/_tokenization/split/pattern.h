@@ -31,11 +31,11 @@ enum Trait : uint8_t {
 };
 
 struct Pattern {
-    Family family = NO_FAMILY;  // none: the standard `re` splits
+    Family family = NO_FAMILY;  // none: an automaton splits, or the standard `re`
     uint8_t traits = 0;
     uint32_t max_digits = 0;  // that stay together; 0 is any number
 
-    bool has_scanner() const { return family != NO_FAMILY; }
+    bool has_masks() const { return family != NO_FAMILY; }
     bool has(Trait trait) const { return traits & trait; }
 };
 

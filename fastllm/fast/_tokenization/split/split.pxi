@@ -1,8 +1,9 @@
 """Splitting: which pattern, which instruction set, and pre-tokens as Python sees them; splitter.h does the work."""
 
 import os
+from functools import lru_cache
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
 from libc.string cimport memset
@@ -42,20 +43,46 @@ cdef extern from "split/characters.h" namespace "fastllm" nogil:
 
 cdef extern from "split/pattern.h" namespace "fastllm" nogil:
     cdef cppclass Pattern:
-        bint has_scanner()
+        bint has_masks()
 
     Pattern pattern_named(string_view name, uint32_t max_digits)
+
+cdef extern from "split/automaton.h" namespace "fastllm" nogil:
+    cdef cppclass OpenState "fastllm::AutomatonTables::OpenState":
+        uint16_t state
+        bint matched, behind_gap
+
+    enum:
+        OPEN "fastllm::AutomatonTables::OPEN"
+        DEAD "fastllm::AutomatonTables::DEAD"
+        MATCHES "fastllm::AutomatonTables::MATCHES"
+
+    cdef cppclass AutomatonTables:
+        uint32_t columns, waiting, text_start, start, start_behind_gap
+        vector[uint32_t] fused
+        vector[OpenState] open
+        vector[uint16_t] plain
+        vector[uint8_t] cut_kinds
+        void set_classes(const vector[uint32_t]& run_starts, const vector[uint8_t]& run_classes) except +
+
+    cdef cppclass Automaton:
+        vector[AutomatonTables] steps
+
+    cdef cppclass SharedAutomaton "std::shared_ptr<const fastllm::Automaton>":
+        SharedAutomaton()
+        SharedAutomaton(Automaton*) except +
 
 cdef extern from "split/splitter.h" namespace "fastllm" nogil:
     cdef cppclass Splitter:
         Splitter()
         Splitter(Pattern, Isa)
+        Splitter(SharedAutomaton, Isa) except +
         Pattern pattern
         Isa isa
+        bint is_compiled()
         void find_starts(string_view, uint64_t* starts, vector[size_t]& ambiguous) except +
         void find_starts_by_scanner(string_view, uint64_t* starts)
-
-    size_t next_safe_cut "fastllm::next_cut"(Pattern, string_view, size_t)
+        size_t next_cut(string_view, size_t)
 
 
 def _fill_class_table():
@@ -120,26 +147,78 @@ def isa_name():
 # ---- splitting -----------------------------------------------------------------------------------------------
 
 
-cdef Splitter splitter_of(object pattern, int isa) except *:
-    """What splits by a `SplitPattern`, or by a named one; without a scanner where the standard `re` has to."""
+cdef Splitter splitter_of(object pattern, int isa, bint by_automaton=False) except *:
+    """What splits by a `SplitPattern`, or by a named one; it is not compiled where the standard `re` has to."""
     cdef bytes name
     cdef Splitter splitter
     if isinstance(pattern, str):
         pattern = NAMED.get(pattern)
-    if pattern is None or pattern.scanner is None:
+    if pattern is None or pattern.engine == "re":
         return splitter
+    if by_automaton or pattern.scanner is None:
+        return Splitter((<AutomatonHandle>automaton_of(pattern)).automaton, <Isa>isa)
     text, max_digits = pattern.scanner
     name = text.encode()
     splitter = Splitter(pattern_named(string_view(<const char*>name, len(name)), max_digits), <Isa>isa)
-    if not splitter.pattern.has_scanner():
+    if not splitter.pattern.has_masks():
         raise NotImplementedError(f"{text} has no row in split/pattern.h")
     return splitter
 
 
-def split_text(str text, pattern, isa=None):
-    """The pre-tokens of `text`, without surrogates, by a `SplitPattern` that has a scanner.
+cdef class AutomatonHandle:
+    """What Python keeps of an automaton."""
 
-    `isa` names one of ISAS, or "scalar" for the scalar scanner.
+    cdef SharedAutomaton automaton
+
+
+@lru_cache(maxsize=64)
+def automaton_of(pattern):
+    """The tables of a `SplitPattern`, as C++ has them."""
+    cdef AutomatonHandle handle = AutomatonHandle()
+    cdef Automaton* automaton = new Automaton()
+    handle.automaton = SharedAutomaton(automaton)
+    automaton.steps.resize(len(pattern.automata))
+    for number, fused in enumerate(pattern.automata):
+        fill_tables(automaton.steps[number], fused)
+    return handle
+
+
+cdef int fill_tables(AutomatonTables& tables, fused) except -1:
+    """Fill in what `patterns.fused` has found."""
+    cdef uint32_t columns = fused.automaton.end + 1
+    cdef Py_ssize_t rows = len(fused.table)
+    cdef vector[uint32_t] run_starts
+    cdef vector[uint8_t] run_classes
+    cdef OpenState open_state
+    cdef uint32_t row
+    tables.columns, tables.waiting = columns, fused.max_waiting + 1
+    tables.text_start, tables.start = fused.text_start * columns, fused.start * columns
+    tables.start_behind_gap = fused.start_behind_gap * columns
+    for entries in fused.table:
+        for target, cuts in entries:
+            row = <uint32_t>OPEN | <uint32_t>(target - rows) if target >= rows else target * columns
+            tables.fused.push_back(row << 8 | <uint32_t>cuts)
+    for state in fused.open_states:
+        open_state.state, open_state.matched = state.number, state.matched
+        open_state.behind_gap = state.behind_gap
+        tables.open.push_back(open_state)
+    for entries in fused.automaton.table:
+        for target, matches in entries:
+            tables.plain.push_back((<int>DEAD if target < 0 else target) | (<int>MATCHES if matches else 0))
+    for kind in fused.automaton.cut_kinds():
+        tables.cut_kinds.push_back(kind)
+    for start, number in zip(fused.automaton.classes.starts, fused.automaton.classes.numbers):
+        if start < 0x110000:
+            run_starts.push_back(start)
+            run_classes.push_back(number)
+    tables.set_classes(run_starts, run_classes)
+    return 0
+
+
+def split_text(str text, pattern, isa=None):
+    """The pre-tokens of `text`, without surrogates, by a `SplitPattern` that is compiled.
+
+    `isa` names one of ISAS, or "scalar" for the scalar scanner, or "automaton".
     """
     cdef Py_ssize_t size
     cdef const char* data
@@ -164,15 +243,18 @@ def pretoken_starts(bytes text, pattern, isa=None):
 def next_cut(bytes text, pattern, size_t start):
     """The first place from `start` on, not 0, where UTF-8 `text` may be cut in two, or its size."""
     cdef Splitter splitter = splitter_of(pattern, chosen_isa)
-    return next_safe_cut(splitter.pattern, string_view(<const char*>text, len(text)), start)
+    return splitter.next_cut(string_view(<const char*>text, len(text)), start)
 
 
 cdef int find_starts(string_view text, pattern, isa, vector[uint64_t]& starts) except -1:
     """Fill `starts`, a word for each 64 bytes begun."""
     cdef vector[size_t] ambiguous
     cdef Splitter splitter
-    splitter = splitter_of(pattern, chosen_isa if isa is None or isa == "scalar" else ISAS.index(isa))
-    if not splitter.pattern.has_scanner():
+    cdef int number = ISAS.index(isa) if isa in ISAS else chosen_isa
+    splitter = splitter_of(pattern, number, isa == "automaton")
+    if not splitter.is_compiled():
+        raise ValueError(f"{str(pattern)!r} is not compiled")
+    if isa == "scalar" and not splitter.pattern.has_masks():
         raise ValueError(f"{str(pattern)!r} has no scanner")
     starts.assign((text.size() + 63) // 64, <uint64_t>0)
     if isa == "scalar":

@@ -1,5 +1,5 @@
 // Splitting texts by one pattern: the masks find the starts of pre-tokens, the scalar scanner settles what they leave
-// ambiguous.
+// ambiguous. A pattern that has no masks is split by an automaton.
 //
 //   text      h  e  l  l  o  ,  _  w  o  r  l  d      valid UTF-8, `size` bytes
 //   starts    1  0  0  0  0  1  1  0  0  0  0  0      a bit a byte, the lowest of a word first
@@ -13,8 +13,10 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
+#include "split/automaton.h"
 #include "split/dispatch.h"
 #include "split/scalar_scanner.h"
 #include "split/text_cuts.h"
@@ -27,13 +29,22 @@ constexpr size_t SEGMENT_BYTES = size_t(1) << 20;
 struct Splitter {
     Pattern pattern;
     Isa isa = BASELINE;
+    std::shared_ptr<const Automaton> automaton;  // for a pattern without masks
 
     Splitter() = default;
     Splitter(Pattern pattern, Isa isa) : pattern(pattern), isa(isa) {}
+    Splitter(std::shared_ptr<const Automaton> automaton, Isa isa) : isa(isa), automaton(std::move(automaton)) {}
+
+    // Whether it can split; if not, the standard `re` has to.
+    bool is_compiled() const { return pattern.has_masks() || automaton; }
 
     // Set a bit of `starts` for each byte of `text` at which a pre-token starts; `ambiguous` is scratch.
     void find_starts(std::string_view text, uint64_t *starts, std::vector<size_t> &ambiguous) const {
         ambiguous.clear();
+        if (automaton) {
+            std::fill_n(starts, (text.size() + 63) / 64, 0);
+            return automaton->find_starts(text, starts);
+        }
         split::find_starts(pattern, isa, text, starts, ambiguous);
         if (text.size() % 64) starts[text.size() / 64] &= (uint64_t(1) << text.size() % 64) - 1;
         if (!ambiguous.empty()) rescan_ambiguous(text, starts, ambiguous);
@@ -47,7 +58,21 @@ struct Splitter {
 
     // Where the segment that starts at `start` ends: the first safe cut after `size` bytes, or the end of the text.
     size_t segment_end(std::string_view text, size_t start, size_t size) const {
-        return text.size() - start <= size ? text.size() : next_cut(pattern, text, start + size);
+        return text.size() - start <= size ? text.size() : next_cut(text, start + size);
+    }
+
+    // Whether valid UTF-8 `text` may be cut before byte `i`, which is neither its first nor behind its last.
+    bool is_safe_cut(std::string_view text, size_t i) const {
+        if (!automaton) return fastllm::is_safe_cut(pattern, text, i);
+        return !is_continuation(uint8_t(text[i])) && automaton->is_safe_cut(text, i);
+    }
+
+    // The first place from `from` on, not 0, where `text` may be cut, or its size.
+    size_t next_cut(std::string_view text, size_t from) const {
+        for (size_t i = from; i < text.size(); i++) {
+            if (is_safe_cut(text, i)) return i;
+        }
+        return text.size();
     }
 
   private:

@@ -1,6 +1,7 @@
 // Safe cuts: where a text may be cut in two so that both parts have the pre-tokens of the whole.
 //
-// This is the one rule for it in C++; segments, shares of threads and lines that are counted together all ask it.
+// This is the one rule for patterns with masks; segments, shares of threads and lines that are counted together all ask it
+// (`Splitter`). For an automaton the tables say it (automaton.h).
 // Python has one of its own, for every named pattern alike: `SAFE_CUT` in corpus/text_files.py. Its places are all safe
 // here too.
 //
@@ -58,14 +59,6 @@ inline bool is_safe_cut(Pattern pattern, std::string_view text, size_t i) {
         line_end--;
     }
     return line_end > 0 && text[next] != '/' && class_at(text, next) != SPACE && !is_space_before(text, line_end);
-}
-
-// The first place from `from` on, not 0, where `text` may be cut, or its size.
-inline size_t next_cut(Pattern pattern, std::string_view text, size_t from) {
-    for (size_t i = from; i < text.size(); i++) {
-        if (is_safe_cut(pattern, text, i)) return i;
-    }
-    return text.size();
 }
 
 }  // namespace fastllm

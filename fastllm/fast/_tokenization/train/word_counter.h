@@ -68,7 +68,7 @@ class alignas(128) WordCounter {
     size_t end_of_joined_lines(std::string_view text, size_t start) const {
         text.remove_prefix(start);
         size_t end = after_newline(text, 0);
-        while (end < text.size() && end < SEGMENT_BYTES && is_safe_cut(splitter_.pattern, text, end)) {
+        while (end < text.size() && end < SEGMENT_BYTES && splitter_.is_safe_cut(text, end)) {
             end = after_newline(text, end);
         }
         return start + end;

@@ -1,0 +1,315 @@
+// Splitting by an automaton: what serves every pattern that has no masks.
+//
+// Algorithm. patterns/automaton.py makes tables of an expression, patterns/fused.py fuses them so that a text is read
+// once: one look-up for each character gives the next state, and tells whether the text is cut before that character
+// or one or two characters earlier. A character is a column of the table by its class.
+//
+//     text      w  o  r  d  _  _  x        state + class -> | next row | cuts: bit i, i characters back |
+//     cuts      1  .  .  .  1  1  .                          31      8   7                            0
+//
+// An *open* state has waited for a match longer than fused states do. From there the plain table is followed, the
+// place of the last match is remembered, and reading goes on there.
+//
+// A pattern of several steps runs each inside the parts that the steps before have left.
+//
+// Invariants. `text` is valid UTF-8. A row of a table has a column for every class and one for the end of the text, and
+// every entry is a row or an open state: so no index leaves the tables, whatever the text is. A character is read again
+// only behind a match or a character of no match, and never from a state at a place from which nothing came before
+// (`Failures`): no text makes it quadratic.
+//
+// Cost. A look-up depends on the one before: some 6 ticks a character of ASCII.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "split/characters.h"
+
+namespace fastllm {
+
+// The tables of one expression.
+struct AutomatonTables {
+    static constexpr uint32_t OPEN = uint32_t(1) << 23;  // of a row: the others number an open state
+    static constexpr uint16_t DEAD = 0x7FFF, MATCHES = 0x8000;  // of a plain entry
+
+    struct OpenState {
+        uint16_t state;        // in the plain table
+        bool matched;          // whether a match ended before what waits
+        bool behind_gap;       // whether it began behind a character of no match
+    };
+
+    // Whether a text may be cut between characters of two classes, as far as one step has a say.
+    enum CutKind : uint8_t { UNSAFE, NEUTRAL, BOUNDARY };
+
+    uint32_t columns = 0;              // classes, and the end of the text
+    uint32_t waiting = 0;              // characters that wait in an open state
+    uint32_t text_start = 0, start = 0, start_behind_gap = 0;  // rows of the fused table
+    std::vector<uint32_t> fused;       // rows are counted in entries
+    std::vector<OpenState> open;
+    std::vector<uint16_t> plain;
+    std::vector<uint16_t> page_of;     // of each 256 code points
+    std::vector<uint8_t> class_of;     // in each page
+    std::vector<uint8_t> cut_kinds;    // of each two classes
+    uint8_t ascii[128];
+
+    // Spread out the classes of runs of code points, each of which begins where the one before ends.
+    void set_classes(const std::vector<uint32_t> &run_starts, const std::vector<uint8_t> &run_classes) {
+        std::vector<uint8_t> flat(0x110000);
+        for (size_t run = 0; run < run_starts.size(); run++) {
+            const size_t end = run + 1 < run_starts.size() ? run_starts[run + 1] : flat.size();
+            std::fill(flat.begin() + run_starts[run], flat.begin() + ptrdiff_t(end), run_classes[run]);
+        }
+        std::copy_n(flat.begin(), 128, ascii);
+        std::unordered_map<std::string_view, uint16_t> seen;
+        for (size_t first = 0; first < flat.size(); first += 256) {
+            const std::string_view page(reinterpret_cast<const char *>(flat.data()) + first, 256);
+            const auto [found, is_new] = seen.emplace(page, seen.size());
+            page_of.push_back(found->second);
+            if (is_new) class_of.insert(class_of.end(), page.begin(), page.end());
+        }
+    }
+
+    uint32_t column_of(uint32_t code_point) const {
+        return class_of[size_t(page_of[code_point >> 8]) << 8 | (code_point & 255)];
+    }
+
+    // The column of the character at `i`, and its length; of the end of the text, where it is at `end`.
+    uint32_t column_at(std::string_view text, size_t i, size_t end, int &length) const {
+        if (i >= end) return length = 0, columns - 1;
+        return column_of(decode_at(text, i, length));
+    }
+
+    CutKind cut_kind(uint32_t before, uint32_t after) const {
+        return CutKind(cut_kinds[before * (columns - 1) + after]);
+    }
+};
+
+// Where the plain table was followed in vain: (place, state) from which no match came, one place in 64 bytes.
+class Failures {
+  public:
+    bool has(size_t place, uint32_t state) const { return !seen_.empty() && seen_.count(key(place, state)); }
+
+    // A place that is passed; it failed unless a match comes.
+    void pass(size_t place, uint32_t state) { passed_.push_back(key(place, state)); }
+    void match() { passed_.clear(); }
+    void fail() {
+        seen_.insert(passed_.begin(), passed_.end());
+        passed_.clear();
+    }
+
+  private:
+    std::unordered_set<uint64_t> seen_;
+    std::vector<uint64_t> passed_;
+
+    static uint64_t key(size_t place, uint32_t state) { return uint64_t(place) << 15 | state; }
+};
+
+class AutomatonRun {
+  public:
+    // Cut text[begin, end), as a text of its own, by an expression: set bits of `starts`.
+    AutomatonRun(const AutomatonTables &tables, std::string_view text, size_t begin, size_t end, uint64_t *starts)
+        : tables_(tables), text_(text), begin_(begin), end_(end), starts_(starts), at_(begin), row_(tables.text_start) {}
+
+    void run() {
+        if (begin_ == end_) return;
+        set(begin_);
+        while (at_ < end_) {
+            const size_t count = ascii_ahead();
+            if (count == 0) {
+                read_character();
+            } else if (!read_ascii(count)) {
+                continue;
+            }
+            if (row_ & AutomatonTables::OPEN) follow_open_state();
+        }
+        finish();
+    }
+
+  private:
+    const AutomatonTables &tables_;
+    const std::string_view text_;
+    const size_t begin_, end_;
+    uint64_t *const starts_;
+    size_t at_;                     // the next character
+    size_t back_[3] = {0, 0, 0};    // where the last characters begin, the last one first
+    uint32_t row_;                  // of the fused table, or an open state
+    Failures failures_;
+
+    void set(size_t i) { starts_[i >> 6] |= uint64_t(1) << (i & 63); }
+
+    // Set the starts of 64 bytes from `i` on.
+    void set_all(size_t i, uint64_t bits) {
+        starts_[i >> 6] |= bits << (i & 63);
+        if ((i & 63) && bits >> (64 - (i & 63))) starts_[(i >> 6) + 1] |= bits >> (64 - (i & 63));
+    }
+
+    // How many bytes of ASCII come next, up to 64.
+    size_t ascii_ahead() const {
+        const size_t most = std::min<size_t>(64, end_ - at_);
+        const char *data = text_.data() + at_;
+        size_t i = 0;
+        for (uint64_t word; i + 8 <= most; i += 8) {
+            std::memcpy(&word, data + i, 8);
+            if (const uint64_t high = word & 0x8080808080808080u) return i + size_t(__builtin_ctzll(high)) / 8;
+        }
+        while (i < most && !(data[i] & 0x80)) i++;
+        return i;
+    }
+
+    // Read `count` bytes of ASCII, or fewer, up to an open state; false if there is none.
+    bool read_ascii(size_t count) {
+        const uint32_t *fused = tables_.fused.data();
+        const uint8_t *data = reinterpret_cast<const uint8_t *>(text_.data()) + at_;
+        uint64_t here = 0, one_back = 0, two_back = 0;
+        uint32_t row = row_;
+        size_t i = 0;
+        do {
+            const uint32_t entry = fused[row + tables_.ascii[data[i]]];
+            here |= uint64_t(entry & 1) << i;
+            one_back |= uint64_t(entry >> 1 & 1) << i;
+            two_back |= uint64_t(entry >> 2 & 1) << i;
+            row = entry >> 8;
+            i++;
+        } while (i < count && !(row & AutomatonTables::OPEN));
+        row_ = row;
+        set_all(at_, here);
+        // What lies before this block has characters of any length.
+        if (one_back & 1) set(back_[0]);
+        if (two_back & 1) set(back_[1]);
+        if (two_back & 2) set(back_[0]);
+        if (one_back >> 1) set_all(at_, one_back >> 1);
+        if (two_back >> 2) set_all(at_, two_back >> 2);
+        for (size_t k = std::min<size_t>(i, 3); k > 0; k--) passed(at_ + i - k);
+        at_ += i;
+        return row_ & AutomatonTables::OPEN;
+    }
+
+    void passed(size_t start) {
+        back_[2] = back_[1];
+        back_[1] = back_[0];
+        back_[0] = start;
+    }
+
+    // Read a character of any length.
+    void read_character() {
+        int length;
+        enter(tables_.fused[row_ + tables_.column_at(text_, at_, end_, length)]);
+        passed(at_);
+        at_ += size_t(length);
+    }
+
+    // Set the cuts of an entry of the fused table, and go on to its row.
+    void enter(uint32_t entry) {
+        if (entry & 1) set(at_);
+        if (entry & 2) set(back_[0]);
+        if (entry & 4) set(back_[1]);
+        row_ = entry >> 8;
+    }
+
+    // Look for a later match from an open state on, then go back to where the last one ended.
+    void follow_open_state() {
+        const AutomatonTables::OpenState &open = tables_.open[row_ ^ AutomatonTables::OPEN];
+        size_t mark = back_[tables_.waiting - 1], place = at_;
+        uint32_t state = open.state;
+        bool matched = open.matched;
+        for (int length;;) {
+            const uint32_t column = tables_.column_at(text_, place, end_, length);
+            const uint16_t entry = tables_.plain[size_t(state) * tables_.columns + column];
+            if (entry & AutomatonTables::MATCHES) {
+                if (open.behind_gap && !matched) set(mark);
+                matched = true;
+                mark = place;
+                failures_.match();
+            }
+            state = entry & AutomatonTables::DEAD;
+            if (state == AutomatonTables::DEAD) break;
+            const bool checked = (place ^ (place + size_t(length))) >> 6;
+            place += size_t(length);
+            if (checked) {
+                if (failures_.has(place, state)) break;
+                failures_.pass(place, state);
+            }
+        }
+        failures_.fail();
+        if (matched) {
+            if (mark < end_) set(mark);
+            at_ = mark;
+            row_ = tables_.start;
+        } else {
+            int length;
+            tables_.column_at(text_, mark, end_, length);
+            at_ = mark + size_t(length);
+            row_ = tables_.start_behind_gap;
+        }
+    }
+
+    // The end of the text decides what has been waiting.
+    void finish() {
+        const uint32_t entry = tables_.fused[row_ + tables_.columns - 1];
+        if (entry & 2) set(back_[0]);
+        if (entry & 4) set(back_[1]);
+    }
+};
+
+// The tables of each step of a pattern.
+struct Automaton {
+    std::vector<AutomatonTables> steps;
+
+    // Set a bit of `starts`, which is clear, for each byte of `text` at which a pre-token starts.
+    void find_starts(std::string_view text, uint64_t *starts) const {
+        bool first = true;
+        for (const AutomatonTables &step : steps) {
+            if (first) {
+                AutomatonRun(step, text, 0, text.size(), starts).run();
+            } else {
+                cut_parts(step, text, starts);
+            }
+            first = false;
+        }
+    }
+
+    // Whether `text` may be cut before byte `i`, where a character begins, neither at 0 nor at the end.
+    //
+    // A boundary: whatever state a step is in, a match ends there, be it by the next character or by the end of the
+    // text. Neutral: no match goes on there, nor does one depend on which of the two comes. Steps behind one that has a
+    // boundary run in the parts on either side.
+    bool is_safe_cut(std::string_view text, size_t i) const {
+        size_t lead = i - 1;
+        while (lead > 0 && is_continuation(uint8_t(text[lead]))) lead--;
+        int length;
+        const uint32_t before = decode_at(text, lead, length), after = decode_at(text, i, length);
+        for (const AutomatonTables &step : steps) {
+            const AutomatonTables::CutKind kind = step.cut_kind(step.column_of(before), step.column_of(after));
+            if (kind != AutomatonTables::NEUTRAL) return kind == AutomatonTables::BOUNDARY;
+        }
+        return false;
+    }
+
+  private:
+    // Cut each part that there is.
+    static void cut_parts(const AutomatonTables &step, std::string_view text, uint64_t *starts) {
+        for (size_t begin = 0; begin < text.size();) {
+            const size_t end = next_start(text.size(), begin + 1, starts);
+            AutomatonRun(step, text, begin, end, starts).run();
+            begin = end;
+        }
+    }
+
+    static size_t next_start(size_t size, size_t from, const uint64_t *starts) {
+        if (from >= size) return size;
+        const size_t words = (size + 63) / 64;
+        uint64_t bits = starts[from >> 6] >> (from & 63) << (from & 63);
+        for (size_t word = from >> 6;; bits = starts[word]) {
+            if (bits) return word * 64 + size_t(__builtin_ctzll(bits));
+            if (++word == words) return size;
+        }
+    }
+};
+
+}  // namespace fastllm

@@ -1,0 +1,56 @@
+"""Sets of code points, as sorted runs of first and last: their union, intersection, complement.
+
+>>> letters, digits = ((65, 90), (97, 122)), ((48, 57),)
+>>> union(letters, digits)
+((48, 57), (65, 90), (97, 122))
+>>> intersection(letters, complement(((66, 122),)))
+((65, 65),)
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+Run = tuple[int, int]
+Runs = tuple[Run, ...]
+
+LAST = 0x10FFFF
+EVERYTHING: Runs = ((0, LAST),)
+
+
+def union(*sets: Iterable[Run]) -> Runs:
+    """All that is in any of the sets; runs that overlap or touch become one."""
+    joined: list[Run] = []
+    for first, last in sorted(run for runs in sets for run in runs):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return tuple(joined)
+
+
+def complement(runs: Runs) -> Runs:
+    """All that lies between the runs."""
+    firsts = [0, *(last + 1 for _, last in runs)]
+    lasts = [*(first - 1 for first, _ in runs), LAST]
+    return tuple((first, last) for first, last in zip(firsts, lasts, strict=True) if first <= last)
+
+
+def intersection(one: Runs, other: Runs) -> Runs:
+    """All that is in both."""
+    return complement(union(complement(one), complement(other)))
+
+
+@lru_cache
+def class_ranges(name: str) -> Runs:
+    r"""The code points of a class that ``\p{name}`` can name, pinned to Unicode 16.
+
+    >>> class_ranges("Lt")[0]
+    (453, 453)
+    """
+    from fastllm.patterns.unicode_classes import RANGES
+
+    members = ("Lu", "Ll", "Lt", "Lm", "Lo") if name == "L" else (name,)
+    if members[0] not in RANGES:
+        raise ValueError(f"\\p{{{name}}} is not one of \\p{{L}}, " + ", ".join(RANGES))
+    sets = (zip(RANGES[name][::2], RANGES[name][1::2], strict=True) for name in members)
+    return union(*sets)

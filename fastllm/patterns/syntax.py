@@ -1,0 +1,368 @@
+r"""The syntax of split patterns: an expression as a tree of what it matches.
+
+The tree has few kinds of nodes, since much of what can be written means the same: ``\d``,
+``[a-z]`` and ``(?i:k)`` are all sets of code points, ``x?`` and ``x{2,3}`` are repetitions, and the
+lookaheads that split patterns use ask for one character: ``(?!\S)`` means that white space comes
+next, or the end of the text.
+
+>>> parse(r"[bc]?")
+Repeat(part=Chars(runs=((98, 99),)), least=0, most=1, kind='greedy')
+
+What has no such form raises `NoAutomatonError`, with the reason: the standard `re` runs it. What is
+written here means what it means to `re`, but that classes follow Unicode 16, ``$`` and ``\z`` are
+the end of the text, and ``&&`` in a set leaves what both sides hold.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from fastllm.patterns.code_points import (
+    EVERYTHING,
+    LAST,
+    Runs,
+    class_ranges,
+    complement,
+    intersection,
+    union,
+)
+
+
+class NoAutomatonError(ValueError):
+    """An expression that an automaton cannot serve, or not in bounds; the message is the reason."""
+
+
+class Chars(NamedTuple):
+    """One character of a set."""
+
+    runs: Runs
+
+
+class Look(NamedTuple):
+    """No character, but a condition: the next one is in a set, or the text ends if `at_end`."""
+
+    runs: Runs
+    at_end: bool
+
+
+class TextStart(NamedTuple):
+    """No character, but a condition: nothing comes before."""
+
+
+class Sequence(NamedTuple):
+    """One part after the other."""
+
+    parts: "tuple[Node, ...]"
+
+
+class Choice(NamedTuple):
+    """One of several branches, the first that leads to a match."""
+
+    branches: "tuple[Node, ...]"
+
+
+class Repeat(NamedTuple):
+    """A part again and again: "greedy", "lazy", or "possessive", which gives nothing back."""
+
+    part: "Node"
+    least: int
+    most: int | None
+    kind: str
+
+
+Node = Chars | Look | TextStart | Sequence | Choice | Repeat
+
+# How deep groups may lie in each other, and how often a part may be asked for.
+MAX_DEPTH, MAX_COUNT = 100, 10_000
+
+_END = Look((), at_end=True)
+_ESCAPES = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d*)(,?)(\d*)\})([+?]?)")
+_GROUP = re.compile(r"\(\?(?:P<\w+>|([a-zA-Z]*)(?:-([a-zA-Z]+))?:|(>|[=!]|<[=!]))")
+_CODE_POINT = re.compile(
+    r"\\(?:[xu]\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))"
+)
+_CLASS = re.compile(r"\\([pP])(?:\{(\^?)(\w+)\}|()([A-Za-z]))")
+
+
+def parse(pattern: str) -> Node:
+    """The tree of an expression that the standard `re` takes.
+
+    Raises
+    ------
+    NoAutomatonError
+        If something in it has no tree.
+    """
+    parser = _Parser(pattern)
+    if found := re.match(r"\(\?([a-zA-Z]+)\)", pattern):
+        parser.set_flags(found[1], "")
+        parser.at = found.end()
+    tree = parser.choice(0)
+    if parser.at < len(pattern):
+        raise NoAutomatonError(f"{pattern[parser.at]!r} closes nothing")
+    return tree
+
+
+def parse_set(pattern: str, at: int) -> tuple[Runs, int]:
+    """The code points of the set in brackets that begins at `at`, and where it ends."""
+    parser = _Parser(pattern)
+    parser.at = at
+    return parser.bracketed_set(), parser.at
+
+
+class _Parser:
+    """Reads an expression from `at` on."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.at = 0
+        self.ignore_case = False
+        self.dot_is_all = False
+
+    # --- Branches, parts and repetitions
+
+    def choice(self, depth: int) -> Node:
+        """Branches, up to the end of the expression or of a group."""
+        if depth > MAX_DEPTH:
+            raise NoAutomatonError(f"groups lie more than {MAX_DEPTH} deep")
+        branches = [self.sequence(depth)]
+        while self.peek() == "|":
+            self.at += 1
+            branches.append(self.sequence(depth))
+        if len(branches) == 1:
+            return branches[0]
+        if all(isinstance(branch, Chars) for branch in branches):
+            return Chars(union(*(branch.runs for branch in branches if isinstance(branch, Chars))))
+        return Choice(tuple(branches))
+
+    def sequence(self, depth: int) -> Node:
+        parts: list[Node] = []
+        while self.peek() not in ("", "|", ")"):
+            parts.append(self.repeated(self.part(depth)))
+        return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
+
+    def repeated(self, part: Node) -> Node:
+        """A part with the quantifiers that follow it."""
+        found = _QUANTIFIER.match(self.pattern, self.at)
+        if not found or not (found[1] or found[2] or found[3]):  # "{}" is no quantifier
+            return part
+        self.at = found.end()
+        if found[1]:
+            least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}[found[1]]
+        else:
+            least = int(found[2] or 0)
+            most = (int(found[4]) if found[4] else None) if found[3] else least
+        if max(least, most or 0) > MAX_COUNT:
+            raise NoAutomatonError(f"{found[0]} asks for more than {MAX_COUNT:,} repetitions")
+        kind = {"": "greedy", "?": "lazy", "+": "possessive"}[found[5]]
+        if kind == "possessive" and not isinstance(part, Chars):
+            raise NoAutomatonError(f"{found[0]} behind more than one character is possessive")
+        return Repeat(part, least, most, kind)
+
+    def part(self, depth: int) -> Node:
+        """A character, a set, a group or a condition."""
+        sign = self.peek()
+        if sign == "(":
+            return self.group(depth)
+        if sign == "[":
+            return Chars(self.bracketed_set())
+        if sign == "\\":
+            return self.escape()
+        self.at += 1
+        if sign == ".":
+            return Chars(EVERYTHING if self.dot_is_all else complement(((10, 10),)))
+        if sign == "$":
+            return _END
+        if sign == "^":
+            return TextStart()
+        return Chars(self.folded(_one(ord(sign))))
+
+    # --- Groups
+
+    def group(self, depth: int) -> Node:
+        found = _GROUP.match(self.pattern, self.at)
+        flags = self.ignore_case, self.dot_is_all
+        if found is None:
+            if self.pattern.startswith("(?", self.at):
+                raise NoAutomatonError(f"{self.pattern[self.at : self.at + 4]!r} is not read")
+            self.at += 1
+        else:
+            self.at = found.end()
+            self.set_flags(found[1] or "", found[2] or "")
+        inside = self.choice(depth + 1)
+        if self.peek() != ")":
+            raise NoAutomatonError("a group is not closed")
+        self.at += 1
+        self.ignore_case, self.dot_is_all = flags
+        kind = found[3] if found else None
+        if kind is None:
+            return inside
+        if kind == ">":
+            return _atomic(inside)
+        if kind in ("=", "!"):
+            return _look(inside, negated=kind == "!")
+        raise NoAutomatonError("it looks behind")
+
+    def set_flags(self, on: str, off: str) -> None:
+        for flags, value in ((on, True), (off, False)):
+            if unknown := set(flags) - {"i", "s", "u"}:
+                raise NoAutomatonError(f"the flag {min(unknown)!r} is not read")
+            if "i" in flags:
+                self.ignore_case = value
+            if "s" in flags:
+                self.dot_is_all = value
+
+    # --- Characters and sets
+
+    def peek(self) -> str:
+        return self.pattern[self.at : self.at + 1]
+
+    def escape(self) -> Node:
+        sign = self.pattern[self.at + 1]
+        if sign in "zZ":
+            self.at += 2
+            return _END
+        if sign == "A":
+            self.at += 2
+            return TextStart()
+        return Chars(self.folded(self.escaped_set()))
+
+    def escaped_set(self) -> Runs:
+        """The code points that a backslash and what follows it stand for."""
+        if found := _CLASS.match(self.pattern, self.at):
+            self.at = found.end()
+            runs = class_ranges(found[3] or found[5])
+            return complement(runs) if (found[1] == "P") != (found[2] == "^") else runs
+        if found := _CODE_POINT.match(self.pattern, self.at):
+            self.at = found.end()
+            return _one(int(next(filter(None, found.groups())), 16))
+        sign = self.pattern[self.at + 1]
+        self.at += 2
+        if sign.lower() in _PERL:
+            runs = _PERL[sign.lower()]()
+            return complement(runs) if sign.isupper() else runs
+        if sign in _ESCAPES:
+            return _one(ord(_ESCAPES[sign]))
+        if sign.isalnum() and sign.isascii():
+            raise NoAutomatonError(f"\\{sign} is not read")
+        return _one(ord(sign))
+
+    def bracketed_set(self) -> Runs:
+        """A set in brackets: members, ranges, and `&&` between such."""
+        if self.pattern.startswith("[:", self.at) and ":]" in self.pattern[self.at :]:
+            raise NoAutomatonError("[:..:] inside a class is not understood")
+        self.at += 1
+        negated = self.peek() == "^"
+        self.at += negated
+        runs = self.members(first=True)
+        if not self.pattern.startswith("&&", self.at):
+            self.at += 1
+            runs = self.folded(runs)
+            return complement(runs) if negated else runs
+        while self.pattern.startswith("&&", self.at):
+            self.at += 2
+            runs = intersection(runs, self.members(first=False))
+        self.at += 1
+        return self.folded(complement(runs) if negated else runs)
+
+    def members(self, first: bool) -> Runs:
+        """All up to the bracket that closes, or to `&&`; behind that, brackets hold a set."""
+        found: list[Runs] = []
+        nested = not first
+        while first or (self.peek() != "]" and not self.pattern.startswith("&&", self.at)):
+            if not self.peek():
+                raise NoAutomatonError("a set is not closed")
+            if nested and self.peek() == "[":
+                found.append(self.bracketed_set())
+            else:
+                found.append(self.member_or_range())
+            first = False
+        return union(*found)
+
+    def member_or_range(self) -> Runs:
+        low = self.member()
+        if self.peek() != "-" or self.pattern.startswith("-]", self.at):
+            return low
+        self.at += 1
+        high = self.member()
+        if len(low) != 1 or len(high) != 1 or low[0][0] != low[0][1] or high[0][0] != high[0][1]:
+            raise NoAutomatonError("a range goes from a class or to one")
+        if low > high:
+            raise NoAutomatonError("bad character range, from the later to the earlier")
+        return ((low[0][0], high[0][0]),)
+
+    def member(self) -> Runs:
+        if self.peek() == "\\":
+            if self.pattern.startswith("\\b", self.at):
+                self.at += 2
+                return _one(8)
+            return self.escaped_set()
+        self.at += 1
+        return _one(ord(self.pattern[self.at - 1]))
+
+    def folded(self, runs: Runs) -> Runs:
+        return _without_case(runs) if self.ignore_case else runs
+
+
+def _one(code_point: int) -> Runs:
+    return ((code_point, code_point),)
+
+
+def _atomic(inside: Node) -> Node:
+    """An atomic group; what matches one character, however often, is a possessive repetition."""
+    if isinstance(inside, Chars):
+        return inside
+    if isinstance(inside, Repeat) and isinstance(inside.part, Chars) and inside.kind == "greedy":
+        return inside._replace(kind="possessive")
+    raise NoAutomatonError("an atomic group holds more than one repeated character")
+
+
+def _look(inside: Node, negated: bool) -> Node:
+    """A lookahead of one character, or of the end of the text."""
+    runs: list[Runs] = []
+    at_end = False
+    for branch in inside.branches if isinstance(inside, Choice) else (inside,):
+        if isinstance(branch, Chars):
+            runs.append(branch.runs)
+        elif branch == _END:
+            at_end = True
+        else:
+            raise NoAutomatonError("a lookahead asks for more than one character")
+    found = union(*runs)
+    return Look(complement(found), not at_end) if negated else Look(found, at_end)
+
+
+def matching(expression: str, candidates: str) -> Runs:
+    """The code points among `candidates`, in order, that the standard `re` lets a set match."""
+    return union(*([(ord(c), ord(c))] for c in re.findall(expression, candidates)))
+
+
+@cache
+def _words() -> Runs:
+    r"""What ``\w`` is to this Python's `re`: not pinned, as it is not there."""
+    text = "".join(map(chr, range(LAST + 1)))
+    return tuple((match.start(), match.end() - 1) for match in re.finditer(r"\w+", text))
+
+
+# What a letter behind a backslash names; in capitals, all else.
+_PERL: dict[str, Callable[[], Runs]] = {
+    "s": lambda: class_ranges("White_Space"),
+    "d": lambda: class_ranges("Nd"),
+    "w": _words,
+}
+
+
+@lru_cache(maxsize=256)
+def _without_case(runs: Runs) -> Runs:
+    """The set as (?i: ) widens it, by asking `re`: U+017F is an s to it, and U+212A a k."""
+    body = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in runs)
+    return union(runs, matching(f"(?i:[{body}])", _cased())) if runs else runs
+
+
+@cache
+def _cased() -> str:
+    """The characters that have a case, and those few that fold without one."""
+    sets = [class_ranges(name) for name in ("Lu", "Ll", "Lt")]
+    runs = union(*sets, ((0x345, 0x345), (0x2160, 0x2188), (0x24B6, 0x24E9)))
+    return "".join(chr(c) for first, last in runs for c in range(first, last + 1))

@@ -1,0 +1,194 @@
+"""Automata find what the standard `re` finds, and are left alone where they would not end."""
+
+import random
+
+import pytest
+from published_patterns import PUBLISHED
+from texts import TRAPS, mixed_texts
+
+from fastllm.patterns.automaton import DEAD, Automaton, CutKind
+from fastllm.patterns.code_points import LAST, complement, intersection, union
+from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.fused import fused
+from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.patterns.syntax import NoAutomatonError, parse
+from fastllm.reference.splitting import cut
+
+STEPS = sorted({step for p in [*NAMED.values(), *PUBLISHED.values()] for step in p.steps})
+TEXTS = [*TRAPS.values(), *mixed_texts(60, seed=41), *mixed_texts(8, seed=42, longest=300)]
+
+# One for each thing that the syntax knows, with texts of few characters that meet it.
+SYNTAX = [
+    *["a|ab", "ab|a", "a*?b", "a??b", "(?:a|b)*?k", "a{2,3}?b", "a+?$", r"a*\z", "^a|b"],
+    *["(?:a|a?)+b", "(?:a*)*b", "(?:|a)*b", "(?:a?b?){2,3}k", "(?:a??)+b", "(?:(?:a|)b?)*?k"],
+    *["a*+b", "(?>a+)b", "a?+a", "a{1,2}+a", "[ab]++b", r" ?[^\s]++s*+", "(?:a++|b)*k"],
+    *["(?=a)", "(?=a|$)", "a(?!b)", r"(?!\S|k)", r"(?!a|\z)b", "(?=[ab])(?!b)", "a(?:(?=b)|k)+"],
+    *["(?i:k|s)+", "(?i)ſ", "(?i:[^ks])", "(?i:a(?-i:b))", r"(?i:\p{Lu})", "(?i:[^\\S a])"],
+    *[
+        r"[\p{L}&&[^ks]]+",
+        "[a-z&&k-s]",
+        "[^a&&ab]",
+        r"[\w&&\D]+",
+        "[]a]+",
+        "[^]a]",
+        "[a-]+",
+        r"[\]\-a]",
+    ],
+    *[
+        r"\x61\u0062|\x{6b}",
+        r"\P{L}",
+        r"\p{^L}+",
+        r"\D\S|\W",
+        "(?P<one>a)b",
+        "(a)(b)?",
+        "(?s:.)k",
+        ".",
+    ],
+    *["a{,2}b", "a{0}b", "a{2,}", "a{}", "a{x", "", "(?:)", "|a", "a||b", r"\s{2}(?!\S)|\s"],
+]
+
+
+def few_characters():
+    rng = random.Random(7)
+    for _ in range(60):
+        yield "".join(rng.choices("aabbkKsSſK \n1Aé-]{}x", k=rng.randrange(16)))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_automata_of_published_steps_cut_as_re_does(step):
+    automaton, expression = Automaton(step), compile_pattern(step)
+    for text in TEXTS:
+        assert list(automaton.split(text)) == list(cut(expression, text))
+
+
+@pytest.mark.parametrize("pattern", SYNTAX)
+def test_automata_read_the_syntax_as_re_does(pattern):
+    automaton, expression = Automaton(pattern), compile_pattern(pattern)
+    for text in few_characters():
+        assert list(automaton.split(text)) == list(cut(expression, text)), text
+
+
+def made_expression(rng, depth=3):
+    """An expression that `re` does not take forever for on a dozen characters."""
+    kind = rng.random()
+    if depth == 0 or kind < 0.35:
+        return rng.choice(["a", "b", "k", r"\s", r"\S", "[ab]", "[^a]", r"\p{L}", ".", " ", "1"])
+    if kind < 0.55:
+        return "".join(made_expression(rng, depth - 1) for _ in range(rng.randint(1, 3)))
+    if kind < 0.7:
+        branches = (made_expression(rng, depth - 1) for _ in range(rng.randint(2, 3)))
+        return f"(?:{'|'.join([*branches, *[''] * (rng.random() < 0.1)])})"
+    if kind < 0.92:
+        quantifier = rng.choice(["*", "+", "?", "{2}", "{1,3}", "{2,}", "*?", "+?", "??", "{1,2}?"])
+        return f"(?:{made_expression(rng, depth - 1)}){quantifier}"
+    if kind < 0.96:
+        return rng.choice("abk") + rng.choice(["*+", "++", "?+", "{1,2}+"])
+    return rng.choice([r"(?!\S)", "(?=a)", "(?=b|$)", "$", r"(?!\s|$)", "^"])
+
+
+def test_automata_of_made_expressions_cut_as_re_does():
+    rng, texts = random.Random(11), list(few_characters())[:12]
+    for _ in range(150):
+        pattern = "|".join(made_expression(rng) for _ in range(rng.randint(1, 3)))
+        automaton, expression = Automaton(pattern), compile_pattern(pattern)
+        for text in texts:
+            assert list(automaton.split(text)) == list(cut(expression, text)), (pattern, text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        (r"a(?=bc)", "more than one character"),
+        (r"(?<=a)b", "looks behind"),
+        (r"(a)\1", "not read"),
+        (r"\bword", "not read"),
+        (r"(?>ab|a)c", "atomic group"),
+        (r"(?:ab)++", "possessive"),
+        (r"(?m:^a)", "flag 'm'"),
+        (r"a{20000}", "repetitions"),
+        (r"(?:a{100}b{100}){200}", "lines"),
+        (r"[ab]*a[ab]{14}", "states"),
+        ("(?:" * 120 + "a" + ")" * 120, "deep"),
+        ("|".join(f"{chr(200 + i)}x" for i in range(300)), "characters apart"),
+    ],
+)
+def test_automata_that_are_too_much_say_why(pattern, reason):
+    with pytest.raises(NoAutomatonError, match=reason):
+        Automaton(pattern)
+    assert reason in SplitPattern((pattern,)).left_to_re
+    assert SplitPattern((pattern,)).engine == "re"
+
+
+def test_a_pattern_that_is_left_to_re_splits_as_ever():
+    pattern = r"\w+(?=\s\d)|\w|\W"
+    assert SplitPattern((pattern,)).engine == "re"
+    assert list(cut(compile_pattern(pattern), "ab 1")) == ["ab", " ", "1"]
+
+
+HOSTILE = [
+    *["(?:a|a?)+b", "(?:a*)*b", "(?:a+)+b", "(?:a|b|ab)*c", "(?:(?:a*)+)*b", "a*a*a*a*a*a*b"],
+    *["|".join(f"w{i}" for i in range(1500)), r"\s{512}(?!\S)|\s{256}(?!\S)|\s", "a{500}|b"],
+    *[
+        "(?:" * 60 + "a" + ")*" * 60,
+        "(?s:.)*x",
+        "[^x]*(?:ab|b)",
+        "x*|y*",
+        "(?=a)|(?=b)",
+        "[^\\s\\S]",
+    ],
+]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE)
+def test_hostile_expressions_are_made_and_run_in_bounds(pattern):
+    """In the backtracking engine several of these would not end on thirty letters."""
+    automaton = Automaton(pattern)
+    assert len(automaton.table) <= 5000
+    one_pass = fused(automaton)
+    assert len(one_pass.table) <= 20_000
+    assert "".join(automaton.split("aaab" * 30)) == "aaab" * 30
+
+
+def test_cuts_are_boundaries_whatever_comes_before_and_behind():
+    rng = random.Random(13)
+    found = 0
+    for pattern in [
+        NAMED["llama3"].steps[0],
+        NAMED["o200k"].steps[0],
+        r"[^\n]+|\n+",
+        r"\d",
+        r"\s+|b*",
+    ]:
+        automaton = Automaton(pattern)
+        kinds = list(automaton.cut_kinds())
+        for text in mixed_texts(300, seed=rng.randrange(99)):
+            whole = list(automaton.split(text))
+            for i in range(1, len(text)):
+                before, after = (automaton.classes.of(ord(c)) for c in text[i - 1 : i + 1])
+                if kinds[before * automaton.end + after] is CutKind.BOUNDARY:
+                    found += 1
+                    parts = [*automaton.split(text[:i]), *automaton.split(text[i:])]
+                    assert parts == whole, (pattern, text, i)
+    assert found > 5000
+
+
+def test_code_points_are_sets():
+    letters, vowels = ((97, 122),), ((97, 97), (101, 101))
+    assert union(vowels, ((98, 100),)) == ((97, 101),)
+    assert intersection(letters, complement(vowels)) == ((98, 100), (102, 122))
+    assert complement(()) == ((0, LAST),)
+    assert complement(complement(letters)) == letters
+
+
+def test_every_row_leads_somewhere():
+    for step in STEPS:
+        automaton = Automaton(step)
+        targets = {step.target for row in automaton.table for step in row}
+        assert targets <= {DEAD, *range(len(automaton.table))}
+        assert all(row[automaton.end].target == DEAD for row in automaton.table)
+
+
+def test_parse_refuses_what_is_not_closed():
+    for pattern in ("(a", "[a", "a)"):
+        with pytest.raises(NoAutomatonError):
+            parse(pattern)

@@ -1,0 +1,125 @@
+"""Automata in the kernels agree with the reference, with masks, and with rivals."""
+
+import random
+
+import numpy as np
+import pytest
+import tiktoken
+from published_patterns import PUBLISHED
+from texts import TRAPS, edge_texts, english, mixed_texts
+from vocabularies import BYTES, published_ranks
+
+from fastllm import BPETokenizer
+from fastllm.fast import tokenization as fast
+from fastllm.fast._tokenization import _kernels
+from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.reference import tokenization as reference
+
+# Without their normalization, which is another matter.
+PATTERNS = {name: SplitPattern(pattern.steps) for name, pattern in (NAMED | PUBLISHED).items()}
+
+
+def valid(text):
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def by_automaton(text, pattern):
+    return _kernels.split_utf8(text.encode(), pattern, "automaton")
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_automata_agree_with_the_reference(name):
+    texts = [*TRAPS.values(), *mixed_texts(200, seed=51), *mixed_texts(20, seed=52, longest=400)]
+    for text in map(valid, [*texts, *list(edge_texts())[::97]]):
+        assert by_automaton(text, PATTERNS[name]) == reference.split(text, PATTERNS[name])
+
+
+@pytest.mark.parametrize("name", ["cl100k", "o200k", "deepseek-v3"])
+def test_automata_agree_with_masks_on_every_scalar_value(name):
+    scalars = (chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
+    text = "".join(f"{c}a {c} A{c}" for c in scalars).encode()
+    found = _kernels.pretoken_starts(text, PATTERNS[name], "automaton")
+    assert found == _kernels.pretoken_starts(text, PATTERNS[name], "baseline")
+
+
+@pytest.mark.parametrize("name", ["Kimi-K2", "K-EXAONE", "Jais-2"])
+def test_automata_cut_long_texts_as_tiktoken_does(name):
+    """Segments, threads, lists and arrays; tiktoken's engine reads these expressions as well."""
+    pattern = PATTERNS[name]
+    if len(pattern.steps) > 1:
+        pattern = SplitPattern(pattern.steps[-1:])
+    ranks = published_ranks("cl100k_base")
+    rival = tiktoken.Encoding(
+        name, pat_str=pattern.steps[0], mergeable_ranks=ranks, special_tokens={}
+    )
+    lines = [valid(text) for text in [*mixed_texts(1500, seed=53), *english().splitlines()]]
+    texts = ["\n".join(random.Random(54).choices(lines, k=30_000)), english()]
+    expected = [rival.encode_ordinary(text) for text in texts]
+    encoder = fast.BytePairEncoder(ranks, pattern=pattern)
+    assert len(texts[0].encode()) > 1 << 20
+    assert [encoder.encode(text) for text in texts] == expected
+    assert encoder.encode_batch(texts, threads=2) == expected
+    flat, _ = encoder.encode_batch_to_numpy(texts, threads=2)
+    assert np.array_equal(flat, np.concatenate([np.array(ids) for ids in expected]))
+
+
+@pytest.mark.parametrize("name", ["Kimi-K2", "Laguna", "Falcon"])
+def test_automata_count_words_as_the_reference_does(name):
+    texts = [valid(text) for text in mixed_texts(400, seed=55)] + [english()[:30_000]]
+    counts = [dict(module.count_words(texts, PATTERNS[name])) for module in (fast, reference)]
+    assert counts[0] == counts[1]
+    assert fast.train(texts, 300, pattern=PATTERNS[name]) == reference.train(
+        texts, 300, pattern=PATTERNS[name]
+    )
+
+
+@pytest.mark.parametrize("name", ["llama3", "o200k", "Kimi-K2", "lines", "smollm2", "Laguna"])
+def test_texts_may_be_cut_where_the_tables_say(name):
+    pattern, cuts = PATTERNS[name], 0
+    # Spelled so that it has no masks: a branch that never matches.
+    unknown = SplitPattern(tuple(step + r"|[^\s\S]" for step in pattern.steps))
+    assert unknown.engine == "automaton"
+    for text in [*mixed_texts(200, seed=51), "one two\nthree, 4\n\nfive  six\n"]:
+        encoded = valid(text).encode()
+        whole = reference.split(encoded.decode(), unknown)
+        cut = 0
+        while (cut := _kernels.next_cut(encoded, unknown, cut + 1)) < len(encoded):
+            cuts += 1
+            before, after = encoded[:cut].decode(), encoded[cut:].decode()
+            assert reference.split(before, unknown) + reference.split(after, unknown) == whole
+    assert cuts > 100
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"(?:a|a?)+b", "a" * 1_000_000),
+        (r"a*b|a", "a" * 1_000_000),
+        (r"(?:a*)*b|[^b]", "a" * 300_000 + "b" + "a" * 300_000),
+        (r"(?s:.)*x|(?s:.)", "é中a" * 200_000),
+        (r"\s*[\r\n]|\s", " " * 1_000_000),
+        (r"[ab]*c|[ab]*d|.", "ab" * 300_000),
+    ],
+)
+def test_no_text_is_quadratic(pattern, text):
+    """`re` would take hours for most of these, and years for the first."""
+    pretokens = fast.split(text, pattern)
+    assert "".join(pretokens) == text
+    assert len(set(map(len, pretokens))) <= 3
+    small = text[:12]
+    if "a?" not in pattern:
+        assert fast.split(small, pattern) == reference.split(small, pattern)
+
+
+def test_empty_texts_and_empty_matches():
+    for pattern in ("x*", "(?=a)", "", r"[^\s\S]", "a??"):
+        for text in ("", "a", "banana", "é"):
+            assert fast.split(text, pattern) == reference.split(text, pattern)
+
+
+def test_a_file_with_a_pattern_of_its_own_is_encoded_by_it(tmp_path):
+    tokenizer = BPETokenizer(BYTES, pattern=PUBLISHED["Kimi-K2"].steps[0])
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = BPETokenizer.from_file(tmp_path / "tokenizer.json")
+    assert loaded.split_pattern.engine == "automaton"
+    assert loaded.split("中文ABCdéf 123456") == ["中文", "ABCdéf", " ", "123", "456"]
