@@ -1,11 +1,12 @@
-"""Random texts through the scanners until one differs: a program, not a test.
+"""Random texts through scanners and automata until one differs: a program, not a test.
 
     PYTHONPATH=tests python tests/split/fast/fuzz_split.py --texts 100000 --seed 0
 
-That many texts for each pattern, named ones and some with other numbers of digits. The starts of
-pre-tokens at every instruction-set level must be the scalar scanner's; of one text in 20, the
-pre-tokens must be the reference's, and of one in 20 those of Hugging Face tokenizers, given the
-same expressions. Wherever a text may be cut in two, the starts of both parts must be those of the
+That many texts for each pattern, named ones, some with other numbers of digits, and published ones
+that have no name. The starts of pre-tokens at every instruction-set level, and by the automaton,
+must be the scalar scanner's, for patterns that have one; of one text in 20, the pre-tokens must be
+the reference's, and of one in 20 those of Hugging Face tokenizers, given the same expressions.
+Wherever a text may be cut in two, the starts of both parts must be those of the
 whole.
 The first difference ends the run with the shortest text that still shows it.
 """
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import Counter
 
+from published_patterns import PUBLISHED
 from texts import TRAPS, any_scalars, edge_texts, mixed_texts, shortest
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Sequence, Split
@@ -30,8 +32,8 @@ EDGES = list(edge_texts())
 
 
 def patterns():
-    """The named patterns and others that have scanners, without normalization."""
-    found = {name: SplitPattern(pattern.steps) for name, pattern in NAMED.items()}
+    """Named patterns and others, without normalization."""
+    found = {name: SplitPattern(p.steps) for name, p in (NAMED | PUBLISHED).items()}
     for name in ("cl100k", "llama3", "qwen3.5", "o200k", "tekken"):
         step = NAMED[name].steps[0]
         for digits in ("{1,2}", "{1,5}", "+"):
@@ -65,16 +67,18 @@ class Setting:
 
     def __init__(self, pattern):
         self.pattern = pattern
+        self.form = "automaton" if pattern.scanner is None else "scalar"
         steps = [Split(Regex(step), "isolated") for step in pattern.steps]
         self.rival = Sequence(steps)
 
     def wrong_level(self, text):
         encoded = text.encode()
-        scalar = _kernels.pretoken_starts(encoded, self.pattern, "scalar")
-        return [n for n in LEVELS if _kernels.pretoken_starts(encoded, self.pattern, n) != scalar]
+        starts = _kernels.pretoken_starts(encoded, self.pattern, self.form)
+        others = () if self.form == "automaton" else (*LEVELS, "automaton")
+        return [n for n in others if _kernels.pretoken_starts(encoded, self.pattern, n) != starts]
 
     def found(self, text):
-        return places(_kernels.pretoken_starts(text.encode(), self.pattern, "scalar"))
+        return places(_kernels.pretoken_starts(text.encode(), self.pattern, self.form))
 
     def wrong_reference(self, text):
         return self.found(text) != starts_of(reference.split(text, self.pattern))
