@@ -7,7 +7,6 @@ import pytest
 from attention.inputs import COMPILED
 from processes import must_run, run_python
 
-from fastllm.fast import ahead_of_time
 from fastllm.fast._attention import kernels
 from fastllm.fast._attention.runtime import kernel_cache
 
@@ -92,18 +91,49 @@ def test_kernels_are_written_to_the_first_folder_that_can_be_written(
     assert cache.load_overload("signature", processor.target_context) is None
 
 
-@needs_jit
-def test_every_kernel_is_compiled_ahead_for_every_dtype():
-    for step in ahead_of_time.steps():
-        step.run()
-    expected = {"decode_attention": 4, "merge_splits": 4, "add_nonfinite_values": 4}
-    expected |= {"prefill_attention": 4, "softmax_rows": 2, "attention_steps": 2}
-    expected |= {"recompute_nonfinite_rows": 3}
-    if kernels.amx_available():
-        expected |= {"prefill_attention": 3, "prefill_attention_amx": 1}
-        expected |= {"decode_attention_amx": 1, "prefill_attention_bf16x3": 1}
-    for name, count in expected.items():
-        assert len(getattr(kernels, name).overloads) >= count, name
+# Without the JIT, to see what is called.
+CALLS = """
+from collections import Counter
+from fastllm.fast import ahead_of_time, attention
+from fastllm.fast._attention import kernels
+kernels.amx_available = lambda: {AMX}
+called = set()
+class Recorder:
+    def __getattr__(self, name):
+        kernel = getattr(kernels, name)
+        def run(*arguments):
+            called.add((name, next(a.dtype.char for a in arguments[1:] if hasattr(a, "dtype"))))
+            return kernel(*arguments)
+        return run
+attention.load_kernels = Recorder
+for step in ahead_of_time._steps():
+    step.run()
+found = Counter(name for name, _ in called)
+assert found == Counter({EXPECTED}), found
+"""
+EVERYWHERE = {
+    "prefill_attention": 4,
+    "decode_attention": 4,
+    "merge_splits": 4,
+    "add_nonfinite_values": 4,
+    "recompute_nonfinite_rows": 3,  # products of float16 do not overflow
+    "softmax_rows": 2,
+    "attention_steps": 2,
+}
+WITH_AMX = {
+    **EVERYWHERE,
+    "prefill_attention": 3,
+    "prefill_attention_amx": 1,
+    "prefill_attention_bf16x3": 1,
+    "decode_attention_amx": 1,
+}
+
+
+@pytest.mark.parametrize(("amx", "expected"), [(False, EVERYWHERE), (True, WITH_AMX)])
+def test_every_kernel_is_compiled_ahead_for_every_dtype(amx, expected):
+    assert set(WITH_AMX) == set(kernels.__all__) - {"VECTOR_BYTES", "amx_available"}
+    program = CALLS.replace("{AMX}", str(amx)).replace("{EXPECTED}", repr(expected))
+    must_run(program, NUMBA_DISABLE_JIT="1")
 
 
 COMPILE = """
