@@ -70,6 +70,11 @@ def _mask(mask: torch.Tensor) -> Array:
 def _out(out: torch.Tensor, dtype: torch.dtype) -> Array:
     """The memory of `out`, for a result of queries of this dtype."""
     array = array_of("out", out)
+    if out.is_neg() or any(s == 0 and n > 1 for n, s in zip(out.shape, out.stride(), strict=True)):
+        raise ValueError(
+            "out must have a number in memory for each of its elements, "
+            "got a tensor that repeats or negates those of another"
+        )
     if out.dtype is not dtype and torch.bfloat16 in (out.dtype, dtype):
         result = dtype if dtype.is_floating_point else torch.float64
         refuse_out_dtype(dtype_name(result), dtype_name(out.dtype))

@@ -37,7 +37,8 @@ def array_of(name: str, tensor: torch.Tensor) -> Array:
         array: Array = plain.numpy()
     except (RuntimeError, TypeError) as error:
         _refuse_memory(name, tensor, error)
-    if not tensor.data_ptr() and array.size:
+    # Where a storage was freed, views are said to be as far from address 0 as from its start.
+    if tensor.data_ptr() == tensor.storage_offset() * array.itemsize and array.size:
         raise TypeError(f"{name} must be a torch.Tensor with numbers in memory, got one without")
     return array
 

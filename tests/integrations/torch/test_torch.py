@@ -138,8 +138,9 @@ def fake(tensor):
 
 
 def freed(tensor):
-    tensor.untyped_storage().resize_(0)
-    return tensor
+    view = torch.cat([tensor, tensor])[3:]
+    view.untyped_storage().resize_(0)
+    return view
 
 
 class Plain(torch.Tensor):
@@ -221,6 +222,13 @@ def test_torch_attention_scale_may_be_a_tensor(dtype):
     )
     with pytest.raises(TypeError, match=r"scale must be a number, got an array of shape \(1,\)"):
         attend(x, x, x, scale=torch.ones(1))
+
+
+def test_torch_attention_refuses_out_without_a_number_for_each_element():
+    x = torch.ones(2, 3)
+    for out in (torch.ones(1, 3).expand(2, 3), torch._neg_view(torch.ones(2, 3))):
+        with pytest.raises(ValueError, match="out must have a number in memory for each"):
+            attend(x, x, x, out=out)
 
 
 def test_torch_attention_tells_autograd_that_it_wrote_into_out():
