@@ -25,9 +25,22 @@ is -inf, and values are replaced so that one number holds two counts, which are 
 A weight is above 0 if it is in float64, in which the reference computes. Keys are scored again only
 from the first to the last of a block whose value is not finite.
 
-Cost: a scan of keys and values for each query block. Where no value is finite, the products of
-attention once more. The kernels are compiled when they are first needed: when they were part of the
-others, those took 8.2 instead of 4.7 seconds for a first call.
+Invariants: results that do not depend on what is not finite are the same to the bit, as the same
+kernel computes them in the same order (but where bf16x3 gives way to `prefill_attention`, since
+components of infinity are NaN). Indices are safe for the reasons given in `prefill.py`, whose steps
+these are; rows are whole vectors long, and what lies beyond head_dim and value_dim stays 0.
+
+Cost: values are scanned by each query block if the first step replaced some, keys if a row is NaN:
+it may be one whose products overflowed. Where no value is finite, the products of attention once
+more; few rows are multiplied one by one, as decoding does. The kernels are compiled when they are
+first needed: when they were part of the others, those took 8.2 instead of 4.7 seconds for a first
+call.
+
+Results (one thread of an AMD EPYC, processor time, of the time that finite numbers take)
+-------
+- 8 x 2048 x 128 causal, one NaN key a head: 1.1, row by row more than 100; all values NaN 2.1.
+- One query of 32 heads on 8, 8192 x 128, one NaN key a head: 1.3; all values infinite 2.2, in
+  bfloat16 2.8.
 """
 
 # Numba's decorators carry no types.
@@ -35,6 +48,7 @@ others, those took 8.2 instead of 4.7 seconds for a first call.
 
 import numpy as np
 
+from fastllm.fast._attention.kernels.decode import prefetch_distance
 from fastllm.fast._attention.kernels.prefill import (
     KeyBlock,
     Scratch,
@@ -93,6 +107,7 @@ from fastllm.fast._attention.simd.vectors import (
     load,
     load_splat,
     maximum,
+    prefetch,
     reduce_add,
     reduce_max,
     select_eq,
@@ -142,11 +157,13 @@ def are_usual(
     """Whether all of `count` rows of `dim` numbers are of usual size, and none is NaN."""
     width = lanes(model)
     whole = dim // width * width if column == 1 else 0
+    ahead = prefetch_distance(dim, source.itemsize, row)
     limit, one = splat(model, _USUAL_SIZE), splat(model, 1.0)
     unusual, usual = splat(model, 0.0), True
     for j in range(count):
         first = at + j * row
         for d in range(0, whole, width):
+            prefetch(source, first + d + ahead)
             size = absolute(load_converted(source, first + d, model))
             unusual = select_gt(limit, size, unusual, one)
         for d in range(whole, dim):
@@ -164,10 +181,12 @@ def load_keys(
     """Convert `count` rows of `dim` numbers into ones `step` apart; are finite ones large?"""
     width, inf, largest = lanes(rows), splat(rows, np.inf), splat(rows, 0.0)
     whole = dim // width * width if column == 1 else 0
+    ahead = prefetch_distance(dim, source.itemsize, row)
     # A call for each row takes a tenth of decoding.
     for j in range(count):
         first, to = at + j * row, j * step
         for d in range(0, whole, width):
+            prefetch(source, first + d + ahead)
             store(rows, to + d, load_converted(source, first + d, rows))
         for d in range(whole, dim):
             rows[to + d] = load_element(source, first + d * column, rows)
@@ -184,6 +203,7 @@ def load_counts(
     """Load what values count as: the first row with some, after the last; are finite ones large?"""
     width = lanes(rows)
     whole = dim // width * width if column == 1 else 0
+    ahead = prefetch_distance(dim, source.itemsize, row)
     zero, inf, plus = splat(rows, 0.0), splat(rows, np.inf), splat(rows, 1.0)
     minus, both = splat(rows, _MINUS_INF), splat(rows, _MINUS_INF + 1.0)
     neg_inf = sub(zero, inf)
@@ -193,6 +213,7 @@ def load_counts(
         for d in range(whole, dim):
             rows[to + d] = load_element(source, first + d * column, rows)
         for d in range(0, step, width):
+            prefetch(source, first + d + ahead)
             x = load_converted(source, first + d, rows) if d < whole else load(rows, to + d)
             size = absolute(x)
             counts = select_eq(x, inf, plus, select_eq(x, neg_inf, minus, both))
