@@ -183,7 +183,7 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         """
         signature = None
         if return_steps is False:
-            signature = plain_signature(x, x, x, causal)
+            signature = plain_signature(x, x, x, causal, None, False, "self_attention")
             prepared = self._prepared.get(signature)
             if prepared is not None:
                 return prepared(x, x, x)

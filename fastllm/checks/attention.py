@@ -15,9 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 
-# Of options that are told apart by their values.
-_PLAIN_TYPES = frozenset({bool, float, str, type(None)})
-
 # What is computed with as it is.
 _PLAIN_DTYPES = frozenset(map(np.dtype, ("float32", "float64", "uint16")))
 
@@ -205,7 +202,15 @@ def check_attention(
     )
 
 
-def plain_signature(query: Any, key: Any, value: Any, *options: Any) -> Hashable:
+def plain_signature(
+    query: Any,
+    key: Any,
+    value: Any,
+    is_causal: object,
+    scale: object,
+    enable_gqa: object,
+    causal_align: object,
+) -> Hashable:
     """What decides about a call of plain arrays and options besides numbers; else None.
 
     Two calls of the same signature pass the same checks and have the same layout.
@@ -215,12 +220,15 @@ def plain_signature(query: Any, key: Any, value: Any, *options: Any) -> Hashable
         and query.flags.carray
         and key.flags.carray
         and value.flags.carray
+        and query.dtype is key.dtype is value.dtype
         and query.dtype in _PLAIN_DTYPES
-        and _PLAIN_TYPES.issuperset(map(type, options))
+        # Not what is equal to them: 1 is not True.
+        and type(is_causal) is type(enable_gqa) is bool
+        and (scale is None or type(scale) is float)
+        and type(causal_align) is str
     ):
-        shapes = query.shape, key.shape, value.shape
-        # 1 equals 1.0 and True, which are not all right where one of them is.
-        return (*shapes, query.dtype, key.dtype, value.dtype, *options, *map(type, options))
+        options = is_causal, scale, enable_gqa, causal_align
+        return query.shape, key.shape, value.shape, query.dtype, options
     return None
 
 

@@ -109,11 +109,13 @@ def _run(plan: plans.Plan, inputs: Inputs, out: Array, lse: Array) -> None:
 
 def _run_once(plan: plans.Plan, inputs: Inputs, out: Array, lse: Array) -> Array:
     """Run the kernel of a plan; return what its threads shared."""
-    if not plan.is_decode:
-        return _launch_plan(plan, (*inputs, out, lse))
-    partials = np.zeros(plan.partials_size, lse.dtype)
-    shared = _launch_plan(plan, (*inputs, partials))
-    load_kernels().merge_splits(partials, out, lse, *plan.params, shared)
+    results: tuple[Array, ...] = out, lse
+    if plan.is_decode:
+        partials = np.zeros(plan.partials_size, lse.dtype)
+        results = (partials, *results) if plan.kernel == "decode_attention" else (partials,)
+    shared = _launch_plan(plan, (*inputs, *results))
+    if plan.partials_size:
+        load_kernels().merge_splits(partials, out, lse, *plan.params, shared)
     return shared
 
 
@@ -135,7 +137,7 @@ def _run_again(plan: plans.Plan, groups: Array, inputs: Inputs, out: Array, lse:
 def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...], shared: Array | None = None) -> Array:
     """Run a kernel that takes these arrays and the params of its plan; `shared` after another."""
     if shared is None:
-        shared = np.zeros(FIRST_GROUP + plan.params.lengths.shape[1], np.int64)
+        shared = np.zeros(plans.shared_size(plan), np.int64)
     shared[NEXT_ITEM] = 0
     _launch(plan.kernel, (*arrays, *plan.params), shared, n_items=plan.n_items, fmas=plan.fmas)
     return shared
@@ -149,24 +151,31 @@ class SmallCall:
     """
 
     def __init__(self, plan: plans.Plan, arguments: AttentionArguments) -> None:
-        query = arguments.query
+        sum_size = arguments.sum_dtype.itemsize
         self._plan = plan
-        self._masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[arguments.sum_dtype.itemsize]
-        self._no_lse = _NO_LSE[arguments.sum_dtype.itemsize]
-        self._dtype = query.dtype
-        self._shape = (*query.shape[:-1], arguments.value.shape[-1])
+        self._kernel = getattr(load_kernels(), plan.kernel)
+        # What a kernel is given between the inputs and `out`, and after that.
+        self._masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[sum_size]
+        self._no_partials = (_NO_LSE[sum_size],) if plan.is_decode else ()
+        self._params = _NO_LSE[sum_size], *plan.params
+        self._dtype = arguments.query.dtype
+        self._shape = (*arguments.query.shape[:-1], arguments.value.shape[-1])
         self._size = math.prod(self._shape)
-        self._lengths = arguments.q_lens, arguments.kv_lens
+        self._shared_size = plans.shared_size(plan)
+        self._q_lens, self._kv_lens = arguments.q_lens, arguments.kv_lens
 
     def __call__(self, query: Array, key: Array, value: Array) -> Array:
         """The result; all three are contiguous, aligned and writable."""
-        q_lens, kv_lens = self._lengths
-        if kv_lens is not None:
-            plans.set_lengths(self._plan.params.lengths, q_lens, kv_lens)
-        make = np.empty if q_lens is None else np.zeros
+        if self._kv_lens is not None:
+            plans.set_lengths(self._plan.params.lengths, self._q_lens, self._kv_lens)
+        make = np.empty if self._q_lens is None else np.zeros
         out: Array = make(self._size, self._dtype)
-        inputs = Inputs(query.ravel(), key.ravel(), value.ravel(), *self._masks)
-        _run(self._plan, inputs, out, self._no_lse)
+        inputs = query.ravel(), key.ravel(), value.ravel(), *self._masks
+        shared = np.zeros(self._shared_size, np.int64)
+        self._kernel(_NO_SLOTS, *inputs, *self._no_partials, out, *self._params, shared)
+        if shared[NONFINITE]:
+            groups = np.flatnonzero(shared[FIRST_GROUP:])
+            _run_again(self._plan, groups, Inputs(*inputs), out, self._params[0])
         return out.reshape(self._shape)
 
 
@@ -187,7 +196,9 @@ def prepare(arguments: AttentionArguments) -> SmallCall | None:
         return None
     out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
     plan = plans.plan_call(arguments, [query, key, value], NO_MASK, out)
-    return SmallCall(plan, arguments) if plan.fmas <= plans.SERIAL_FMAS else None
+    if plan.fmas > plans.SERIAL_FMAS or plan.partials_size:
+        return None
+    return SmallCall(plan, arguments)
 
 
 def _input_arrays(arguments: AttentionArguments) -> tuple[list[Array], int]:

@@ -9,6 +9,7 @@ stride 0, so what was broadcast is never copied, and the kernels see one type of
                                                          ^ base_offsets[0]   ^ base_offsets[1]
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -74,12 +75,23 @@ class _Memory:
 
 def head_offsets(shape: tuple[int, ...], byte_strides: tuple[int, ...], itemsize: int) -> Array:
     """Where each head of an array begins in its `flat_input`."""
-    strides = [stride // itemsize for stride in byte_strides]
-    lowest = sum(min(0, (n - 1) * stride) for n, stride in zip(shape, strides, strict=True))
-    offsets = np.full((), -lowest if 0 not in shape else 0, np.int64)
-    for n, stride in zip(shape[:-2], strides[:-2], strict=True):
-        offsets = offsets[..., None] + np.arange(n, dtype=np.int64) * stride
-    return offsets.reshape(-1)
+    offsets = _head_starts(shape[:-2], byte_strides[:-2], itemsize)
+    if min(byte_strides) >= 0 or 0 in shape:
+        return offsets
+    lowest = sum(min(0, (n - 1) * stride) for n, stride in zip(shape, byte_strides, strict=True))
+    return offsets - lowest // itemsize
+
+
+@functools.lru_cache(maxsize=64)
+def _head_starts(lead: tuple[int, ...], byte_strides: tuple[int, ...], itemsize: int) -> Array:
+    """How far each head is from the first; kept, as that does not change while keys are added."""
+    starts = np.zeros(1, np.int64)
+    for n, stride in zip(lead, byte_strides, strict=True):
+        if n != 1:
+            starts = (
+                starts[:, None] + np.arange(0, n, dtype=np.int64) * (stride // itemsize)
+            ).ravel()
+    return starts
 
 
 def output_array(arguments: AttentionArguments, shape: tuple[int, ...]) -> Array:

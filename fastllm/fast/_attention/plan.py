@@ -47,6 +47,7 @@ from fastllm.fast._attention import load_kernels
 from fastllm.fast._attention.layout import head_offsets
 from fastllm.fast._attention.params import (
     BOOL_MASK,
+    FIRST_GROUP,
     KEY,
     KV_LEN,
     LSE,
@@ -106,7 +107,8 @@ def choose_kernel(
     if ints.max_rows <= DECODE_ROWS:
         if is_bfloat16 and ints.max_rows > CONVERT_ROWS and has_amx():
             return Choice("decode_attention_amx", DECODE_AMX_BLOCK_K)
-        return Choice("decode_attention", DECODE_BLOCK_K)
+        # Few keys need no more room.
+        return Choice("decode_attention", max(64, min(DECODE_BLOCK_K, -(-kv_len // 64) * 64)))
     if is_bfloat16 and has_amx():
         return Choice("prefill_attention_amx", AMX_BLOCK_K, AMX_BLOCK_Q)
     if is_float32 and is_worth_bf16x3(ints, kv_len) and has_amx():
@@ -148,13 +150,13 @@ class Plan(NamedTuple):
     ints: IntParams
     n_items: int
     fmas: int
-    partials_size: int  # decode: how many numbers its partial results are
+    partials_size: int  # decode: how many numbers its partial results are, 0 if nothing is merged
     is_float32: bool
     is_bfloat16: bool
 
     @property
     def is_decode(self) -> bool:
-        """Whether results are merged from partial ones, one for each split of the keys."""
+        """Whether keys may be split, so that results are merged from partial ones."""
         return self.ints.max_rows <= DECODE_ROWS
 
 
@@ -284,6 +286,11 @@ def nonfinite_plans(plan: Plan, groups: Array, sum_size: int) -> tuple[Plan, Pla
     return plan._replace(params=plan.params._replace(ints=np.array(plan.ints, np.int64))), adding
 
 
+def shared_size(plan: Plan) -> int:
+    """How many numbers the threads of a call share."""
+    return FIRST_GROUP + int(plan.params.lengths.shape[1])
+
+
 def lse_size(plan: Plan) -> int:
     """How many numbers the logarithms of a call are."""
     return int(plan.params.base_offsets[LSE].max()) + plan.ints.max_rows // plan.ints.group_size
@@ -324,13 +331,14 @@ def _with_kernel(plan: Plan, kv_len: int, sum_size: int, threads: int) -> Plan:
     ints = plan.ints._replace(block_k=choice.block_k, num_splits=num_splits, block_q=1)
     # The context of a row, in whole vectors, its maximum and its sum.
     partial = -(-ints.value_dim // lanes) * lanes + 2
+    is_merged = plan.is_decode and (num_splits > 1 or choice.kernel == "decode_attention_amx")
     return plan._replace(
         kernel=choice.kernel,
         params=plan.params._replace(ints=np.array(ints, np.int64)),
         ints=ints,
         n_items=n_groups * num_splits,
         fmas=fmas,
-        partials_size=n_groups * num_splits * rows * partial,
+        partials_size=n_groups * num_splits * rows * partial if is_merged else 0,
     )
 
 

@@ -219,14 +219,17 @@ def softmax_block(
         row_max = max(state.row_max[row], reduce_max(block_max))
         # Where nothing is attended to yet: -inf - -inf would be NaN.
         shift = row_max if row_max > -np.inf else 0.0
-        state.alpha[row] = np.exp(state.row_max[row] - shift)
+        alpha = 1.0
+        if row_max > state.row_max[row]:
+            alpha = np.exp(state.row_max[row] - shift) if state.row_max[row] > -np.inf else 0.0
+        state.alpha[row] = alpha
         state.row_max[row] = row_max
         shifts, block_sum = splat(scores, shift), zero
         for j in range(0, whole, width):
             p = exp(sub(load(scores, row_at + j), shifts))
             store(scores, row_at + j, p)
             block_sum = add(p, block_sum)
-        state.row_sum[row] = state.row_sum[row] * state.alpha[row] + reduce_add(block_sum)
+        state.row_sum[row] = state.row_sum[row] * alpha + reduce_add(block_sum)
 
 
 @loop_body_function
@@ -262,6 +265,68 @@ def are_finite(partials: Array, first: int, n_rows: int, columns: int) -> bool:
     return bool(reduce_add(probe) == 0.0)
 
 
+@loop_body_function
+def write_row(
+    kv_group: int,
+    row: int,
+    context: Array,
+    row_max: float,
+    row_sum: float,
+    zero: Any,
+    out: Array,
+    lse: Array,
+    params: Params,
+    shared: Array,
+) -> None:
+    """Write the result of a row: its context, in order, divided by its sum."""
+    group_size = params.group_size
+    position, head = row // group_size, kv_group * group_size + row % group_size
+    alpha = 1.0
+    if params.sinks[head] > -np.inf:
+        # A key of that score whose value is 0.
+        highest = max(row_max, params.sinks[head])
+        alpha = np.exp(row_max - highest)
+        row_sum = row_sum * alpha + np.exp(params.sinks[head] - highest)
+        row_max = highest
+    # 0 times NaN or infinity is NaN: the probe is 0 if all of the row is finite.
+    probe, factor = zero, splat(context, 0.0 if row_sum == 0.0 else alpha / row_sum)
+    for d in range(0, context.size, lanes(context)):
+        numbers = mul(load(context, d), factor)
+        store(context, d, numbers)
+        probe = fma(numbers, zero, probe)
+    if reduce_add(probe) != 0.0:
+        mark_nonfinite(kv_group, params, shared)
+    if lse.size > 0:
+        lse[params.base_offsets[LSE, head] + position] = row_max + np.log(row_sum)
+    to = params.base_offsets[OUT, head] + position * params.strides[OUT, 0]
+    store_row(context, ORIGIN, params.value_dim, out, to)
+
+
+@loop_body_function
+def write_rows(
+    kv_group: int,
+    n_rows: int,
+    context: Array,
+    columns: int,
+    value: Array,
+    state: RowState,
+    row_context: Array,
+    out: Array,
+    lse: Array,
+    params: Params,
+    shared: Array,
+) -> None:
+    """Write the results of a group whose keys are not split."""
+    zero = splat(context, 0.0)
+    for row in range(n_rows):
+        first, rows = row_group(row, n_rows)
+        interleave_row(
+            context, first * columns, columns, row - first, rows, value, row_context, ORIGIN
+        )
+        row_max, row_sum = state.row_max[row], state.row_sum[row]
+        write_row(kv_group, row, row_context, row_max, row_sum, zero, out, lse, params, shared)
+
+
 @jit
 def decode_attention(
     slots: Array,
@@ -271,6 +336,8 @@ def decode_attention(
     bool_mask: Array,
     additive_mask: Array,
     partials: Array,
+    out: Array,
+    lse: Array,
     base_offsets: Array,
     lengths: Array,
     strides: Array,
@@ -281,6 +348,8 @@ def decode_attention(
     shared: Array,
 ) -> None:
     """Attend over every split of the keys of every KV head group, into `partials`.
+
+    Into `out` and `lse`, if there is one split only, so that there is nothing to merge.
 
     Longer than other kernels: a third of it is room, a third the arguments of `gemv_qk_pv`.
     """
@@ -310,20 +379,25 @@ def decode_attention(
     # Of whole row groups.
     room = 1 if max_rows == 1 else padded(max_rows, _MICRO_TILE)
     query_row = scratch(query, depth)
-    queries = scratch(partials, room * depth)
-    scores = scratch(partials, 2 * room * block_k)
-    context = scratch(partials, room * columns)
-    block_sums = scratch(partials, room * columns)
-    mask_row = scratch(partials, block_k if params.mask_kind != NO_MASK else 0)
+    # One array for many: a small call takes no longer than to allocate ten.
+    sizes = room * depth, 2 * room * block_k, room * columns
+    whole = scratch(partials, sizes[0] + sizes[1] + 2 * sizes[2] + columns + block_k + width + room)
+    queries, whole = whole[: sizes[0]], whole[sizes[0] :]
+    scores, whole = whole[: sizes[1]], whole[sizes[1] :]
+    context, whole = whole[: sizes[2]], whole[sizes[2] :]
+    block_sums, whole = whole[: sizes[2]], whole[sizes[2] :]
+    row_context, whole = whole[:columns], whole[columns:]
+    mask_row, whole = whole[:block_k], whole[block_k:]
+    lane_numbers, alpha = whole[:width], whole[width:]
     # As they are stored: they are converted where they are used.
     key_rows = scratch(key, block_k * depth if copy_keys else 0)
     value_rows = scratch(value, block_k * columns if copy_values else 0)
     keys = rows_to_read(key, key_rows, copy_keys)
     values = rows_to_read(value, value_rows, copy_values)
-    lane_numbers = scratch(partials, width)
     for i in range(width):
         lane_numbers[i] = i
-    state = RowState(np.zeros(max_rows), np.zeros(max_rows), scratch(partials, room))
+    maxima_and_sums = np.empty(2 * room)
+    state = RowState(maxima_and_sums[:room], maxima_and_sums[room:], alpha)
     zero = splat(partials, 0.0)
     turn = ORIGIN
 
@@ -403,9 +477,24 @@ def decode_attention(
                 state,
                 mask_row,
             )
-        write_partials(item, split.n_rows, max_rows, context, columns, value, state, partials)
-        if not are_finite(partials, item * max_rows, split.n_rows, columns):
-            mark_nonfinite(split.kv_group, params, shared)
+        if params.num_splits > 1:
+            write_partials(item, split.n_rows, max_rows, context, columns, value, state, partials)
+            if not are_finite(partials, item * max_rows, split.n_rows, columns):
+                mark_nonfinite(split.kv_group, params, shared)
+        else:
+            write_rows(
+                split.kv_group,
+                split.n_rows,
+                context,
+                columns,
+                value,
+                state,
+                row_context,
+                out,
+                lse,
+                params,
+                shared,
+            )
 
 
 @jit
@@ -424,38 +513,26 @@ def merge_splits(
 ) -> None:
     """Merge what decode found in each split of the keys into `out` and `lse`."""
     params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    value_dim, group_size = params.value_dim, params.group_size
-    num_splits, max_rows = params.num_splits, params.max_rows
-    columns = padded(value_dim, lanes(partials))
+    group_size, num_splits, max_rows = params.group_size, params.num_splits, params.max_rows
+    columns = padded(params.value_dim, lanes(partials))
     size = columns + 2
     context = scratch(partials, columns)
+    zero = splat(partials, 0.0)
     for kv_group in range(lengths.shape[1]):
         for row in range(lengths[Q_LEN, kv_group] * group_size):
-            position, head = row // group_size, kv_group * group_size + row % group_size
             first = (kv_group * num_splits * max_rows + row) * size
-            # A sink is a key of that score whose value is 0.
-            row_max = sinks[head]
+            row_max = -np.inf
             for split in range(num_splits):
                 row_max = max(row_max, partials[first + split * max_rows * size + columns])
             shift = row_max if row_max > -np.inf else 0.0
-            row_sum = np.exp(sinks[head] - shift)
-            for d in range(columns):
-                context[d] = 0.0
+            row_sum = 0.0
+            for d in range(0, columns, lanes(partials)):
+                store(context, d, zero)
             for split in range(num_splits):
                 at = first + split * max_rows * size
                 alpha = np.exp(partials[at + columns] - shift)
                 row_sum += alpha * partials[at + columns + 1]
-                for d in range(value_dim):
-                    context[d] += alpha * partials[at + d]
-            # 0 times NaN or infinity is NaN: the probe is 0 if all of the row is finite.
-            probe = 0.0
-            inv_sum = 0.0 if row_sum == 0.0 else 1.0 / row_sum
-            for d in range(value_dim):
-                context[d] *= inv_sum
-                probe += 0.0 * context[d]
-            if probe != 0.0:
-                mark_nonfinite(kv_group, params, shared)
-            if lse.size > 0:
-                lse[base_offsets[LSE, head] + position] = row_max + np.log(row_sum)
-            to = base_offsets[OUT, head] + position * strides[OUT, 0]
-            store_row(context, ORIGIN, value_dim, out, to)
+                factor = splat(partials, alpha)
+                for d in range(0, columns, lanes(partials)):
+                    store(context, d, fma(factor, load(partials, at + d), load(context, d)))
+            write_row(kv_group, row, context, row_max, row_sum, zero, out, lse, params, shared)
