@@ -2,8 +2,8 @@
 
 import math
 import operator
-from collections.abc import Hashable
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -17,6 +17,8 @@ Array = NDArray[Any]
 _LINE = 64
 # Attention is planned for so many positions at a time.
 _ROUND = 256
+# What `KVCache.state` holds.
+_STATE = "keys", "values", "lengths", "kept", "capacity", "window"
 # How many of such plans are kept.
 _MAX_PREPARED = 64
 
@@ -68,7 +70,12 @@ class KVCache:
     Raises
     ------
     TypeError, ValueError
-        If a size is not an integer, or less than 1.
+        If a size is not an integer, or less than 1, or a dtype is not one of attention.
+
+    Notes
+    -----
+    A cache pickles with what it keeps and no more. Its methods that forget or move sequences
+    (`crop`, `reset`, `reorder`, `select`, `expand`) leave it as if it had seen no other positions.
 
     Examples
     --------
@@ -103,7 +110,7 @@ class KVCache:
         self._head_dim = _positive("head_dim", head_dim)
         self._value_dim = self._head_dim if value_dim is None else _positive("value_dim", value_dim)
         self._window = None if window is None else _positive("window", window)
-        self._dtype = np.dtype(dtype)
+        self._dtype = _computable("dtype", dtype)
         slots = _positive("capacity", capacity) if self._window is None else 2 * self._window
         self._keys, self._values = self._allocate(slots)
         self._lengths = np.zeros(self._batch, np.int64)
@@ -131,11 +138,283 @@ class KVCache:
         """The size of that memory in bytes."""
         return int(self._keys.nbytes + self._values.nbytes)
 
-    def reset(self) -> None:
-        """Forget all positions; the memory is kept."""
-        self._lengths[:] = 0
-        self._kept[:] = 0
+    def reset(self, rows: ArrayLike | None = None) -> None:
+        """Forget all positions, of all sequences or of some; the memory is kept.
+
+        Parameters
+        ----------
+        rows : array_like of int or of bool, optional
+            Which sequences, as NumPy counts them, or for each whether it is one of them.
+
+        Raises
+        ------
+        TypeError, IndexError
+            If `rows` does not say which sequences.
+
+        Examples
+        --------
+        One sequence ends, and another takes its place:
+
+        >>> cache = KVCache(batch=2, heads=1, head_dim=1)
+        >>> new = np.ones((2, 1, 3, 1), np.float32)
+        >>> cache.append(new, new)
+        >>> cache.reset(1)
+        >>> cache.lengths.tolist()
+        [3, 0]
+        """
+        which = np.arange(self._batch) if rows is None else self._sequences("rows", rows)
+        self._lengths[which] = 0
+        self._kept[which] = 0
         self._find_extremes()
+
+    def crop(self, length: ArrayLike) -> None:
+        """Forget the positions behind a length, such as tokens that were guessed and refused.
+
+        Parameters
+        ----------
+        length : int, or array_like of int, shape (batch,)
+            How many positions to keep, of all sequences or of each. Shorter ones stay as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `length` is not of integers of at least 0, or has another shape. With a window, if
+            the next position would see some that are not kept. To go back by half the window, from
+            the most positions that there were, is always possible.
+
+        Examples
+        --------
+        >>> cache = KVCache(batch=2, heads=1, head_dim=1)
+        >>> new = np.ones((2, 1, 5, 1), np.float32)
+        >>> cache.append(new, new)
+        >>> cache.crop([3, 4])
+        >>> cache.lengths.tolist()
+        [3, 4]
+        """
+        wanted = _integers("length", length)
+        if wanted.shape not in ((), (self._batch,)):
+            raise ValueError(
+                f"length must be a number, or have shape (batch,) = ({self._batch},), "
+                f"got shape {wanted.shape}"
+            )
+        if wanted.min() < 0:
+            raise ValueError(f"length must be at least 0, got {length!r}")
+        lengths = np.minimum(self._lengths, wanted)
+        gone = self._lengths - self._kept
+        if self._window is not None:
+            # The next position sees one less than the window of those before it.
+            least = np.where(gone > 0, gone + self._window - 1, 0)
+            if (lengths < least).any():
+                raise ValueError(
+                    f"length must be at least {least.tolist()}, as in a window of {self._window} "
+                    f"earlier positions are not kept, got {length!r}"
+                )
+        self._kept[:] = lengths - gone
+        self._lengths[:] = lengths
+        self._find_extremes()
+
+    def reorder(self, index: ArrayLike) -> None:
+        """Let each sequence go on from what another was: the beams of a search.
+
+        Parameters
+        ----------
+        index : array_like of int, shape (batch,)
+            Which sequence each becomes; several may become the same one.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If `index` is not of integers, has another shape, or there is no such sequence.
+
+        Examples
+        --------
+        >>> cache = KVCache(batch=2, heads=1, head_dim=1)
+        >>> new = np.ones((2, 1, 2, 1), np.float32)
+        >>> cache.append(new, new, lengths=[1, 2])
+        >>> cache.reorder([1, 1])
+        >>> cache.lengths.tolist()
+        [2, 2]
+        """
+        shape = _integers("index", index).shape
+        if shape != (self._batch,):
+            raise ValueError(
+                f"index must have shape (batch,) = ({self._batch},), got {shape}; "
+                "`select` changes the batch"
+            )
+        self.select(index)
+
+    def select(self, index: ArrayLike) -> None:
+        """Keep some sequences, in this order: the batch is as long as `index` from then on.
+
+        Parameters
+        ----------
+        index : array_like of int or of bool
+            Which sequences, as NumPy counts them, or for each whether it is one of them.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If `index` does not say which sequences, or none.
+
+        Examples
+        --------
+        >>> cache = KVCache(batch=3, heads=1, head_dim=1)
+        >>> new = np.ones((3, 1, 3, 1), np.float32)
+        >>> cache.append(new, new, lengths=[1, 2, 3])
+        >>> cache.select([2, 0])
+        >>> cache.lengths.tolist()
+        [3, 1]
+        """
+        which = self._sequences("index", index)
+        if not which.size:
+            raise ValueError(f"index must have at least one sequence, got {index!r}")
+        if which.size == self._batch:
+            self._move(which)
+        else:
+            self._replace(which)
+        self._find_extremes()
+
+    def expand(self, count: int) -> None:
+        """Repeat each sequence: the beams that begin with one prompt.
+
+        Parameters
+        ----------
+        count : int
+            How many each becomes, one next to the other.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `count` is not an integer, or less than 1.
+
+        Examples
+        --------
+        >>> cache = KVCache(batch=2, heads=1, head_dim=1)
+        >>> new = np.ones((2, 1, 2, 1), np.float32)
+        >>> cache.append(new, new, lengths=[1, 2])
+        >>> cache.expand(2)
+        >>> cache.lengths.tolist()
+        [1, 1, 2, 2]
+        """
+        self.select(np.repeat(np.arange(self._batch), _positive("count", count)))
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """All that the cache holds, as copies, to be stored and given to `from_state`.
+
+        ``keys`` and ``values``, shape (batch, heads, kept, dim), the positions that are ``kept`` of
+        each sequence first; ``lengths``, as the property; ``capacity`` and ``window``, of which 0
+        is none. All are arrays, so that ``np.savez(file, **cache.state)`` stores them; bfloat16,
+        which such a file does not know, as its bits.
+
+        Examples
+        --------
+        >>> cache = KVCache(batch=1, heads=1, head_dim=1)
+        >>> new = np.ones((1, 1, 2, 1), np.float32)
+        >>> cache.append(new, new)
+        >>> {name: array.shape for name, array in cache.state.items()}["keys"]
+        (1, 1, 2, 1)
+        >>> KVCache.from_state(cache.state).lengths.tolist()
+        [2]
+        """
+        return {
+            "keys": self._keys[:, :, : self._longest].copy(),
+            "values": self._values[:, :, : self._longest].copy(),
+            "lengths": self.lengths,
+            "kept": self._kept.copy(),
+            "capacity": np.array(self.capacity),
+            "window": np.array(self._window or 0),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, ArrayLike]) -> Self:
+        """A cache that goes on where another was when its `state` was taken.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            What `state` was, or what ``np.load`` reads of a file with it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array is missing, or they do not fit together.
+        """
+        missing = [name for name in _STATE if name not in state]
+        if missing:
+            raise ValueError(f"state must hold {', '.join(_STATE)}, got no {', '.join(missing)}")
+        keys, values, lengths, kept, capacity, window = (np.asarray(state[name]) for name in _STATE)
+        if keys.ndim != 4 or values.ndim != 4 or keys.shape[:3] != values.shape[:3]:
+            raise ValueError(
+                "state must have keys and values of shape (batch, heads, kept, dim), "
+                f"got {keys.shape} and {values.shape}"
+            )
+        batch, heads, longest, head_dim = keys.shape
+        cache = cls(
+            batch,
+            heads,
+            head_dim,
+            values.shape[-1],
+            dtype=keys.dtype,
+            capacity=capacity.item(),
+            window=window.item() or None,
+        )
+        if (
+            not lengths.shape == kept.shape == (batch,)
+            or not 0 <= kept.min() <= kept.max() == longest <= cache.capacity
+            or (kept != lengths if cache._window is None else kept > lengths).any()
+        ):
+            raise ValueError(
+                "state must have lengths, and how many positions are kept, of each sequence, got "
+                f"lengths {lengths.tolist()} and kept {kept.tolist()} of keys {keys.shape}"
+            )
+        cache._check_dtype("values", values)
+        cache._keys[:, :, :longest], cache._values[:, :, :longest] = keys, values
+        cache._lengths[:], cache._kept[:] = lengths, kept
+        cache._find_extremes()
+        return cache
+
+    def __reduce__(self) -> Any:
+        return type(self).from_state, (self.state,)
+
+    def _move(self, which: Array) -> None:
+        """Let each sequence become another one, in the same memory."""
+        to = np.flatnonzero(which != np.arange(self._batch))
+        kept = slice(0, self._longest)
+        for array in (self._keys, self._values):
+            array[to, :, kept] = array[which[to], :, kept]
+        self._lengths[:], self._kept[:] = self._lengths[which], self._kept[which]
+
+    def _replace(self, which: Array) -> None:
+        """Let the batch be other sequences, in memory of its own."""
+        old = self._keys, self._values
+        kept = slice(0, self._longest)
+        self._batch = which.size
+        self._keys, self._values = self._allocate(self.capacity)
+        for array, source in zip((self._keys, self._values), old, strict=True):
+            array[:, :, kept] = source[which, :, kept]
+        self._lengths, self._kept = self._lengths[which], self._kept[which]
+        self._new = np.zeros(self._batch, np.int64)
+        self._prepared.clear()
+
+    def _sequences(self, name: str, rows: ArrayLike) -> Array:
+        """Which sequences, as numbers from 0 on."""
+        array = np.asarray(rows)
+        if array.dtype == np.bool_:
+            if array.shape != (self._batch,):
+                raise IndexError(
+                    f"{name} of booleans must have shape (batch,) = ({self._batch},), "
+                    f"got {array.shape}"
+                )
+            return np.flatnonzero(array)
+        array = _integers(name, array if array.size else array.astype(np.int64))
+        if array.ndim > 1:
+            raise IndexError(f"{name} must have at most 1 dimension, got shape {array.shape}")
+        if array.size and not -self._batch <= array.min() <= array.max() < self._batch:
+            raise IndexError(
+                f"{name} must be of the {self._batch} sequences, got {array.min()} to {array.max()}"
+            )
+        return array.reshape(-1) % self._batch
 
     def append(self, key: ArrayLike, value: ArrayLike, *, lengths: ArrayLike | None = None) -> None:
         """Add new positions without attending.
@@ -272,9 +551,17 @@ class KVCache:
             **options._asdict(),
         )
 
+    @staticmethod
+    def _still_kept(window: int) -> int:
+        """How many positions stay where room is made: those in sight of the next, and spare ones.
+
+        The spare ones are for `crop`.
+        """
+        return window - 1 + window // 2
+
     def _step(self) -> int:
-        # With a window, as many at a time as fit behind the positions that they still see.
-        return 2**62 if self._window is None else self._window + 1
+        # With a window, as many at a time as fit behind the positions that are still kept.
+        return 2**62 if self._window is None else self.capacity - self._still_kept(self._window)
 
     def _allocate(self, slots: int) -> tuple[Array, Array]:
         shape = self._batch, self._heads, slots
@@ -322,8 +609,7 @@ class KVCache:
             self._keys, self._values = self._allocate(max(needed, 2 * self.capacity))
             self._prepared.clear()
         for i, kept in enumerate(self._kept.tolist()):
-            # The next position sees one less than the window of those before it.
-            still = kept if self._window is None else min(kept, self._window - 1)
+            still = kept if self._window is None else min(kept, self._still_kept(self._window))
             self._keys[i, :, :still] = old_keys[i, :, kept - still : kept]
             self._values[i, :, :still] = old_values[i, :, kept - still : kept]
             self._kept[i] = still
@@ -351,9 +637,7 @@ class KVCache:
             )
         if lengths is None:
             return keys, values, None
-        counts = np.asarray(lengths)
-        if counts.dtype.kind not in "iu":
-            raise TypeError(f"lengths must hold integers, got dtype {counts.dtype}")
+        counts = _integers("lengths", lengths)
         if counts.shape != (self._batch,):
             raise ValueError(
                 f"lengths must have shape (batch,) = ({self._batch},), got {counts.shape}"
@@ -363,7 +647,7 @@ class KVCache:
                 f"lengths must be between 0 and the {new} new positions, "
                 f"got {counts.min()} to {counts.max()}"
             )
-        return keys, values, None if counts.min() == new else counts.astype(np.int64)
+        return keys, values, None if counts.min() == new else counts
 
     def _check_query(self, query: Array, new: int) -> None:
         self._check_dtype("query", query)
@@ -397,6 +681,24 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 def _part(counts: Array | None, start: int, step: int) -> Array | None:
     """How many of the `step` positions from `start` on each sequence has, or None: all."""
     return None if counts is None else np.clip(counts - start, 0, step)
+
+
+def _computable(name: str, dtype: DTypeLike) -> np.dtype[Any]:
+    found = np.dtype(dtype)
+    is_float = found.kind == "f" and found.itemsize <= 8
+    if not found.isnative or not (is_float or found.name in ("bfloat16", "uint16")):
+        raise TypeError(
+            f"{name} must be float16, float32, float64, bfloat16, or uint16 for its bits, "
+            f"got {found}"
+        )
+    return found
+
+
+def _integers(name: str, numbers: ArrayLike) -> Array:
+    array = np.asarray(numbers)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}")
+    return array.astype(np.int64)
 
 
 def _positive(name: str, number: int) -> int:
