@@ -3,16 +3,18 @@
 import math
 import operator
 from collections.abc import Hashable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastllm import _backend
 from fastllm.api.attention import PreparedCall
-from fastllm.checks.attention import AttentionArguments, check_attention
+from fastllm.checks.attention import AttentionArguments, check_attention, plain_signature
 
 Array = NDArray[Any]
+# Scale, softcap, slopes and sinks.
+_Options = tuple[float | None, float, ArrayLike | None, ArrayLike | None]
 # Bytes that the memory is read by.
 _LINE = 64
 # Attention is planned for so many positions at a time.
@@ -21,25 +23,6 @@ _ROUND = 256
 _STATE = "keys", "values", "lengths", "kept", "capacity", "window"
 # How many of such plans are kept.
 _MAX_PREPARED = 64
-
-
-class _Options(NamedTuple):
-    """Options of attention."""
-
-    scale: float | None
-    softcap: float
-    alibi_slopes: ArrayLike | None
-    sinks: ArrayLike | None
-
-    def signature(self, queries: Array) -> Hashable:
-        """What calls that need the same checks have in common; None if it is not so simple."""
-        if (
-            self.alibi_slopes is self.sinks is None
-            and type(self.softcap) is float
-            and (self.scale is None or type(self.scale) is float)
-        ):
-            return queries.shape, self.scale, self.softcap
-        return None
 
 
 class KVCache:
@@ -113,9 +96,10 @@ class KVCache:
         self._dtype = _computable("dtype", dtype)
         slots = _positive("capacity", capacity) if self._window is None else 2 * self._window
         self._keys, self._values = self._allocate(slots)
-        self._lengths = np.zeros(self._batch, np.int64)
-        # How many of the positions of each sequence are in the arrays: all, without a window.
+        # How many of the positions of each sequence are in the arrays, and how many were before
+        # these: none, without a window.
         self._kept = np.zeros(self._batch, np.int64)
+        self._gone = np.zeros(self._batch, np.int64)
         self._shortest = self._longest = 0
         # How many of the last positions are new, where sequences differ.
         self._new = np.zeros(self._batch, np.int64)
@@ -126,7 +110,8 @@ class KVCache:
     @property
     def lengths(self) -> Array:
         """How many positions each sequence has had, shape (batch,)."""
-        return self._lengths.copy()
+        lengths: Array = self._gone + self._kept
+        return lengths
 
     @property
     def capacity(self) -> int:
@@ -163,8 +148,7 @@ class KVCache:
         [3, 0]
         """
         which = np.arange(self._batch) if rows is None else self._sequences("rows", rows)
-        self._lengths[which] = 0
-        self._kept[which] = 0
+        self._kept[which] = self._gone[which] = 0
         self._find_extremes()
 
     def crop(self, length: ArrayLike) -> None:
@@ -199,18 +183,16 @@ class KVCache:
             )
         if wanted.min() < 0:
             raise ValueError(f"length must be at least 0, got {length!r}")
-        lengths = np.minimum(self._lengths, wanted)
-        gone = self._lengths - self._kept
+        lengths = np.minimum(self.lengths, wanted)
         if self._window is not None:
             # The next position sees one less than the window of those before it.
-            least = np.where(gone > 0, gone + self._window - 1, 0)
+            least = np.where(self._gone > 0, self._gone + self._window - 1, 0)
             if (lengths < least).any():
                 raise ValueError(
                     f"length must be at least {least.tolist()}, as in a window of {self._window} "
                     f"earlier positions are not kept, got {length!r}"
                 )
-        self._kept[:] = lengths - gone
-        self._lengths[:] = lengths
+        self._kept[:] = lengths - self._gone
         self._find_extremes()
 
     def reorder(self, index: ArrayLike) -> None:
@@ -370,7 +352,7 @@ class KVCache:
             )
         cache._check_dtype("values", values)
         cache._keys[:, :, :longest], cache._values[:, :, :longest] = keys, values
-        cache._lengths[:], cache._kept[:] = lengths, kept
+        cache._kept[:], cache._gone[:] = kept, lengths - kept
         cache._find_extremes()
         return cache
 
@@ -383,7 +365,7 @@ class KVCache:
         kept = slice(0, self._longest)
         for array in (self._keys, self._values):
             array[to, :, kept] = array[which[to], :, kept]
-        self._lengths[:], self._kept[:] = self._lengths[which], self._kept[which]
+        self._kept[:], self._gone[:] = self._kept[which], self._gone[which]
 
     def _replace(self, which: Array) -> None:
         """Let the batch be other sequences, in memory of its own."""
@@ -393,7 +375,7 @@ class KVCache:
         self._keys, self._values = self._allocate(self.capacity)
         for array, source in zip((self._keys, self._values), old, strict=True):
             array[:, :, kept] = source[which, :, kept]
-        self._lengths, self._kept = self._lengths[which], self._kept[which]
+        self._kept, self._gone = self._kept[which], self._gone[which]
         self._new = np.zeros(self._batch, np.int64)
         self._prepared.clear()
 
@@ -434,8 +416,10 @@ class KVCache:
         TypeError, ValueError
             If a dtype or shape is not that of the cache, or `lengths` is out of range.
         """
-        keys, values, counts = self._checked(key, value, lengths)
+        keys, values = np.asarray(key), np.asarray(value)
+        self._check(keys, values)
         new, step = keys.shape[2], self._step()
+        counts = self._counts(lengths, new)
         for start in range(0, new, step):
             piece = slice(start, start + step)
             part = _part(counts, start, min(step, new - start))
@@ -485,16 +469,20 @@ class KVCache:
         >>> cache.attend(new, new, new, lengths=[2, 1]).ravel().tolist()
         [0.0, 1.0, 2.0, 0.0]
         """
-        keys, values, counts = self._checked(key, value, lengths)
-        queries = np.asarray(query)
-        self._check_query(queries, keys.shape[2])
-        options = _Options(scale, softcap, alibi_slopes, sinks)
-        # What attention would refuse is refused before anything is stored.
-        signature = options.signature(queries)
+        queries, keys, values = np.asarray(query), np.asarray(key), np.asarray(value)
+        options = scale, softcap, alibi_slopes, sinks
+        signature = None
+        if alibi_slopes is sinks is None and type(softcap) is float:
+            plain = plain_signature(queries, keys, values, True, scale, True, "KVCache")
+            signature = plain and (plain, softcap)
         if signature is None or signature != self._accepted:
+            self._check(keys, values)
+            self._check_query(queries, keys.shape[2])
+            # What attention would refuse is refused before anything is stored.
             self._arguments(queries, 0, options)
             self._accepted = signature
         new, step = keys.shape[2], self._step()
+        counts = self._counts(lengths, new)
         if new <= step:
             self._store(keys, values, counts)
             return self._attend_stored(queries, counts, options, signature)
@@ -507,32 +495,31 @@ class KVCache:
         return out
 
     def _attend_stored(
-        self, queries: Array, counts: Array | None, options: "_Options", signature: Hashable
+        self, queries: Array, counts: Array | None, options: _Options, signature: Hashable
     ) -> Array:
         """Attend with the last positions that were stored."""
         # Rounded, so that many steps have the same shapes.
         seen = min(-(-self._longest // _ROUND) * _ROUND, self.capacity)
         if counts is not None:
             self._new[:] = counts
-        call = None
-        if signature is not None and queries.flags.carray:
-            call = signature, seen, counts is None
-            prepared = self._prepared.get(call)
-            if prepared is not None:
-                return prepared(queries, self._keys, self._values)
+        call = signature, seen, counts is None
+        prepared = self._prepared.get(call)
+        if prepared is not None:
+            return prepared(queries, self._keys, self._values)
         arguments = self._arguments(queries, seen, options)._replace(
             kv_lens=self._kept, q_lens=None if counts is None else self._new
         )
         engine = self._attention.ENGINE
-        if call is not None and call not in self._prepared:
+        if signature is not None and call not in self._prepared:
             if len(self._prepared) >= _MAX_PREPARED:
                 self._prepared.clear()
             self._prepared[call] = engine.prepare(arguments)
         out: Array = engine.attend(arguments)[0]
         return out
 
-    def _arguments(self, queries: Array, seen: int, options: "_Options") -> AttentionArguments:
+    def _arguments(self, queries: Array, seen: int, options: _Options) -> AttentionArguments:
         """Checked arguments of attention over the first positions that are kept."""
+        scale, softcap, alibi_slopes, sinks = options
         return check_attention(
             queries,
             self._keys[:, :, :seen],
@@ -540,15 +527,18 @@ class KVCache:
             attn_mask=None,
             dropout_p=0.0,
             is_causal=True,
+            scale=scale,
             enable_gqa=True,
             causal_align="bottom-right",
             window=None if self._window is None else (self._window - 1, 0),
+            softcap=softcap,
+            alibi_slopes=alibi_slopes,
+            sinks=sinks,
             kv_lens=None,
             cu_seqlens_q=None,
             cu_seqlens_k=None,
             return_lse=False,
             out=None,
-            **options._asdict(),
         )
 
     @staticmethod
@@ -572,32 +562,33 @@ class KVCache:
 
     def _store(self, keys: Array, values: Array, counts: Array | None) -> None:
         """Write positions behind those that are kept, making room first."""
-        new: Array | int = keys.shape[2] if counts is None else counts
-        if self._longest + keys.shape[2] > self.capacity:
-            needed = int((self._kept + new).max())
+        new = keys.shape[2]
+        if self._longest + new > self.capacity:
+            needed = int((self._kept + (new if counts is None else counts)).max())
             if needed > self.capacity:
                 self._make_room(needed)
         if counts is None and self._shortest == self._longest:
-            place = slice(self._longest, self._longest + keys.shape[2])
-            self._keys[:, :, place] = keys
-            self._values[:, :, place] = values
-        elif keys.shape[2] == 1:
-            which = np.arange(self._batch) if counts is None else np.flatnonzero(counts)
+            end = self._longest + new
+            self._keys[:, :, self._longest : end] = keys
+            self._values[:, :, self._longest : end] = values
+            self._kept.fill(end)
+            self._shortest = self._longest = end
+            return
+        if counts is None:
+            counts = np.full(self._batch, new)
+        if new == 1:
+            which = np.flatnonzero(counts)
             at = self._kept[which]
             self._keys[which, :, at] = keys[which, :, 0]
             self._values[which, :, at] = values[which, :, 0]
         else:
-            ends = (self._kept + new).tolist()
-            for i, (kept, end) in enumerate(zip(self._kept.tolist(), ends, strict=True)):
-                self._keys[i, :, kept:end] = keys[i, :, : end - kept]
-                self._values[i, :, kept:end] = values[i, :, : end - kept]
-        self._kept += new
-        self._lengths += new
-        if counts is None:
-            self._shortest += keys.shape[2]
-            self._longest += keys.shape[2]
-        else:
-            self._find_extremes()
+            for i, (kept, count) in enumerate(
+                zip(self._kept.tolist(), counts.tolist(), strict=True)
+            ):
+                self._keys[i, :, kept : kept + count] = keys[i, :, :count]
+                self._values[i, :, kept : kept + count] = values[i, :, :count]
+        self._kept += counts
+        self._find_extremes()
 
     def _find_extremes(self) -> None:
         """How many positions are kept of the shortest and of the longest sequence."""
@@ -613,12 +604,10 @@ class KVCache:
             self._keys[i, :, :still] = old_keys[i, :, kept - still : kept]
             self._values[i, :, :still] = old_values[i, :, kept - still : kept]
             self._kept[i] = still
+            self._gone[i] += kept - still
         self._find_extremes()
 
-    def _checked(
-        self, key: ArrayLike, value: ArrayLike, lengths: ArrayLike | None
-    ) -> tuple[Array, Array, Array | None]:
-        keys, values = np.asarray(key), np.asarray(value)
+    def _check(self, keys: Array, values: Array) -> None:
         for name, array, dim in (
             ("key", keys, self._head_dim),
             ("value", values, self._value_dim),
@@ -635,8 +624,11 @@ class KVCache:
                 "key and value must have as many new positions, "
                 f"got key {keys.shape} and value {values.shape}"
             )
+
+    def _counts(self, lengths: ArrayLike | None, new: int) -> Array | None:
+        """How many of the new positions each sequence has, or None: all."""
         if lengths is None:
-            return keys, values, None
+            return None
         counts = _integers("lengths", lengths)
         if counts.shape != (self._batch,):
             raise ValueError(
@@ -647,7 +639,7 @@ class KVCache:
                 f"lengths must be between 0 and the {new} new positions, "
                 f"got {counts.min()} to {counts.max()}"
             )
-        return keys, values, None if counts.min() == new else counts
+        return None if counts.min() == new else counts
 
     def _check_query(self, query: Array, new: int) -> None:
         self._check_dtype("query", query)

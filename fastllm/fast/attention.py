@@ -162,14 +162,14 @@ class SmallCall:
         self._shape = (*arguments.query.shape[:-1], arguments.value.shape[-1])
         self._size = math.prod(self._shape)
         self._shared_size = plans.shared_size(plan)
-        self._q_lens, self._kv_lens = arguments.q_lens, arguments.kv_lens
+        self._make = np.empty if arguments.q_lens is None else np.zeros
+        self._lengths = plans.views_of_lengths(plan.params.lengths, arguments)
 
     def __call__(self, query: Array, key: Array, value: Array) -> Array:
         """The result; all three are contiguous, aligned and writable."""
-        if self._kv_lens is not None:
-            plans.set_lengths(self._plan.params.lengths, self._q_lens, self._kv_lens)
-        make = np.empty if self._q_lens is None else np.zeros
-        out: Array = make(self._size, self._dtype)
+        for planned, given in self._lengths:
+            planned[...] = given
+        out: Array = self._make(self._size, self._dtype)
         inputs = query.ravel(), key.ravel(), value.ravel(), *self._masks
         shared = np.zeros(self._shared_size, np.int64)
         self._kernel(_NO_SLOTS, *inputs, *self._no_partials, out, *self._params, shared)

@@ -368,7 +368,8 @@ def with_values(plan: Plan, arguments: AttentionArguments) -> Plan:
         params = params._replace(sinks=np.array(arguments.sinks, np.float64).reshape(-1))
     if arguments.kv_lens is not None or arguments.q_lens is not None:
         params = params._replace(lengths=params.lengths.copy())
-        set_lengths(params.lengths, arguments.q_lens, arguments.kv_lens)
+        for planned, given in views_of_lengths(params.lengths, arguments):
+            planned[...] = given
     plan = plan._replace(params=params)
     if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
         return _of_packed_sequences(
@@ -377,11 +378,14 @@ def with_values(plan: Plan, arguments: AttentionArguments) -> Plan:
     return plan
 
 
-def set_lengths(lengths: Array, q_lens: Array | None, kv_lens: Array | None) -> None:
-    """Write the lengths of sequences that a call gives for each of their KV head groups."""
-    for row, given in ((Q_LEN, q_lens), (KV_LEN, kv_lens)):
-        if given is not None:
-            lengths[row].reshape(given.size, -1)[:] = given.reshape(-1, 1)
+def views_of_lengths(lengths: Array, arguments: AttentionArguments) -> list[tuple[Array, Array]]:
+    """The lengths that a call gives: where they are planned, and what they are, to be assigned."""
+    given = (Q_LEN, arguments.q_lens), (KV_LEN, arguments.kv_lens)
+    return [
+        (lengths[row].reshape(numbers.size, -1), numbers.reshape(-1, 1))
+        for row, numbers in given
+        if numbers is not None
+    ]
 
 
 def _of_packed_sequences(plan: Plan, cu_seqlens_q: Array, cu_seqlens_k: Array, size: int) -> Plan:
