@@ -4,7 +4,8 @@ Algorithm
 ---------
 Flash-decoding (T. Dao et al., 2023): for at most 16 rows (queries times the heads of a group) the
 keys of a KV head group are cut into splits, which are work items; each leaves a partial result, and
-`merge_splits` puts those of a row together by their maxima. Lanes run along head_dim and along
+`merge_splits` puts those of a row together by their maxima. Few keys are not split: then the result
+is written at once. Lanes run along head_dim and along
 keys, so every key and value is loaded, and converted, once for all rows of its group.
 
     keys      | block 0 | block 1 | block 2 |        partial, one for each split and row:
