@@ -17,12 +17,10 @@ Array = NDArray[Any]
 _Options = tuple[float | None, float, ArrayLike | None, ArrayLike | None]
 # Bytes that the memory is read by.
 _LINE = 64
-# Attention is planned for so many positions at a time.
-_ROUND = 256
+# Attention is planned for so many positions at a time, and so many of these plans are kept.
+_ROUND, _MAX_PREPARED = 256, 64
 # What `KVCache.state` holds.
 _STATE = "keys", "values", "lengths", "kept", "capacity", "window"
-# How many of such plans are kept.
-_MAX_PREPARED = 64
 
 
 class KVCache:

@@ -193,7 +193,8 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             steps = self._engine.attention_steps(array, causal)
             return AttentionSteps._make(round_to(step, dtype) for step in steps)
         arguments = self_arguments(array, causal)
-        self._prepare(signature, arguments)
+        if array is x:
+            self._prepare(signature, arguments)
         return round_to(self._engine.attend(arguments)[0], dtype)
 
     @overload

@@ -8,6 +8,7 @@ from tolerances import assert_agrees
 from fastllm import reference
 
 SDPA = "scaled_dot_product_attention"
+DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int64, np.uint16]
 
 
 def plain(seed, *shapes, dtype=np.float32):
@@ -18,9 +19,7 @@ def plain(seed, *shapes, dtype=np.float32):
     return [(8 * x if dtype is np.int64 else x).astype(dtype) for x in arrays]
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int64, np.uint16]
-)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "shapes",
     [
@@ -105,12 +104,14 @@ def test_an_infinity_in_a_later_call(attention_backend):
     assert actual[0, 0, 2, 1] == np.inf
 
 
-def test_self_attention_again(attention_backend):
-    x, y = plain(6, (6, 3), (6, 3))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_self_attention_again(attention_backend, dtype):
+    x, y = plain(6, (6, 3), (6, 3), dtype=dtype)
     for causal in (False, True, True, False):
         for array in (x, y):
             actual = attention_backend.self_attention(array, causal=causal)
             expected = reference.self_attention(array, causal=causal)
-            assert_agrees("self_attention", np.float32, actual, expected)
+            assert actual.dtype == expected.dtype
+            assert_agrees("self_attention", expected.dtype, actual, expected)
     with pytest.raises(TypeError, match="causal"):
         attention_backend.self_attention(x, causal=1)
