@@ -256,8 +256,8 @@ def advice(model_class: type, part: bool) -> str:
     text = f"load it with attn_implementation={others}"
     if part:
         text += (
-            ', or, where it is part of another model, for this part alone, as in {"": "fastllm", '
-            '"vision_config": "eager"}'
+            ", or, where it is part of another model, choose by parts, as in "
+            '{"text_config": "fastllm", "vision_config": "eager"}'
         )
     return text
 

@@ -275,10 +275,19 @@ def test_transformers_model_from_a_folder_is_refused(tmp_path):
 
 def test_transformers_model_of_several_parts_is_told_by_parts():
     integration.register()
-    part = {**BERT, "encoder_hidden_size": 32, "image_size": 32, "patch_size": 16}
-    config = transformers.BlipConfig(text_config=part, vision_config=part, projection_dim=16)
-    with pytest.raises(ValueError, match=r"BlipTextModel attends .*for this part alone"):
+    text = transformers.Qwen2Config(**LLAMA, num_key_value_heads=2).to_dict()
+    vision = {"hidden_size": 32, "output_channels": 8, "num_hidden_layers": 1, "mlp_dim": 16}
+    config = transformers.GotOcr2Config(
+        text_config=text,
+        vision_config=vision | {"num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+        image_token_index=96,
+    )
+    with pytest.raises(ValueError, match=r"GotOcr2VisionEncoder attends .*choose by parts"):
         transformers.AutoModel.from_config(config, attn_implementation="fastllm")
+    parts = {"text_config": "fastllm", "vision_config": "eager"}
+    model = transformers.AutoModel.from_config(config, attn_implementation=parts)
+    assert model.config.text_config._attn_implementation == "fastllm"
+    assert model.config.vision_config._attn_implementation == "eager"
 
 
 def test_transformers_registers_any_number_of_times():
