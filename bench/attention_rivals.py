@@ -51,7 +51,7 @@ def on_threads(
             running = {name: workers[name] for name in workers if name not in left_out}
             for causal in (False, True) if sizes[2] > 1 else (False,):
                 settings = request_of(*sizes, causal, threads, quick)
-                must_agree(what, running, settings)
+                must_agree(what, results(running, settings), sizes[5])
                 kind = (", causal" if causal else ", full") if sizes[2] > 1 else ""
                 yield f"{what}{kind}, {threads} thread{plural}", turns(running, settings, rounds)
         if threads == 1:
@@ -84,11 +84,12 @@ def request_of(
 class Worker:
     """A process that does one contender's attention; see `bench.contenders.attention`."""
 
-    def __init__(self, name: str, threads: int, cache: str | None = None) -> None:
+    def __init__(self, name: str, threads: int | None, cache: str | None = None) -> None:
         # NumPy is told once and for all; the others obey each request.
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": str(threads)}
+        told = {} if threads is None else {"OPENBLAS_NUM_THREADS": str(threads)}
+        environment = os.environ | told
         if cache:
-            environment["NUMBA_CACHE_DIR"] = cache
+            environment["FASTLLM_CACHE_DIR"] = cache
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.contenders.attention", name],
             stdin=subprocess.PIPE,
@@ -123,24 +124,32 @@ class Worker:
         return result
 
 
-def must_agree(what: str, workers: Mapping[str, Worker], settings: Mapping[str, Any]) -> None:
-    """End the run if a contender's result is not that of fastllm."""
+def must_agree(what: str, results: Mapping[str, Any], dtype: str) -> None:
+    """End the run if a contender's result is not that of the first."""
     # Two roundings to bfloat16, of 2**-8, may fall to either side.
-    tolerance = 4e-6 if settings["dtype"] == "float32" else 2e-2
-    results = {name: worker.result(settings) for name, worker in workers.items()}
-    for name, result in results.items():
-        if not np.max(np.abs(results["fastllm"] - result)) <= tolerance:
-            sys.exit(f"{what}: fastllm and {name} disagree; nothing was timed")
+    tolerance = 4e-6 if dtype == "float32" else 2e-2
+    first, *others = results
+    for name in others:
+        if not np.max(np.abs(results[first] - results[name])) <= tolerance:
+            sys.exit(f"{what}: {first} and {name} disagree; nothing was timed")
+
+
+def results(workers: Mapping[str, Worker], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What each contender computes."""
+    return {name: worker.result(settings) for name, worker in workers.items()}
 
 
 def turns(
-    workers: Mapping[str, Worker], settings: Mapping[str, Any], rounds: int
+    workers: Mapping[str, Worker], settings: Mapping[str, Any], rounds: int, most: int = 10
 ) -> dict[str, list[float]]:
-    """Times in rounds that go forwards and backwards in turn, after calls to wake the threads."""
+    """Times in rounds that go forwards and backwards in turn, after calls to wake the threads.
+
+    Short calls are repeated within a turn, up to `most` times.
+    """
     times: dict[str, list[float]] = {name: [] for name in workers}
     # Short calls are repeated within a turn, or waking up would be all that is seen.
     first = {name: worker.times(settings, 1, 1)[0] for name, worker in workers.items()}
-    calls = {name: max(1, min(10, int(0.05 / seconds))) for name, seconds in first.items()}
+    calls = {name: max(1, min(most, int(0.05 / seconds))) for name, seconds in first.items()}
     for _, name in in_turn(workers, rounds):
         time.sleep(0.05)  # until the other's threads have stopped spinning
         times[name] += workers[name].times(settings, 1, calls[name])
@@ -175,7 +184,7 @@ def along_lengths(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
                 settings = request_of(
                     heads, kv_heads, q_len, length, dim, "float32", causal, 1, False
                 )
-                must_agree(curve, workers, settings)
+                must_agree(curve, results(workers, settings), "float32")
                 pairs = q_len * (length + 1) // 2 if causal else q_len * length
                 yield {
                     "curve": curve,

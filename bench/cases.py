@@ -189,6 +189,63 @@ CURVES = {
 }
 
 
+# --- Attention as models and processes use it
+
+
+# name: query shape, key shape
+SMALL = {
+    "6 x 3": ((6, 3), (6, 3)),
+    "4 heads x 16 x 64": ((1, 4, 16, 64), (1, 4, 16, 64)),
+    "one query on 100 keys, 4 heads x 64": ((1, 4, 1, 64), (1, 4, 100, 64)),
+    "one query on 128 keys, 32 heads on 8 x 128": ((1, 32, 1, 128), (1, 8, 128, 128)),
+}
+# name: query shape, shape of the keys at the first step, what else to ask for
+CACHED = {
+    "32 steps from 100 keys on, 4 heads x 64": ((1, 4, 1, 64), (1, 4, 100, 64), {"steps": 32}),
+    "a step of 64 sequences on 256 keys, 8 heads x 64": (
+        (64, 8, 1, 64), (64, 8, 256, 64), {"steps": 1},
+    ),
+    "the same, one of them finished": (
+        (64, 8, 1, 64), (64, 8, 256, 64), {"steps": 1, "finished": 1},
+    ),
+    "the same, half of them finished": (
+        (64, 8, 1, 64), (64, 8, 256, 64), {"steps": 1, "finished": 32},
+    ),
+}  # fmt: skip
+# name: query shape, key shape, what else to ask for
+_PREFILL_8, _PREFILL_32 = (1, 8, 1024, 64), (1, 32, 2048, 128)
+_DECODE_32 = (1, 32, 1, 128), (1, 8, 8192, 128)
+NONFINITE = {
+    "8 heads x 1024 x 64, infinity in a masked-out value": (
+        _PREFILL_8, _PREFILL_8, {"nonfinite": "masked value", "mask": True},
+    ),
+    "32 heads x 2048 x 128, causal, one NaN key per head": (
+        _PREFILL_32, _PREFILL_32, {"nonfinite": "key of each head", "causal": True},
+    ),
+    "8 heads x 1024 x 64, every key NaN": (_PREFILL_8, _PREFILL_8, {"nonfinite": "keys"}),
+    "8 heads x 1024 x 64, causal, 1 % of all values infinite": (
+        _PREFILL_8, _PREFILL_8, {"nonfinite": "values", "causal": True},
+    ),
+    "8 heads x 1024 x 64, causal, one NaN query per head": (
+        _PREFILL_8, _PREFILL_8, {"nonfinite": "query of each head", "causal": True},
+    ),
+    "one query, 32 heads on 8, 8192 x 128, one NaN key per head": (
+        *_DECODE_32, {"nonfinite": "key of each head"},
+    ),
+    "one query, 32 heads on 8, 8192 x 128, 1 % of all values infinite": (
+        *_DECODE_32, {"nonfinite": "values"},
+    ),
+}  # fmt: skip
+_PROMPT, _QUERY, _KEYS = (1, 12, 512, 64), (1, 12, 1, 64), (1, 12, 1024, 64)
+FIRST_CALLS = {
+    "prompt, float32": {"query": _PROMPT, "key": _PROMPT},
+    "prompt, float32, mask": {"query": _PROMPT, "key": _PROMPT, "mask": True},
+    "prompt, bfloat16": {"query": _PROMPT, "key": _PROMPT, "dtype": "bfloat16"},
+    "one query, float32": {"query": _QUERY, "key": _KEYS},
+    "one query, bfloat16": {"query": _QUERY, "key": _KEYS, "dtype": "bfloat16"},
+}
+
+
 # --- Both backends side by side
 
 TEXT_BYTES = 100_000  # what the reference can take; both sides always get the same

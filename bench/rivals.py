@@ -23,6 +23,7 @@ from typing import Any
 
 import fastllm
 from bench import (
+    attention_in_use,
     attention_rivals,
     corpora,
     encoding_rivals,
@@ -103,6 +104,12 @@ def attention_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
         yield row(what, times)
 
 
+def in_use_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """See `bench.attention_in_use`: small calls, caches, NaN, first calls, few processors."""
+    for group, what, times in attention_in_use.measured(rounds, quick=size < 1_000_000):
+        yield row(what, times, group=group)
+
+
 def curve_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """Attention along the length, for the picture, with what the machine gives at most."""
     limits = ceilings()
@@ -121,6 +128,7 @@ TASKS = {
     "train-equal": (training_equality.equality_rows, training_equality.installed()),
     "train-growth": (training_growth.growth_rows, installed(TRAINERS_IN_SECONDS)),
     "attention": (attention_rows, attention_rivals.installed()),
+    "attention-in-use": (in_use_rows, attention_in_use.CONTENDERS),
     "attention-lengths": (curve_rows, installed(("fastllm", "torch"))),
 }
 
