@@ -161,7 +161,7 @@ def _of_each(in_dims: Any) -> Any:
 def _rank(given: OperatorArguments, dims: Any) -> int:
     """How many dimensions the caller sees in the result."""
     seen = zip(given[:3], dims[:3], strict=True)
-    return max(tensor.ndim - (dim is not None) for tensor, dim in seen)
+    return max(int(tensor.ndim) - (dim is not None) for tensor, dim in seen)
 
 
 def _with_batch_first(given: OperatorArguments, dims: Any, batch_size: int) -> OperatorArguments:
