@@ -39,7 +39,8 @@ EDGES = list(edge_texts())
 
 
 def texts_of_round(rng, pattern):
-    texts = mixed_texts(300, seed=rng.random(), longest=rng.choice([6, 15, 30, 60, 60, 150, 400]))
+    longest = rng.choice([6, 15, 30, 60, 60, 150, 400])
+    texts = [*mixed_texts(300, seed=rng.random(), longest=longest)]
     texts += rng.choices(EDGES, k=40)
     if pattern != "qwen2":  # normalization is Python's, whose Unicode may be another
         alphabet = any_scalars(rng, 40) + list(" \n'sA1!a")
