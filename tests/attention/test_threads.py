@@ -259,6 +259,7 @@ def test_attention_follows_the_number_that_is_set():
 
 
 AFFINITY = """
+import contextlib
 import os
 import threading
 import time
@@ -273,9 +274,10 @@ def attend(times, pause):
         attention.scaled_dot_product_attention(x, x, x)
         time.sleep(pause)
 def restrict(cpus):
-    # As taskset -ap does.
+    # As taskset -ap does; a thread may end meanwhile.
     for thread in sorted(map(int, os.listdir("/proc/self/task"))):
-        os.sched_setaffinity(thread, cpus)
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, cpus)
 def affinities():
     workers = [t.native_id for t in threading.enumerate() if t.name == "fastllm-attention"]
     assert workers

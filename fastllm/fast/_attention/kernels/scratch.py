@@ -113,7 +113,8 @@ def load_row(source: Array, at: int, column: int, count: int, target: Array, to:
 
 def copy(source: Any, at: int, count: int, target: Any, to: int) -> None:
     """Copy `count` adjacent numbers between arrays of one dtype."""
-    assert 0 <= at <= source.size - count
+    # Of nothing it does not matter where it is.
+    assert count == 0 or 0 <= at <= source.size - count
     target[to : to + count] = source[at : at + count]
 
 
