@@ -49,7 +49,7 @@ from bench import corpora, memory
 from bench.cases import VOCABULARIES, Files, Text, texts_of
 from bench.contenders import installed
 from bench.contenders.encoding import NAMES, SLOW, Encoder, leave_out, new_encoder
-from bench.report import cores, rival_tables, versions
+from bench.report import cores, rival_tables, versions, where_and_when
 from bench.turns import in_turn, row, take_turns
 
 Row = dict[str, Any]
@@ -370,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     )
     task = {"contenders": installed(NAMES), "rows": rows}
-    results = {"versions": versions(), "cores": cores(), "tasks": {"encode": task}}
+    results = {"versions": versions(), "measured": where_and_when(), "tasks": {"encode": task}}
     if given.json:
         given.json.write_text(json.dumps(results, indent=1), "utf-8")
     print(rival_tables(results)["rivals-encode"])

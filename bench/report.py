@@ -17,9 +17,11 @@ import argparse
 import importlib.metadata
 import json
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +134,7 @@ def _topic_tables(groups: Mapping[str, Mapping[str, Json]]) -> Iterable[str]:
 
 
 def _machine(info: Json, when: str) -> str:
-    """One sentence on where the figures are from."""
+    """What the figures were measured with, and where."""
     cpu = info.get("cpu", {})
     name = cpu.get("brand_raw") or info.get("processor") or info.get("machine", "unknown")
     cores = info.get("cores") or cpu.get("count", "?")
@@ -141,6 +143,19 @@ def _machine(info: Json, when: str) -> str:
         f"Measured {when[:10]} on {cores} cores of {name}, {info['system']}, Python "
         f"{info['python_version']}, {packages}. Medians; ± is half the spread of the middle half."
     )
+
+
+def where_and_when() -> dict[str, Any]:
+    """What `rival_tables` says below its tables: this machine, and today."""
+    from cpuinfo import get_cpu_info  # comes with pytest-benchmark; takes a second
+
+    return {
+        "cores": cores(),
+        "cpu": get_cpu_info().get("brand_raw", platform.machine()),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def rival_tables(results: Json) -> dict[str, str]:
@@ -155,8 +170,18 @@ def rival_tables(results: Json) -> dict[str, str]:
         parts = []
         for group, rows in groups.items():
             parts += [*([f"{group}:"] if group else []), _rival_table(task["contenders"], rows)]
+        if "measured" in results:
+            parts.append(_measured(results["measured"]))
         tables[f"rivals-{name}"] = "\n\n".join(parts)
     return tables
+
+
+def _measured(where: Json) -> str:
+    """One sentence below a table, since the tables of a page may come from different machines."""
+    return (
+        f"Measured {where['date']} on {where['cores']} cores of {where['cpu']}, "
+        f"{where['system']}, Python {where['python']}."
+    )
 
 
 def _rival_table(contenders: Sequence[str], rows: Sequence[Json]) -> str:

@@ -39,7 +39,7 @@ from bench.contenders.encoding import TOKENIZERS
 from bench.contenders.training import NAMES as TRAINERS
 from bench.contenders.training import QUICK as TRAINERS_IN_SECONDS
 from bench.contenders.training import TIES
-from bench.report import cores, rival_tables, versions
+from bench.report import rival_tables, versions, where_and_when
 from bench.turns import row, take_turns
 
 
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("RAYON_NUM_THREADS", "2")
     size, rounds = (100_000, 3) if given.quick else (4_000_000, 9)
-    results: dict[str, Any] = {"versions": versions(), "cores": cores(), "tasks": {}}
+    results: dict[str, Any] = {"versions": versions(), "measured": where_and_when(), "tasks": {}}
     for name in given.tasks or TASKS:
         measure, contenders = TASKS[name]
         options = {"quick": given.quick, "file": given.text} if name == "encode" else {}
