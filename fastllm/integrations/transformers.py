@@ -3,11 +3,12 @@
 Needs transformers 5 or later (the extra ``transformers``).
 """
 
+import warnings
 from typing import Any
 
 from fastllm.integrations.transformers_attention import register
 from fastllm.integrations.transformers_call import Call, lazy_encoding
-from fastllm.integrations.transformers_engine import Engine
+from fastllm.integrations.transformers_engine import Engine, settings
 
 __all__ = ["fast_tokenizer", "register"]
 
@@ -50,10 +51,19 @@ def fast_tokenizer(hf_tokenizer: Any) -> Any:
     ValueError
         If it does something that is not byte-level BPE; the message names it.
 
+    Warns
+    -----
+    UserWarning
+        Once, if the tokenizer is changed into one that is not byte-level BPE as it is done here: it
+        then goes on by itself, more slowly, until it is changed back.
+
     Notes
     -----
-    Tokens added later, and another post-processor, are noticed. The wrapped object itself is not
-    changed, but both share the tokenizer of the tokenizers library inside.
+    What is changed later is noticed: tokens added, a token made special, another normalizer,
+    pre-tokenizer, decoder or post-processor, `dropout` and the other parameters of the model. Both
+    objects share the tokenizer of the tokenizers library inside. The class of the result does what
+    the wrapped one does: `from_pretrained` and `train_new_from_iterator` make tokenizers that use
+    fastllm too.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -64,27 +74,48 @@ def fast_tokenizer(hf_tokenizer: Any) -> Any:
         )
     if isinstance(hf_tokenizer, _Fast):
         return hf_tokenizer
-    kind = type(hf_tokenizer)
+    engine = Engine(hf_tokenizer)
+    tokenizer = _derived(type(hf_tokenizer), vars(hf_tokenizer))
+    vars(tokenizer)["_engine"] = engine
+    return tokenizer
+
+
+def _derived(kind: type[Any], attributes: dict[str, Any]) -> Any:
+    """A tokenizer with these attributes, of a class derived from `kind`."""
     # The same name: save_pretrained writes it, and from_pretrained looks for it.
-    derived: Any = type(kind.__name__, (_Fast, kind), {"__module__": kind.__module__})
+    derived: Any = type(
+        kind.__name__, (_Fast, kind), {"__module__": kind.__module__, "_wrapped_kind": kind}
+    )
     tokenizer = object.__new__(derived)
-    vars(tokenizer).update(vars(hf_tokenizer))
-    vars(tokenizer).update(_wrapped=hf_tokenizer, _engine=Engine(hf_tokenizer))
+    vars(tokenizer).update(attributes)
     return tokenizer
 
 
 class _Fast:
     """What is put before the class of the wrapped tokenizer."""
 
-    _engine: Engine
-    _wrapped: Any
+    _wrapped_kind: type[Any]
     _tokenizer: Any
 
-    def _current(self) -> Engine:
-        """The engine, made anew if tokens were added."""
-        if self._tokenizer.get_vocab_size(with_added_tokens=True) != self._engine.size:
-            vars(self)["_engine"] = Engine(self)
-        return self._engine
+    def _current(self) -> Engine | None:
+        """The engine, made anew if the tokenizer was changed; None if none can be made of it."""
+        engine: Engine | None = vars(self).get("_engine")
+        if engine is not None and engine.is_of(self._tokenizer):
+            return engine
+        now = settings(self._tokenizer)
+        if vars(self).get("_refused") == now:
+            return None
+        try:
+            engine = vars(self)["_engine"] = Engine(self)
+        except ValueError as error:
+            vars(self)["_refused"] = now
+            warnings.warn(
+                f"the tokenizers library does this tokenizer's work from here on, more slowly: "
+                f"{error}",
+                stacklevel=4,
+            )
+            return None
+        return engine
 
     def _encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
         def left_alone() -> Any:
@@ -105,7 +136,10 @@ class _Fast:
             or not options.keys() <= KNOWN
         ):
             return left_alone()
-        call = Call(self, self._current(), list(texts), options)
+        engine = self._current()
+        if engine is None:
+            return left_alone()
+        call = Call(self, engine, list(texts), options)
         if call.has_no_room or call.has_unknown_offsets:
             return left_alone()
         single = isinstance(text, str) and options.get("return_tensors") is None
@@ -124,7 +158,7 @@ class _Fast:
             clean_up = getattr(self, "clean_up_tokenization_spaces", False)
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         ids = [ids] if isinstance(ids, int) else ids
-        if clean_up or kwargs or not engine.decodes or not isinstance(ids, list):
+        if engine is None or clean_up or kwargs or not engine.decodes or not _are_ids(ids):
             found: str = super()._decode(  # type: ignore[misc]
                 token_ids, skip_special_tokens, clean_up_tokenization_spaces, **kwargs
             )
@@ -132,14 +166,15 @@ class _Fast:
         return engine.decode(ids, skip_special_tokens)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._wrapped, {k: v for k, v in vars(self).items() if k not in _OWN})
+        attributes = {name: value for name, value in vars(self).items() if name not in _OWN}
+        return _derived, (self._wrapped_kind, attributes)
 
 
-_OWN = ("_engine", "_wrapped", "_tokenizer")
+_OWN = ("_engine", "_refused")
 
 
-def _restore(wrapped: Any, attributes: dict[str, Any]) -> Any:
-    """Unpickle: what is made of the tokenizer is made again."""
-    tokenizer = fast_tokenizer(wrapped)
-    vars(tokenizer).update(attributes)
-    return tokenizer
+def _are_ids(ids: object) -> bool:
+    """Whether `ids` is a list of what may be ids; the wrapped tokenizer says what is not."""
+    if not isinstance(ids, list) or not set(map(type, ids)) <= {int}:
+        return False
+    return min(ids, default=0) >= 0 and max(ids, default=0) < 1 << 32

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from fastllm.formats.byte_level import to_bytes
@@ -13,12 +14,18 @@ Ids = list[int]
 PROBE = "probe a text"
 
 
+ADDING = ("add_tokens", "add_special_tokens")
+# Every parameter of a BPE model but the vocabulary and the merges, which cannot be changed in it.
+MODEL = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")
+FLAGS = ("fuse_unk", "byte_fallback", "ignore_merges")
+
+
 class Engine:
-    """What is made of a tokenizer of the tokenizers library; stale when tokens are added to it."""
+    """What is made of a tokenizer of the tokenizers library, as it is now."""
 
     def __init__(self, hf_tokenizer: Any) -> None:
         backend = hf_tokenizer.backend_tokenizer
-        self.size = backend.get_vocab_size(with_added_tokens=True)
+        self._state = settings(backend)
         content = json.loads(backend.to_str())
         name = type(hf_tokenizer).__name__
         try:
@@ -37,6 +44,10 @@ class Engine:
         } | {number: to_bytes(text) or text.encode() for text, number in whole.items()}
         self.special_ids = frozenset(self.tokenizer.special_tokens.values())
         self.decodes = content.get("decoder") is not None
+
+    def is_of(self, backend: Any) -> bool:
+        """Whether `backend` is still as it was when this was made of it."""
+        return settings(backend) == self._state
 
     def template(self, backend: Any, add_special_tokens: bool) -> Template:
         """What surrounds a text now."""
@@ -77,6 +88,54 @@ class Engine:
             ids = (number for number in ids if number not in self.special_ids)
         bytes_of = self.bytes_of
         return b"".join([bytes_of.get(number, b"") for number in ids]).decode("utf-8", "replace")
+
+
+def settings(backend: Any) -> tuple[Any, ...]:
+    """All that changes ids or text in a tokenizer of the tokenizers library, to be compared.
+
+    Post-processors are left out: `PostProcessor` looks after them itself. Each call asks, so this
+    takes microseconds: the tokens added are not listed but counted as they come.
+    """
+    model = backend.model
+    components = (backend.normalizer, backend.pre_tokenizer, backend.decoder)
+    return (
+        _count_additions(backend),
+        type(model),
+        *(getattr(model, name, None) for name in MODEL + FLAGS),
+        *map(model.id_to_token, _SAMPLE),
+        *(None if each is None else bytes(each.__getstate__()) for each in components),
+    )
+
+
+# Another model in the same tokenizer: its vocabulary is not read for each call, but looked into.
+_SAMPLE = (0, 1, 100, 255, 256, 257, 300, 400, 1_000, 4_000, 16_000, 30_000, 60_000, 120_000)
+
+
+def _count_additions(backend: Any) -> int:
+    """How often tokens have been added to `backend` since this was asked for the first time.
+
+    Adding changes no number that could be had quickly: a token may have been in the vocabulary
+    before, or become special. So the methods that add are replaced, in this object, by ones that
+    count.
+    """
+    attributes = vars(backend)
+    if ADDING[0] not in attributes:
+        attributes["_additions"] = 0
+        for name in ADDING:
+            attributes[name] = _counting(backend, getattr(backend, name))
+    count: int = attributes["_additions"]
+    return count
+
+
+def _counting(backend: Any, add: Callable[..., int]) -> Callable[..., int]:
+    attributes = vars(backend)
+
+    @wraps(add)
+    def add_and_count(*tokens: Any, **options: Any) -> int:
+        attributes["_additions"] += 1
+        return add(*tokens, **options)
+
+    return add_and_count
 
 
 def _byte_level_bpe(content: dict[str, Any]) -> BPETokenizer:

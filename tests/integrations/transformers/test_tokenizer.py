@@ -357,6 +357,103 @@ def test_tokens_added_later_are_noticed():
     )
 
 
+def add_a_word(tokenizer):
+    """A token that the vocabulary holds is taken whole from now on: no number changes."""
+    tokenizer.add_tokens(["the"])
+
+
+def make_an_added_token_special(tokenizer):
+    tokenizer.add_special_tokens(["<tool>"])
+
+
+def change_the_normalizer(tokenizer):
+    tokenizer.normalizer = normalizers.NFC()
+
+
+def change_the_pre_tokenizer(tokenizer):
+    tokenizer.pre_tokenizer = pre.Sequence([pre.Split("h", "isolated"), tokenizer.pre_tokenizer])
+
+
+def change_the_model(tokenizer):
+    content = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in content["merges"]]
+    tokenizer.model = models.BPE(content["vocab"], merges[:50], ignore_merges=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        add_a_word,
+        make_an_added_token_special,
+        change_the_normalizer,
+        change_the_pre_tokenizer,
+        change_the_model,
+    ],
+)
+def test_changes_of_the_wrapped_tokenizer_are_noticed(change):
+    theirs, ours = wrap(KINDS["surrounded"]())
+    text = "<tool> don't 123 e\u0301 <tool>the brother\n\n the"
+    before = plain(ours(text)), ours.decode(ours(text)["input_ids"], skip_special_tokens=True)
+    change(theirs.backend_tokenizer)
+    check((theirs, ours), text)
+    ids = ours(text)["input_ids"]
+    after = ours.decode(ids, skip_special_tokens=True)
+    assert after == theirs.decode(ids, skip_special_tokens=True)
+    assert (plain(ours(text)), after) != before
+
+
+def lowercase(tokenizer):
+    tokenizer.normalizer = normalizers.Lowercase()
+
+
+def fuse(tokenizer):
+    tokenizer.decoder = decoders.Fuse()
+
+
+@pytest.mark.parametrize("change", [lowercase, fuse])
+def test_a_change_that_is_not_done_here_is_left_to_the_wrapped_tokenizer(change):
+    theirs, ours = wrap(KINDS["bare"]())
+    before = theirs.backend_tokenizer.normalizer, theirs.backend_tokenizer.decoder
+    change(theirs.backend_tokenizer)
+    ids = theirs("ABC é")["input_ids"]
+    with pytest.warns(UserWarning, match="more slowly: .* is not supported"):
+        assert ours("ABC é")["input_ids"] == ids
+    assert ours.decode(ids) == theirs.decode(ids)  # and says so once
+    theirs.backend_tokenizer.normalizer, theirs.backend_tokenizer.decoder = before
+    check((theirs, ours), "ABC é")
+    assert ours._current() is not None
+
+
+def test_a_model_that_drops_merges_is_left_to_the_wrapped_tokenizer():
+    theirs, ours = wrap(KINDS["bare"]())
+    assert len({tuple(ours("the brothers")["input_ids"]) for _ in range(9)}) == 1
+    theirs.backend_tokenizer.model.dropout = 0.5
+    with pytest.warns(UserWarning, match="BPE with dropout 0.5 is not supported"):
+        assert len({tuple(ours("the brothers")["input_ids"]) for _ in range(99)}) > 1
+
+
+def test_its_class_makes_tokenizers_that_are_ours_too(surrounded, tmp_path):
+    theirs, ours = surrounded
+    ours.save_pretrained(tmp_path)
+    learned = ours.train_new_from_iterator([english()[:5_000]], 350, show_progress=False)
+    expected = theirs.train_new_from_iterator([english()[:5_000]], 350, show_progress=False)
+    for made, other in (
+        (type(ours).from_pretrained(tmp_path), theirs),
+        (type(ours)(tokenizer_object=theirs.backend_tokenizer), theirs),
+        (learned, expected),
+    ):
+        assert made("Hello brothers")["input_ids"] == other("Hello brothers")["input_ids"]
+        assert made._current() is not None
+        assert type(made).__mro__[1].__name__ == "_Fast"
+
+
+@pytest.mark.parametrize("ids", [[5, -100], [-1], [2**40]])
+def test_what_is_no_id_raises_alike(ids, surrounded):
+    for tokenizer in surrounded:
+        with pytest.raises(OverflowError):
+            tokenizer.decode(ids)
+
+
 def test_another_post_processor_is_noticed():
     theirs, ours = wrap(KINDS["surrounded"]())
     check((theirs, ours), "a")
