@@ -30,7 +30,7 @@ CONTRIBUTING.md, "Add an attention option", lists what is outside of the fast en
 3. If per head: a field of `LaneIds`, its room in `allocate_lanes`, filled in `assign_lanes`
    (`tiles.py`). Decoding reads it by head.
 4. Its formula in `kernels/scores.py`, called by `modify_scores` (`tiles.py`, all prefill and AMX)
-   and `softmax_block` (`decode.py`); and, for one number, in `score_of_key` (`nonfinite.py`).
+   and `softmax_block` (`decode.py`); and, for one number, in `score_of_key` (`nonfinite_rows.py`).
 5. `modifies_all_scores` (`work.py`), if it changes scores everywhere. Only if that says so is
    `modify_scores` called for every block of keys, else only where the window cuts a block: an
    option that is forgotten there changes some scores and not others.
@@ -267,7 +267,7 @@ def _offsets_and_strides(
 def nonfinite_plans(plan: Plan, groups: Array, sum_size: int) -> tuple[Plan, Plan]:
     """How KV head groups are computed again: attention, and `add_nonfinite_values`.
 
-    See `kernels/nonfinite.py`.
+    See `kernels/nonfinite_values.py`.
     """
     n_groups = plan.params.lengths.shape[1]
     plan = _of_groups(plan, groups)

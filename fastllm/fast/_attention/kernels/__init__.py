@@ -9,8 +9,8 @@ prefill_attention_bf16x3 many queries in float32, with AMX              prefill_
 decode_attention         at most 16 rows: splits of the keys            decode.py
 decode_attention_amx     the same in bfloat16, from five rows, with AMX decode_amx.py
 merge_splits             what decode leaves, into results               decode.py
-add_nonfinite_values     values that are NaN or infinite                nonfinite.py
-recompute_nonfinite_rows rows among whose inputs are huge numbers       nonfinite.py
+add_nonfinite_values     values that are NaN or infinite                nonfinite_values.py
+recompute_nonfinite_rows rows among whose inputs are huge numbers       nonfinite_rows.py
 softmax_rows             softmax alone                                  softmax.py
 attention_steps          self-attention that keeps every step           softmax.py
 ======================== ============================================== ==========================
@@ -24,7 +24,7 @@ What holds for all of them:
 
 - A key whose score is -inf, by a mask or by itself, contributes nothing, not even a NaN in its
   value. Vector code multiplies weight 0 by whatever the value is, so where rows come out as NaN or
-  infinite, their groups are computed again, as `nonfinite.py` says.
+  infinite, their groups are computed again, as `nonfinite_values.py` says.
 - A row maximum is never NaN; NaN reaches the result through the sum.
 - A row with nothing to attend to has sum 0 and result 0. A sink starts the sum, with value 0.
 - There are no bounds checks: each file says why its indices are safe. NUMBA_DISABLE_JIT=1 runs the
@@ -39,10 +39,8 @@ What holds for all of them:
 
 from fastllm.fast._attention.kernels.decode import decode_attention, merge_splits
 from fastllm.fast._attention.kernels.decode_amx import decode_attention_amx
-from fastllm.fast._attention.kernels.nonfinite import (
-    add_nonfinite_values,
-    recompute_nonfinite_rows,
-)
+from fastllm.fast._attention.kernels.nonfinite_rows import recompute_nonfinite_rows
+from fastllm.fast._attention.kernels.nonfinite_values import add_nonfinite_values
 from fastllm.fast._attention.kernels.prefill import prefill_attention
 from fastllm.fast._attention.kernels.prefill_amx import prefill_attention_amx
 from fastllm.fast._attention.kernels.prefill_bf16x3 import prefill_attention_bf16x3

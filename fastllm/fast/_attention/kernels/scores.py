@@ -1,8 +1,8 @@
 """What options do to a score: softcap, ALiBi, mask, window, each once for all vector kernels.
 
 A vector holds scores of one key with several queries (prefill) or of one query with several keys
-(decode); the formulas are the same. In order: cap, bias, mask, window. `nonfinite.py` does the same
-for one number at a time.
+(decode); the formulas are the same. In order: cap, bias, mask, window. `nonfinite_rows.py` does
+the same for one number at a time.
 
 `modify_scores` (`tiles.py`) calls these for every block of keys only if `modifies_all_scores`
 (`work.py`) says so, else only where the window cuts a block. An option that is not asked for there

@@ -160,6 +160,15 @@ def gather_rows(
 
 
 @device_function
+def is_finite(array: Array, at: int, count: int, model: Array) -> bool:
+    """Whether none of `count` adjacent numbers is NaN or infinite."""
+    finite = True
+    for i in range(at, at + count):
+        finite = finite and abs(load_element(array, i, model)) < np.inf
+    return finite
+
+
+@device_function
 def zero_nonfinite(rows: Array, count: int, model: Array) -> bool:
     """Put 0 in place of NaN and infinity, in whole vectors, of which `rows` must consist.
 

@@ -1,16 +1,16 @@
-"""Nonfinite rows: those that came out as NaN or infinite, computed again.
+"""Nonfinite values: what a value that is NaN or infinite gives to the rows that attend to it.
 
 Algorithm
 ---------
 The other kernels multiply weight 0 by whatever the value is, which is NaN if the value is NaN or
 infinite. They find out from their results, say so in `shared`, and leave what is not begun, since
-the groups concerned are computed again, in three steps, of which the last two are in this file:
+the groups concerned are computed again, in three steps, of which the second is in this file:
 
     1. attention              the same kernel, where values that are not finite count as 0
     2. add_nonfinite_values   adds what these give: weight times value, but nothing where the score
                               is -inf
     3. recompute_nonfinite_rows   only in groups with numbers so large that products may overflow:
-                              the plain formula, one number at a time
+                              the plain formula, one number at a time (`nonfinite_rows.py`)
 
 The first is right in whatever concerns queries, keys, masks and scores: a score that is NaN or inf
 makes the sum of its row NaN, and -inf is weight 0. A finite number plus what the second adds is NaN
@@ -56,7 +56,7 @@ from fastllm.fast._attention.kernels.prefill import (
     load_queries,
     score_block,
 )
-from fastllm.fast._attention.kernels.scratch import load_row, padded, scratch, store_row
+from fastllm.fast._attention.kernels.scratch import is_finite, padded, scratch
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
     allocate_lanes,
@@ -73,18 +73,12 @@ from fastllm.fast._attention.kernels.work import (
     read_params,
 )
 from fastllm.fast._attention.params import (
-    ADDITIVE_MASK,
-    BOOL_MASK,
     FIRST_GROUP,
     KEY,
-    KV_LEN,
     LARGE,
     LSE,
-    MASK,
     NO_MASK,
     OUT,
-    Q_LEN,
-    QUERY,
     REPLACED,
     VALUE,
     Array,
@@ -127,9 +121,6 @@ _MINUS_INF = 4096.0
 _COUNTED_KEYS = 4032
 
 
-# --- What values that are not finite give --------------------------------------------------------
-
-
 @device_function
 def largest_finite(array: Array, count: int) -> float:
     """The largest size of a finite number among the first ones, in whole vectors."""
@@ -139,15 +130,6 @@ def largest_finite(array: Array, count: int) -> float:
         size = absolute(load(array, i))
         largest = maximum(select_gt(inf, size, size, zero), largest)
     return float(reduce_max(largest))
-
-
-@device_function
-def is_finite(array: Array, at: int, count: int, model: Array) -> bool:
-    """Whether none of `count` adjacent numbers is NaN or infinite."""
-    finite = True
-    for i in range(at, at + count):
-        finite = finite and abs(load_element(array, i, model)) < np.inf
-    return finite
 
 
 @device_function
@@ -612,125 +594,3 @@ def add_nonfinite_values(
             tile = tile_size(rows.n_rows - lane, width)
             write_sums(sums, lane * context_rows, lane, tile, rows.n_rows, params, ids, out)
             lane += tile
-
-
-# --- The formula, one number at a time -----------------------------------------------------------
-
-
-@device_function
-def score_of_key(
-    query_row: Array,
-    inputs: Inputs,
-    head: int,
-    position: int,
-    diagonal: int,
-    key: int,
-    params: Params,
-) -> float:
-    """The score of one key that is within the window of a query, with every option."""
-    base_offsets, strides = params.base_offsets, params.strides
-    score = 0.0
-    for d in range(params.head_dim):
-        at = base_offsets[KEY, head] + key * strides[KEY, 0] + d * strides[KEY, 1]
-        # In float64, where products of any two float32 are finite.
-        score += np.float64(query_row[d]) * np.float64(load_element(inputs.key, at, query_row))
-    score *= params.scale
-    if params.softcap > 0.0:
-        score = params.softcap * np.tanh(score / params.softcap)
-    score -= params.alibi_slopes[head] * abs(diagonal - key)
-    at = base_offsets[MASK, head] + position * strides[MASK, 0] + key * strides[MASK, 1]
-    if params.mask_kind == BOOL_MASK and inputs.bool_mask[at] == 0:
-        return -np.inf
-    if params.mask_kind == ADDITIVE_MASK:
-        # Replaced, not added to, where it is -inf: NaN + -inf would be NaN.
-        mask = inputs.additive_mask[at]
-        score = score + mask if mask != -np.inf else -np.inf
-    return score
-
-
-@device_function
-def attend_row(
-    query_row: Array,
-    inputs: Inputs,
-    head: int,
-    position: int,
-    diagonal: int,
-    kv_len: int,
-    params: Params,
-    context: Array,
-) -> float:
-    """Attend with one query, leaving out the keys whose score is -inf; return the lse."""
-    base_offsets, strides = params.base_offsets, params.strides
-    begin = max(0, diagonal - params.window_left)
-    end = min(kv_len, diagonal + params.window_right + 1)
-    row_max, row_sum = params.sinks[head], 0.0
-    for d in range(params.value_dim):
-        context[d] = 0.0
-    # The first pass finds the largest score, the second adds up.
-    for final in range(2):
-        shift = row_max if row_max > -np.inf else 0.0
-        for j in range(begin, end):
-            score = score_of_key(query_row, inputs, head, position, diagonal, j, params)
-            if score == -np.inf:
-                continue
-            if final == 0:
-                row_max = score if score > row_max else row_max
-                continue
-            weight = np.exp(score - shift)
-            row_sum += weight
-            for d in range(params.value_dim):
-                at = base_offsets[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
-                context[d] += weight * load_element(inputs.value, at, context)
-    row_sum += np.exp(params.sinks[head] - (row_max if row_max > -np.inf else 0.0))
-    for d in range(params.value_dim):
-        context[d] *= 0.0 if row_sum == 0.0 else 1.0 / row_sum
-    return float(row_max + np.log(row_sum))
-
-
-@jit
-def recompute_nonfinite_rows(
-    slots: Array,
-    query: Array,
-    key: Array,
-    value: Array,
-    bool_mask: Array,
-    additive_mask: Array,
-    out: Array,
-    lse: Array,
-    base_offsets: Array,
-    lengths: Array,
-    strides: Array,
-    alibi_slopes: Array,
-    sinks: Array,
-    ints: Array,
-    floats: Array,
-    shared: Array,
-) -> None:
-    """Attend again with every row of `out` that holds NaN or infinity."""
-    if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
-        return
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
-    head_dim, dim, group_size = params.head_dim, params.value_dim, params.group_size
-    row, result = scratch(lse, head_dim + lanes(lse)), scratch(lse, dim + lanes(lse))
-    query_row, query_column = strides[QUERY, 0], strides[QUERY, 1]
-
-    while True:
-        head = next_item(shared)
-        if head >= sinks.size:
-            break
-        kv_group = head // group_size
-        q_len, kv_len = lengths[Q_LEN, kv_group], lengths[KV_LEN, kv_group]
-        diagonal_offset = kv_len - q_len if params.bottom_right == 1 else 0
-        for position in range(q_len):
-            to = base_offsets[OUT, head] + position * strides[OUT, 0]
-            if is_finite(out, to, dim, lse):
-                continue
-            at = base_offsets[QUERY, head] + position * query_row
-            load_row(query, at, query_column, head_dim, row, ORIGIN)
-            diagonal = position + diagonal_offset
-            lse[base_offsets[LSE, head] + position] = attend_row(
-                row, inputs, head, position, diagonal, kv_len, params, result
-            )
-            store_row(result, ORIGIN, dim, out, to)
