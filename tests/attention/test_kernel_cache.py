@@ -1,48 +1,74 @@
-"""Compiled kernels on disk: side by side, kept within bounds, compiled ahead."""
+"""Compiled kernels on disk: side by side, kept within bounds, never stale, compiled ahead."""
 
 import os
+import pathlib
+import resource
+import shutil
+import warnings
 from types import SimpleNamespace
 
 import pytest
 from attention.inputs import COMPILED
 from processes import must_run, run_python
 
+import fastllm
 from fastllm.fast._attention import kernels
 from fastllm.fast._attention.runtime import kernel_cache
 
 needs_jit = pytest.mark.skipif(not COMPILED, reason="nothing is compiled")
 
-ON_A_PROCESSOR = """
+# A kernel that is compiled in no time, for each dtype that it is given.
+DOUBLE = """
+import numpy as np
+from fastllm.fast._attention.runtime.jit import jit
+@jit
+def double(array):
+    array[0] *= 2
+def call(dtype):
+    array = np.ones(1, dtype)
+    double(array)
+    assert array[0] == 2
+    return sum(double.stats.cache_misses.values()), sum(double.stats.cache_hits.values())
+"""
+
+# Every processor is a fork of a process that has imported Numba, and compiled nothing.
+ON_PROCESSORS = """
+import os, traceback
 import llvmlite.binding
 import numba.core.codegen
-llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.FeatureMap({FEATURES})
-numba.core.codegen.CPUCodegen._get_host_cpu_name = lambda self: "{NAME}"
 import numba.core.entrypoints
-if {EXPECTED} == (0, 1):
-    # What is in the cache needs nothing that other packages extend Numba by.
-    del numba.core.entrypoints.init_all
-import numpy as np
-from fastllm.fast import attention
-from fastllm.fast._attention import kernels
-assert np.allclose(attention.softmax(np.zeros((3, 4), np.float32)), 0.25)
-stats = kernels.softmax_rows.stats
-assert (sum(stats.cache_misses.values()), sum(stats.cache_hits.values())) == {EXPECTED}, stats
+def on_a_processor(features, name, expected):
+    llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.FeatureMap(features)
+    numba.core.codegen.CPUCodegen._get_host_cpu_name = lambda self: name
+    if expected == (0, 1):
+        # What is in the cache needs nothing that other packages extend Numba by.
+        del numba.core.entrypoints.init_all
+    found = {"__name__": "__main__"}
+    exec({DOUBLE}, found)
+    assert found["call"]("f4") == expected
+for processor in {PROCESSORS}:
+    child = os.fork()
+    if child == 0:
+        try:
+            on_a_processor(*processor)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, processor
 """
-WIDE = repr({"avx2": True, "fma": True}), "x86-64-v3"
-NARROW = repr({}), "x86-64"
-OTHER_NAME = repr({}), "x86-64-v2"
+WIDE = {"avx2": True, "fma": True}, "x86-64-v3"
+NARROW = {}, "x86-64"
+OTHER_NAME = {}, "x86-64-v2"
 
 
 @needs_jit
 def test_processors_that_share_a_folder_compile_once_each(tmp_path):
-    for expected in ((1, 0), (0, 1)):
-        for features, name in (WIDE, NARROW, OTHER_NAME):
-            program = ON_A_PROCESSOR.replace("{FEATURES}", features).replace("{NAME}", name)
-            must_run(
-                program.replace("{EXPECTED}", str(expected)),
-                FASTLLM_CACHE_DIR=str(tmp_path),
-                NUMBA_CPU_NAME="",
-            )
+    processors = (WIDE, NARROW, OTHER_NAME)
+    calls = [(*each, (1, 0)) for each in processors] + [(*each, (0, 1)) for each in processors]
+    program = ON_PROCESSORS.replace("{DOUBLE}", repr(DOUBLE)).replace("{PROCESSORS}", repr(calls))
+    must_run(program, FASTLLM_CACHE_DIR=str(tmp_path), NUMBA_CPU_NAME="")
+    assert len(list(tmp_path.rglob("double-*.nbc"))) == 3
 
 
 def compiled_code(target_context):
@@ -89,6 +115,56 @@ def test_kernels_are_written_to_the_first_folder_that_can_be_written(
     assert kernel_cache.writable_folder() == folders[1]
     # What is stored there is no code.
     assert cache.load_overload("signature", processor.target_context) is None
+
+
+@pytest.fixture
+def _may_warn(monkeypatch):
+    """This process has not warned yet."""
+    monkeypatch.setattr(kernel_cache, "_warned", False)
+
+
+@pytest.mark.usefixtures("_may_warn")
+def test_a_full_disk_leaves_no_file_and_fails_no_call(tmp_path, monkeypatch, processor):
+    monkeypatch.setattr(kernel_cache, "cache_folders", lambda: [tmp_path])
+    cache = kernel_cache.KernelCache(kernels.softmax_rows)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.warns(RuntimeWarning, match="File too large"):
+            cache.save_overload("signature", compiled_code(processor.target_context))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.usefixtures("_may_warn")
+def test_a_process_says_once_that_it_keeps_nothing_and_names_the_folders(
+    tmp_path, monkeypatch, processor
+):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.write_text("no folder", "utf-8")
+    monkeypatch.setattr(kernel_cache, "cache_folders", lambda: folders)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for kernel in (kernels.softmax_rows, kernels.attention_steps):
+            cache = kernel_cache.KernelCache(kernel)
+            cache.save_overload("signature", compiled_code(processor.target_context))
+    assert [str(warning.message) for warning in caught] == [
+        "compiled kernels of attention cannot be kept on disk, so every process compiles them "
+        f"again ({folders[0]}: Not a directory; {folders[1]}: Not a directory); "
+        "set FASTLLM_CACHE_DIR to a folder that can be written"
+    ]
+
+
+@needs_jit
+def test_kernels_work_where_no_folder_is_allowed():
+    nowhere = os.path.join(os.devnull, "folder")
+    twice = DOUBLE + "call('f4')\nassert call('f8') == (2, 0)"
+    finished = run_python(twice, FASTLLM_CACHE_DIR=nowhere)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count("cannot be kept on disk") == 1
+    assert f"({nowhere}: Not a directory)" in finished.stderr
 
 
 # Without the JIT, to see what is called.
@@ -147,17 +223,33 @@ main()
 """
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder with one kernel, that of `softmax` in float32, and the command that put it there."""
+    folder = tmp_path_factory.mktemp("compiled") / "kernels"
+    return folder, run_python(COMPILE.format(folder=str(folder)))
+
+
+@pytest.fixture
+def folder(compiled, tmp_path):
+    """A copy of that folder."""
+    return pathlib.Path(shutil.copytree(compiled[0], tmp_path / "kernels"))
+
+
 @needs_jit
-def test_compile_fills_a_folder_and_then_finds_all_there(tmp_path):
-    folder = str(tmp_path / "kernels")
-    for said in ("1 kernels compiled, 0 found", "0 kernels compiled, 1 found"):
-        finished = run_python(COMPILE.format(folder=folder))
+def test_compile_fills_a_folder_and_then_finds_all_there(compiled):
+    folder, first = compiled
+    second = run_python(COMPILE.format(folder=str(folder)))
+    for finished, said in (
+        (first, "1 kernels compiled, 0 found"),
+        (second, "0 kernels compiled, 1 found"),
+    ):
         assert finished.returncode == 0, finished.stderr
         lines = finished.stdout.splitlines()
         assert lines[0].startswith(said)
         assert lines[0].endswith(f"seconds, in {folder}")
         assert lines[1] == f"to use them: FASTLLM_CACHE_DIR={folder}"
-    assert len(list(tmp_path.rglob("*.nbc"))) == 1
+    assert len(list(folder.rglob("*.nbc"))) == 1
 
 
 def test_compile_says_that_a_folder_cannot_be_written(tmp_path):
@@ -166,3 +258,80 @@ def test_compile_says_that_a_folder_cannot_be_written(tmp_path):
     finished = run_python(COMPILE.format(folder=str(file)), NUMBA_DISABLE_JIT="0")
     assert finished.returncode == 1
     assert finished.stderr == f"fastllm: {file}: File exists\n"
+
+
+# `recompile` is Numba's: it forgets what is compiled, and looks into the cache again.
+DAMAGED = """
+import sys
+from pathlib import Path
+import numpy as np
+from fastllm.fast.attention import softmax
+from fastllm.fast._attention.kernels import softmax_rows
+[file] = Path(sys.argv[1]).rglob("*.nbc")
+whole = file.read_bytes()
+def call():
+    assert softmax(np.zeros((1, 2), np.float32)).tolist() == [[0.5, 0.5]]
+    return sum(softmax_rows.stats.cache_misses.values()), file.read_bytes() == whole
+def can_load(code):
+    file.write_bytes(code)
+    [types] = softmax_rows.signatures
+    return softmax_rows._cache.load_overload(types, softmax_rows.targetctx) is not None
+assert call() == (0, True)
+assert can_load(whole)
+assert not can_load(whole[:-1] + b"?")
+assert not can_load(whole[:100])
+softmax_rows.recompile()
+misses, _ = call()
+assert misses == 1
+assert can_load(file.read_bytes())
+"""
+
+
+@needs_jit
+def test_what_is_damaged_on_disk_is_compiled_again(folder):
+    must_run(DAMAGED.replace("sys.argv[1]", repr(str(folder))), NUMBA_CACHE_DIR=str(folder))
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package, to be changed."""
+    source = pathlib.Path(fastllm.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    return pathlib.Path(shutil.copytree(source, tmp_path / "fastllm", ignore=ignored))
+
+
+def test_a_change_of_any_source_is_another_version(package, monkeypatch):
+    folder = package / "fast" / "_attention"
+    moved = folder / "runtime" / "kernel_cache.py"
+    monkeypatch.setattr(kernel_cache, "__file__", str(moved))
+    name = kernel_cache.version_name.__wrapped__
+    before = name()
+    assert before == kernel_cache.version_name()
+    names = {before}
+    sources = sorted(folder.rglob("*.py"))
+    for source in sources:
+        with open(source, "a", encoding="utf-8") as file:
+            file.write("# changed\n")
+        names.add(name())
+    assert len(names) == 1 + len(sources) > 20
+
+
+SHOW = """
+import sys
+sys.path.insert(0, {path!r})
+import numpy as np
+from fastllm.fast.attention import softmax
+print(softmax(np.array([[0.0, -0.25]], np.float32))[0, 0])
+"""
+
+
+@needs_jit
+def test_what_was_compiled_of_other_sources_is_not_used(package, folder, tmp_path):
+    assert (folder / kernel_cache.version_name()).is_dir()
+    vectors = package / "fast" / "_attention" / "simd" / "vectors.py"
+    text = vectors.read_text("utf-8")
+    assert "LOG2_E = 1.44" in text
+    vectors.write_text(text.replace("LOG2_E = 1.44", "LOG2_E = 0.44"), "utf-8")
+    changed = run_python(SHOW.format(path=str(tmp_path)), NUMBA_CACHE_DIR=str(folder))
+    assert changed.returncode == 0, changed.stderr
+    assert float(changed.stdout) < 0.53  # 0.562 by what is in the folder

@@ -17,8 +17,9 @@ to the first that can be written.
 
 Invariants: code is never stale, as any change of any source is a folder of its own. A file is
 written under another name and then renamed: whoever reads it sees all of it, as its hash proves.
-Reading or writing never fails a call. Of versions and processors that have not been used for
-longest no more are kept than `_KEPT_VERSIONS` and `_KEPT_PROCESSORS`.
+Reading or writing never fails a call, and a process that can write nowhere warns of it once. Of
+versions and processors that have not been used for longest no more are kept than `_KEPT_VERSIONS`
+and `_KEPT_PROCESSORS`.
 
 Cost: a hash of the sources, once a process, and a file of 100 to 400 KB for each kernel.
 
@@ -42,6 +43,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,10 +159,15 @@ class KernelCache(_Cache):
         if data.library.has_dynamic_globals or data.lifted:
             return
         path = self._path(sig, data.target_context)
+        failures = []
         for folder in cache_folders():
-            with contextlib.suppress(Exception):
+            try:
                 _write(folder / path, dumps(data._reduce()))
+            except Exception as error:
+                failures.append(f"{folder}: {getattr(error, 'strerror', None) or error}")
+            else:
                 return
+        _warn_once(failures)
 
     def _path(self, sig: Any, target_context: Any) -> Path:
         kind = hashlib.sha256(str(sig).encode()).hexdigest()[:10]
@@ -174,6 +181,22 @@ class KernelCache(_Cache):
 
     def flush(self) -> None:
         """Nothing to do: files are never stale."""
+
+
+# Whether this process has said that it keeps nothing.
+_warned = False
+
+
+def _warn_once(failures: list[str]) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            "compiled kernels of attention cannot be kept on disk, so every process compiles them "
+            f"again ({'; '.join(failures)}); set {VARIABLE} to a folder that can be written",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 # --- Files ---------------------------------------------------------------------------------------
