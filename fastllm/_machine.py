@@ -1,4 +1,4 @@
-"""What `fastllm info` says: versions, backends, and what the machine offers."""
+"""What `fastllm info` says: versions, backends, what the machine offers, what a tokenizer is."""
 
 import importlib.metadata
 import os
@@ -6,6 +6,10 @@ import platform
 import sys
 
 import fastllm
+from fastllm import _backend
+from fastllm.patterns.backtracking import may_be_exponential
+from fastllm.patterns.named import SplitPattern, split_pattern
+from fastllm.tokenizers.bpe import BPETokenizer
 
 
 def facts() -> dict[str, str]:
@@ -23,6 +27,29 @@ def facts() -> dict[str, str]:
         "cores": _cores(),
         "threads": str(fastllm.get_num_threads()),
     }
+
+
+def tokenizer_facts(tokenizer: BPETokenizer) -> dict[str, str]:
+    """The same of a tokenizer."""
+    return {
+        "vocabulary": f"{tokenizer.n_vocab:,} tokens, {len(tokenizer.special_tokens):,} special",
+        **pattern_facts(tokenizer.split_pattern),
+    }
+
+
+def pattern_facts(pattern: str | SplitPattern) -> dict[str, str]:
+    """The same of a split pattern: what it is, and what splits by it."""
+    found = split_pattern(pattern)
+    engine = _backend.bpe.FUNCTIONS.pattern_engine(found)
+    facts = {"split pattern": str(found), "pattern engine": engine}
+    if engine == "masks":
+        facts["which is"] = "a scanner written by hand"
+    elif engine == "automaton":
+        sizes = [f"{len(one.table):,} states" for one in found.automata]
+        facts["which is"] = f"a table made of the expression, {', '.join(sizes)}"
+    elif any(map(may_be_exponential, found.steps)):
+        facts["which may"] = "take exponential time on some texts"
+    return facts
 
 
 def _version(package: str) -> str:

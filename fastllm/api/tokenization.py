@@ -75,6 +75,8 @@ class TokenizationEngine(NamedTuple):
         Without `keep_words` nobody needs the words any more, and they may be used up.
     encoder : type
         Its `BytePairEncoder`.
+    pattern_engine : callable, pattern to str
+        What splits by a pattern, and why, if it is Python's `re`.
     """
 
     split: Callable[[str, SplitPattern], list[str]]
@@ -85,6 +87,7 @@ class TokenizationEngine(NamedTuple):
         tuple[list[Merge], list[bytes]],
     ]
     encoder: type[BytePairEncoder]
+    pattern_engine: Callable[[SplitPattern], str]
 
 
 class TrainingKeywords(TypedDict):
@@ -142,6 +145,10 @@ class TokenizationFunctions(PublicFunctions[TokenizationEngine]):
         """
         checked = split_pattern(pattern)
         return self._engine.split(checked.normalize(checks.check_text(text)), checked)
+
+    def pattern_engine(self, pattern: str | SplitPattern) -> str:
+        """What splits by a pattern, as `BPETokenizer.pattern_engine` says it."""
+        return self._engine.pattern_engine(split_pattern(pattern))
 
     def merge(self, ids: Sequence[int], pair: Pair, new_id: int) -> Ids:
         """Replace every occurrence of `pair` in `ids` by `new_id`, from left to right.

@@ -301,11 +301,30 @@ def compile_kernels(
 
 
 @app.command()
-def info() -> None:
-    """Say which versions and backends are at work here, and on what machine."""
-    from fastllm._machine import facts
+def info(
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", "-t", help="A tokenizer, to see what splits text for it."),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--pattern",
+            "-p",
+            help="A split pattern, to see what splits by it; or that of the file, as elsewhere.",
+        ),
+    ] = None,
+) -> None:
+    """Say which versions and backends are at work here, and on what machine; or see a tokenizer."""
+    from fastllm import _machine
 
-    for name, value in facts().items():
+    if tokenizer is not None:
+        facts = _machine.tokenizer_facts(_load(tokenizer, pattern))
+    elif pattern is not None:
+        facts = _machine.pattern_facts(pattern)
+    else:
+        facts = _machine.facts()
+    for name, value in facts.items():
         print(f"{name + ':':<20}{value}")
 
 

@@ -415,7 +415,7 @@ def _split_pattern_of(pattern: str) -> SplitPattern:
         return split_pattern(WHOLE_TEXT)
     found = pattern_of_steps((from_regex_package(pattern),))
     try:
-        found.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
+        found.check()  # now, so that a bad pattern fails here
     except ValueError as error:
         raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
     return found

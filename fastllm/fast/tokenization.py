@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastllm.api.encoder import BytePairEncoder as PublicEncoder
-from fastllm.api.encoder import Ids
+from fastllm.api.encoder import Ids, Merge
 from fastllm.api.encoder import TokenFinder as PublicFinder
 from fastllm.api.tokenization import TokenizationEngine, TokenizationFunctions
 from fastllm.checks import lazy_numpy as np
@@ -18,7 +18,7 @@ from fastllm.checks.tokenization import IdArray
 from fastllm.patterns.named import SplitPattern
 
 try:
-    from fastllm.fast._tokenization import _kernels, counting, learning
+    from fastllm.fast._tokenization import _kernels, counting, learning, left_to_re
 except ImportError as error:
     raise ImportError(f"the compiled extension is not installed: {error}") from error
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def _split(text: str, pattern: SplitPattern) -> list[str]:
-    if pattern.engine == "re":
+    if not left_to_re.is_compiled(pattern):
         return _kernels.split_by_expressions(text, pattern.expressions)
     return _kernels.split_text(text, pattern)
 
@@ -46,6 +46,18 @@ def _merge(ids: Ids, pair: tuple[int, int], new_id: int) -> Ids:
 
 
 class BytePairEncoder(_kernels.Encoder, PublicEncoder):
+    def _set_up(
+        self,
+        vocabulary: dict[bytes, int],
+        merges: list[Merge] | None,
+        pattern: SplitPattern,
+        ignore_merges: bool,
+        drop_missing: bool,
+        special_tokens: dict[str, int],
+    ) -> None:
+        left_to_re.is_compiled(pattern)  # it says if not
+        super()._set_up(vocabulary, merges, pattern, ignore_merges, drop_missing, special_tokens)
+
     def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
         return self._encode_lists(checks.check_batch(texts, threads), threads)
 
@@ -80,6 +92,7 @@ FUNCTIONS = TokenizationFunctions(
         count_words=counting.count_words,
         learn_merges=learning.learn_merges,
         encoder=BytePairEncoder,
+        pattern_engine=left_to_re.engine_of,
     ),
 )
 split = FUNCTIONS.split

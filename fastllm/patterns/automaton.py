@@ -38,7 +38,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from enum import IntEnum
 from itertools import accumulate, pairwise
-from operator import xor
+from operator import and_, xor
 from typing import NamedTuple
 
 from fastllm.patterns.code_points import Runs, complement
@@ -55,7 +55,7 @@ from fastllm.patterns.syntax import (
 )
 
 # What compiling may come to, at most; beyond it an expression is left to `re`.
-MAX_LINES, MAX_STATES, MAX_CLASSES, MAX_STEPS = 20_000, 5_000, 250, 1_000_000
+MAX_LINES, MAX_STATES, MAX_CLASSES, MAX_STEPS = 20_000, 5_000, 250, 400_000
 
 # --- Programs ------------------------------------------------------------------------------------
 
@@ -126,8 +126,10 @@ def _write(node: Node, lines: list[Line], last: bool) -> None:
     elif isinstance(node, TextStart):
         lines.append(CheckStart())
     elif isinstance(node, Sequence):
-        for number, part in enumerate(node.parts, 1):
-            _write(part, lines, last and all(map(_may_be_nothing, node.parts[number:])))
+        # For each part, whether all that follow it may be nothing.
+        last_so_far = list(accumulate(map(_may_be_nothing, node.parts[:0:-1]), and_, initial=last))
+        for part, is_last in zip(node.parts, reversed(last_so_far), strict=False):
+            _write(part, lines, is_last)
     elif isinstance(node, Choice):
         _write_choice(node, lines, last)
     else:
@@ -373,10 +375,13 @@ class Automaton:
         Between the first and the second, a match ends, or goes on, or has been given up before.
         What it does is the same in every text if it does so in every state that the first character
         can lead to. It must not depend on the second, since in the part before the cut the text
-        ends there.
+        ends there. If it takes too long to find out, no cut is safe.
         """
-        for before in range(self.end):
-            states = {row[before].target for row in self.table} - {DEAD}
+        behind = [{row[before].target for row in self.table} - {DEAD} for before in range(self.end)]
+        if self.end * sum(map(len, behind)) > MAX_STEPS:
+            yield from [CutKind.UNSAFE] * self.end**2
+            return
+        for before, states in enumerate(behind):
             ends = {state: self.table[state][self.end].matches for state in states}
             always_read = all(self.table[start][before].target != DEAD for start in self._starts())
             for after in range(self.end):

@@ -6,6 +6,7 @@ Unicode 16 before `re` sees them.
 
 import re
 import warnings
+from collections.abc import Iterable
 from functools import lru_cache
 
 from fastllm.patterns.code_points import Runs, class_ranges, complement
@@ -31,10 +32,27 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     >>> compile_pattern(r"[\p{L}&&[^aeiou]]+").findall("write")
     ['wr', 't']
     """
+    return _compile(_spell_out(pattern))
+
+
+def check_pattern(pattern: str) -> None:
+    r"""Raise what `compile_pattern` would, in a fraction of its time.
+
+    To `re` it is the same whether a class has one range or hundreds, but for the time.
+
+    >>> check_pattern(r"\p{L}(")
+    Traceback (most recent call last):
+    ...
+    ValueError: missing ), unterminated subpattern at position 23
+    """
+    _compile(_spell_out(pattern, most_ranges=1))
+
+
+def _compile(spelled: Iterable[str]) -> re.Pattern[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            return re.compile("".join(_spell_out(pattern)))
+            return re.compile("".join(spelled))
         except (re.error, FutureWarning, OverflowError, RecursionError) as error:
             raise ValueError(str(error)) from None
 
@@ -50,7 +68,7 @@ _TOKEN = re.compile(
 )
 
 
-def _spell_out(pattern: str) -> list[str]:
+def _spell_out(pattern: str, most_ranges: int | None = None) -> list[str]:
     """The tokens of `pattern`, with classes as ranges and end-of-text spelled Python's way."""
     spelled: list[str] = []
     in_class = False
@@ -61,7 +79,7 @@ def _spell_out(pattern: str) -> list[str]:
         if token["open"] and not in_class and "&&" in pattern:
             runs, end = parse_set(pattern, token.start())
             if "&&" in pattern[at:end]:
-                spelled.append(_as_class(runs))
+                spelled.append(_as_class(runs[:most_ranges]))
                 at = end
                 continue
         name = token["braced"] or token["single"]
@@ -70,7 +88,7 @@ def _spell_out(pattern: str) -> list[str]:
         if name is not None:
             negated = text[1].isupper() != name.startswith("^")
             ranges = class_ranges(name.removeprefix("^"))
-            body = _as_class_body(complement(ranges) if negated else ranges)
+            body = _as_class_body((complement(ranges) if negated else ranges)[:most_ranges])
             spelled.append(body if in_class else f"[{body}]")
         elif token["hex"]:
             spelled.append(_escaped(int(token["hex"], 16)))

@@ -22,7 +22,8 @@ from fastllm.patterns.syntax import NoAutomatonError
 
 # After so many characters without a match, a state is open. Fewer, if that makes too many states.
 MAX_WAITING = 2
-MAX_STATES = 20_000
+MAX_ENTRIES = 200_000  # of a table: states times columns
+MAX_ROUNDS = 60  # in which states that do the same are looked for
 
 
 class State(NamedTuple):
@@ -82,8 +83,8 @@ class Fused:
 
     def _number(self, state: State) -> int:
         if state not in self._numbers:
-            if len(self._states) >= MAX_STATES:
-                raise NoAutomatonError(f"it needs more than {MAX_STATES:,} fused states")
+            if len(self._states) * (self.automaton.end + 1) >= MAX_ENTRIES:
+                raise NoAutomatonError(f"its table has more than {MAX_ENTRIES:,} entries")
             self._numbers[state] = len(self._states)
             self._states.append(state)
         return self._numbers[state]
@@ -126,10 +127,11 @@ def _without_twins(
 
     Moore's algorithm: states that cut alike are taken for the same, until two of them are seen to
     go on to states that are not. Open states, which have negative numbers, are numbered last.
+    A table that would take too many rounds, as for a{1,4000}, is left as it is.
     """
     group_of = [0] * len(table)
     count = 0
-    while True:
+    for _ in range(MAX_ROUNDS):
         kinds: dict[tuple[int, ...], int] = {}
         refined = [
             kinds.setdefault(
@@ -144,6 +146,8 @@ def _without_twins(
         if len(kinds) == count:
             break
         count = len(kinds)
+    else:
+        group_of, count = list(range(len(table))), len(table)
     merged: dict[int, list[tuple[int, int]]] = {}
     for group, row in zip(group_of, table, strict=True):
         if group not in merged:

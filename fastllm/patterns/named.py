@@ -16,7 +16,7 @@ import unicodedata
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.compiling import check_pattern, compile_pattern
 from fastllm.patterns.spellings import branches
 from fastllm.patterns.syntax import NoAutomatonError
 
@@ -141,6 +141,11 @@ class SplitPattern(_Steps):
             return "masks"
         return "re" if self.left_to_re else "automaton"
 
+    def check(self) -> None:
+        """Raise a ValueError if a step is no regular expression."""
+        for step in self.steps:
+            check_pattern(step)
+
     @cached_property
     def expressions(self) -> tuple[re.Pattern[str], ...]:
         """The steps, compiled by the standard `re`."""
@@ -237,8 +242,8 @@ def _find(pattern: str) -> SplitPattern:
         return NAMED[name]
     names = ", ".join(sorted(NAMED))
     try:
+        SplitPattern((pattern,)).check()
         found = pattern_of_steps((pattern,))
-        found.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
     except ValueError as error:
         raise ValueError(
             f"pattern {pattern!r} is neither a name ({names}) nor a regular expression: {error}"

@@ -36,7 +36,7 @@ _SAME = {
 _CONTRACTIONS = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
 _NUMBERS = re.compile(r"\\p\{N\}(?:\{1,(?P<limit>[1-9]\d{0,8})?\}\+?|(?P<all>\+\+?))?")
 _BAR = re.compile(
-    r"(?P<skip>\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|(?P<bracket>[()])|(?P<bar>\|)", re.DOTALL
+    r"(?P<skip>\\.|\[\^?\]?(?:\\.|[^\]\\])*(?:\]|\Z))|(?P<bracket>[()])|(?P<bar>\|)", re.DOTALL
 )
 
 

@@ -73,9 +73,11 @@ class Repeat(NamedTuple):
 
 Node = Chars | Look | TextStart | Sequence | Choice | Repeat
 
-# How deep groups may lie in each other, and how often a part may be asked for.
-MAX_DEPTH, MAX_COUNT = 100, 10_000
+# How deep groups may lie in each other, and how often a part may be asked for; how long an
+# expression may be, and how many sets of it may ignore case.
+MAX_DEPTH, MAX_COUNT, MAX_LENGTH, MAX_FOLDED = 100, 10_000, 20_000, 200
 
+_NOTHING = Sequence(())
 _END = Look((), at_end=True)
 _ESCAPES = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d*)(,?)(\d*)\})([+?]?)")
@@ -94,6 +96,8 @@ def parse(pattern: str) -> Node:
     NoAutomatonError
         If something in it has no tree.
     """
+    if len(pattern) > MAX_LENGTH:
+        raise NoAutomatonError(f"it is longer than {MAX_LENGTH:,} characters")
     parser = _Parser(pattern)
     if found := re.match(r"\(\?([a-zA-Z]+)\)", pattern):
         parser.set_flags(found[1], "")
@@ -119,6 +123,7 @@ class _Parser:
         self.at = 0
         self.ignore_case = False
         self.dot_is_all = False
+        self.folded_sets = 0
 
     # --- Branches, parts and repetitions
 
@@ -139,7 +144,9 @@ class _Parser:
     def sequence(self, depth: int) -> Node:
         parts: list[Node] = []
         while self.peek() not in ("", "|", ")"):
-            parts.append(self.repeated(self.part(depth)))
+            part = self.repeated(self.part(depth))
+            if not _is_nothing(part):  # else (?:){9999} would be written as often as it says
+                parts.append(part)
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
 
     def repeated(self, part: Node) -> Node:
@@ -155,6 +162,8 @@ class _Parser:
             most = (int(found[4]) if found[4] else None) if found[3] else least
         if max(least, most or 0) > MAX_COUNT:
             raise NoAutomatonError(f"{found[0]} asks for more than {MAX_COUNT:,} repetitions")
+        if most == 0 or _is_nothing(part):
+            return _NOTHING
         kind = {"": "greedy", "?": "lazy", "+": "possessive"}[found[5]]
         if kind == "possessive" and not isinstance(part, Chars):
             raise NoAutomatonError(f"{found[0]} behind more than one character is possessive")
@@ -302,11 +311,20 @@ class _Parser:
         return _one(ord(self.pattern[self.at - 1]))
 
     def folded(self, runs: Runs) -> Runs:
-        return _without_case(runs) if self.ignore_case else runs
+        if not self.ignore_case:
+            return runs
+        self.folded_sets += sum(last - first for first, last in runs) > 0
+        if self.folded_sets > MAX_FOLDED:
+            raise NoAutomatonError(f"more than {MAX_FOLDED} of its sets ignore case")
+        return _without_case(runs)
 
 
 def _one(code_point: int) -> Runs:
     return ((code_point, code_point),)
+
+
+def _is_nothing(part: Node) -> bool:
+    return isinstance(part, Sequence) and not part.parts
 
 
 def _atomic(inside: Node) -> Node:

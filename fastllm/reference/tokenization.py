@@ -25,6 +25,7 @@ FUNCTIONS = TokenizationFunctions(
         count_words=training.count_words,
         learn_merges=training.learn_more_merges,
         encoder=BytePairEncoder,
+        pattern_engine=lambda pattern: "re (the reference splits by it)",
     ),
 )
 split = FUNCTIONS.split

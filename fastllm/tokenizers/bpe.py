@@ -496,6 +496,24 @@ class BPETokenizer(Tokenizer):
         return self._vocabulary.pattern
 
     @property
+    def pattern_engine(self) -> str:
+        r"""What splits text by the pattern, and why, if it is Python's `re`.
+
+        ``"masks"`` is a scanner written by hand for a named pattern; ``"automaton"`` a table made
+        of the expression, slower, and in linear time too; ``"re (reason)"`` goes at the reference's
+        speed, and some expressions take it exponential time. The reference knows `re` alone.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> engine = BPETokenizer.train("low lower", 257, pattern=r"\w+|\W").pattern_engine
+        >>> engine in ("automaton", "re (the reference splits by it)")
+        True
+        """
+        engine: str = self._bpe.FUNCTIONS.pattern_engine(self.split_pattern)
+        return engine
+
+    @property
     def normalized_tokens(self) -> frozenset[str]:
         """The special and added tokens that are looked for after normalization."""
         return self._vocabulary.normalized_tokens

@@ -41,7 +41,7 @@ class BPEVocabulary:
         self.engine = engine
         self.pattern = split_pattern(pattern)
         if self.pattern.name is None:
-            self.pattern.expressions  # noqa: B018 - compiles now, so that a bad pattern fails here
+            self.pattern.check()  # now, so that a bad pattern fails here
         self.ranks = arguments.check_vocabulary(ranks)
         self.special_tokens = _token_ids(special_tokens, "special_tokens")
         self.added_tokens = _token_ids(added_tokens, "added_tokens")

@@ -181,6 +181,23 @@ def test_info_says_when_the_reference_was_asked_for():
     assert done.stdout.count("reference (FASTLLM_BACKEND=reference)") == 2
 
 
+def test_info_names_the_engine_of_a_tokenizer_and_of_a_pattern(folder):
+    assert facts_of("--tokenizer", folder / "tok.json")["split pattern"] == "gpt2"
+    engine = fastllm.BPETokenizer.from_file(folder / "tok.json").pattern_engine
+    assert facts_of("--tokenizer", folder / "tok.json")["pattern engine"] == engine
+    compiled = engine == "masks"
+    facts = facts_of("--pattern", "(?:a+)+(?<=a)")
+    assert facts["pattern engine"] == ("re (it looks behind)" if compiled else engine)
+    assert facts["which may"] == "take exponential time on some texts"
+    assert ("which is" in facts_of("--pattern", "a+|b")) == compiled
+    assert fail("info", "--pattern", "(").startswith("pattern '(' is neither a name")
+
+
+def facts_of(*options):
+    lines = succeed("info", *options).stdout.splitlines()
+    return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+
+
 def test_version_is_the_package_version():
     assert succeed("--version").stdout == f"fastllm {fastllm.__version__}\n"
 

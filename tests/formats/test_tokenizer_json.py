@@ -20,6 +20,8 @@ from vocabularies import published_ranks
 from fastllm import BPETokenizer
 from fastllm.patterns.named import NAMED, SplitPattern
 
+pytestmark = pytest.mark.filterwarnings("ignore:the split pattern .* is left to Python's re")
+
 ENGLISH = english()[:4000]
 TEXTS = [
     *(text for text in TRAPS.values() if not any(0xD800 <= ord(c) < 0xE000 for c in text)),

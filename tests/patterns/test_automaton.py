@@ -109,6 +109,9 @@ def test_automata_of_made_expressions_cut_as_re_does():
         (r"(?:a{100}b{100}){200}", "lines"),
         (r"[ab]*a[ab]{14}", "states"),
         ("(?:" * 120 + "a" + ")" * 120, "deep"),
+        ("a" * 20_001, "longer than 20,000 characters"),
+        ("(?:a?){1000}", "too long to find"),
+        ("(?i:" + "".join(f"[ab{chr(200 + i)}]" for i in range(201)) + ")", "ignore case"),
         ("|".join(f"{chr(200 + i)}x" for i in range(300)), "characters apart"),
     ],
 )
@@ -128,6 +131,8 @@ def test_a_pattern_that_is_left_to_re_splits_as_ever():
 HOSTILE = [
     *["(?:a|a?)+b", "(?:a*)*b", "(?:a+)+b", "(?:a|b|ab)*c", "(?:(?:a*)+)*b", "a*a*a*a*a*a*b"],
     *["|".join(f"w{i}" for i in range(1500)), r"\s{512}(?!\S)|\s{256}(?!\S)|\s", "a{500}|b"],
+    *["(?:(?:(?:){9999}){9999}){9999}x", "(?:(?:a{0}){9999}){9999}", "a{1,4900}", "(?:a?){100}"],
+    *["(?=a)" * 900, "^" * 900, "(?:|" * 90 + "a" + ")" * 90, "(?:" + "|" * 2000 + "a)*b"],
     *[
         "(?:" * 60 + "a" + ")*" * 60,
         "(?s:.)*x",
@@ -145,7 +150,7 @@ def test_hostile_expressions_are_made_and_run_in_bounds(pattern):
     automaton = Automaton(pattern)
     assert len(automaton.table) <= 5000
     one_pass = fused(automaton)
-    assert len(one_pass.table) <= 20_000
+    assert len(one_pass.table) * (automaton.end + 1) <= 200_000 + automaton.end
     assert "".join(automaton.split("aaab" * 30)) == "aaab" * 30
 
 
@@ -170,6 +175,21 @@ def test_cuts_are_boundaries_whatever_comes_before_and_behind():
                     parts = [*automaton.split(text[:i]), *automaton.split(text[i:])]
                     assert parts == whole, (pattern, text, i)
     assert found > 5000
+
+
+def test_no_cut_is_safe_where_that_takes_too_long_to_find_out(monkeypatch):
+    found = Automaton(r"\d")
+    assert CutKind.BOUNDARY in found.cut_kinds()
+    monkeypatch.setattr("fastllm.patterns.automaton.MAX_STEPS", 1)
+    assert list(found.cut_kinds()) == [CutKind.UNSAFE] * found.end**2
+
+
+def test_a_table_keeps_its_twins_where_finding_them_takes_too_long():
+    automaton = Automaton("a{1,70}|b")
+    text = "a" * 71 + "bab"
+    whole = fused(automaton)
+    assert len(whole.table) > 60
+    assert list(automaton.split(text)) == ["a" * 70, "a", "b", "a", "b"]
 
 
 def test_code_points_are_sets():

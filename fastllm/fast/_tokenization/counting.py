@@ -14,6 +14,7 @@ from fastllm.api.threads import get_num_threads
 from fastllm.corpus.sources import Block, ReadOptions, Texts, read
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.fast._tokenization import _kernels
+from fastllm.fast._tokenization.left_to_re import is_compiled
 
 Item = Block | list[str]
 
@@ -25,6 +26,7 @@ def count_words(
     texts: Texts, options: ReadOptions, ordered: bool, threads: int | None
 ) -> WordCounts:
     """How often each pre-token of `texts` occurs; only if `ordered`, by first appearance."""
+    is_compiled(options.pattern)  # it says if not
     items = enumerate(read(texts, options))
     table = _new_table(options, ordered)
     threads = threads or min(get_num_threads(), 8)
