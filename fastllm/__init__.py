@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _backend.forget_fast()
 
 BytePairEncoder = _backend.bpe.BytePairEncoder
+SubwordEncoder = _backend.bpe.SubwordEncoder
 TokenFinder = _backend.bpe.TokenFinder
 count_words = _backend.bpe.count_words
 decode = _backend.bpe.decode
@@ -67,6 +68,7 @@ __all__ = [
     "BytePairEncoder",
     "CharTokenizer",
     "KVCache",
+    "SubwordEncoder",
     "TimeLeft",
     "TokenFinder",
     "WordCounts",

@@ -194,6 +194,29 @@ def check_vocabulary(vocabulary: object) -> CheckedVocabulary:
     return CheckedVocabulary(vocabulary)
 
 
+class CheckedStrings(dict[str, int]):
+    """A vocabulary of strings that has been checked."""
+
+
+def check_string_vocabulary(vocabulary: object) -> CheckedStrings:
+    """A dict from token to id, ids distinct and from 0 to 2**31 - 1."""
+    if isinstance(vocabulary, CheckedStrings):
+        return vocabulary
+    if not isinstance(vocabulary, Mapping):
+        raise TypeError(
+            f"vocabulary must be a mapping from str to id, not {type(vocabulary).__name__}"
+        )
+    for token in vocabulary:
+        if not isinstance(token, str):
+            raise TypeError(f"vocabulary holds {token!r}; every token must be a str")
+        if not token.isascii() and check_text(token) != token:
+            raise ValueError(f"vocabulary holds {token!r}, which no text can hold")
+    check_vocabulary({token.encode(): number for token, number in vocabulary.items() if token})
+    if "" in vocabulary:
+        raise ValueError("vocabulary holds an empty token")
+    return CheckedStrings(vocabulary)
+
+
 def check_id(number: object, name: str) -> int:
     """An id: an int from 0 to 2**31 - 1."""
     found = check_integer(number, name, 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 _TOPIC_OF = {
     "BytePairEncoder": "tokenization",
+    "SubwordEncoder": "tokenization",
     "TokenFinder": "tokenization",
     "count_words": "tokenization",
     "decode": "tokenization",

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastllm.api.encoder import BytePairEncoder as PublicEncoder
+from fastllm.api.encoder import BytePairEncoder as PublicBytePairEncoder
+from fastllm.api.encoder import Encoder as PublicEncoder
 from fastllm.api.encoder import Ids, Merge
+from fastllm.api.encoder import SubwordEncoder as PublicSubwordEncoder
 from fastllm.api.encoder import TokenFinder as PublicFinder
+from fastllm.api.models import SubwordModel
+from fastllm.api.normalizers import Normalizer
 from fastllm.api.tokenization import TokenizationEngine, TokenizationFunctions
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as checks
@@ -18,12 +22,13 @@ from fastllm.checks.tokenization import IdArray
 from fastllm.patterns.named import SplitPattern
 
 try:
-    from fastllm.fast._tokenization import _kernels, counting, learning, left_to_re
+    from fastllm.fast._tokenization import _kernels, counting, learning, left_to_re, normalizing
 except ImportError as error:
     raise ImportError(f"the compiled extension is not installed: {error}") from error
 
 __all__ = [
     "BytePairEncoder",
+    "SubwordEncoder",
     "TokenFinder",
     "count_words",
     "decode",
@@ -37,27 +42,17 @@ __all__ = [
 
 def _split(text: str, pattern: SplitPattern) -> list[str]:
     if not left_to_re.is_compiled(pattern):
-        return _kernels.split_by_expressions(text, pattern.expressions)
-    return _kernels.split_text(text, pattern)
+        pretokens = _kernels.split_by_expressions(text, pattern.expressions)
+    else:
+        pretokens = _kernels.split_text(text, pattern)
+    return _kernels.without_space(pretokens) if pattern.leaves_out_space else pretokens
 
 
 def _merge(ids: Ids, pair: tuple[int, int], new_id: int) -> Ids:
     return _kernels.merge_pair(ids, *pair, new_id)
 
 
-class BytePairEncoder(_kernels.Encoder, PublicEncoder):
-    def _set_up(
-        self,
-        vocabulary: dict[bytes, int],
-        merges: list[Merge] | None,
-        pattern: SplitPattern,
-        ignore_merges: bool,
-        drop_missing: bool,
-        special_tokens: dict[str, int],
-    ) -> None:
-        left_to_re.is_compiled(pattern)  # it says if not
-        super()._set_up(vocabulary, merges, pattern, ignore_merges, drop_missing, special_tokens)
-
+class Encoder(_kernels.Encoder, PublicEncoder):
     def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
         return self._encode_lists(checks.check_batch(texts, threads), threads)
 
@@ -78,6 +73,37 @@ class BytePairEncoder(_kernels.Encoder, PublicEncoder):
         ids = checks.room_for_ids(out, wide.size, checked)
         ids[:] = wide
         return ids, offsets
+
+
+class BytePairEncoder(_kernels.ByteEncoder, Encoder, PublicBytePairEncoder):
+    def _set_up(
+        self,
+        vocabulary: dict[bytes, int],
+        merges: list[Merge] | None,
+        pattern: SplitPattern,
+        ignore_merges: bool,
+        drop_missing: bool,
+        special_tokens: dict[str, int],
+    ) -> None:
+        left_to_re.is_compiled(pattern)  # it says if not
+        super()._set_up(vocabulary, merges, pattern, ignore_merges, drop_missing, special_tokens)
+
+
+class SubwordEncoder(_kernels.ModelEncoder, Encoder, PublicSubwordEncoder):
+    def _set_up(
+        self, model: SubwordModel, pattern: SplitPattern, normalizer: tuple[Normalizer, ...]
+    ) -> None:
+        left_to_re.is_compiled(pattern)  # it says if not
+
+        def normalize(text: str) -> str:
+            return normalizing.normalize(text, normalizer)
+
+        self._set_up_model(
+            model,
+            pattern,
+            normalize if normalizer else None,
+            lambda text: normalizing.normalize_with_places(text, normalizer),
+        )
 
 
 class TokenFinder(_kernels.Finder, PublicFinder):

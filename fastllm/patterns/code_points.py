@@ -7,6 +7,7 @@
 ((65, 65),)
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -38,6 +39,22 @@ def complement(runs: Runs) -> Runs:
 def intersection(one: Runs, other: Runs) -> Runs:
     """All that is in both."""
     return complement(union(complement(one), complement(other)))
+
+
+class Characters:
+    """A set of code points, given as the edges of sorted runs: first, last, first ...
+
+    >>> letters = Characters((65, 90, 97, 122))
+    >>> 90 in letters, 91 in letters
+    (True, False)
+    """
+
+    def __init__(self, edges: tuple[int, ...]) -> None:
+        self._firsts, self._lasts = edges[::2], edges[1::2]
+
+    def __contains__(self, code_point: int) -> bool:
+        run = bisect_right(self._firsts, code_point) - 1
+        return run >= 0 and code_point <= self._lasts[run]
 
 
 @lru_cache

@@ -64,6 +64,7 @@ class _Steps(NamedTuple):
     steps: tuple[str, ...]
     name: str | None = None
     normalization: Literal["NFC"] | None = None
+    leaves_out_space: bool = False
 
 
 class SplitPattern(_Steps):
@@ -73,11 +74,13 @@ class SplitPattern(_Steps):
     ----------
     steps : tuple of str
         Regular expressions applied in turn, each to every part the one before has left. A match is
-        a part, and so is what lies between two matches: no text is ever lost.
+        a part, and so is what lies between two matches: no text is lost in them.
     name : str or None
         The name of the pattern, for a pattern that has one.
     normalization : {None, "NFC"}
         Unicode normalization applied to the text before it is cut.
+    leaves_out_space : bool
+        Whether parts that are white space and nothing else are left out in the end.
 
     Examples
     --------

@@ -7,7 +7,9 @@ Read the chapters in this order:
 3. `training`: the same from texts, with the options of a library.
 4. `special_tokens`: tokens such as ``<|endoftext|>`` are cut out of a text first.
 5. `encoder`: text to ids and back.
-6. `attention`: scores, softmax, context, then each option of a model.
+6. `wordpiece`: another model than merging, the longest token first; `pieces` is what models share.
+7. `normalization`: what is done to text before it is split.
+8. `attention`: scores, softmax, context, then each option of a model.
 
 `tokenization` puts the chapters behind the public functions. Attention is imported by its first
 use, and NumPy with it.
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastllm.reference.tokenization import (
     BytePairEncoder,
+    SubwordEncoder,
     TokenFinder,
     count_words,
     decode,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BytePairEncoder",
+    "SubwordEncoder",
     "TokenFinder",
     "count_words",
     "decode",

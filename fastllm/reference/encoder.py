@@ -1,9 +1,11 @@
 """The encoder, the textbook: a vocabulary made ready for many texts.
 
-It splits a text into pre-tokens and merges the bytes of each. What may merge is said in one of two
-ways. A file of *ranks* (tiktoken) gives each token an id, and two tokens merge where their
-concatenation is a token, lowest id first. A list of *merges* (Hugging Face) names the pairs, best
-first. With ranks, a pre-token that is a token is never taken apart.
+It normalizes a text, splits it into pre-tokens, and turns each into ids: `Encoder`. How a pre-token
+becomes ids is the model's affair. `SubwordEncoder` has one of the chapters `wordpiece` and those
+after it. `BytePairEncoder` merges bytes. What may merge is said in one of two ways. A file of
+*ranks* (tiktoken) gives each token an id, and two tokens merge where their concatenation is a
+token, lowest id first. A list of *merges* (Hugging Face) names the pairs, best first. With ranks, a
+pre-token that is a token is never taken apart.
 
 On paper, with the ids a 0, b 1, c 2, ab 3, bc 4, abc 5. By ranks, "abca" becomes ab c a, since "ab"
 has the lowest id, and then abc a, since "abc" is a token: 5 0. With the merges (a, b), (b, c) and
@@ -17,18 +19,78 @@ the chapter `special_tokens`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from fastllm.api.encoder import BytePairEncoder as PublicEncoder
+from fastllm.api.encoder import BytePairEncoder as PublicBytePairEncoder
+from fastllm.api.encoder import Encoder as PublicEncoder
+from fastllm.api.encoder import Places
+from fastllm.api.encoder import SubwordEncoder as PublicSubwordEncoder
+from fastllm.api.models import SubwordModel, WordPiece
+from fastllm.api.normalizers import Normalizer
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as checks
 from fastllm.checks.tokenization import CheckedVocabulary, IdArray
 from fastllm.patterns.named import SplitPattern
 from fastllm.reference.bpe import Ids, Merge
-from fastllm.reference.splitting import split
+from fastllm.reference.normalization import normalize, normalize_with_places
+from fastllm.reference.pieces import Model
+from fastllm.reference.splitting import places, split
+from fastllm.reference.wordpiece import WordPieceModel
+
+# What runs each model.
+MODELS: dict[type[Any], Callable[[Any], Model]] = {WordPiece: WordPieceModel}
 
 
-class BytePairEncoder(PublicEncoder):
+class Encoder(PublicEncoder):
+    """Normalize, split, and turn each pre-token into ids."""
+
+    _highest: int  # of all ids
+
+    def _pretokens(self, text: str) -> list[str]:
+        """The pre-tokens of a text that is to be normalized first."""
+        raise NotImplementedError
+
+    def encode(self, text: str) -> Ids:
+        pretokens = self._pretokens(checks.check_text(text))
+        return [i for pretoken in pretokens for i in self.encode_piece(pretoken.encode())]
+
+    # Many texts, counts and arrays: what `encode` gives, in other shapes. Nothing new from here on.
+
+    def count(self, text: str) -> int:
+        return len(self.encode(text))
+
+    def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
+        return [self.encode(text) for text in checks.check_batch(texts, threads)]
+
+    def count_batch(self, texts: Iterable[str], threads: int | None = None) -> list[int]:
+        return [self.count(text) for text in checks.check_batch(texts, threads)]
+
+    def encode_to_numpy(self, text: str, dtype: np.typing.DTypeLike | None = None) -> IdArray:
+        checked = checks.check_id_dtype(dtype, self._highest)
+        return np.array(self.encode(text), dtype=checked)
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Iterable[str],
+        threads: int | None = None,
+        out: IdArray | None = None,
+        dtype: np.typing.DTypeLike | None = None,
+    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
+        checked = checks.check_id_dtype(dtype, self._highest, out)
+        batch = self.encode_batch(texts, threads)
+        offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)
+        ids = checks.room_for_ids(out, int(offsets[-1]), checked)
+        ids[:] = [i for ids_of_text in batch for i in ids_of_text]
+        return ids, offsets
+
+    def as_lists(
+        self, ids: IdArray, starts: np.typing.NDArray[np.int64], ends: np.typing.NDArray[np.int64]
+    ) -> tuple[Ids, list[tuple[int, int]]]:
+        return ids.tolist(), list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+class BytePairEncoder(Encoder, PublicBytePairEncoder):
     def _set_up(
         self,
         vocabulary: CheckedVocabulary,
@@ -52,19 +114,16 @@ class BytePairEncoder(PublicEncoder):
 
     # Encoding
 
-    def encode(self, text: str) -> Ids:
-        normalized = self._pattern.normalize(checks.check_text(text))
-        pretokens = split(normalized, self._pattern)
-        return [i for pretoken in pretokens for i in self.encode_piece(pretoken.encode())]
+    def _pretokens(self, text: str) -> list[str]:
+        return split(self._pattern.normalize(text), self._pattern)
 
     def encode_bytes(self, data: bytes) -> Ids:
         # Bytes that are not UTF-8 are kept. The pattern takes each for a symbol: no letter, digit
         # or blank.
         text = checks.check_bytes(data).decode("utf-8", "surrogateescape")
-        pretokens = split(self._pattern.normalize(text), self._pattern)
         return [
             i
-            for pretoken in pretokens
+            for pretoken in self._pretokens(text)
             for i in self.encode_piece(pretoken.encode("utf-8", "surrogateescape"))
         ]
 
@@ -141,36 +200,29 @@ class BytePairEncoder(PublicEncoder):
             parts.append(self._token_of[number])
         return b"".join(parts)
 
-    # Many texts, counts and arrays: what `encode` gives, in other shapes. Nothing new from here on.
 
-    def count(self, text: str) -> int:
-        return len(self.encode(text))
+class SubwordEncoder(Encoder, PublicSubwordEncoder):
+    def _set_up(
+        self, model: SubwordModel, pattern: SplitPattern, normalizer: tuple[Normalizer, ...]
+    ) -> None:
+        self._model = MODELS[type(model)](model)
+        self._pattern = pattern
+        self._normalizer = normalizer
+        self._highest = max(model.vocabulary.values())
 
-    def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
-        return [self.encode(text) for text in checks.check_batch(texts, threads)]
+    def _pretokens(self, text: str) -> list[str]:
+        return split(normalize(text, self._normalizer), self._pattern)
 
-    def count_batch(self, texts: Iterable[str], threads: int | None = None) -> list[int]:
-        return [self.count(text) for text in checks.check_batch(texts, threads)]
+    def encode_piece(self, piece: bytes) -> Ids:
+        return [found.id for found in self._model.pieces(piece.decode())]
 
-    def encode_to_numpy(self, text: str, dtype: np.typing.DTypeLike | None = None) -> IdArray:
-        checked = checks.check_id_dtype(dtype, self._highest)
-        return np.array(self.encode(text), dtype=checked)
-
-    def encode_batch_to_numpy(
-        self,
-        texts: Iterable[str],
-        threads: int | None = None,
-        out: IdArray | None = None,
-        dtype: np.typing.DTypeLike | None = None,
-    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
-        checked = checks.check_id_dtype(dtype, self._highest, out)
-        batch = self.encode_batch(texts, threads)
-        offsets = np.cumsum([0, *map(len, batch)], dtype=np.int64)
-        ids = checks.room_for_ids(out, int(offsets[-1]), checked)
-        ids[:] = [i for ids_of_text in batch for i in ids_of_text]
-        return ids, offsets
-
-    def as_lists(
-        self, ids: IdArray, starts: np.typing.NDArray[np.int64], ends: np.typing.NDArray[np.int64]
-    ) -> tuple[Ids, list[tuple[int, int]]]:
-        return ids.tolist(), list(zip(starts.tolist(), ends.tolist(), strict=True))
+    def locate(self, text: str) -> tuple[IdArray, Places, Places]:
+        made = normalize_with_places(checks.check_text(text), self._normalizer)
+        normalized = "".join(character for character, _ in made)
+        located = [
+            (piece.id, made[first + piece.start].place, made[first + piece.end - 1].place + 1)
+            for first, last in places(normalized, self._pattern)
+            for piece in self._model.pieces(normalized[first:last])
+        ]
+        ids, starts, ends = np.array(located, dtype=np.int64).reshape(-1, 3).T.copy()
+        return ids.astype(np.uint32), starts, ends

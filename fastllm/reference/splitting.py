@@ -22,6 +22,7 @@ Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (G
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 from fastllm.patterns.named import SplitPattern
@@ -33,10 +34,33 @@ def split(text: str, pattern: SplitPattern) -> list[str]:
     The caller has normalized it: some patterns ask for Unicode's form NFC, in which "é" is always
     the same character.
     """
-    pretokens = [text]
+    return [text[start:end] for start, end in places(text, pattern)]
+
+
+def places(text: str, pattern: SplitPattern) -> list[tuple[int, int]]:
+    """Where each pre-token of a text begins and ends.
+
+    >>> from fastllm.patterns.pretokenizers import pretokenizer_pattern
+    >>> places("a  b", pretokenizer_pattern("whitespace-split"))
+    [(0, 1), (3, 4)]
+    """
+    pretokens = [text] if text else []
     for expression in pattern.expressions:
         pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
-    return pretokens
+    ends = list(accumulate(map(len, pretokens)))
+    found = zip([0, *ends], ends)  # noqa: B905 - the last end begins nothing
+    if not pattern.leaves_out_space:
+        return list(found)
+    return [(start, end) for start, end in found if not all(map(is_space, text[start:end]))]
+
+
+def is_space(character: str) -> bool:
+    """Whether a character is white space to Unicode, which U+001C to U+001F are not.
+
+    >>> is_space(" "), is_space(chr(0x1C))
+    (True, False)
+    """
+    return character.isspace() and not "\x1c" <= character <= "\x1f"
 
 
 def cut(expression: Any, text: str) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from fastllm.api.tokenization import TokenizationEngine, TokenizationFunctions
 from fastllm.reference import bpe, splitting, training
-from fastllm.reference.encoder import BytePairEncoder
+from fastllm.reference.encoder import BytePairEncoder, SubwordEncoder
 from fastllm.reference.special_tokens import TokenFinder
 
 __all__ = [
     "BytePairEncoder",
+    "SubwordEncoder",
     "TokenFinder",
     "count_words",
     "decode",

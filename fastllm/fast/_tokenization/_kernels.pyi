@@ -2,12 +2,13 @@
 
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastllm.api.models import SubwordModel
 from fastllm.api.tokenization import StartingVocabulary
 from fastllm.checks.tokenization import IdArray, TrainingOptions
 from fastllm.patterns.named import SplitPattern
@@ -25,22 +26,28 @@ def split_utf8(text: bytes, pattern: Pattern, isa: str | None = None) -> list[st
 def pretoken_starts(text: bytes, pattern: Pattern, isa: str | None = None) -> bytes: ...
 def next_cut(text: bytes, pattern: Pattern, start: int) -> int: ...
 
+# ---- normalize/normalize.pxi
+
+class BertTable:
+    def __init__(
+        self,
+        made: Mapping[int, Sequence[tuple[int, int, int]]],
+        *,
+        removed: Sequence[int],
+        marks: Iterable[int],
+        starting_marks: Iterable[int],
+        chinese: Sequence[int],
+        hangul: bool,
+    ) -> None: ...
+    def normalize(self, text: str) -> str: ...
+    def places(self, text: str) -> list[int]: ...
+
 # ---- encode/encode.pxi
 
 class Encoder:
     _highest: int
-    def _set_up(
-        self,
-        vocabulary: dict[bytes, int],
-        merges: list[tuple[bytes, bytes]] | None,
-        pattern: SplitPattern,
-        ignore_merges: bool,
-        drop_missing: bool,
-        special_tokens: dict[str, int],
-    ) -> None: ...
     def encode(self, text: str) -> list[int]: ...
     def encode_to_numpy(self, text: str, dtype: npt.DTypeLike | None = None) -> IdArray: ...
-    def encode_bytes(self, data: bytes) -> list[int]: ...
     def as_lists(
         self, ids: IdArray, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
     ) -> tuple[list[int], list[tuple[int, int]]]: ...
@@ -51,9 +58,32 @@ class Encoder:
     def count_batch(self, texts: Iterable[str], threads: int | None = None) -> list[int]: ...
     def encode_piece(self, piece: bytes) -> list[int]: ...
     def count(self, text: str) -> int: ...
+
+class ByteEncoder(Encoder):
+    def _set_up(
+        self,
+        vocabulary: dict[bytes, int],
+        merges: list[tuple[bytes, bytes]] | None,
+        pattern: SplitPattern,
+        ignore_merges: bool,
+        drop_missing: bool,
+        special_tokens: dict[str, int],
+    ) -> None: ...
+    def encode_bytes(self, data: bytes) -> list[int]: ...
     def decode_bytes(self, ids: Iterable[int]) -> bytes: ...
     def last_merge(self, token: bytes) -> tuple[bytes, bytes] | None: ...
 
+class ModelEncoder(Encoder):
+    def _set_up_model(
+        self,
+        model: SubwordModel,
+        pattern: SplitPattern,
+        normalize: Callable[[str], str] | None,
+        normalize_with_places: Callable[[str], tuple[str, npt.NDArray[np.int64] | None]],
+    ) -> None: ...
+    def locate(self, text: str) -> tuple[IdArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+
+def without_space(pretokens: list[str]) -> list[str]: ...
 def split_by_expressions(text: str, expressions: Iterable[re.Pattern[str]]) -> list[str]: ...
 def merge_pair(ids: list[int], first: Any, second: Any, new_id: Any) -> list[int]: ...
 

@@ -238,7 +238,7 @@ def test_vocabulary_that_the_tables_cannot_number_is_refused():
     many = dict.fromkeys(range(1 << 21))
     message = r"vocabulary has 2,097,152 entries; .* takes 2,097,151 at"
     with pytest.raises(ValueError, match=message):
-        _kernels.Encoder()._set_up(many, None, NAMED["gpt2"], False, False, {})
+        _kernels.ByteEncoder()._set_up(many, None, NAMED["gpt2"], False, False, {})
 
 
 def test_level_without_a_name_is_refused():

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "encode/merge_tree.h"
+#include "encode/model.h"
 #include "encode/pretoken_cache.h"
 #include "isa.h"
 
@@ -13,6 +14,8 @@ struct EncodeContext {
     const Vocabulary &vocabulary;
     PretokenCache &cache;
     MergeTree &merge_tree;
+    ModelScratch &scratch;
+    const Model *model;  // null: bytes are merged
     bool ignore_merges;  // a pre-token that is a token is never taken apart
     bool drop_unknown;   // bytes that are no token are left out
     std::string_view text;

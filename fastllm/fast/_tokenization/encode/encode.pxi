@@ -27,9 +27,11 @@ from libcpp.utility cimport move
 from libcpp.vector cimport vector
 from cython.operator cimport dereference as deref
 
+from fastllm.api.models import WordPiece
 from fastllm.api.threads import get_num_threads
 from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
+from fastllm.patterns.code_points import class_ranges
 
 cdef extern from "encode/worker.h" namespace "fastllm" nogil:
     cdef struct Pair:
@@ -74,8 +76,23 @@ cdef extern from "encode/worker.h" namespace "fastllm" nogil:
         size_t size
         int width
 
+    cdef cppclass Span:
+        uint32_t start
+        uint32_t end
+
+    cdef cppclass Model:
+        pass
+
+    cdef cppclass WorkerOptions:
+        const Vocabulary* vocabulary
+        const Model* model
+        bint ignore_merges
+        bint drop_unknown
+        Isa isa
+        size_t cache_bytes
+
     cdef cppclass Worker:
-        Worker(Vocabulary*, bint ignore_merges, bint drop_unknown, Isa, size_t cache_bytes) except +
+        Worker(const WorkerOptions&) except +
         PretokenCache cache
         MergeTree merge_tree
         vector[uint64_t] starts
@@ -86,7 +103,12 @@ cdef extern from "encode/worker.h" namespace "fastllm" nogil:
         void begin()
         void encode_text(const Splitter&, const Text&) except +
         void encode_pretokens(string_view) except +
+        void locate_pretokens(string_view, bint leaves_out_space, vector[Span]&) except +
         void merge(string_view) except +
+
+cdef extern from "encode/word_piece.h" namespace "fastllm" nogil:
+    cdef cppclass WordPieceModel(Model):
+        WordPieceModel(const Vocabulary&, string_view prefix, uint32_t unknown, size_t max_characters) except +
 
 cdef extern from "encode/worker_pool.h" namespace "fastllm" nogil:
     cdef cppclass WorkerPool:
@@ -125,6 +147,9 @@ cdef enum:
     MIN_THREADS_BYTES = 1 << 17  # a batch that is worth threads
 
 
+cdef str WHITE_SPACE = "".join(
+    chr(c) for first, last in class_ranges("White_Space") for c in range(first, last + 1)
+)
 cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
 
 
@@ -150,72 +175,62 @@ cdef class IdMemory:
 
 
 cdef class Encoder:
-    """The compiled half of `BytePairEncoder`: arguments are checked before they come here."""
+    """What the compiled halves of the encoders share: arguments are checked before they come here."""
     cdef Vocabulary vocabulary
     cdef Splitter splitter
-    cdef bint ignore_merges, drop_unknown, normalizes
-    cdef object pattern
-    cdef tuple given  # vocabulary and special tokens
-    cdef Decoder decoder  # made by the first decoding
-    cdef bint has_decoder
+    cdef unique_ptr[Model] model  # none: bytes are merged
+    cdef WorkerOptions options
+    cdef bint normalizes
+    cdef object pattern, normalize  # a function, from a text to the one that is split
     cdef WorkerPool workers
     cdef shared_ptr[IdBufferPool] pool
     cdef list ints  # ints[i] is i, for ids up to the highest; empty where they would be too many
-    cdef size_t cache_bytes
     cdef readonly int64_t _highest  # of all ids; -1 where there is none
 
-    def _set_up(self, vocabulary, merges, pattern, bint ignore_merges, bint drop_missing, dict special_tokens):
-        cdef bytes token
-        cdef int64_t number
-        for name, size, most in (
-            ("vocabulary", len(vocabulary), MAX_TOKENS), ("merges", len(merges or ()), MAX_MERGES)
-        ):
-            if size > most:
-                raise ValueError(f"{name} has {size:,} entries; the compiled encoder takes {most:,} at most")
-        self.pattern = pattern
-        self.normalizes = pattern.normalization is not None
-        self.splitter = splitter_of(pattern, isa_number())
-        self.ignore_merges = merges is None or ignore_merges
-        self.drop_unknown = drop_missing
-        self.cache_bytes = CACHE_BYTES
-        self.given = (vocabulary, special_tokens)
-        self.has_decoder = False
+    def __cinit__(self):
         self.pool = make_shared[IdBufferPool]()
         self._highest = -1
+        self.options.ignore_merges = self.options.drop_unknown = False
+
+    cdef int _set_splitter(self, pattern, normalize) except -1:
+        """Split by `pattern` what `normalize` has made of a text; None leaves a text as it is."""
+        self.pattern = pattern
+        self.normalizes = normalize is not None
+        self.normalize = normalize or (lambda text: text)
+        self.splitter = splitter_of(pattern, isa_number())
+        self.splitter.leaves_out_space = pattern.leaves_out_space
+        return 0
+
+    cdef int _add_tokens(self, vocabulary) except -1:
+        """Fill the vocabulary with tokens, of bytes or str, and their ids."""
+        cdef bytes token
+        cdef int64_t number
+        size = len(vocabulary)
+        if size > MAX_TOKENS:
+            raise ValueError(f"vocabulary has {size:,} entries; the compiled encoder takes {MAX_TOKENS:,} at most")
         items = vocabulary.items()
         if not are_in_order(vocabulary):
             items = sorted(items, key=itemgetter(1))
-        for token, number in items:
+        for text, number in items:
+            token = text if isinstance(text, bytes) else text.encode()
             self.vocabulary.add_token(string_view(<const char*>token, len(token)), number)
             self._highest = number
-        self.vocabulary.index_tokens()
-        if merges is None:
-            self.vocabulary.index_pairs_of_ranks()
-        else:
-            self._set_merges(merges)
-        number = max(self._highest, max(special_tokens.values(), default=-1))
-        self.ints = list(range(number + 1)) if number < 4 * len(vocabulary) + 1024 else []
+        return 0
 
-    def _set_merges(self, list merges):
-        cdef vector[Pair] pairs
-        cdef uint32_t rank
-        cdef bytes left, right
-        for rank, (left, right) in enumerate(merges):
-            pairs.push_back(Pair(self._find(left), self._find(right), rank, self._find(left + right)))
-        self.vocabulary.index_pairs(pairs, True)
-
-    cdef uint32_t _find(self, bytes token):
-        return self.vocabulary.find_token(string_view(<const char*>token, len(token)))
+    cdef int _finish(self, int64_t highest) except -1:
+        """Get ready for work, once the vocabulary is filled; no id, special ones included, is above `highest`."""
+        self.options.vocabulary = &self.vocabulary
+        self.options.model = self.model.get()
+        self.options.isa = self.splitter.isa
+        self.options.cache_bytes = CACHE_BYTES
+        self.ints = list(range(highest + 1)) if highest < 4 * <int64_t>self.vocabulary.ids.size() + 1024 else []
+        return 0
 
     cdef int _take_worker(self, unique_ptr[Worker]& worker) except -1:
         """A worker of one's own; put back with `_put_back`."""
         worker = self.workers.take()
         if not worker:
-            worker.reset(
-                new Worker(
-                    &self.vocabulary, self.ignore_merges, self.drop_unknown, self.splitter.isa, self.cache_bytes
-                )
-            )
+            worker.reset(new Worker(self.options))
         deref(worker).begin()
         return 0
 
@@ -231,7 +246,7 @@ cdef class Encoder:
         """Take a worker, and let it put the ids of `text` into its `out`."""
         cdef Text characters
         if self.normalizes or not self.splitter.is_compiled() or not isinstance(text, str):
-            text = self.pattern.normalize(arguments.check_text(text))
+            text = self.normalize(arguments.check_text(text))
         self._take_worker(worker)
         if not self.splitter.is_compiled():
             return self._run_expressions(deref(worker), text)
@@ -248,16 +263,23 @@ cdef class Encoder:
 
     cdef int _run_expressions(self, Worker& worker, text) except -1:
         """Encode by a pattern that has no scanner."""
-        cdef bytes encoded = text.encode()
-        self._split_by_expressions(worker, text, len(encoded))
+        cdef bytes encoded
+        pretokens = self._pretokens(text)
+        encoded = "".join(pretokens).encode()
+        self._set_starts(worker, pretokens, len(encoded))
         worker.encode_pretokens(string_view(<const char*>encoded, len(encoded)))
         return 0
 
-    cdef int _split_by_expressions(self, Worker& worker, text, size_t size) except -1:
-        """Set a bit of `starts` for each pre-token of `text`, which has `size` bytes."""
+    def _pretokens(self, text):
+        """The pre-tokens of a text by a pattern that has no scanner."""
+        pretokens = split_by_expressions(text, self.pattern.expressions)
+        return without_space(pretokens) if self.splitter.leaves_out_space else pretokens
+
+    cdef int _set_starts(self, Worker& worker, list pretokens, size_t size) except -1:
+        """Set a bit of `starts` for each pre-token; they have `size` bytes in all."""
         cdef size_t start = 0
         worker.starts.assign(size // 64 + 1, <uint64_t>0)
-        for pretoken in split_by_expressions(text, self.pattern.expressions):
+        for pretoken in pretokens:
             worker.starts[start >> 6] |= <uint64_t>1 << (start & 63)
             start += len(pretoken.encode("utf-8", "surrogateescape"))
         return 0
@@ -283,31 +305,6 @@ cdef class Encoder:
         self._put_back(worker)
         return ids if dtype is None else ids.astype(dtype, copy=False)
 
-    def encode_bytes(self, data):
-        cdef bytes shape, encoded = arguments.check_bytes(data)
-        cdef unique_ptr[Worker] worker
-        try:
-            return self.encode(encoded.decode())
-        except UnicodeDecodeError:
-            text = self.pattern.normalize(encoded.decode("utf-8", "surrogateescape"))
-        encoded = text.encode("utf-8", "surrogateescape")
-        self._take_worker(worker)
-        if not self.splitter.is_compiled():
-            self._split_by_expressions(deref(worker), text, len(encoded))
-        else:
-            # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
-            shape = ESCAPED.sub("\0", text).encode()
-            deref(worker).starts.resize((len(shape) + 63) // 64)
-            self.splitter.find_starts(
-                string_view(<const char*>shape, len(shape)),
-                deref(worker).starts.data(),
-                deref(worker).ambiguous,
-            )
-        deref(worker).encode_pretokens(string_view(<const char*>encoded, len(encoded)))
-        ids = self._as_list(deref(worker).out)
-        self._put_back(worker)
-        return ids
-
     def as_lists(self, ids, starts, ends):
         cdef const uint32_t[::1] numbers = ids
         cdef const int64_t[::1] first = starts, last = ends
@@ -329,7 +326,7 @@ cdef class Encoder:
         most = threads or get_num_threads()
         shared = most > 1 and sum(map(len, texts)) >= MIN_THREADS_BYTES
         if self.normalizes:
-            texts = [self.pattern.normalize(arguments.check_text(text)) for text in texts]
+            texts = [self.normalize(arguments.check_text(text)) for text in texts]
         for text in texts:
             characters = text_of(text)
             job.add(self.splitter, characters, shared)
@@ -436,6 +433,78 @@ cdef class Encoder:
         self._put_back(worker)
         return count
 
+    def _set_cache_bytes(self, size_t cache_bytes):
+        """Limit each worker's cache; for tests."""
+        self.options.cache_bytes = cache_bytes
+        self.workers.idle.clear()
+
+    def _cache_state(self):
+        """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
+        cdef size_t i
+        return [
+            (deref(self.workers.idle[i]).cache.bytes_held(), deref(self.workers.idle[i]).cache.evictions)
+            for i in range(self.workers.idle.size())
+        ]
+
+
+cdef class ByteEncoder(Encoder):
+    """The compiled half of `BytePairEncoder`."""
+    cdef tuple given  # vocabulary and special tokens
+    cdef Decoder decoder  # made by the first decoding
+    cdef bint has_decoder
+
+    def _set_up(self, vocabulary, merges, pattern, bint ignore_merges, bint drop_missing, dict special_tokens):
+        if len(merges or ()) > MAX_MERGES:
+            raise ValueError(f"merges has {len(merges):,} entries; the compiled encoder takes {MAX_MERGES:,} at most")
+        self._set_splitter(pattern, pattern.normalize if pattern.normalization is not None else None)
+        self.options.ignore_merges = merges is None or ignore_merges
+        self.options.drop_unknown = drop_missing
+        self.given = (vocabulary, special_tokens)
+        self.has_decoder = False
+        self._add_tokens(vocabulary)
+        self.vocabulary.index_tokens()
+        if merges is None:
+            self.vocabulary.index_pairs_of_ranks()
+        else:
+            self._set_merges(merges)
+        self._finish(max(self._highest, max(special_tokens.values(), default=-1)))
+
+    def _set_merges(self, list merges):
+        cdef vector[Pair] pairs
+        cdef uint32_t rank
+        cdef bytes left, right
+        for rank, (left, right) in enumerate(merges):
+            pairs.push_back(Pair(self._find(left), self._find(right), rank, self._find(left + right)))
+        self.vocabulary.index_pairs(pairs, True)
+
+    cdef uint32_t _find(self, bytes token):
+        return self.vocabulary.find_token(string_view(<const char*>token, len(token)))
+
+    def encode_bytes(self, data):
+        cdef bytes shape, encoded = arguments.check_bytes(data)
+        cdef unique_ptr[Worker] worker
+        try:
+            return self.encode(encoded.decode())
+        except UnicodeDecodeError:
+            text = self.normalize(encoded.decode("utf-8", "surrogateescape"))
+        encoded = text.encode("utf-8", "surrogateescape")
+        self._take_worker(worker)
+        if not self.splitter.is_compiled():
+            self._set_starts(deref(worker), self._pretokens(text), len(encoded))
+        else:
+            # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
+            shape = ESCAPED.sub("\0", text).encode()
+            deref(worker).starts.resize((len(shape) + 63) // 64)
+            self.splitter.find_starts(
+                string_view(<const char*>shape, len(shape)),
+                deref(worker).starts.data(),
+                deref(worker).ambiguous,
+            )
+        deref(worker).encode_pretokens(string_view(<const char*>encoded, len(encoded)))
+        ids = self._as_list(deref(worker).out)
+        self._put_back(worker)
+        return ids
+
     def last_merge(self, bytes token):
         cdef unique_ptr[Worker] worker
         self._take_worker(worker)
@@ -481,18 +550,79 @@ cdef class Encoder:
         self.has_decoder = True
         return 0
 
-    def _set_cache_bytes(self, size_t cache_bytes):
-        """Limit each worker's cache; for tests."""
-        self.cache_bytes = cache_bytes
-        self.workers.idle.clear()
 
-    def _cache_state(self):
-        """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
-        cdef size_t i
-        return [
-            (deref(self.workers.idle[i]).cache.bytes_held(), deref(self.workers.idle[i]).cache.evictions)
-            for i in range(self.workers.idle.size())
-        ]
+cdef class ModelEncoder(Encoder):
+    """The compiled half of `SubwordEncoder`."""
+    cdef object normalize_with_places  # a function, from a text to the one that is split and where it comes from
+
+    def _set_up_model(self, model, pattern, normalize, normalize_with_places):
+        self.normalize_with_places = normalize_with_places
+        self._set_splitter(pattern, normalize)
+        self._add_tokens(model.vocabulary)
+        self._make_model(model)
+        self._finish(self._highest)
+
+    cdef int _make_model(self, model) except -1:
+        """Make what C++ calls a model; one `if` a kind."""
+        cdef bytes prefix
+        if isinstance(model, WordPiece):
+            prefix = model.prefix.encode()
+            self.model.reset(
+                <Model*>new WordPieceModel(
+                    self.vocabulary,
+                    string_view(<const char*>prefix, len(prefix)),
+                    model.vocabulary[model.unknown],
+                    min(model.max_word_characters, arguments.MAX_ID),
+                )
+            )
+            return 0
+        raise NotImplementedError(f"{type(model).__name__} has no model in encode/")
+
+    def locate(self, text):
+        cdef unique_ptr[Worker] worker
+        cdef vector[Span] spans
+        cdef bytes encoded
+        cdef string_view utf8
+        normalized, places = self.normalize_with_places(arguments.check_text(text))
+        encoded = normalized.encode()
+        utf8 = string_view(<const char*>encoded, len(encoded))
+        self._take_worker(worker)
+        if self.splitter.is_compiled():
+            deref(worker).starts.resize((len(encoded) + 63) // 64)
+            self.splitter.find_starts(utf8, deref(worker).starts.data(), deref(worker).ambiguous)
+        else:
+            pretokens = split_by_expressions(normalized, self.pattern.expressions)
+            self._set_starts(deref(worker), pretokens, len(encoded))
+        deref(worker).locate_pretokens(utf8, self.splitter.leaves_out_space, spans)
+        ids = np.empty(deref(worker).out.size, np.uint32)
+        copy_into(ids, deref(worker).out)
+        self._put_back(worker)
+        edges = np.empty((spans.size(), 2), np.uint32)
+        copy_spans(edges, spans)
+        return ids, *characters_of_spans(encoded, edges, places)
+
+
+cdef int copy_spans(array, vector[Span]& spans) except -1:
+    """Copy spans into a new array of uint32."""
+    cdef Py_buffer view
+    if spans.empty():  # without memory to copy from
+        return 0
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    memcpy(view.buf, spans.data(), 8 * spans.size())
+    PyBuffer_Release(&view)
+    return 0
+
+
+def characters_of_spans(bytes encoded, edges, places):
+    """Where spans of bytes of UTF-8 begin and end, in the characters that its own come from.
+
+    `places` has the place of each; None where they are the same.
+    """
+    begins = (np.frombuffer(encoded, np.int8) >= -64).cumsum(dtype=np.int64)  # all bytes but 0x80 to 0xBF
+    first, last = begins[edges[:, 0]] - 1, begins[edges[:, 1] - 1] - 1
+    if places is not None:
+        first, last = places[first], places[last]
+    return first, last + 1
 
 
 cdef bint are_in_order(vocabulary):
@@ -547,6 +677,11 @@ def split_by_expressions(text, expressions):
     for expression in expressions:
         pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
     return pretokens
+
+
+def without_space(pretokens):
+    """Those of `pretokens` that are more than white space."""
+    return [pretoken for pretoken in pretokens if pretoken.strip(WHITE_SPACE)]
 
 
 def cut(expression, text):

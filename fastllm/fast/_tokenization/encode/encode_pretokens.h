@@ -40,6 +40,7 @@ struct Batch {
 
 // Write the ids of a pre-token that is no token to `out`; returns their number.
 static size_t merge_pretoken(EncodeContext &context, std::string_view pretoken, uint32_t *out) {
+    if (context.model) return context.model->encode(pretoken, context.scratch, out, nullptr);
     const Vocabulary &vocabulary = context.vocabulary;
     if (pretoken.size() <= MAX_SCAN_BYTES) {
         return merge_by_scan(vocabulary, pretoken, context.drop_unknown, out, context.missing_byte);

@@ -1,14 +1,14 @@
 // Worker: what one thread needs to encode, kept from call to call.
 //
 // Algorithm. A text that is not UTF-8 yet is written as UTF-8; it is cut into segments of about 1 MB in which it
-// splits as in the whole; each segment is split, then encoded.
+// splits as in the whole; each segment is split, white space that has no ids is left out, and the rest is encoded.
 //
 //     Text        characters of 1, 2 or 4 bytes, or UTF-8
 //       |         write_utf8.h
 //     utf8        [ segment of about 1 MB | segment | ... ]
 //       |         split/splitter.h
 //     starts      a bit a byte, set where a pre-token starts
-//       |         encode_pretokens.h, with `cache` and `merge_tree`
+//       |         encode_pretokens.h, with `cache` and `merge_tree`, or a model (model.h)
 //     out         ids
 //
 // Invariants. No worker serves two threads. What is kept has a bound, whatever the texts were (`begin`).
@@ -63,27 +63,43 @@ inline bool to_utf8(Isa isa, const Text &text, ByteBuffer &memory, std::string_v
     return end != nullptr;
 }
 
+// What a worker needs to know of its encoder.
+struct WorkerOptions {
+    const Vocabulary *vocabulary;
+    const Model *model;  // null: bytes are merged
+    bool ignore_merges, drop_unknown;  // see EncodeContext
+    Isa isa;
+    size_t cache_bytes;
+
+    // Whether the cache may begin with all tokens.
+    bool keeps_tokens_whole() const { return model ? model->keeps_tokens_whole() : ignore_merges; }
+};
+
 struct Worker {
     const Vocabulary &vocabulary;
+    const Model *const model;
     const bool ignore_merges, drop_unknown;  // see EncodeContext
     const Isa isa;
     PretokenCache cache;
     MergeTree merge_tree;
+    ModelScratch scratch;
     std::vector<uint64_t> starts;
     std::vector<size_t> ambiguous;
-    ByteBuffer utf8;
+    std::vector<uint64_t> kept_starts;
+    ByteBuffer utf8, without_space;
     IdBuffer out;
     int missing_byte = -1;        // see EncodeContext
     bool lone_surrogate = false;  // whether a text has half of a surrogate pair; its ids are left out
 
     static constexpr size_t MAX_KEPT = size_t(4) << 20;  // bytes of text
 
-    Worker(const Vocabulary *vocabulary, bool ignore_merges, bool drop_unknown, Isa isa, size_t cache_bytes)
-        : vocabulary(*vocabulary),
-          ignore_merges(ignore_merges),
-          drop_unknown(drop_unknown),
-          isa(isa),
-          cache(vocabulary, ignore_merges, isa > BASELINE, cache_bytes) {}
+    explicit Worker(const WorkerOptions &options)
+        : vocabulary(*options.vocabulary),
+          model(options.model),
+          ignore_merges(options.ignore_merges),
+          drop_unknown(options.drop_unknown),
+          isa(options.isa),
+          cache(options.vocabulary, options.keeps_tokens_whole(), isa > BASELINE, options.cache_bytes) {}
 
     bool ok() const { return missing_byte < 0 && !lone_surrogate; }
 
@@ -93,8 +109,26 @@ struct Worker {
         missing_byte = -1;
         lone_surrogate = false;
         if (utf8.capacity > MAX_KEPT) utf8 = ByteBuffer();
+        if (without_space.capacity > MAX_KEPT) without_space = ByteBuffer();
         if (starts.capacity() > MAX_KEPT / 64) std::vector<uint64_t>().swap(starts);
         if (merge_tree.bytes_held() > MAX_KEPT) merge_tree = MergeTree();
+        if (scratch.bytes_held() > MAX_KEPT) scratch = ModelScratch();
+    }
+
+    // A copy of `text` without the pre-tokens that are white space; `starts` become those of the copy.
+    std::string_view leave_out_space(std::string_view text) {
+        char *const kept = without_space.reserve(text.size());
+        kept_starts.assign(starts.size(), 0);
+        size_t size = 0;
+        for_each_pretoken(text, starts.data(), [&](size_t start, size_t end) {
+            const std::string_view pretoken = text.substr(start, end - start);
+            if (is_space(pretoken)) return;
+            kept_starts[size >> 6] |= uint64_t(1) << (size & 63);
+            std::memcpy(kept + size, pretoken.data(), pretoken.size());
+            size += pretoken.size();
+        });
+        starts.swap(kept_starts);
+        return {kept, size};
     }
 
     // Append the ids of a text.
@@ -118,7 +152,7 @@ struct Worker {
             }
             starts.resize((segment.size() + 63) / 64);
             splitter.find_starts(segment, starts.data(), ambiguous);
-            encode_pretokens(segment);
+            encode_pretokens(splitter.leaves_out_space ? leave_out_space(segment) : segment);
             start = end;
         }
     }
@@ -127,10 +161,27 @@ struct Worker {
     void encode_pretokens(std::string_view text) {
         if (text.empty()) return;
         out.reserve(text.size() + ID_PADDING);
-        EncodeContext context{vocabulary, cache, merge_tree, ignore_merges, drop_unknown, text};
+        EncodeContext context{vocabulary, cache, merge_tree, scratch, model, ignore_merges, drop_unknown, text};
         uint32_t *end = encode::encode_pretokens(isa, context, starts.data(), out.data + out.size);
         out.size = size_t(end - out.data);
         missing_byte = context.missing_byte;
+    }
+
+    // The ids of the pre-tokens of `text`, and the bytes that each stands for; `starts` as above. Nothing is cached.
+    void locate_pretokens(std::string_view text, bool leaves_out_space, std::vector<Span> &spans) {
+        out.reserve(text.size() + ID_PADDING);
+        spans.resize(text.size());
+        for_each_pretoken(text, starts.data(), [&](size_t start, size_t end) {
+            const std::string_view pretoken = text.substr(start, end - start);
+            if (leaves_out_space && is_space(pretoken)) return;
+            const size_t count = model->encode(pretoken, scratch, out.data + out.size, spans.data() + out.size);
+            for (size_t i = out.size; i < out.size + count; i++) {
+                spans[i].start += uint32_t(start);
+                spans[i].end += uint32_t(start);
+            }
+            out.size += count;
+        });
+        spans.resize(out.size);
     }
 
     // All merges of a pre-token, be it a token or not; its tokens are left in `merge_tree.tokens`.

@@ -79,6 +79,7 @@ cdef extern from "split/splitter.h" namespace "fastllm" nogil:
         Splitter(SharedAutomaton, Isa) except +
         Pattern pattern
         Isa isa
+        bint leaves_out_space
         bint is_compiled()
         void find_starts(string_view, uint64_t* starts, vector[size_t]& ambiguous) except +
         void find_starts_by_scanner(string_view, uint64_t* starts)

@@ -26,10 +26,34 @@ namespace fastllm {
 // About how much text is split at a time, to encode it or to count its words.
 constexpr size_t SEGMENT_BYTES = size_t(1) << 20;
 
+// Call `use(start, end)` for each pre-token of `text`, in order.
+template <typename Use>
+void for_each_pretoken(std::string_view text, const uint64_t *starts, Use use) {
+    size_t start = 0;
+    for (size_t word = 0; 64 * word < text.size(); word++) {
+        for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
+            const size_t next = 64 * word + size_t(__builtin_ctzll(bits));
+            if (next > start) use(start, next);
+            start = next;
+        }
+    }
+    if (start < text.size()) use(start, text.size());
+}
+
+// Whether all of `text` is white space.
+inline bool is_space(std::string_view text) {
+    int length;
+    for (size_t i = 0; i < text.size(); i += size_t(length)) {
+        if (class_at(text, i, length) != SPACE) return false;
+    }
+    return true;
+}
+
 struct Splitter {
     Pattern pattern;
     Isa isa = BASELINE;
     std::shared_ptr<const Automaton> automaton;  // for a pattern without masks
+    bool leaves_out_space = false;  // whether pre-tokens that are white space are to be left out
 
     Splitter() = default;
     Splitter(Pattern pattern, Isa isa) : pattern(pattern), isa(isa) {}

@@ -1,0 +1,145 @@
+"""What is done to text before it is split, as data: named steps that each engine runs in its way.
+
+A normalizer is a tuple of steps, applied in turn. What each does stands in the chapter
+`fastllm.reference.normalization`.
+
+Examples
+--------
+>>> from fastllm import SubwordEncoder
+>>> from fastllm.api.models import WordPiece
+>>> words = WordPiece({"[UNK]": 0, "ete": 1})
+>>> encoder = SubwordEncoder(words, pattern="bert", normalizer=[BertNormalizer()])
+>>> encoder.encode("Été")
+[1]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from fastllm.api.record import Record
+from fastllm.checks import tokenization as checks
+from fastllm.patterns.compiling import compile_pattern
+
+__all__ = [
+    "BertNormalizer",
+    "Lowercase",
+    "Normalizer",
+    "Prepend",
+    "Replace",
+    "Strip",
+    "StripAccents",
+    "UnicodeForm",
+]
+
+FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+
+
+class UnicodeForm(Record):
+    """One of Unicode's normalization forms: "NFC", "NFD", "NFKC" or "NFKD"."""
+
+    form: str
+
+    def __init__(self, form: str) -> None:
+        self._set(form=checks.check_choice(form, "form", FORMS))
+
+
+class Lowercase(Record):
+    """Each character in lower case."""
+
+
+class StripAccents(Record):
+    """Without marks; `UnicodeForm("NFD")` takes them off the letters first."""
+
+
+class Strip(Record):
+    """Without the white space at the left, at the right, or at both ends."""
+
+    left: bool
+    right: bool
+
+    def __init__(self, left: bool = True, right: bool = True) -> None:
+        self._set(left=bool(left), right=bool(right))
+
+
+class Prepend(Record):
+    """Something put before every text that is not empty."""
+
+    text: str
+
+    def __init__(self, text: str) -> None:
+        self._set(text=checks.check_is_text(text, "text"))
+
+
+class Replace(Record):
+    """Every match of a regular expression, or every occurrence of a text, replaced."""
+
+    pattern: str
+    content: str
+    is_regex: bool
+    expression: re.Pattern[str]  # what is looked for
+
+    def __init__(self, pattern: str, content: str, is_regex: bool = False) -> None:
+        self._set(
+            pattern=checks.check_is_text(pattern, "pattern"),
+            content=checks.check_is_text(content, "content"),
+            is_regex=bool(is_regex),
+        )
+        expression = compile_pattern(pattern) if is_regex else re.compile(re.escape(pattern))
+        object.__setattr__(self, "expression", expression)
+
+
+class BertNormalizer(Record):
+    """What BERT does to text.
+
+    Attributes
+    ----------
+    clean_text : bool
+        Leave out control characters, and make a blank of every white space.
+    handle_chinese_chars : bool
+        Put blanks around Chinese characters, so that each is a word.
+    strip_accents : bool, optional
+        Take the accents off letters; as `lowercase` says, if not given.
+    lowercase : bool
+    """
+
+    clean_text: bool
+    handle_chinese_chars: bool
+    strip_accents: bool | None
+    lowercase: bool
+
+    def __init__(
+        self,
+        clean_text: bool = True,
+        handle_chinese_chars: bool = True,
+        strip_accents: bool | None = None,
+        lowercase: bool = True,
+    ) -> None:
+        self._set(
+            clean_text=bool(clean_text),
+            handle_chinese_chars=bool(handle_chinese_chars),
+            strip_accents=None if strip_accents is None else bool(strip_accents),
+            lowercase=bool(lowercase),
+        )
+
+    @property
+    def strips_accents(self) -> bool:
+        """Whether accents are taken off."""
+        return self.lowercase if self.strip_accents is None else self.strip_accents
+
+
+Normalizer = UnicodeForm | Lowercase | StripAccents | Strip | Prepend | Replace | BertNormalizer
+
+
+def check_normalizer(steps: object) -> tuple[Normalizer, ...]:
+    """The steps of a normalizer as a tuple."""
+    if isinstance(steps, Normalizer):
+        return (steps,)
+    if isinstance(steps, str) or not isinstance(steps, Iterable):
+        raise TypeError(f"normalizer must be a sequence of steps, not {type(steps).__name__}")
+    found = tuple(steps)
+    for step in found:
+        if not isinstance(step, Normalizer):
+            raise TypeError(f"normalizer holds {step!r}, which is no step of a normalizer")
+    return found

@@ -1,0 +1,46 @@
+// Model: what turns one pre-token into ids, where bytes are not merged. WordPiece is one (word_piece.h).
+//
+// Algorithm. All that surrounds it is the same for every model: texts are split, and the ids of each pre-token come
+// from the cache. Only for one that is not there, the model is asked (`merge_pretoken` in encode_pretokens.h): so
+// what a virtual call costs does not matter. Without a model, bytes are merged.
+//
+// Invariants. A model does not change once it is made, and serves any number of threads: what it writes to while it
+// works lies in the worker's `ModelScratch`. It gives at most one id for each byte of the pre-token, which is valid
+// UTF-8 and not empty.
+//
+// Cost. See each model.
+
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace fastllm {
+
+// The bytes of a pre-token, or of a text, that a token stands for.
+struct Span {
+    uint32_t start, end;
+};
+
+// Memory that a model may use as it likes while it encodes one pre-token. It keeps its size.
+struct ModelScratch {
+    std::vector<uint64_t> words;
+
+    size_t bytes_held() const { return 8 * words.capacity(); }
+};
+
+class Model {
+  public:
+    virtual ~Model() = default;
+
+    // Write the ids of a pre-token to `out`; returns their number. Where `spans` is not null, it gets the bytes that
+    // each stands for: a token that holds a part of a character has all of it.
+    virtual size_t encode(std::string_view pretoken, ModelScratch &scratch, uint32_t *out, Span *spans) const = 0;
+
+    // Whether every pre-token of up to MAX_INLINE_BYTES that is a token has only that one id: then the cache begins
+    // with all tokens.
+    virtual bool keeps_tokens_whole() const = 0;
+};
+
+}  // namespace fastllm

@@ -1,0 +1,204 @@
+"""Normalizers, on whole texts: the results of `fastllm.reference.normalization`.
+
+A step gets a text and gives one. Where places are asked for, it also says from which character of
+the text that it got each of its own was made; None where the text has not changed."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from fastllm.api import normalizers as steps
+from fastllm.api.encoder import Places
+from fastllm.api.normalizers import Normalizer
+from fastllm.checks import lazy_numpy as np
+from fastllm.fast._tokenization._kernels import BertTable
+from fastllm.patterns import bert_characters as bert
+from fastllm.patterns.code_points import Characters, class_ranges
+
+SPACE = "".join(chr(c) for a, b in class_ranges("White_Space") for c in range(a, b + 1))
+SPACE_CLASS, PUNCTUATION_CLASS = 1, 2  # as normalize/bert_table.h has them
+
+
+class Step(NamedTuple):
+    """What a step does: to a text; and, for a text that it changes, where characters come from."""
+
+    apply: Callable[[str, Any], str]
+    places: Callable[[str, Any], list[int]]
+
+
+def normalize(text: str, normalizer: Iterable[Normalizer]) -> str:
+    """`text` after the steps."""
+    for step in normalizer:
+        text = STEPS[type(step)].apply(text, step)
+    return text
+
+
+def normalize_with_places(text: str, normalizer: Iterable[Normalizer]) -> tuple[str, Places | None]:
+    """The same, and the place in `text` that each character comes from; None if all stay theirs."""
+    places: Places | None = None
+    for step in normalizer:
+        changed = STEPS[type(step)].apply(text, step)
+        if changed != text:
+            found = np.array(STEPS[type(step)].places(text, step), dtype=np.int64)
+            places = found if places is None else places[found]
+            text = changed
+    return text, places
+
+
+# --- Characters one by one -----------------------------------------------------------------------
+
+Table = Mapping[int, str]
+
+
+@lru_cache(maxsize=1)
+def lower_table() -> dict[int, str]:
+    """The lower case of each character that has one."""
+    table = dict(bert.LOWER_TO_TWO)
+    for first, last, step, distance in bert.LOWER:
+        table |= {c: chr(c + distance) for c in range(first, last + 1, step)}
+    return table
+
+
+@lru_cache(maxsize=1)
+def mark_table() -> dict[int, str]:
+    """Nothing, for each mark."""
+    return dict.fromkeys(members(bert.MARKS), "")
+
+
+def members(runs: tuple[int, ...]) -> list[int]:
+    """The code points of runs: first, last, first ..."""
+    pairs = zip(runs[::2], runs[1::2], strict=True)
+    return [c for first, last in pairs for c in range(first, last + 1)]
+
+
+def mapped_places(text: str, table: Table) -> list[int]:
+    """Where the characters come from that `table` makes of those of `text`."""
+    return [
+        place for place, character in enumerate(text) for _ in table.get(ord(character), character)
+    ]
+
+
+def lowercase(text: str, _: object) -> str:
+    # `str.lower` has a rule for the sigma at the end of a word, and Python's version of Unicode.
+    return text.lower() if text.isascii() else text.translate(lower_table())
+
+
+def strip(text: str, step: steps.Strip) -> str:
+    text = text.lstrip(SPACE) if step.left else text
+    return text.rstrip(SPACE) if step.right else text
+
+
+def strip_places(text: str, step: steps.Strip) -> list[int]:
+    start = len(text) - len(text.lstrip(SPACE)) if step.left else 0
+    return list(range(start, start + len(strip(text, step))))
+
+
+def replace(text: str, step: steps.Replace) -> str:
+    if step.is_regex:
+        return step.expression.sub(lambda _: step.content, text)
+    return text.replace(step.pattern, step.content) if step.pattern else text
+
+
+def replace_places(text: str, step: steps.Replace) -> list[int]:
+    places: list[int] = []
+    end = 0
+    for match in step.expression.finditer(text):
+        places += range(end, match.start())
+        places += [max(match.end() - 1, 0)] * len(step.content)
+        end = match.end()
+    return places + list(range(end, len(text)))
+
+
+# --- Unicode's normal forms ----------------------------------------------------------------------
+
+
+def form_places(text: str, step: steps.UnicodeForm) -> list[int]:
+    """Marks that change places are where those were whose places they take."""
+    form: Literal["NFD", "NFKD"] = "NFKD" if "K" in step.form else "NFD"
+    places = [place for place, c in enumerate(text) for _ in unicodedata.normalize(form, c)]
+    if step.form.endswith("D"):
+        return places
+    return [places[kept] for kept in kept_by_composing(unicodedata.normalize(form, text))]
+
+
+def kept_by_composing(text: str) -> list[int]:
+    """Which characters of a text that has been taken apart are left when they are joined."""
+    kept: list[int] = []
+    starter, starter_place, last_class = "", 0, 0
+    for place, character in enumerate(text):
+        mark_class = unicodedata.combining(character)
+        if starter and (last_class == 0 or last_class < mark_class):
+            joined = unicodedata.normalize("NFC", starter + character)
+            adjacent = last_class > 0 or starter_place == len(kept) - 1
+            if adjacent and len(joined) == 1:
+                starter = joined
+                continue
+        if mark_class == 0:
+            starter, starter_place = character, len(kept)
+        last_class = mark_class
+        kept.append(place)
+    return kept
+
+
+# --- BERT ----------------------------------------------------------------------------------------
+
+
+def bert_normalizer(text: str, step: steps.BertNormalizer) -> str:
+    normalized: str = bert_table(step).normalize(text)
+    return normalized
+
+
+def bert_places(text: str, step: steps.BertNormalizer) -> list[int]:
+    return bert_table(step).places(text)
+
+
+@lru_cache(maxsize=16)
+def bert_table(step: steps.BertNormalizer) -> BertTable:
+    """What the steps together make of each character."""
+    strips, lowers = step.strips_accents, step.lowercase
+    lower = lower_table() if lowers else {}
+    chinese = Characters(bert.CHINESE if step.handle_chinese_chars else ())
+    blanks = dict.fromkeys(members(bert.BLANKS), " ") if step.clean_text else {}
+    apart = bert.WITHOUT_ACCENTS if strips else {}
+    marks = members(bert.MARKS) if strips else []
+
+    def made(c: int) -> str:
+        text = blanks.get(c, chr(c))
+        text = f" {text} " if c in chinese else text
+        return text.translate(apart).translate(lower)
+
+    classes = {ord(c): SPACE_CLASS for c in SPACE}
+    classes |= dict.fromkeys(members(bert.PUNCTUATION), PUNCTUATION_CLASS)
+    combining = bert.COMBINING if strips else {}
+    changed = {*blanks, *apart, *lower, *classes, *combining}
+    return BertTable(
+        {
+            c: [(ord(m), classes.get(ord(m), 0), combining.get(ord(m), 0)) for m in made(c)]
+            for c in changed
+        },
+        removed=bert.REMOVED if step.clean_text else (),
+        marks=marks,
+        starting_marks=members(bert.STARTING_MARKS) if strips else [],
+        chinese=bert.CHINESE if step.handle_chinese_chars else (),
+        hangul=strips,
+    )
+
+
+STEPS: dict[type[Any], Step] = {
+    steps.UnicodeForm: Step(lambda text, step: unicodedata.normalize(step.form, text), form_places),
+    steps.Lowercase: Step(lowercase, lambda text, _: mapped_places(text, lower_table())),
+    steps.StripAccents: Step(
+        lambda text, _: text.translate(mark_table()),
+        lambda text, _: mapped_places(text, mark_table()),
+    ),
+    steps.Strip: Step(strip, strip_places),
+    steps.Prepend: Step(
+        lambda text, step: step.text + text if text else text,
+        lambda text, step: [0] * len(step.text) + list(range(len(text))),
+    ),
+    steps.Replace: Step(replace, replace_places),
+    steps.BertNormalizer: Step(bert_normalizer, bert_places),
+}

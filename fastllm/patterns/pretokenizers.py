@@ -1,0 +1,51 @@
+r"""Pre-tokenizers of subword models that are more than an expression: named split patterns.
+
+They leave white space out, so that a word is the same token at the start of a line and in it.
+
+========================  ========================================================================
+``"bert"``                words, and each punctuation mark alone; BertPreTokenizer
+``"whitespace"``          runs of word characters, and runs of what else there is; Whitespace
+``"whitespace-split"``    what lies between white space; WhitespaceSplit
+========================  ========================================================================
+"""
+
+from fastllm.patterns.bert_characters import OTHER_WORD_CHARACTERS, PUNCTUATION
+from fastllm.patterns.named import SplitPattern, split_pattern
+
+
+def as_set(runs: tuple[int, ...]) -> str:
+    r"""A set of characters, given as runs, in an expression.
+
+    >>> as_set((0x41, 0x5A, 0x5F, 0x5F))
+    '[\\x{41}-\\x{5A}\\x{5F}-\\x{5F}]'
+    """
+    return f"[{as_members(runs)}]"
+
+
+def as_members(runs: tuple[int, ...]) -> str:
+    """The same without its brackets."""
+    edges = [f"\\x{{{edge:X}}}" for edge in runs]
+    pairs = zip(edges[::2], edges[1::2], strict=True)
+    return "".join(f"{first}-{last}" for first, last in pairs)
+
+
+# A word character of Rust's regular expressions, as the members of a set.
+WORD = rf"\p{{L}}\p{{M}}\p{{Nd}}{as_members(OTHER_WORD_CHARACTERS)}"
+
+
+NAMED_PRETOKENIZERS = {
+    "bert": SplitPattern((rf"\s+|{as_set(PUNCTUATION)}",), "bert", leaves_out_space=True),
+    "whitespace": SplitPattern((rf"[{WORD}]+|[^\s{WORD}]+",), "whitespace", leaves_out_space=True),
+    "whitespace-split": SplitPattern((r"\s+",), "whitespace-split", leaves_out_space=True),
+}
+
+
+def pretokenizer_pattern(pattern: object) -> SplitPattern:
+    """The pattern of a name here, or as `split_pattern` finds it.
+
+    >>> pretokenizer_pattern("whitespace-split").steps
+    ('\\\\s+',)
+    """
+    if isinstance(pattern, str) and pattern in NAMED_PRETOKENIZERS:
+        return NAMED_PRETOKENIZERS[pattern]
+    return split_pattern(pattern)
