@@ -1,12 +1,12 @@
 """One call of a tokenizer of transformers: texts to ids, truncated, surrounded, padded."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from fastllm.integrations.post_processor import Span
 from fastllm.integrations.transformers_engine import Engine, Ids
+from fastllm.patterns.normalization import is_normalized
 
 
 class Call:
@@ -36,7 +36,7 @@ class Call:
         form = self._engine.tokenizer.split_pattern.normalization
         if form is None or not self._options.get("return_offsets_mapping"):
             return False
-        return not all(unicodedata.is_normalized(form, text) for text in self._texts)
+        return not all(is_normalized(form, text) for text in self._texts)
 
     def data(self, single: bool) -> dict[str, Any]:
         """The entries of the result, for one text without a dimension for the batch."""

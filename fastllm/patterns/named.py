@@ -12,11 +12,11 @@ CONTRIBUTING.md, "Add a split pattern", lists what a new one takes, here and els
 """
 
 import re
-import unicodedata
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fastllm.patterns.compiling import check_pattern, compile_pattern
+from fastllm.patterns.normalization import normalize
 from fastllm.patterns.spellings import branches
 from fastllm.patterns.syntax import NoAutomatonError
 
@@ -156,7 +156,7 @@ class SplitPattern(_Steps):
 
     def normalize(self, text: str) -> str:
         """`text` in the normalization form that the pattern asks for."""
-        return unicodedata.normalize(self.normalization, text) if self.normalization else text
+        return normalize(self.normalization, text) if self.normalization else text
 
     def __str__(self) -> str:
         return self.name or " then ".join(self.steps)

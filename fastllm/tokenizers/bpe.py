@@ -956,7 +956,8 @@ class BPETokenizer(Tokenizer):
         """The longest beginning of `text` that has at most `max_tokens` ids.
 
         It ends between two characters, never inside a special token. A longer beginning can have
-        fewer ids: it is looked for up to 256 characters behind the last token that fits.
+        fewer ids: it is looked for up to 256 characters behind the last token that fits, but not
+        behind thousands of characters without a place that is known to be a pre-token's start.
 
         Parameters
         ----------
@@ -1087,9 +1088,8 @@ class BPETokenizer(Tokenizer):
         >>> BPETokenizer.train("aa", 257).decode_tokens_bytes([256, 97])
         [b'aa', b'a']
         """
-        token_of = self._vocabulary.token_of
         try:
-            return [token_of[number] for number in arguments.check_ids(ids)]
+            return list(map(self._vocabulary.token_of.__getitem__, arguments.check_ids(ids)))
         except KeyError as error:
             raise arguments.unknown_id_error(error.args[0]) from None
 
@@ -1111,14 +1111,8 @@ class BPETokenizer(Tokenizer):
         >>> BPETokenizer.train("aa", 257).decode_with_offsets([98, 256, 195, 169])
         ('baaé', [0, 1, 3, 3])
         """
-        tokens = self.decode_tokens_bytes(ids)
-        offsets = []
-        length = 0
-        for token in tokens:
-            begun = [byte for byte in token if not 0x80 <= byte < 0xC0]
-            offsets.append(length if token[0] in begun[:1] else max(0, length - 1))
-            length += len(begun)
-        return b"".join(tokens).decode(), offsets
+        numbers = arguments.check_ids(ids)
+        return self.decode_bytes(numbers).decode(), self._locator.starts_of(numbers)
 
     def stream_decoder(self, errors: str = "replace") -> StreamDecoder:
         """A decoder that takes ids as they come and returns complete characters.

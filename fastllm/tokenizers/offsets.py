@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from fastllm.checks import lazy_numpy as np
+from fastllm.patterns import normalization
 
 Places: TypeAlias = "np.typing.NDArray[np.int64]"
 # Below U+0300 no character combines with one before it, though with one behind it.
@@ -75,7 +76,7 @@ def is_pair_at(text: str, place: int) -> bool:
 
 def is_normalized(text: str, form: Literal["NFC"] | None) -> bool:
     """Whether normalization leaves `text` as it is; always where there is none."""
-    return form is None or unicodedata.is_normalized(form, text)
+    return form is None or normalization.is_normalized(form, text)
 
 
 def segments(text: str, form: Literal["NFC"]) -> tuple[list[int], list[int]]:
@@ -84,7 +85,7 @@ def segments(text: str, form: Literal["NFC"]) -> tuple[list[int], list[int]]:
     >>> segments("ae\u0301x", "NFC")
     ([1, 2, 1], [1, 1, 1])
     """
-    if unicodedata.is_normalized(form, text):
+    if normalization.is_normalized(form, text):
         return [1] * len(text), [1] * len(text)
     before: list[int] = []
     after: list[int] = []
@@ -97,7 +98,7 @@ def segments(text: str, form: Literal["NFC"]) -> tuple[list[int], list[int]]:
         for place in range(begin + 1, run.end() + 1):
             if place == run.end() or _starts_anew(text[begin:place], text[place], form):
                 before.append(place - begin)
-                after.append(len(unicodedata.normalize(form, text[begin:place])))
+                after.append(len(normalization.normalize(form, text[begin:place])))
                 begin = place
     before += [1] * (len(text) - begin)
     after += [1] * (len(text) - begin)
@@ -108,8 +109,8 @@ def _starts_anew(segment: str, character: str, form: Literal["NFC"]) -> bool:
     """Whether `character`, and all that follows, normalizes apart from `segment`."""
     if unicodedata.combining(unicodedata.normalize("NFD", character)[0]):
         return False
-    apart = unicodedata.normalize(form, segment) + unicodedata.normalize(form, character)
-    return unicodedata.normalize(form, segment + character) == apart
+    apart = normalization.normalize(form, segment) + normalization.normalize(form, character)
+    return normalization.normalize(form, segment + character) == apart
 
 
 class TokenShapes:
@@ -121,8 +122,8 @@ class TokenShapes:
 
     >>> shapes = TokenShapes({0: b"a\xc3", 7: b"\xa9ab"})
     >>> ids = np.array([0, 7])
-    >>> [shape.tolist() for shape in shapes.of(ids)]
-    [[2, 3], [2, 2], [False, True]]
+    >>> [shape.tolist() for shape in shapes.of(ids)], shapes.sizes_of(ids).tolist()
+    ([[2, 2], [False, True]], [2, 3])
     """
 
     def __init__(self, token_of: Mapping[int, bytes]) -> None:
@@ -138,19 +139,24 @@ class TokenShapes:
         highest = int(ids.max(initial=-1))
         self._ids = None if highest < 4 * len(ids) + 1024 else np.sort(ids)
         places = ids if self._ids is None else np.searchsorted(self._ids, ids)
-        self._shapes = []
-        for shape in (sizes, characters, inside):
-            table = np.zeros(int(places.max(initial=-1)) + 1, dtype=shape.dtype)
-            table[places] = shape
-            self._shapes.append(table)
+        room = int(places.max(initial=-1)) + 1
+        self._sizes, self._characters = np.zeros((2, room), dtype=np.int64)
+        self._inside = np.zeros(room, dtype=np.bool_)
+        self._sizes[places], self._characters[places] = sizes, characters
+        self._inside[places] = inside
 
-    def of(
-        self, ids: np.typing.NDArray[np.integer]
-    ) -> tuple[Places, Places, np.typing.NDArray[np.bool_]]:
-        """Of each token the bytes, the characters that begin in it, and if it begins inside one."""
-        places = ids if self._ids is None else np.searchsorted(self._ids, ids)
-        sizes, characters, inside = (table[places] for table in self._shapes)
-        return sizes, characters, inside
+    def of(self, ids: np.typing.NDArray[np.integer]) -> tuple[Places, np.typing.NDArray[np.bool_]]:
+        """Of each token the characters that begin in it, and whether it begins inside one."""
+        places = self._places(ids)
+        return self._characters[places], self._inside[places]
+
+    def sizes_of(self, ids: np.typing.NDArray[np.integer]) -> Places:
+        """The number of bytes of each token."""
+        sizes: Places = self._sizes[self._places(ids)]
+        return sizes
+
+    def _places(self, ids: np.typing.NDArray[np.integer]) -> np.typing.NDArray[np.integer]:
+        return ids if self._ids is None else np.searchsorted(self._ids, ids)
 
 
 def _begins_character(data: np.typing.NDArray[np.int8]) -> np.typing.NDArray[np.bool_]:

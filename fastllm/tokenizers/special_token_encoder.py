@@ -67,6 +67,8 @@ class SpecialTokenEncoder:
     def encode_to_numpy(self, batch: list[PartsAndTokens], threads: int | None) -> EncodedParts:
         """The ids of all texts in one array."""
         ids, ends = self._encoder.encode_batch_to_numpy(_parts(batch), threads)
+        if all(len(cuts) == 1 for cuts in batch):
+            return EncodedParts(ids, ends, np.empty(0, dtype=np.int64))
         tokens = [token for cuts in batch for _, token in cuts]
         is_whole = np.array([token is not None for token in tokens], dtype=np.bool_)
         before = ends[1:][is_whole]

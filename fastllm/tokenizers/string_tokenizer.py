@@ -1,8 +1,10 @@
 """Tokenizers whose tokens are strings, found by looking them up: words or characters."""
 
 import os
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, ClassVar, Self
 
 from fastllm.checks import tokenization as arguments
@@ -62,9 +64,14 @@ class StringTokenizer(Tokenizer):
         """The tokens of `text` as strings; unknown ones as they stand in the text."""
         return list(self._tokens(arguments.check_text(text)))
 
-    def _tokens(self, text: str) -> Iterator[str]:
+    def _tokens(self, text: str) -> Iterable[str]:
+        matches = list(self._find_special.finditer(text)) if self._find_special else []
+        return self._tokens_between(text, matches) if matches else self._split(text)
+
+    def _tokens_between(self, text: str, matches: list[re.Match[str]]) -> Iterator[str]:
+        """The tokens of a text with special tokens in it."""
         end = 0
-        for match in self._find_special.finditer(text) if self._find_special else ():
+        for match in matches:
             yield from self._split(text[end : match.start()])
             yield match[0]
             end = match.end()
@@ -80,11 +87,11 @@ class StringTokenizer(Tokenizer):
         KeyError
             If a token is not in the vocabulary and the vocabulary has no ``"<|unk|>"``.
         """
+        tokens = self._tokens(arguments.check_text(text))
         if self._unknown is not None:
-            known, unknown = self._vocab.get, self._unknown
-            return [known(token, unknown) for token in self._tokens(arguments.check_text(text))]
+            return list(map(self._vocab.get, tokens, repeat(self._unknown)))
         try:
-            return [self._vocab[token] for token in self._tokens(arguments.check_text(text))]
+            return list(map(self._vocab.__getitem__, tokens))
         except KeyError as error:
             raise KeyError(
                 f"{error.args[0]!r} is not in the vocabulary, which has no {UNKNOWN} to replace it"
@@ -98,11 +105,10 @@ class StringTokenizer(Tokenizer):
         KeyError
             If an id is not in the vocabulary.
         """
-        numbers = arguments.check_ids(ids)
-        for number in numbers:
-            if number not in self._token_of:
-                raise arguments.unknown_id_error(number)
-        return self._join(self._token_of[number] for number in numbers)
+        try:
+            return self._join(list(map(self._token_of.__getitem__, arguments.check_ids(ids))))
+        except KeyError as error:
+            raise arguments.unknown_id_error(error.args[0]) from None
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, f"_{name}") for name in self._fields}

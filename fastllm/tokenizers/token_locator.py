@@ -52,9 +52,8 @@ class TokenLocator:
         cuts = policy.cut(text) or [(text, None)]
         ids, _, whole = self._special_token_encoder.encode_to_numpy([cuts], 1)
         tokens = [token for _, token in cuts[:-1] if token is not None]
-        sizes, characters, inside = self._shapes.of(ids)
+        characters, inside = self._shapes.of(ids)
         # Not by their ids: tokens of different lengths may share one.
-        sizes[whole] = [len(token.encode()) for token in tokens]
         characters[whole] = [len(token) for token in tokens]
         if is_normalized(text, self._pattern.normalization) and characters.sum() == len(text):
             # No surrogates were joined, and no byte left out that begins a character.
@@ -64,9 +63,17 @@ class TokenLocator:
         if characters.sum() == len(encoded):
             starts, ends = character_runs(characters, inside)
         else:
+            sizes = self._shapes.sizes_of(ids)
+            sizes[whole] = [len(token.encode()) for token in tokens]
             kept = map(self._kept_bytes, parts, [*tokens, ""])
             starts, ends = character_runs_of_kept(encoded, sizes, np.concatenate(list(kept)))
         return LocatedTokens(ids, *self._align(text, policy).places(starts, ends), whole)
+
+    def starts_of(self, ids: list[int]) -> list[int]:
+        """Where each token begins in the text that `ids` stand for, in characters."""
+        characters, inside = self._shapes.of(np.array(ids, dtype=np.int64))
+        starts: list[int] = character_runs(characters, inside)[0].tolist()
+        return starts
 
     @cached_property
     def _shapes(self) -> TokenShapes:

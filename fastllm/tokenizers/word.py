@@ -1,7 +1,7 @@
 """Words as tokens: the plainest way to turn text into ids, and what it loses."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
 from fastllm.checks import tokenization as arguments
@@ -60,7 +60,7 @@ class WordTokenizer(StringTokenizer):
     ) -> None:
         super().__init__(vocab, special_tokens=special_tokens)
         self._pattern = BOOK_PATTERN if pattern is None else pattern
-        self._separator = _compile(self._pattern)
+        self._separate = _separating(_compile(self._pattern))
         self._lossless = bool(lossless)
 
     @classmethod
@@ -89,11 +89,11 @@ class WordTokenizer(StringTokenizer):
         'it  goes\\nso'
         """
         specials = arguments.check_special_tokens(special_tokens)
-        separator = _compile(BOOK_PATTERN if pattern is None else pattern)
+        separate = _separating(_compile(BOOK_PATTERN if pattern is None else pattern))
         words = {
             word
             for text in ordinary_texts(texts, specials)
-            for word in _split_words(text, separator, lossless)
+            for word in _split_words(text, separate, lossless)
         }
         vocab = number_tokens(words, specials)
         return cls(vocab, special_tokens=specials, pattern=pattern, lossless=lossless)
@@ -109,7 +109,7 @@ class WordTokenizer(StringTokenizer):
         return self._lossless
 
     def _split(self, text: str) -> list[str]:
-        return _split_words(text, self._separator, self._lossless)
+        return _split_words(text, self._separate, self._lossless)
 
     def _join(self, tokens: Iterable[str]) -> str:
         if self._lossless:
@@ -126,16 +126,31 @@ def _compile(pattern: object) -> re.Pattern[str]:
         raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
 
 
-def _split_words(text: str, separator: re.Pattern[str], lossless: bool) -> list[str]:
+def _separating(separator: re.Pattern[str]) -> Callable[[str], list[str]]:
+    """What cuts a text into words and separators in turn."""
+    if separator.groups == 0:
+        try:
+            return re.compile(f"({separator.pattern})").split
+        except re.error:  # global flags may stand only in front of all else
+            pass
+
+    def separate(text: str) -> list[str]:
+        parts = []
+        end = 0
+        for match in separator.finditer(text):
+            parts += [text[end : match.start()], match[0]]
+            end = match.end()
+        return [*parts, text[end:]]
+
+    return separate
+
+
+def _split_words(text: str, separate: Callable[[str], list[str]], lossless: bool) -> list[str]:
     """Words and separators in turn; without `lossless` stripped, and left out where empty.
 
-    >>> _split_words("Hello, world. Is this-- a test?", re.compile(BOOK_PATTERN), False)
+    >>> separate = _separating(re.compile(BOOK_PATTERN))
+    >>> _split_words("Hello, world. Is this-- a test?", separate, False)
     ['Hello', ',', 'world', '.', 'Is', 'this', '--', 'a', 'test', '?']
     """
-    parts = []
-    end = 0
-    for match in separator.finditer(text):
-        parts += [text[end : match.start()], match[0]]
-        end = match.end()
-    parts.append(text[end:])
-    return [part for part in (parts if lossless else map(str.strip, parts)) if part]
+    parts: Iterable[str] = separate(text)
+    return list(filter(None, parts if lossless else map(str.strip, parts)))

@@ -259,6 +259,33 @@ def test_truncate_encodes_only_the_beginning(text, monkeypatch):
         tokenizer.truncate(text + "<s>", 10)
 
 
+class Counting:
+    """An encoder that adds up the characters it is asked to count the ids of."""
+
+    def __init__(self, encoder):
+        self.encoder, self.characters = encoder, 0
+
+    def __getattr__(self, name):
+        return getattr(self.encoder, name)
+
+    def count(self, text):
+        self.characters += len(text)
+        return self.encoder.count(text)
+
+
+@pytest.mark.filterwarnings("ignore:the split pattern")
+@pytest.mark.parametrize("pattern", ["gpt2", "qwen2", r"\S+|\s+", r".+?(?=\n\n|$)"])
+@pytest.mark.parametrize("text", ["the cat " * 9_000, "\t \n" * 9_000, "éa" * 20_000])
+def test_truncate_tries_few_ends_where_each_is_dear(pattern, text):
+    tokenizer = BPETokenizer(small_ranks(), pattern=pattern)
+    most = tokenizer.count(text) // 2
+    counting = vars(tokenizer)["_encoder"] = Counting(tokenizer._encoder)
+    short = tokenizer.truncate(text, most)
+    assert counting.characters <= 4 * len(text)
+    assert text.startswith(short)
+    assert tokenizer.count(short) <= most < tokenizer.count(short) + 2
+
+
 @pytest.mark.parametrize("place", range(560, 640, 9))
 def test_truncate_of_tokens_and_surrogates_across_what_is_looked_at(bpe_tokenizer, place):
     ranks = {bytes([b]): b for b in range(256)} | {b"a" * 8: 256, b"a" * 64: 257}

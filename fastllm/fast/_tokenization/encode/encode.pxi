@@ -136,7 +136,9 @@ cdef extern from "encode/python_text.h" namespace "fastllm":
 
 cdef extern from "encode/id_lists.h" namespace "fastllm":
     list list_of_ids(PyObject** table, const uint32_t* ids, size_t count)
-    list list_of_spans(const int64_t* starts, const int64_t* ends, size_t count)
+    list list_of_spans(
+        PyObject** table, int64_t table_size, const int64_t* starts, const int64_t* ends, size_t count
+    )
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
@@ -313,8 +315,11 @@ cdef class Encoder:
             raise ValueError("ids, starts and ends must be of the same length")
         if count == 0:
             return [], []
-        cdef PyObject** table = PySequence_Fast_ITEMS(self.ints) if ids.max() < len(self.ints) else NULL
-        return list_of_ids(table, &numbers[0], count), list_of_spans(&first[0], &last[0], count)
+        cdef PyObject** table = PySequence_Fast_ITEMS(self.ints)
+        return (
+            list_of_ids(table if ids.max() < len(self.ints) else NULL, &numbers[0], count),
+            list_of_spans(table, len(self.ints), &first[0], &last[0], count),
+        )
 
     cdef int _run_batch(self, BatchEncoder& job, list texts, threads, uint32_t* out, size_t room) except -1:
         """Encode all texts, on threads where that pays, to the memory at `out`, as long as it suffices."""

@@ -9,7 +9,7 @@
 //
 // Invariants. `table` covers every id that may come, or is NULL.
 //
-// Cost. A look-up and a count an id; a tuple and an int, mostly, a span.
+// Cost. A look-up and a count an id; a tuple and mostly a look-up, in long texts an int, a span.
 
 #pragma once
 
@@ -40,16 +40,26 @@ inline PyObject *list_of_ids(PyObject **table, const uint32_t *ids, size_t count
     return list;
 }
 
-// A list of the tuples (starts[i], ends[i]). Most spans begin where the one before ends: both then share an int.
+// The int `number`, from the table where it is there.
+inline PyObject *int_of(PyObject **table, int64_t table_size, int64_t number) {
+#ifndef Py_GIL_DISABLED
+    if (number < table_size) return Py_NewRef(table[number]);
+#endif
+    return PyLong_FromLongLong(number);
+}
+
+// A list of the tuples (starts[i], ends[i]), none of them negative. Most spans begin where the one before ends: both
+// then share an int.
 //
 // The garbage collector would find each tuple to hold nothing that it looks for, and forget it; that is done at once.
-inline PyObject *list_of_spans(const int64_t *starts, const int64_t *ends, size_t count) {
+inline PyObject *list_of_spans(PyObject **table, int64_t table_size, const int64_t *starts, const int64_t *ends,
+                               size_t count) {
     PyObject *list = PyList_New(Py_ssize_t(count));
     PyObject *end = nullptr;  // borrowed from the tuple before
     for (size_t i = 0; list && i < count; i++) {
         PyObject *pair = PyTuple_New(2);
-        PyObject *start = i > 0 && starts[i] == ends[i - 1] ? Py_NewRef(end) : PyLong_FromLongLong(starts[i]);
-        end = PyLong_FromLongLong(ends[i]);
+        PyObject *start = i > 0 && starts[i] == ends[i - 1] ? Py_NewRef(end) : int_of(table, table_size, starts[i]);
+        end = int_of(table, table_size, ends[i]);
         if (!pair || !start || !end) {
             Py_XDECREF(pair);
             Py_XDECREF(start);
