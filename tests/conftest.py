@@ -57,6 +57,7 @@ BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
 NEEDED = {
     "fast": "fast" in BACKENDS,
     "torch": find_spec("torch") is not None,
+    "sentencepiece": find_spec("sentencepiece") is not None,
     "transformers": find_spec("transformers") is not None,
     "pyinstaller": find_spec("PyInstaller") is not None,
     "_pyinstaller": find_spec("PyInstaller") is not None,

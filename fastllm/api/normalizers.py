@@ -25,9 +25,12 @@ from fastllm.patterns.compiling import compile_pattern
 __all__ = [
     "BertNormalizer",
     "Lowercase",
+    "Metaspace",
     "Normalizer",
+    "Precompiled",
     "Prepend",
     "Replace",
+    "SentencePieceNormalizer",
     "Strip",
     "StripAccents",
     "UnicodeForm",
@@ -127,6 +130,107 @@ class BertNormalizer(Record):
     def strips_accents(self) -> bool:
         """Whether accents are taken off."""
         return self.lowercase if self.strip_accents is None else self.strip_accents
+
+
+class Precompiled(Record):
+    """The character map of a SentencePiece model, as Hugging Face tokenizers applies it.
+
+    Attributes
+    ----------
+    charsmap : bytes
+        The map as in the file.
+    """
+
+    charsmap: bytes
+
+    def __init__(self, charsmap: bytes) -> None:
+        self._set(charsmap=check_character_map(charsmap))
+
+
+class SentencePieceNormalizer(Record):
+    """What SentencePiece does to text, by its own rules.
+
+    Attributes
+    ----------
+    charsmap : bytes
+        The map as in the file; nothing, if there is none.
+    add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces : bool
+        Whether a blank is put before the text; blanks in a row become one, and those at the ends
+        none; and blanks are written "▁".
+    treat_whitespace_as_suffix : bool
+        Whether the blank is put behind the text, not before it.
+    user_defined : tuple of str
+        What stays as it is.
+    """
+
+    charsmap: bytes
+    add_dummy_prefix: bool
+    remove_extra_whitespaces: bool
+    escape_whitespaces: bool
+    treat_whitespace_as_suffix: bool
+    user_defined: tuple[str, ...]
+
+    def __init__(
+        self,
+        charsmap: bytes = b"",
+        add_dummy_prefix: bool = True,
+        remove_extra_whitespaces: bool = True,
+        escape_whitespaces: bool = True,
+        treat_whitespace_as_suffix: bool = False,
+        user_defined: Iterable[str] = (),
+    ) -> None:
+        self._set(
+            charsmap=check_character_map(charsmap) if charsmap else b"",
+            add_dummy_prefix=bool(add_dummy_prefix),
+            remove_extra_whitespaces=bool(remove_extra_whitespaces),
+            escape_whitespaces=bool(escape_whitespaces),
+            treat_whitespace_as_suffix=bool(treat_whitespace_as_suffix),
+            user_defined=tuple(user_defined),
+        )
+
+
+class Metaspace(Record):
+    """Blanks written as a character that pieces may hold, and one put before words.
+
+    Attributes
+    ----------
+    replacement : str
+        The character.
+    prepend : {"always", "first", "never"}
+        Whether it is put before what does not begin with it; "first" is the same, but for text
+        that begins behind an added token.
+    words : bool
+        Whether each word is taken alone, and all white space between them left out.
+    """
+
+    replacement: str
+    prepend: str
+    words: bool
+
+    def __init__(
+        self, replacement: str = "▁", prepend: str = "always", words: bool = False
+    ) -> None:
+        self._set(
+            replacement=checks.check_is_text(replacement, "replacement"),
+            prepend=checks.check_choice(prepend, "prepend", ("always", "first", "never")),
+            words=bool(words),
+        )
+        if len(replacement) != 1:
+            raise ValueError(f"replacement is {replacement!r}, not one character")
+
+
+def check_character_map(charsmap: object) -> bytes:
+    """Bytes that are a character map: the size of its trie, the trie, and replacements."""
+    if not isinstance(charsmap, bytes):
+        raise TypeError(f"charsmap must be bytes, not {type(charsmap).__name__}")
+    size = int.from_bytes(charsmap[:4], "little")
+    if size % 4 or not 0 < size <= len(charsmap) - 4:
+        raise ValueError(f"a character map of {len(charsmap)} bytes says its trie has {size}")
+    try:
+        charsmap[4 + size :].decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"a character map has replacements that are not UTF-8: {error}") from None
+    return charsmap
 
 
 Normalizer = UnicodeForm | Lowercase | StripAccents | Strip | Prepend | Replace | BertNormalizer

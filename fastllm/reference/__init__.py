@@ -8,8 +8,12 @@ Read the chapters in this order:
 4. `special_tokens`: tokens such as ``<|endoftext|>`` are cut out of a text first.
 5. `encoder`: text to ids and back.
 6. `wordpiece`: another model than merging, the longest token first; `pieces` is what models share.
-7. `normalization`: what is done to text before it is split.
-8. `attention`: scores, softmax, context, then each option of a model.
+7. `unigram`: the most likely of all ways to cut a word.
+8. `character_bpe`: merging characters, and bytes only where one is missing.
+9. `normalization`: what is done to text before it is split; `character_map` and `graphemes` say
+   how SentencePiece's maps are applied.
+10. `sentencepiece`: its own rules for both models.
+11. `attention`: scores, softmax, context, then each option of a model.
 
 `tokenization` puts the chapters behind the public functions. Attention is imported by its first
 use, and NumPy with it.

@@ -26,20 +26,28 @@ from fastllm.api.encoder import BytePairEncoder as PublicBytePairEncoder
 from fastllm.api.encoder import Encoder as PublicEncoder
 from fastllm.api.encoder import Places
 from fastllm.api.encoder import SubwordEncoder as PublicSubwordEncoder
-from fastllm.api.models import SubwordModel, WordPiece
+from fastllm.api.models import CharacterBPE, SentencePieces, SubwordModel, Unigram, WordPiece
 from fastllm.api.normalizers import Normalizer
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as checks
 from fastllm.checks.tokenization import CheckedVocabulary, IdArray
 from fastllm.patterns.named import SplitPattern
 from fastllm.reference.bpe import Ids, Merge
+from fastllm.reference.character_bpe import CharacterBPEModel
 from fastllm.reference.normalization import normalize, normalize_with_places
 from fastllm.reference.pieces import Model
+from fastllm.reference.sentencepiece import SentencePiecesModel
 from fastllm.reference.splitting import places, split
+from fastllm.reference.unigram import UnigramModel
 from fastllm.reference.wordpiece import WordPieceModel
 
 # What runs each model.
-MODELS: dict[type[Any], Callable[[Any], Model]] = {WordPiece: WordPieceModel}
+MODELS: dict[type[Any], Callable[[Any], Model]] = {
+    WordPiece: WordPieceModel,
+    CharacterBPE: CharacterBPEModel,
+    Unigram: UnigramModel,
+    SentencePieces: SentencePiecesModel,
+}
 
 
 class Encoder(PublicEncoder):

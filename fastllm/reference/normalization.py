@@ -30,6 +30,7 @@ from fastllm.api import normalizers as steps
 from fastllm.api.normalizers import Normalizer
 from fastllm.patterns import bert_characters as bert
 from fastllm.patterns.code_points import Characters
+from fastllm.reference import character_map
 from fastllm.reference.splitting import is_space
 
 
@@ -232,6 +233,55 @@ def apart(character: str) -> str:
     return "" if number in MARKS else bert.WITHOUT_ACCENTS.get(number, character)
 
 
+# --- SentencePiece -------------------------------------------------------------------------------
+
+
+def precompiled(text: Text, step: steps.Precompiled) -> Text:
+    """A character map applied as Hugging Face tokenizers does: see `character_map`."""
+    joined = "".join(made.character for made in text)
+    mapped = character_map.map_clusters(character_map.read_character_map(step.charsmap), joined)
+    return [Made(character, text[place].place) for character, place in mapped]
+
+
+def sentencepiece(text: Text, step: steps.SentencePieceNormalizer) -> Text:
+    """What SentencePiece does to text."""
+    joined = "".join(made.character for made in text)
+    blanks = character_map.Blanks(
+        step.add_dummy_prefix,
+        step.remove_extra_whitespaces,
+        step.escape_whitespaces,
+        step.treat_whitespace_as_suffix,
+    )
+    found = character_map.read_character_map(step.charsmap) if step.charsmap else None
+    mapped = character_map.normalize_with_places(joined, found, blanks, step.user_defined)
+    places = [made.place for made in text]
+    places.append(places[-1] + 1 if places else 0)
+    return [Made(character, places[place]) for character, place in mapped]
+
+
+def metaspace(text: Text, step: steps.Metaspace) -> Text:
+    """Blanks replaced, and what is put before words; it comes from their first character."""
+    mark = step.replacement
+    result: Text = []
+    for word in words_of(text) if step.words else [text]:
+        made = [Made(mark if c == " " else c, place) for c, place in word]
+        if made and step.prepend != "never" and made[0].character != mark:
+            result.append(Made(mark, made[0].place))
+        result += made
+    return result
+
+
+def words_of(text: Text) -> list[Text]:
+    """What lies between white space."""
+    words: list[Text] = [[]]
+    for made in text:
+        if is_space(made.character):
+            words.append([])
+        else:
+            words[-1].append(made)
+    return [word for word in words if word]
+
+
 REMOVED, BLANKS, CHINESE, MARKS, STARTING_MARKS = map(
     Characters, (bert.REMOVED, bert.BLANKS, bert.CHINESE, bert.MARKS, bert.STARTING_MARKS)
 )
@@ -249,4 +299,7 @@ STEPS: dict[type[Any], Callable[[Text, Any], Text]] = {
     steps.Prepend: prepend,
     steps.Replace: replace,
     steps.BertNormalizer: bert_normalizer,
+    steps.Precompiled: precompiled,
+    steps.SentencePieceNormalizer: sentencepiece,
+    steps.Metaspace: metaspace,
 }
