@@ -47,7 +47,7 @@ def pattern_facts(pattern: str | SplitPattern) -> dict[str, str]:
     elif engine == "automaton":
         sizes = [f"{len(one.table):,} states" for one in found.automata]
         facts["which is"] = f"a table made of the expression, {', '.join(sizes)}"
-    elif any(map(may_be_exponential, found.steps)):
+    elif any(map(may_be_exponential, found.sources)):
         facts["which may"] = "take exponential time on some texts"
     return facts
 

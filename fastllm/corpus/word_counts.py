@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
 from fastllm.patterns.named import SplitPattern, pattern_of_steps, split_pattern
+from fastllm.patterns.steps import Step
 
 FORMAT = "fastllm-word-counts"
 VERSION = 1
@@ -223,8 +224,8 @@ class WordCounts(Mapping[bytes, int]):
                     raise ValueError(f"{name}, line {number} is not a word and its count") from None
         if len(counts) != head["words"]:
             raise ValueError(f"{name} holds {len(counts)} words, not {head['words']} as it says")
-        pattern = pattern_of_steps(tuple(head["steps"]), head["normalization"])
         try:
+            pattern = _pattern_of(head)
             return cls(counts, pattern=pattern, special_tokens=head["special_tokens"])
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from None
@@ -235,6 +236,12 @@ def check_word_counts(counts: object, name: str = "word_counts") -> WordCounts:
     if not isinstance(counts, WordCounts):
         raise TypeError(f"{name} must be WordCounts, not {type(counts).__name__}")
     return counts
+
+
+def _pattern_of(head: dict[str, Any]) -> SplitPattern:
+    """The split pattern of a file: steps that are not isolated are lists of their fields."""
+    steps = (step if isinstance(step, str) else Step(*step) for step in head["steps"])
+    return pattern_of_steps(tuple(steps), head["normalization"])
 
 
 def _read_head(line: bytes, name: str) -> dict[str, Any]:

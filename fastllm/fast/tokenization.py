@@ -42,10 +42,8 @@ __all__ = [
 
 def _split(text: str, pattern: SplitPattern) -> list[str]:
     if not left_to_re.is_compiled(pattern):
-        pretokens = _kernels.split_by_expressions(text, pattern.expressions)
-    else:
-        pretokens = _kernels.split_text(text, pattern)
-    return _kernels.without_space(pretokens) if pattern.leaves_out_space else pretokens
+        return _kernels.split_by_expressions(text, pattern)
+    return _kernels.split_text(text, pattern)
 
 
 def _merge(ids: Ids, pair: tuple[int, int], new_id: int) -> Ids:

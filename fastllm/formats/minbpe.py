@@ -152,12 +152,13 @@ def write_sections(
 def _pattern_line(vocabulary: Vocabulary) -> str:
     """The split pattern as the model has it: one regular expression of the `regex` package."""
     pattern = vocabulary.split_pattern
-    if len(pattern.steps) != 1 or pattern.normalization or vocabulary.added_tokens:
+    if pattern.expression is None or vocabulary.added_tokens:
         raise ValueError(
             "a minbpe model holds one regular expression; normalization, several steps and added "
             "tokens need .json"
         )
-    line = "" if pattern.steps[0] == WHOLE_TEXT else to_regex_package(pattern.steps[0])
+    whole = pattern.expression == WHOLE_TEXT
+    line = "" if whole else to_regex_package(pattern.expression)
     if line != line.strip() or "\n" in line:
         raise ValueError(f"a minbpe model cannot hold a pattern like {line!r}: blanks at its ends")
     return line

@@ -10,10 +10,18 @@ from fastllm.formats.byte_level import byte_level_ranks, to_bytes, to_characters
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import json_text
 from fastllm.formats.vocabulary import Merge, Vocabulary
-from fastllm.patterns.dialects import from_oniguruma, is_named, to_oniguruma
+from fastllm.patterns.dialects import from_oniguruma, to_oniguruma
 from fastllm.patterns.named import WHOLE_TEXT, SplitPattern, pattern_of_steps, split_pattern
+from fastllm.patterns.steps import Behavior, Step, as_step, digits, punctuation
 
 GPT2 = split_pattern("gpt2").steps[0]
+BEHAVIOR_OF: dict[str, Behavior] = {
+    "Isolated": "isolated",
+    "Removed": "removed",
+    "MergedWithPrevious": "merged_with_previous",
+    "MergedWithNext": "merged_with_next",
+    "Contiguous": "contiguous",
+}
 Json = dict[str, Any]
 
 
@@ -141,7 +149,7 @@ def _read_normalizer(value: object) -> Literal["NFC"] | None:
     raise ValueError(f"normalizer {kind} is not supported")
 
 
-def _read_pre_tokenizer(value: object) -> list[str]:
+def _read_pre_tokenizer(value: object) -> list[str | Step]:
     """The split steps of a pre-tokenizer, which must end by turning text into bytes."""
     if value is None:
         raise ValueError("pre_tokenizer null is not supported: only byte-level BPE is")
@@ -162,24 +170,25 @@ def _read_pre_tokenizer(value: object) -> list[str]:
     return [*steps, GPT2] if byte_level["use_regex"] else steps
 
 
-def _read_split(value: object) -> list[str]:
+def _read_split(value: object) -> list[str | Step]:
     """The step of a pre-tokenizer that only splits."""
     kind = _kind(value, "pre_tokenizer")
     where = f"pre_tokenizer {kind}"
     if kind == "Digits":
         section = _section(value, where, individual_digits=False)
         _require(section, where, "individual_digits", True, False)
-        return [r"\p{N}" if section["individual_digits"] else r"\p{N}+"]
+        return [digits(section["individual_digits"])]
+    if kind == "Punctuation":
+        section = _section(value, where, behavior="Isolated")
+        _require(section, where, "behavior", *BEHAVIOR_OF)
+        return [punctuation(BEHAVIOR_OF[section["behavior"]])]
     if kind != "Split":
         raise ValueError(f"{where} is not supported")
     section = _section(value, where, pattern=None, behavior=None, invert=False)
-    step = _read_split_pattern(section["pattern"], where)
-    # To remove what is *not* matched is no loss where the pattern matches everything.
-    keeps_matches = (section["behavior"], section["invert"]) == ("Removed", True)
-    if not (keeps_matches and is_named(step)):
-        _require(section, where, "behavior", "Isolated")
-        _require(section, where, "invert", False)
-    return [step]
+    _require(section, where, "behavior", *BEHAVIOR_OF)
+    _require(section, where, "invert", True, False)
+    expression = _read_split_pattern(section["pattern"], where)
+    return [Step(expression, BEHAVIOR_OF[section["behavior"]], section["invert"])]
 
 
 def _read_split_pattern(value: object, where: str) -> str:
@@ -309,7 +318,7 @@ def tokenizer_json(vocabulary: Vocabulary) -> Json:
         If the format cannot hold it.
     """
     pattern = vocabulary.split_pattern
-    steps = [to_oniguruma(step) for step in pattern.steps if step != WHOLE_TEXT]
+    steps = [_to_oniguruma(step) for step in pattern.steps if step != WHOLE_TEXT]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,
@@ -329,15 +338,28 @@ def tokenizer_json(vocabulary: Vocabulary) -> Json:
     }
 
 
-def _pre_tokenizer(steps: list[str], byte_level: Json) -> Json:
+def _to_oniguruma(step: str | Step) -> str | Step:
+    """A step with its expression as the library of this format reads it."""
+    if isinstance(step, str):
+        return to_oniguruma(step)
+    return step._replace(expression=to_oniguruma(step.expression))
+
+
+def _pre_tokenizer(steps: list[str | Step], byte_level: Json) -> Json:
     """The split steps, then ByteLevel; it splits as GPT-2 does by itself."""
     if steps == [GPT2] or not steps:
         return byte_level
-    splits = [
-        {"type": "Split", "pattern": {"Regex": step}, "behavior": "Isolated", "invert": False}
-        for step in steps
-    ]
-    return {"type": "Sequence", "pretokenizers": [*splits, byte_level]}
+    return {"type": "Sequence", "pretokenizers": [*map(_split_component, steps), byte_level]}
+
+
+def _split_component(step: str | Step) -> Json:
+    """A step as a component of the format."""
+    for name, behavior in BEHAVIOR_OF.items():
+        if step == punctuation(behavior):
+            return {"type": "Punctuation", "behavior": name}
+    expression, behavior, invert = as_step(step)
+    name = next(name for name, known in BEHAVIOR_OF.items() if known == behavior)
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": name, "invert": invert}
 
 
 def _model(vocabulary: Vocabulary) -> Json:

@@ -64,8 +64,11 @@ def class_ranges(name: str) -> Runs:
     >>> class_ranges("Lt")[0]
     (453, 453)
     """
+    from fastllm.patterns.bert_characters import PUNCTUATION
     from fastllm.patterns.unicode_classes import RANGES
 
+    if name == "BertPunctuation":  # of an older Unicode
+        return tuple(zip(PUNCTUATION[::2], PUNCTUATION[1::2], strict=True))
     members = ("Lu", "Ll", "Lt", "Lm", "Lo") if name == "L" else (name,)
     if members[0] not in RANGES:
         raise ValueError(f"\\p{{{name}}} is not one of \\p{{L}}, " + ", ".join(RANGES))

@@ -12,12 +12,14 @@ CONTRIBUTING.md, "Add a split pattern", lists what a new one takes, here and els
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fastllm.patterns.compiling import check_pattern, compile_pattern
 from fastllm.patterns.normalization import normalize
 from fastllm.patterns.spellings import branches
+from fastllm.patterns.steps import Step, as_step, check_step, spans
 from fastllm.patterns.syntax import NoAutomatonError
 
 if TYPE_CHECKING:
@@ -61,10 +63,9 @@ WHOLE_TEXT = r"(?s:.+)"  # a step that does not split
 
 
 class _Steps(NamedTuple):
-    steps: tuple[str, ...]
+    steps: tuple[str | Step, ...]
     name: str | None = None
     normalization: Literal["NFC"] | None = None
-    leaves_out_space: bool = False
 
 
 class SplitPattern(_Steps):
@@ -72,21 +73,33 @@ class SplitPattern(_Steps):
 
     Attributes
     ----------
-    steps : tuple of str
+    steps : tuple of str or Step
         Regular expressions applied in turn, each to every part the one before has left. A match is
-        a part, and so is what lies between two matches: no text is lost in them.
+        a part, and so is what lies between two matches: no text is ever lost. A `steps.Step` says
+        what else is to be done with both.
     name : str or None
         The name of the pattern, for a pattern that has one.
     normalization : {None, "NFC"}
         Unicode normalization applied to the text before it is cut.
-    leaves_out_space : bool
-        Whether parts that are white space and nothing else are left out in the end.
 
     Examples
     --------
     >>> split_pattern("smollm2").steps[0]
     '\\p{N}'
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a step is not one.
     """
+
+    def __new__(
+        cls,
+        steps: Iterable[str | Step],
+        name: str | None = None,
+        normalization: Literal["NFC"] | None = None,
+    ) -> "SplitPattern":
+        return super().__new__(cls, tuple(map(check_step, steps)), name, normalization)
 
     @cached_property
     def scanner(self) -> tuple[str, int] | None:
@@ -97,11 +110,14 @@ class SplitPattern(_Steps):
         >>> SplitPattern((r"\p{L}+",)).scanner is None
         True
         """
-        name = _COMPILED_NAME_OF.get(_branches(self.steps))
+        steps = [step for step in self.steps if isinstance(step, str)]
+        if len(steps) < len(self.steps):
+            return None
+        name = _COMPILED_NAME_OF.get(_branches(steps))
         if name is None:
             return None
-        digits = branches(self.steps[0])[1] or 0
-        if len(self.steps) > 1 and digits != branches(NAMED[name].steps[0])[1]:
+        digits = branches(steps[0])[1] or 0
+        if len(steps) > 1 and digits != branches(NAMED[name].sources[0])[1]:
             return None
         return name, digits
 
@@ -117,7 +133,7 @@ class SplitPattern(_Steps):
         from fastllm.patterns.automaton import Automaton
         from fastllm.patterns.fused import fused
 
-        return tuple(fused(Automaton(step)) for step in self.steps)
+        return tuple(fused(Automaton(source)) for source in self.sources)
 
     @cached_property
     def left_to_re(self) -> str:
@@ -146,20 +162,60 @@ class SplitPattern(_Steps):
 
     def check(self) -> None:
         """Raise a ValueError if a step is no regular expression."""
-        for step in self.steps:
-            check_pattern(step)
+        for source in self.sources:
+            check_pattern(source)
 
     @cached_property
     def expressions(self) -> tuple[re.Pattern[str], ...]:
         """The steps, compiled by the standard `re`."""
-        return tuple(map(compile_pattern, self.steps))
+        return tuple(map(compile_pattern, self.sources))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The expression of each step, as it is written."""
+        return tuple(as_step(step).expression for step in self.steps)
+
+    @property
+    def expression(self) -> str | None:
+        """The expression that says all, if there is one: a single isolated step, nothing more."""
+        step = self.steps[0] if len(self.steps) == 1 and self.normalization is None else None
+        return step if isinstance(step, str) else None
+
+    @property
+    def removes_text(self) -> bool:
+        """Whether pre-tokens may be less than all of the text."""
+        return any(as_step(step).behavior == "removed" for step in self.steps)
 
     def normalize(self, text: str) -> str:
         """`text` in the normalization form that the pattern asks for."""
         return normalize(self.normalization, text) if self.normalization else text
 
     def __str__(self) -> str:
-        return self.name or " then ".join(self.steps)
+        return self.name or " then ".join(map(_shown, self.steps))
+
+
+def _shown(step: str | Step) -> str:
+    """A step for people to read."""
+    if isinstance(step, str):
+        return step
+    inverted = "inverted, " if step.invert else ""
+    return f"{step.expression} ({inverted}{step.behavior.replace('_', ' ')})"
+
+
+def spans_of(pattern: SplitPattern, text: str) -> list[tuple[int, int]]:
+    """Where the pre-tokens of a text that has been normalized start and end, by the standard `re`.
+
+    >>> spans_of(SplitPattern((Step(" ", "removed"), "b")), "ab a")
+    [(0, 1), (1, 2), (3, 4)]
+    """
+    found = [(0, len(text))]
+    for expression, step in zip(pattern.expressions, map(as_step, pattern.steps), strict=True):
+        found = [
+            (begin + start, begin + end)
+            for begin, stop in found
+            for start, end in spans(expression, step, text[begin:stop])
+        ]
+    return found
 
 
 NAMED: dict[str, SplitPattern] = {
@@ -192,8 +248,8 @@ _ALIASES = {
 }
 
 
-def _branches(steps: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple(branches(step)[0] for step in steps)
+def _branches(expressions: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple(branches(expression)[0] for expression in expressions)
 
 
 # The named patterns with compiled scanners. Whatever is spelled by the same branches is scanned
@@ -209,7 +265,7 @@ COMPILED_PATTERNS = (
     "tekken",
     "deepseek-v3",
 )
-_COMPILED_NAME_OF = {_branches(NAMED[name].steps): name for name in COMPILED_PATTERNS}
+_COMPILED_NAME_OF = {_branches(NAMED[name].sources): name for name in COMPILED_PATTERNS}
 
 
 def split_pattern(pattern: object) -> SplitPattern:
@@ -257,17 +313,32 @@ def _find(pattern: str) -> SplitPattern:
 
 
 def pattern_of_steps(
-    steps: tuple[str, ...], normalization: Literal["NFC"] | None = None
+    steps: Sequence[str | Step], normalization: Literal["NFC"] | None = None
 ) -> SplitPattern:
     """The split pattern of several steps: a named one where the steps spell it.
+
+    A step that removes what its expression does not match is an isolated one, if there is no such
+    text.
 
     Examples
     --------
     >>> pattern_of_steps((r"\\p{N}", NAMED["gpt2"].steps[0])).name
     'smollm2'
     """
-    found = SplitPattern(steps, None, normalization)
+    found = SplitPattern(map(_without_vain_removal, steps), normalization=normalization)
     for pattern in NAMED.values() if found.scanner else ():
         if (pattern.scanner, pattern.normalization) == (found.scanner, normalization):
             return pattern
     return found
+
+
+def _without_vain_removal(step: str | Step) -> str | Step:
+    """A step that would remove what lies between matches as an isolated one, if nothing does."""
+    if isinstance(step, str) or step.behavior != "removed" or not step.invert:
+        return step
+    if SplitPattern((step.expression,)).scanner is None:
+        from fastllm.patterns.coverage import matches_all_text
+
+        if not matches_all_text(step.expression):
+            return step
+    return step.expression

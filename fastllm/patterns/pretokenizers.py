@@ -9,21 +9,17 @@ They leave white space out, so that a word is the same token at the start of a l
 ========================  ========================================================================
 """
 
-from fastllm.patterns.bert_characters import OTHER_WORD_CHARACTERS, PUNCTUATION
+from fastllm.patterns.bert_characters import OTHER_WORD_CHARACTERS
 from fastllm.patterns.named import SplitPattern, split_pattern
-
-
-def as_set(runs: tuple[int, ...]) -> str:
-    r"""A set of characters, given as runs, in an expression.
-
-    >>> as_set((0x41, 0x5A, 0x5F, 0x5F))
-    '[\\x{41}-\\x{5A}\\x{5F}-\\x{5F}]'
-    """
-    return f"[{as_members(runs)}]"
+from fastllm.patterns.steps import Step, punctuation
 
 
 def as_members(runs: tuple[int, ...]) -> str:
-    """The same without its brackets."""
+    r"""Characters, given as runs, as the members of a set.
+
+    >>> as_members((0x41, 0x5A, 0x5F, 0x5F))
+    '\\x{41}-\\x{5A}\\x{5F}-\\x{5F}'
+    """
     edges = [f"\\x{{{edge:X}}}" for edge in runs]
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return "".join(f"{first}-{last}" for first, last in pairs)
@@ -33,18 +29,20 @@ def as_members(runs: tuple[int, ...]) -> str:
 WORD = rf"\p{{L}}\p{{M}}\p{{Nd}}{as_members(OTHER_WORD_CHARACTERS)}"
 
 
+_NO_SPACE = Step(r"\s+", "removed")
+
 NAMED_PRETOKENIZERS = {
-    "bert": SplitPattern((rf"\s+|{as_set(PUNCTUATION)}",), "bert", leaves_out_space=True),
-    "whitespace": SplitPattern((rf"[{WORD}]+|[^\s{WORD}]+",), "whitespace", leaves_out_space=True),
-    "whitespace-split": SplitPattern((r"\s+",), "whitespace-split", leaves_out_space=True),
+    "bert": SplitPattern((_NO_SPACE, punctuation()), "bert"),
+    "whitespace": SplitPattern((_NO_SPACE, rf"[{WORD}]+"), "whitespace"),
+    "whitespace-split": SplitPattern((_NO_SPACE,), "whitespace-split"),
 }
 
 
 def pretokenizer_pattern(pattern: object) -> SplitPattern:
     """The pattern of a name here, or as `split_pattern` finds it.
 
-    >>> pretokenizer_pattern("whitespace-split").steps
-    ('\\\\s+',)
+    >>> pretokenizer_pattern("whitespace-split").steps[0].behavior
+    'removed'
     """
     if isinstance(pattern, str) and pattern in NAMED_PRETOKENIZERS:
         return NAMED_PRETOKENIZERS[pattern]

@@ -15,17 +15,18 @@ On paper. "Hello world's  end " becomes "Hello", " world", "'s", " ", " end" and
 blanks before "end", the last belongs to the word.
 
 Some patterns have several steps, and each cuts the pre-tokens of the one before. With the steps
-``\d`` and ``b``, "ab1" becomes "ab", "1" and then "a", "b", "1". The named patterns are in
-`fastllm.patterns`.
+``\d`` and ``b``, "ab1" becomes "ab", "1" and then "a", "b", "1". A step may also join its matches
+to what lies before or behind them, or remove them: `fastllm.patterns.steps`. The named patterns are
+in `fastllm.patterns.named`.
 
 Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2, 2019).
 """
 
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import Any
 
-from fastllm.patterns.named import SplitPattern
+from fastllm.patterns.named import SplitPattern, spans_of
+from fastllm.patterns.steps import parts
 
 
 def split(text: str, pattern: SplitPattern) -> list[str]:
@@ -34,7 +35,15 @@ def split(text: str, pattern: SplitPattern) -> list[str]:
     The caller has normalized it: some patterns ask for Unicode's form NFC, in which "é" is always
     the same character.
     """
-    return [text[start:end] for start, end in places(text, pattern)]
+    pretokens = [text]
+    for expression, step in zip(pattern.expressions, pattern.steps, strict=True):
+        if isinstance(step, str):
+            pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
+        else:
+            pretokens = [
+                part for pretoken in pretokens for part in parts(expression, step, pretoken)
+            ]
+    return pretokens
 
 
 def places(text: str, pattern: SplitPattern) -> list[tuple[int, int]]:
@@ -44,14 +53,7 @@ def places(text: str, pattern: SplitPattern) -> list[tuple[int, int]]:
     >>> places("a  b", pretokenizer_pattern("whitespace-split"))
     [(0, 1), (3, 4)]
     """
-    pretokens = [text] if text else []
-    for expression in pattern.expressions:
-        pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
-    ends = list(accumulate(map(len, pretokens)))
-    found = zip([0, *ends], ends)  # noqa: B905 - the last end begins nothing
-    if not pattern.leaves_out_space:
-        return list(found)
-    return [(start, end) for start, end in found if not all(map(is_space, text[start:end]))]
+    return spans_of(pattern, text)
 
 
 def is_space(character: str) -> bool:

@@ -486,9 +486,7 @@ class BPETokenizer(Tokenizer):
         pattern = self._vocabulary.pattern
         if pattern.name is not None:
             return pattern.name
-        return (
-            pattern.steps[0] if len(pattern.steps) == 1 and not pattern.normalization else pattern
-        )
+        return pattern.expression or pattern
 
     @property
     def split_pattern(self) -> SplitPattern:

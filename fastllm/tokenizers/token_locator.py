@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
 from fastllm.checks.tokenization import IdArray
+from fastllm.patterns.named import spans_of
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary
 from fastllm.tokenizers.offsets import (
     Alignment,
@@ -82,16 +84,33 @@ class TokenLocator:
     def _kept_bytes(self, part: str, token: str) -> np.typing.NDArray[np.bool_]:
         """Which bytes of a part and the token behind it are in tokens, where some are left out.
 
-        Left out are all that the vocabulary lacks, but for pre-tokens that are tokens.
+        Left out are all that the pattern removes, and all that the vocabulary lacks, but for
+        pre-tokens that are tokens.
         """
         vocabulary = self._vocabulary
         kept: list[bool] = []
-        for pre_token in map(str.encode, vocabulary.engine.split(part, self._pattern)):
+        for text, is_pre_token in self._pre_tokens(part):
+            pre_token = text.encode()
+            if not is_pre_token:
+                kept += [False] * len(pre_token)
+                continue
             found = vocabulary.encoder.encode_piece(pre_token)
             size = sum(len(vocabulary.token_of[number]) for number in found)
             is_whole = size == len(pre_token)
             kept += [is_whole or bytes([byte]) in vocabulary.ranks for byte in pre_token]
         return np.array(kept + [True] * len(token.encode()), dtype=np.bool_)
+
+    def _pre_tokens(self, part: str) -> Iterator[tuple[str, bool]]:
+        """The pre-tokens of a part, and what the pattern removes between them, which is none."""
+        if not self._pattern.removes_text:
+            for pre_token in self._vocabulary.engine.split(part, self._pattern):
+                yield pre_token, True
+            return
+        done = 0
+        for start, end in [*spans_of(self._pattern, part), (len(part), len(part))]:
+            yield part[done:start], False
+            yield part[start:end], True
+            done = end
 
     def _align(self, text: str, policy: SpecialTokenPolicy) -> Alignment:
         """Which characters of `text` each character that is encoded was made from."""

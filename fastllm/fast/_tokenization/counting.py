@@ -66,7 +66,7 @@ def _add_texts(
         table.add_texts(parts, number)
         return
     for part in parts:
-        pretokens = _kernels.split_by_expressions(part, pattern.expressions)
+        pretokens = _kernels.split_by_expressions(part, pattern)
         table.add_words(pretokens, number)
         number += len(pretokens)
 

@@ -34,7 +34,7 @@ def _warn(pattern: SplitPattern) -> None:
         f"the split pattern {shown!r} is left to Python's re ({pattern.left_to_re}), which splits "
         "at the reference's speed, a few MB/s"
     )
-    if any(map(may_be_exponential, pattern.steps)):
+    if any(map(may_be_exponential, pattern.sources)):
         message += (
             "; since it repeats what may match in several ways, it may take exponential time on "
             "some texts"

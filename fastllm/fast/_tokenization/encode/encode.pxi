@@ -31,7 +31,6 @@ from fastllm.api.models import WordPiece
 from fastllm.api.threads import get_num_threads
 from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
-from fastllm.patterns.code_points import class_ranges
 
 cdef extern from "encode/worker.h" namespace "fastllm" nogil:
     cdef struct Pair:
@@ -96,14 +95,14 @@ cdef extern from "encode/worker.h" namespace "fastllm" nogil:
         PretokenCache cache
         MergeTree merge_tree
         vector[uint64_t] starts
-        vector[size_t] ambiguous
+        SplitScratch split_scratch
         IdBuffer out
         int missing_byte
         bint lone_surrogate
         void begin()
         void encode_text(const Splitter&, const Text&) except +
         void encode_pretokens(string_view) except +
-        void locate_pretokens(string_view, bint leaves_out_space, vector[Span]&) except +
+        void locate_pretokens(string_view, vector[Span]&) except +
         void merge(string_view) except +
 
 cdef extern from "encode/word_piece.h" namespace "fastllm" nogil:
@@ -149,9 +148,6 @@ cdef enum:
     MIN_THREADS_BYTES = 1 << 17  # a batch that is worth threads
 
 
-cdef str WHITE_SPACE = "".join(
-    chr(c) for first, last in class_ranges("White_Space") for c in range(first, last + 1)
-)
 cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
 
 
@@ -200,7 +196,6 @@ cdef class Encoder:
         self.normalizes = normalize is not None
         self.normalize = normalize or (lambda text: text)
         self.splitter = splitter_of(pattern, isa_number())
-        self.splitter.leaves_out_space = pattern.leaves_out_space
         return 0
 
     cdef int _add_tokens(self, vocabulary) except -1:
@@ -265,25 +260,31 @@ cdef class Encoder:
 
     cdef int _run_expressions(self, Worker& worker, text) except -1:
         """Encode by a pattern that has no scanner."""
+        cdef size_t start = 0
         cdef bytes encoded
-        pretokens = self._pretokens(text)
-        encoded = "".join(pretokens).encode()
-        self._set_starts(worker, pretokens, len(encoded))
+        words = [word.encode("utf-8", "surrogateescape") for word in split_by_expressions(text, self.pattern)]
+        encoded = b"".join(words)
+        worker.starts.assign(len(encoded) // 64 + 1, <uint64_t>0)
+        for word in words:
+            worker.starts[start >> 6] |= <uint64_t>1 << (start & 63)
+            start += len(word)
         worker.encode_pretokens(string_view(<const char*>encoded, len(encoded)))
         return 0
 
-    def _pretokens(self, text):
-        """The pre-tokens of a text by a pattern that has no scanner."""
-        pretokens = split_by_expressions(text, self.pattern.expressions)
-        return without_space(pretokens) if self.splitter.leaves_out_space else pretokens
-
-    cdef int _set_starts(self, Worker& worker, list pretokens, size_t size) except -1:
-        """Set a bit of `starts` for each pre-token; they have `size` bytes in all."""
-        cdef size_t start = 0
-        worker.starts.assign(size // 64 + 1, <uint64_t>0)
-        for pretoken in pretokens:
-            worker.starts[start >> 6] |= <uint64_t>1 << (start & 63)
-            start += len(pretoken.encode("utf-8", "surrogateescape"))
+    cdef int _find_starts_by_expressions(self, Worker& worker, text, bytes encoded) except -1:
+        """Set the starts of pre-tokens, and of removed parts, in `encoded`, which is `text` in UTF-8."""
+        cdef size_t place = 0, words = len(encoded) // 64 + 1
+        worker.starts.assign(words, <uint64_t>0)
+        worker.split_scratch.removed.begins.assign(words, <uint64_t>0)
+        done = 0
+        for start, end in [*spans_of(self.pattern, text), (len(text), len(text))]:
+            for part, is_removed in ((text[done:start], True), (text[start:end], False)):
+                if part:
+                    worker.starts[place >> 6] |= <uint64_t>1 << (place & 63)
+                    if is_removed:
+                        worker.split_scratch.removed.begins[place >> 6] |= <uint64_t>1 << (place & 63)
+                    place += len(part.encode())
+            done = end
         return 0
 
     cdef list _as_list(self, IdBuffer& out):
@@ -495,17 +496,18 @@ cdef class ByteEncoder(Encoder):
         encoded = text.encode("utf-8", "surrogateescape")
         self._take_worker(worker)
         if not self.splitter.is_compiled():
-            self._set_starts(deref(worker), self._pretokens(text), len(encoded))
+            self._run_expressions(deref(worker), text)
         else:
             # Scanners want UTF-8: zeros, which are of no class either, stand in for the bytes that are none.
             shape = ESCAPED.sub("\0", text).encode()
-            deref(worker).starts.resize((len(shape) + 63) // 64)
             self.splitter.find_starts(
-                string_view(<const char*>shape, len(shape)),
-                deref(worker).starts.data(),
-                deref(worker).ambiguous,
+                string_view(<const char*>shape, len(shape)), deref(worker).starts, deref(worker).split_scratch
             )
-        deref(worker).encode_pretokens(string_view(<const char*>encoded, len(encoded)))
+            deref(worker).encode_pretokens(
+                deref(worker).split_scratch.removed.leave_out(
+                    string_view(<const char*>encoded, len(encoded)), deref(worker).starts
+                )
+            )
         ids = self._as_list(deref(worker).out)
         self._put_back(worker)
         return ids
@@ -593,12 +595,10 @@ cdef class ModelEncoder(Encoder):
         utf8 = string_view(<const char*>encoded, len(encoded))
         self._take_worker(worker)
         if self.splitter.is_compiled():
-            deref(worker).starts.resize((len(encoded) + 63) // 64)
-            self.splitter.find_starts(utf8, deref(worker).starts.data(), deref(worker).ambiguous)
+            self.splitter.find_starts(utf8, deref(worker).starts, deref(worker).split_scratch)
         else:
-            pretokens = split_by_expressions(normalized, self.pattern.expressions)
-            self._set_starts(deref(worker), pretokens, len(encoded))
-        deref(worker).locate_pretokens(utf8, self.splitter.leaves_out_space, spans)
+            self._find_starts_by_expressions(deref(worker), normalized, encoded)
+        deref(worker).locate_pretokens(utf8, spans)
         ids = np.empty(deref(worker).out.size, np.uint32)
         copy_into(ids, deref(worker).out)
         self._put_back(worker)
@@ -676,17 +676,15 @@ cdef int read_array(ids, vector[int64_t]& numbers) except -1:
     return 0
 
 
-def split_by_expressions(text, expressions):
-    """The pre-tokens by a pattern that has no scanner: what each expression matches, and what lies between."""
+def split_by_expressions(text, pattern):
+    """The pre-tokens by a pattern that the standard `re` runs."""
     pretokens = [text]
-    for expression in expressions:
-        pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
+    for expression, step in zip(pattern.expressions, pattern.steps):
+        if isinstance(step, str):
+            pretokens = [part for pretoken in pretokens for part in cut(expression, pretoken)]
+        else:
+            pretokens = [part for pretoken in pretokens for part in parts_of_step(expression, step, pretoken)]
     return pretokens
-
-
-def without_space(pretokens):
-    """Those of `pretokens` that are more than white space."""
-    return [pretoken for pretoken in pretokens if pretoken.strip(WHITE_SPACE)]
 
 
 def cut(expression, text):

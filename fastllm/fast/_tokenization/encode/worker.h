@@ -84,9 +84,8 @@ struct Worker {
     MergeTree merge_tree;
     ModelScratch scratch;
     std::vector<uint64_t> starts;
-    std::vector<size_t> ambiguous;
-    std::vector<uint64_t> kept_starts;
-    ByteBuffer utf8, without_space;
+    SplitScratch split_scratch;
+    ByteBuffer utf8;
     IdBuffer out;
     int missing_byte = -1;        // see EncodeContext
     bool lone_surrogate = false;  // whether a text has half of a surrogate pair; its ids are left out
@@ -109,26 +108,10 @@ struct Worker {
         missing_byte = -1;
         lone_surrogate = false;
         if (utf8.capacity > MAX_KEPT) utf8 = ByteBuffer();
-        if (without_space.capacity > MAX_KEPT) without_space = ByteBuffer();
         if (starts.capacity() > MAX_KEPT / 64) std::vector<uint64_t>().swap(starts);
+        if (split_scratch.removed.kept.capacity() > MAX_KEPT) split_scratch = SplitScratch();
         if (merge_tree.bytes_held() > MAX_KEPT) merge_tree = MergeTree();
         if (scratch.bytes_held() > MAX_KEPT) scratch = ModelScratch();
-    }
-
-    // A copy of `text` without the pre-tokens that are white space; `starts` become those of the copy.
-    std::string_view leave_out_space(std::string_view text) {
-        char *const kept = without_space.reserve(text.size());
-        kept_starts.assign(starts.size(), 0);
-        size_t size = 0;
-        for_each_pretoken(text, starts.data(), [&](size_t start, size_t end) {
-            const std::string_view pretoken = text.substr(start, end - start);
-            if (is_space(pretoken)) return;
-            kept_starts[size >> 6] |= uint64_t(1) << (size & 63);
-            std::memcpy(kept + size, pretoken.data(), pretoken.size());
-            size += pretoken.size();
-        });
-        starts.swap(kept_starts);
-        return {kept, size};
     }
 
     // Append the ids of a text.
@@ -150,9 +133,7 @@ struct Worker {
                 throw std::invalid_argument(
                     "the text has a stretch of 4 GB or more in which it cannot be cut in two");
             }
-            starts.resize((segment.size() + 63) / 64);
-            splitter.find_starts(segment, starts.data(), ambiguous);
-            encode_pretokens(splitter.leaves_out_space ? leave_out_space(segment) : segment);
+            encode_pretokens(splitter.split(segment, starts, split_scratch));
             start = end;
         }
     }
@@ -167,13 +148,14 @@ struct Worker {
         missing_byte = context.missing_byte;
     }
 
-    // The ids of the pre-tokens of `text`, and the bytes that each stands for; `starts` as above. Nothing is cached.
-    void locate_pretokens(std::string_view text, bool leaves_out_space, std::vector<Span> &spans) {
+    // The ids of the pre-tokens of `text`, and the bytes that each stands for; `starts` as above, those of parts that
+    // are removed included. Nothing is cached.
+    void locate_pretokens(std::string_view text, std::vector<Span> &spans) {
         out.reserve(text.size() + ID_PADDING);
         spans.resize(text.size());
         for_each_pretoken(text, starts.data(), [&](size_t start, size_t end) {
             const std::string_view pretoken = text.substr(start, end - start);
-            if (leaves_out_space && is_space(pretoken)) return;
+            if (split_scratch.removed.begins_at(start)) return;
             const size_t count = model->encode(pretoken, scratch, out.data + out.size, spans.data() + out.size);
             for (size_t i = out.size; i < out.size + count; i++) {
                 spans[i].start += uint32_t(start);

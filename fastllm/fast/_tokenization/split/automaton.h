@@ -10,7 +10,8 @@
 // An *open* state has waited for a match longer than fused states do. From there the plain table is followed, the
 // place of the last match is remembered, and reading goes on there.
 //
-// A pattern of several steps runs each inside the parts that the steps before have left.
+// A pattern of several steps runs each inside the parts that the steps before have left. Steps that do not leave all
+// parts as they are go by behaviors.h.
 //
 // Invariants. `text` is valid UTF-8. A row of a table has a column for every class and one for the end of the text, and
 // every entry is a row or an open state: so no index leaves the tables, whatever the text is. A character is read again
@@ -47,12 +48,18 @@ struct AutomatonTables {
     // Whether a text may be cut between characters of two classes, as far as one step has a say.
     enum CutKind : uint8_t { UNSAFE, NEUTRAL, BOUNDARY };
 
+    // What becomes of the matches, in the order of patterns/steps.py.
+    enum Behavior : uint8_t { ISOLATED, REMOVED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS };
+
+    Behavior behavior = ISOLATED;
+    bool invert = false;               // what lies between the matches is taken for them
     uint32_t columns = 0;              // classes, and the end of the text
     uint32_t waiting = 0;              // characters that wait in an open state
     uint32_t text_start = 0, start = 0, start_behind_gap = 0;  // rows of the fused table
     std::vector<uint32_t> fused;       // rows are counted in entries
     std::vector<OpenState> open;
     std::vector<uint16_t> plain;
+    uint16_t plain_starts[2][2] = {};  // the states that a match begins in: at the start of the text, behind an empty one
     std::vector<uint16_t> page_of;     // of each 256 code points
     std::vector<uint8_t> class_of;     // in each page
     std::vector<uint8_t> cut_kinds;    // of each two classes
@@ -86,9 +93,36 @@ struct AutomatonTables {
     }
 
     CutKind cut_kind(uint32_t before, uint32_t after) const {
-        return CutKind(cut_kinds[before * (columns - 1) + after]);
+        const CutKind kind = CutKind(cut_kinds[before * (columns - 1) + after]);
+        return kind == BOUNDARY && !parts_end_with_matches() ? NEUTRAL : kind;
     }
+
+    // Whether a part ends between two neighbours, of which each is a match or not.
+    bool cuts_between(bool before, bool after) const {
+        if (behavior == CONTIGUOUS) return before != after;
+        if (behavior == MERGED_WITH_PREVIOUS) return before || !after;
+        if (behavior == MERGED_WITH_NEXT) return after || !before;
+        return true;
+    }
+
+  private:
+    // Whether a part ends wherever a match of the expression does, whatever comes next.
+    bool parts_end_with_matches() const { return cuts_between(!invert, false) && cuts_between(!invert, true); }
 };
+
+inline void cut_by_behavior(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+                            uint64_t *starts, uint64_t *removed);  // behaviors.h
+
+// The first place from `from` on that has a bit in `starts`, or `size`.
+inline size_t next_start(size_t size, size_t from, const uint64_t *starts) {
+    if (from >= size) return size;
+    const size_t words = (size + 63) / 64;
+    uint64_t bits = starts[from >> 6] >> (from & 63) << (from & 63);
+    for (size_t word = from >> 6;; bits = starts[word]) {
+        if (bits) return word * 64 + size_t(__builtin_ctzll(bits));
+        if (++word == words) return size;
+    }
+}
 
 // Where the plain table was followed in vain: (place, state) from which no match came, one place in 64 bytes.
 class Failures {
@@ -261,14 +295,22 @@ class AutomatonRun {
 struct Automaton {
     std::vector<AutomatonTables> steps;
 
-    // Set a bit of `starts`, which is clear, for each byte of `text` at which a pre-token starts.
-    void find_starts(std::string_view text, uint64_t *starts) const {
+    bool removes_text() const {
+        for (const AutomatonTables &step : steps) {
+            if (step.behavior == AutomatonTables::REMOVED) return true;
+        }
+        return false;
+    }
+
+    // Set a bit of `starts` for each byte of `text` at which a pre-token starts, or a part that is removed, which has one
+    // in `removed` as well. Both are clear, and there is `removed` if something can be.
+    void find_starts(std::string_view text, uint64_t *starts, uint64_t *removed) const {
         bool first = true;
         for (const AutomatonTables &step : steps) {
             if (first) {
-                AutomatonRun(step, text, 0, text.size(), starts).run();
+                cut_part(step, text, 0, text.size(), starts, removed);
             } else {
-                cut_parts(step, text, starts);
+                cut_parts(step, text, starts, removed);
             }
             first = false;
         }
@@ -293,21 +335,20 @@ struct Automaton {
 
   private:
     // Cut each part that there is.
-    static void cut_parts(const AutomatonTables &step, std::string_view text, uint64_t *starts) {
+    static void cut_parts(const AutomatonTables &step, std::string_view text, uint64_t *starts, uint64_t *removed) {
         for (size_t begin = 0; begin < text.size();) {
             const size_t end = next_start(text.size(), begin + 1, starts);
-            AutomatonRun(step, text, begin, end, starts).run();
+            if (!removed || !(removed[begin >> 6] >> (begin & 63) & 1)) cut_part(step, text, begin, end, starts, removed);
             begin = end;
         }
     }
 
-    static size_t next_start(size_t size, size_t from, const uint64_t *starts) {
-        if (from >= size) return size;
-        const size_t words = (size + 63) / 64;
-        uint64_t bits = starts[from >> 6] >> (from & 63) << (from & 63);
-        for (size_t word = from >> 6;; bits = starts[word]) {
-            if (bits) return word * 64 + size_t(__builtin_ctzll(bits));
-            if (++word == words) return size;
+    static void cut_part(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+                         uint64_t *starts, uint64_t *removed) {
+        if (step.behavior == AutomatonTables::ISOLATED) {
+            AutomatonRun(step, text, begin, end, starts).run();
+        } else {
+            cut_by_behavior(step, text, begin, end, starts, removed);
         }
     }
 };

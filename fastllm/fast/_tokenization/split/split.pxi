@@ -10,7 +10,9 @@ from libc.string cimport memset
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
-from fastllm.patterns.named import NAMED
+from fastllm.patterns.named import NAMED, spans_of
+from fastllm.patterns.steps import BEHAVIORS, as_step
+from fastllm.patterns.steps import parts as parts_of_step
 from fastllm.patterns.unicode_classes import RANGES
 
 
@@ -57,7 +59,13 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         DEAD "fastllm::AutomatonTables::DEAD"
         MATCHES "fastllm::AutomatonTables::MATCHES"
 
+    cdef cppclass Behavior "fastllm::AutomatonTables::Behavior":
+        pass
+
     cdef cppclass AutomatonTables:
+        Behavior behavior
+        bint invert
+        uint16_t plain_starts[2][2]
         uint32_t columns, waiting, text_start, start, start_behind_gap
         vector[uint32_t] fused
         vector[OpenState] open
@@ -72,16 +80,24 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         SharedAutomaton()
         SharedAutomaton(Automaton*) except +
 
+cdef extern from "split/behaviors.h" namespace "fastllm" nogil:
+    cdef cppclass RemovedParts:
+        vector[uint64_t] begins
+        string_view leave_out(string_view, vector[uint64_t]& starts) except +
+
 cdef extern from "split/splitter.h" namespace "fastllm" nogil:
+    cdef cppclass SplitScratch:
+        RemovedParts removed
+
     cdef cppclass Splitter:
         Splitter()
         Splitter(Pattern, Isa)
         Splitter(SharedAutomaton, Isa) except +
         Pattern pattern
         Isa isa
-        bint leaves_out_space
         bint is_compiled()
-        void find_starts(string_view, uint64_t* starts, vector[size_t]& ambiguous) except +
+        string_view split(string_view, vector[uint64_t]& starts, SplitScratch&) except +
+        void find_starts(string_view, vector[uint64_t]& starts, SplitScratch&) except +
         void find_starts_by_scanner(string_view, uint64_t* starts)
         size_t next_cut(string_view, size_t)
 
@@ -179,7 +195,9 @@ def automaton_of(pattern):
     cdef Automaton* automaton = new Automaton()
     handle.automaton = SharedAutomaton(automaton)
     automaton.steps.resize(len(pattern.automata))
-    for number, fused in enumerate(pattern.automata):
+    for number, (fused, step) in enumerate(zip(pattern.automata, map(as_step, pattern.steps))):
+        automaton.steps[number].behavior = <Behavior><int>BEHAVIORS.index(step.behavior)
+        automaton.steps[number].invert = step.invert
         fill_tables(automaton.steps[number], fused)
     return handle
 
@@ -206,6 +224,9 @@ cdef int fill_tables(AutomatonTables& tables, fused) except -1:
     for entries in fused.automaton.table:
         for target, matches in entries:
             tables.plain.push_back((<int>DEAD if target < 0 else target) | (<int>MATCHES if matches else 0))
+    for at_text_start, start in enumerate((fused.automaton.start, fused.automaton.text_start)):
+        tables.plain_starts[at_text_start][0] = start
+        tables.plain_starts[at_text_start][1] = fused.automaton.not_empty(start)
     for kind in fused.automaton.cut_kinds():
         tables.cut_kinds.push_back(kind)
     for start, number in zip(fused.automaton.classes.starts, fused.automaton.classes.numbers):
@@ -235,10 +256,15 @@ def split_utf8(bytes text, pattern, isa=None):
 
 
 def pretoken_starts(bytes text, pattern, isa=None):
-    """A bit for each byte of UTF-8 `text`, the lowest of a byte first, set where a pre-token starts."""
+    """A bit for each byte of UTF-8 `text`, the lowest of a byte first, set where a pre-token starts.
+
+    Of what a step leaves of the text, where it removes parts of it.
+    """
     cdef vector[uint64_t] starts
-    find_starts(string_view(<const char*>text, len(text)), pattern, isa, starts)
-    return PyBytes_FromStringAndSize(<const char*>starts.data(), (len(text) + 7) // 8)
+    cdef SplitScratch scratch
+    cdef string_view whole = string_view(<const char*>text, len(text))
+    cdef size_t size = split_into(whole, pattern, isa, starts, scratch).size()
+    return PyBytes_FromStringAndSize(<const char*>starts.data(), (size + 7) // 8)
 
 
 def next_cut(bytes text, pattern, size_t start):
@@ -247,9 +273,8 @@ def next_cut(bytes text, pattern, size_t start):
     return splitter.next_cut(string_view(<const char*>text, len(text)), start)
 
 
-cdef int find_starts(string_view text, pattern, isa, vector[uint64_t]& starts) except -1:
-    """Fill `starts`, a word for each 64 bytes begun."""
-    cdef vector[size_t] ambiguous
+cdef string_view split_into(string_view text, pattern, isa, vector[uint64_t]& starts, SplitScratch& scratch) except *:
+    """What the pre-tokens lie in; fills `starts`, a word for each 64 bytes begun."""
     cdef Splitter splitter
     cdef int number = ISAS.index(isa) if isa in ISAS else chosen_isa
     splitter = splitter_of(pattern, number, isa == "automaton")
@@ -257,21 +282,21 @@ cdef int find_starts(string_view text, pattern, isa, vector[uint64_t]& starts) e
         raise ValueError(f"{str(pattern)!r} is not compiled")
     if isa == "scalar" and not splitter.pattern.has_masks():
         raise ValueError(f"{str(pattern)!r} has no scanner")
-    starts.assign((text.size() + 63) // 64, <uint64_t>0)
     if isa == "scalar":
+        starts.assign((text.size() + 63) // 64, <uint64_t>0)
         splitter.find_starts_by_scanner(text, starts.data())
-    else:
-        splitter.find_starts(text, starts.data(), ambiguous)
-    return 0
+        return text
+    return splitter.split(text, starts, scratch)
 
 
-cdef list pretokens_of(string_view text, pattern, isa):
-    """The parts of `text` from each start of a pre-token to the next."""
+cdef list pretokens_of(string_view whole, pattern, isa):
+    """The pre-tokens of a text."""
     cdef vector[uint64_t] starts
+    cdef SplitScratch scratch
+    cdef string_view text = split_into(whole, pattern, isa, starts, scratch)
     cdef Py_ssize_t start = 0, end, size = text.size(), word
     cdef uint64_t bits
     cdef list pretokens = []
-    find_starts(text, pattern, isa, starts)
     for word in range(<Py_ssize_t>starts.size()):
         bits = starts[word]
         while bits:

@@ -16,7 +16,7 @@
 #include <memory>
 #include <vector>
 
-#include "split/automaton.h"
+#include "split/behaviors.h"
 #include "split/dispatch.h"
 #include "split/scalar_scanner.h"
 #include "split/text_cuts.h"
@@ -40,20 +40,16 @@ void for_each_pretoken(std::string_view text, const uint64_t *starts, Use use) {
     if (start < text.size()) use(start, text.size());
 }
 
-// Whether all of `text` is white space.
-inline bool is_space(std::string_view text) {
-    int length;
-    for (size_t i = 0; i < text.size(); i += size_t(length)) {
-        if (class_at(text, i, length) != SPACE) return false;
-    }
-    return true;
-}
+// What splitting needs besides, kept from text to text.
+struct SplitScratch {
+    std::vector<size_t> ambiguous;
+    RemovedParts removed;
+};
 
 struct Splitter {
     Pattern pattern;
     Isa isa = BASELINE;
     std::shared_ptr<const Automaton> automaton;  // for a pattern without masks
-    bool leaves_out_space = false;  // whether pre-tokens that are white space are to be left out
 
     Splitter() = default;
     Splitter(Pattern pattern, Isa isa) : pattern(pattern), isa(isa) {}
@@ -62,16 +58,26 @@ struct Splitter {
     // Whether it can split; if not, the standard `re` has to.
     bool is_compiled() const { return pattern.has_masks() || automaton; }
 
-    // Set a bit of `starts` for each byte of `text` at which a pre-token starts; `ambiguous` is scratch.
-    void find_starts(std::string_view text, uint64_t *starts, std::vector<size_t> &ambiguous) const {
-        ambiguous.clear();
+    // The pre-tokens of a text: what they lie in, with a bit of `starts` for each byte at which one starts. This is
+    // `text` itself, but that steps of a pattern may leave out parts of it.
+    std::string_view split(std::string_view text, std::vector<uint64_t> &starts, SplitScratch &scratch) const {
+        find_starts(text, starts, scratch);
+        return scratch.removed.leave_out(text, starts);
+    }
+
+    // Set a bit of `starts` for each byte of `text` at which a pre-token or a removed part starts.
+    void find_starts(std::string_view text, std::vector<uint64_t> &starts, SplitScratch &scratch) const {
+        const size_t words = (text.size() + 63) / 64;
+        scratch.ambiguous.clear();
+        scratch.removed.begins.clear();
         if (automaton) {
-            std::fill_n(starts, (text.size() + 63) / 64, 0);
-            return automaton->find_starts(text, starts);
+            starts.assign(words, 0);
+            if (automaton->removes_text()) scratch.removed.begins.assign(words, 0);
+            const bool can_remove = !scratch.removed.begins.empty();
+            return automaton->find_starts(text, starts.data(), can_remove ? scratch.removed.begins.data() : nullptr);
         }
-        split::find_starts(pattern, isa, text, starts, ambiguous);
-        if (text.size() % 64) starts[text.size() / 64] &= (uint64_t(1) << text.size() % 64) - 1;
-        if (!ambiguous.empty()) rescan_ambiguous(text, starts, ambiguous);
+        starts.resize(words);
+        find_starts_by_masks(text, starts.data(), scratch.ambiguous);
     }
 
     // The same by the scalar scanner alone, for the tests; `starts` is clear.
@@ -100,6 +106,12 @@ struct Splitter {
     }
 
   private:
+    void find_starts_by_masks(std::string_view text, uint64_t *starts, std::vector<size_t> &ambiguous) const {
+        split::find_starts(pattern, isa, text, starts, ambiguous);
+        if (text.size() % 64) starts[text.size() / 64] &= (uint64_t(1) << text.size() % 64) - 1;
+        if (!ambiguous.empty()) rescan_ambiguous(text, starts, ambiguous);
+    }
+
     static void set_bit(uint64_t *starts, size_t i) { starts[i >> 6] |= uint64_t(1) << (i & 63); }
     static void clear_bit(uint64_t *starts, size_t i) { starts[i >> 6] &= ~(uint64_t(1) << (i & 63)); }
 

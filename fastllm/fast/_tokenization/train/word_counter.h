@@ -53,7 +53,7 @@ class alignas(128) WordCounter {
   private:
     Splitter splitter_;
     std::vector<uint64_t> starts_;
-    std::vector<size_t> ambiguous_;
+    SplitScratch scratch_;
 
     static size_t after_newline(std::string_view text, size_t from) {
         const void *found = std::memchr(text.data() + from, '\n', text.size() - from);
@@ -76,8 +76,8 @@ class alignas(128) WordCounter {
 
     void count_segment(WordTable &table, std::string_view text, uint64_t order, bool at_lines) {
         if (text.size() > UINT32_MAX) throw std::length_error("4 GB of text without a place to cut it at");
-        starts_.resize((text.size() + 63) / 64);
-        splitter_.find_starts(text, starts_.data(), ambiguous_);
+        text = splitter_.split(text, starts_, scratch_);
+        if (text.empty()) return;
         if (at_lines) count::split_at_lines(splitter_.isa, text, starts_.data());
         count::count_pretokens(splitter_.isa, table, text, starts_.data(), order);
     }

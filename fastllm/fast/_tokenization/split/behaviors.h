@@ -1,0 +1,155 @@
+// Steps of a pattern that do not leave all parts as they are: patterns/steps.py says what each behavior means.
+//
+// Algorithm. The plain table is followed from place to place, one match after the other. Matches and what lies between
+// them are *stretches*; whether a part ends between two of them depends on the behavior and on which both are.
+//
+//     text              t  h  e  -  f  i  n  a  l  -  -  c       "-", merged with previous
+//     stretches         [ gap  ][m][    gap      ][m][m][ gap
+//     starts            1  .  .  .  1  .  .  .  .  .  1  1
+//
+// A removed stretch is a part like any other, with a bit in `removed` as well. Later steps pass it over, and in the end
+// `RemovedParts` writes down what is left.
+//
+// Invariants. Those of automaton.h: valid UTF-8, a column for each class and the end of the text, no place looked at
+// again in a state from which nothing came (`Failures`).
+//
+// Cost. A character of a match is read twice where its end is seen late; some 100 MB/s.
+
+#pragma once
+
+#include <string>
+
+#include "split/automaton.h"
+
+namespace fastllm {
+
+// The matches of an expression in text[begin, end), as in a text of its own.
+class Matches {
+  public:
+    Matches(const AutomatonTables &tables, std::string_view text, size_t begin, size_t end)
+        : tables_(tables), text_(text), begin_(begin), end_(end), at_(begin) {}
+
+    // The next match, text[first, last); false if there is none. It may be empty, but not right behind another.
+    bool next(size_t &first, size_t &last) {
+        while (at_ < end_ || (at_ == end_ && !behind_empty_)) {
+            if (!match_from(at_, last)) {
+                int length;
+                tables_.column_at(text_, at_, end_, length);
+                at_ += size_t(std::max(length, 1));
+                behind_empty_ = false;
+                continue;
+            }
+            first = at_;
+            const bool right_behind = first == last && any_ && first == last_end_;
+            at_ = last_end_ = last;
+            behind_empty_ = first == last;
+            any_ = true;
+            if (!right_behind) return true;
+        }
+        return false;
+    }
+
+  private:
+    const AutomatonTables &tables_;
+    const std::string_view text_;
+    const size_t begin_, end_;
+    size_t at_, last_end_ = 0;
+    bool behind_empty_ = false, any_ = false;  // the last match was empty; there was one
+    Failures failures_;
+
+    // Where the match that begins at `place` ends, if there is one.
+    bool match_from(size_t place, size_t &last) {
+        uint32_t state = tables_.plain_starts[place == begin_][behind_empty_];
+        bool matched = false;
+        for (;;) {
+            int length;
+            const uint32_t column = tables_.column_at(text_, place, end_, length);
+            const uint16_t entry = tables_.plain[size_t(state) * tables_.columns + column];
+            if (entry & AutomatonTables::MATCHES) {
+                matched = true;
+                last = place;
+                failures_.match();
+            }
+            state = entry & AutomatonTables::DEAD;
+            if (state == AutomatonTables::DEAD) break;
+            const bool checked = (place ^ (place + size_t(length))) >> 6;
+            place += size_t(length);
+            if (checked) {
+                if (failures_.has(place, state)) break;
+                failures_.pass(place, state);
+            }
+        }
+        failures_.fail();
+        return matched;
+    }
+};
+
+// Cut text[begin, end) as a step says: set bits of `starts`, and those of `removed` where removed parts start.
+class BehaviorRun {
+  public:
+    BehaviorRun(const AutomatonTables &step, std::string_view text, size_t begin, size_t end, uint64_t *starts,
+                uint64_t *removed)
+        : step_(step), text_(text), begin_(begin), end_(end), starts_(starts), removed_(removed) {}
+
+    void run() {
+        Matches matches(step_, text_, begin_, end_);
+        size_t first, last, done = begin_;
+        while (matches.next(first, last)) {
+            if (first > done) stretch(done, first, false);
+            stretch(first, last, true);
+            done = last;
+        }
+        if (done < end_) stretch(done, end_, false);
+    }
+
+  private:
+    const AutomatonTables &step_;
+    const std::string_view text_;
+    const size_t begin_, end_;
+    uint64_t *const starts_, *const removed_;
+    bool any_ = false, before_ = false;  // there was a stretch; it was a match
+
+    void stretch(size_t first, size_t last, bool matched) {
+        const bool is_match = matched != step_.invert;
+        if (first < end_ && (!any_ || step_.cuts_between(before_, is_match))) {
+            set_bit(starts_, first);
+            if (step_.behavior == AutomatonTables::REMOVED && is_match && first < last) set_bit(removed_, first);
+        }
+        any_ = true;
+        before_ = is_match;
+    }
+
+    static void set_bit(uint64_t *bits, size_t i) { bits[i >> 6] |= uint64_t(1) << (i & 63); }
+};
+
+inline void cut_by_behavior(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+                            uint64_t *starts, uint64_t *removed) {
+    BehaviorRun(step, text, begin, end, starts, removed).run();
+}
+
+// What the steps of a pattern take out of a text, and what is left.
+struct RemovedParts {
+    std::vector<uint64_t> begins;  // a bit a byte, set where a removed part starts; empty if no step removes
+    std::string kept;
+
+    bool begins_at(size_t i) const { return !begins.empty() && begins[i >> 6] >> (i & 63) & 1; }
+
+    // `text` without the removed parts; `starts` becomes that of what is left.
+    std::string_view leave_out(std::string_view text, std::vector<uint64_t> &starts) {
+        if (begins.empty()) return text;
+        std::vector<uint64_t> left((text.size() + 63) / 64);
+        kept.clear();
+        for (size_t begin = 0; begin < text.size();) {
+            const size_t end = next_start(text.size(), begin + 1, starts.data());
+            if (!begins_at(begin)) {
+                left[kept.size() >> 6] |= uint64_t(1) << (kept.size() & 63);
+                kept.append(text, begin, end - begin);
+            }
+            begin = end;
+        }
+        starts.swap(left);
+        return kept;
+    }
+};
+
+}  // namespace fastllm
