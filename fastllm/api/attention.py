@@ -8,6 +8,7 @@ call the engine and round what it gives.
 from collections.abc import Callable, Hashable
 from typing import Any, Literal, NamedTuple, overload
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastllm.api.binding import PublicFunctions
@@ -23,10 +24,11 @@ from fastllm.checks.attention import (
     self_arguments,
 )
 
-__all__ = ["AttentionEngine", "AttentionFunctions", "PreparedCall"]
+__all__ = ["AttentionEngine", "AttentionFunctions", "PreparedCall", "PreparedSoftmax"]
 
 # Query, key and value to the result.
 PreparedCall = Callable[[Any, Any, Any], Array]
+PreparedSoftmax = Callable[[Any], Array]
 # A model that writes, a token after the other, has as many shapes.
 _MAX_PREPARED = 256
 
@@ -43,16 +45,20 @@ class AttentionEngine(NamedTuple):
     attend : callable, `AttentionArguments` to (context, lse)
         The result in the dtype that the arguments name, in their `out` if there is one. Logarithms
         of the sums matter only where the arguments ask for them.
-    prepare : callable, `AttentionArguments` to a callable or None
+    prepare : callable, (`AttentionArguments`, (query, key, value)) to a callable or None
         What `attend` would give, without its logarithms, as a function of query, key and value that
-        need no more checks: they have the shapes and the dtype of those of the arguments, are
+        need no more checks: they have the `plain_signature` of those that the arguments were made
+        of. None where that would not be faster.
+    prepare_softmax : callable, (scores, axis) to a callable or None
+        The same for `softmax`: a function of scores of the shape and dtype of these, which are
         contiguous, aligned and writable. None where that would not be faster.
     """
 
     softmax: Callable[[Array, int], Array]
     attention_steps: Callable[[Array, bool], AttentionSteps]
     attend: Callable[[AttentionArguments], tuple[Array, Array]]
-    prepare: Callable[[AttentionArguments], PreparedCall | None]
+    prepare: Callable[[AttentionArguments, tuple[Array, Array, Array]], PreparedCall | None]
+    prepare_softmax: Callable[[Array, int], PreparedSoftmax | None]
 
 
 class AttentionFunctions(PublicFunctions[AttentionEngine]):
@@ -65,12 +71,16 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
     def __init__(self, module: str, engine: AttentionEngine) -> None:
         super().__init__(module, engine)
         self._prepared: dict[Hashable, PreparedCall | None] = {}
+        self._prepared_softmax: dict[Hashable, PreparedSoftmax | None] = {}
 
-    def _prepare(self, signature: Hashable, arguments: AttentionArguments) -> None:
-        if signature is not None and signature not in self._prepared:
-            if len(self._prepared) >= _MAX_PREPARED:
-                self._prepared.clear()
-            self._prepared[signature] = self._engine.prepare(arguments)
+    def _prepare(
+        self, signature: Hashable, arguments: AttentionArguments, arrays: tuple[Any, Any, Any]
+    ) -> PreparedCall | None:
+        if signature is None or signature in self._prepared:
+            return None
+        prepared = self._engine.prepare(arguments, arrays)
+        _keep(self._prepared, signature, prepared)
+        return prepared
 
     def softmax(self, x: ArrayLike, axis: int = -1) -> Array:
         """Turn scores into weights that are positive and sum to 1 along an axis.
@@ -117,8 +127,17 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         >>> softmax([[1e4, 1e4], [-np.inf, -np.inf]]).tolist()
         [[0.5, 0.5], [0.0, 0.0]]
         """
+        signature = None
+        if type(x) is np.ndarray and x.flags.carray and type(axis) is int:
+            signature = x.shape, x.dtype, axis
+            prepared = self._prepared_softmax.get(signature)
+            if prepared is not None:
+                return prepared(x)
         scores, axis, dtype = check_softmax(x, axis)
-        return round_to(self._engine.softmax(to_sum_dtype(scores), axis), dtype)
+        array = to_sum_dtype(scores)
+        if signature is not None and array is x and signature not in self._prepared_softmax:
+            _keep(self._prepared_softmax, signature, self._engine.prepare_softmax(array, axis))
+        return round_to(self._engine.softmax(array, axis), dtype)
 
     @overload
     def self_attention(
@@ -194,7 +213,9 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             return AttentionSteps._make(round_to(step, dtype) for step in steps)
         arguments = self_arguments(array, causal)
         if array is x:
-            self._prepare(signature, arguments)
+            prepared = self._prepare(signature, arguments, (x, x, x))
+            if prepared is not None:
+                return prepared(x, x, x)
         return round_to(self._engine.attend(arguments)[0], dtype)
 
     @overload
@@ -443,6 +464,14 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             return_lse,
             out,
         )
-        self._prepare(signature, arguments)
+        prepared = self._prepare(signature, arguments, (query, key, value))
+        if prepared is not None:
+            return prepared(query, key, value)
         result, lse = self._engine.attend(arguments)
         return (result, lse) if arguments.return_lse else result
+
+
+def _keep(prepared: dict[Hashable, Any], signature: Hashable, call: Any) -> None:
+    if len(prepared) >= _MAX_PREPARED:
+        prepared.clear()
+    prepared[signature] = call

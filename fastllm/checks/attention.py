@@ -17,6 +17,8 @@ Array = NDArray[Any]
 
 # What is computed with as it is.
 _PLAIN_DTYPES = frozenset(map(np.dtype, ("float32", "float64", "uint16")))
+# Keys of which a few more or less make no difference to `plain_signature`.
+_PLAIN_KEYS = 64
 
 UNBOUNDED = 2**40  # a side of a window that does not end
 
@@ -213,13 +215,11 @@ def plain_signature(
 ) -> Hashable:
     """What decides about a call of plain arrays and options besides numbers; else None.
 
-    Two calls of the same signature pass the same checks and have the same layout.
+    Two calls of the same signature pass the same checks and have the same layout. Where arrays are
+    slices, of keys that grow most likely, one query on about as many keys is the same.
     """
-    if (
+    if not (
         type(query) is type(key) is type(value) is np.ndarray
-        and query.flags.carray
-        and key.flags.carray
-        and value.flags.carray
         and query.dtype is key.dtype is value.dtype
         and query.dtype in _PLAIN_DTYPES
         # Not what is equal to them: 1 is not True.
@@ -227,9 +227,25 @@ def plain_signature(
         and (scale is None or type(scale) is float)
         and type(causal_align) is str
     ):
-        options = is_causal, scale, enable_gqa, causal_align
-        return query.shape, key.shape, value.shape, query.dtype, options
-    return None
+        return None
+    options = query.dtype, is_causal, scale, enable_gqa, causal_align
+    if query.flags.carray and key.flags.carray and value.flags.carray:
+        return query.shape, key.shape, value.shape, options
+    if not (query.flags.behaved and key.flags.behaved and value.flags.behaved):
+        return None
+    q_shape, k_shape, v_shape = query.shape, key.shape, value.shape
+    if not len(q_shape) == len(k_shape) == len(v_shape) >= 2 or k_shape[-2] != v_shape[-2]:
+        return None
+    kv_len = most_keys(k_shape[-2]) if q_shape[-2] == 1 else k_shape[-2]
+    return (
+        *(q_shape, k_shape[:-2], k_shape[-1], v_shape[:-2], v_shape[-1]),
+        *(kv_len, query.strides, key.strides, value.strides, options),
+    )
+
+
+def most_keys(kv_len: int) -> int:
+    """The most keys that count as about so many for `plain_signature`."""
+    return -(-kv_len // _PLAIN_KEYS) * _PLAIN_KEYS
 
 
 def self_arguments(x: Array, causal: bool) -> AttentionArguments:

@@ -6,19 +6,28 @@ chooses the kernel (`_attention/plan.py`, which says what decides), and the kern
 
 import importlib.util
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fastllm.api.attention import AttentionEngine, AttentionFunctions
-from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps
+from fastllm.api.attention import (
+    AttentionEngine,
+    AttentionFunctions,
+    PreparedCall,
+    PreparedSoftmax,
+)
+from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps, most_keys
 from fastllm.fast._attention import load_kernels
 from fastllm.fast._attention import plan as plans
 from fastllm.fast._attention.layout import (
+    Start,
+    begins_at_its_start,
     flat_input,
     flat_output,
     output_array,
     result_of,
+    start_of,
     storage_dtype,
     with_element_strides,
 )
@@ -31,6 +40,7 @@ from fastllm.fast._attention.params import (
     NO_MASK,
     NONFINITE,
     Inputs,
+    KernelParams,
 )
 from fastllm.fast._attention.runtime import thread_pool
 
@@ -45,6 +55,8 @@ __all__ = ["softmax", "self_attention", "scaled_dot_product_attention"]  # noqa:
 _NO_SLOTS = np.zeros(0, np.int64)
 _NO_BOOL_MASK = np.zeros(1, np.uint8)
 _NO_ADDITIVE_MASK = {size: np.zeros(1, f"f{size}") for size in (4, 8)}
+# For each score: an exponential and its share of the memory traffic.
+_SOFTMAX_FMAS = 16
 _NO_LSE = {size: np.empty(0, f"f{size}") for size in (4, 8)}
 
 
@@ -55,17 +67,49 @@ def softmax_along(scores: Array, axis: int) -> Array:
     weights = np.empty(rows.shape, rows.dtype)
     if rows.size:
         length = rows.shape[-1]
-        n_rows = rows.size // length
-        rows_per_item = max(1, 65536 // length)
+        n_rows, rows_per_item = rows.size // length, _rows_per_item(length)
         _launch(
             "softmax_rows",
             (flat_input(rows), weights.reshape(-1), n_rows, length, rows_per_item),
             np.zeros(FIRST_GROUP, np.int64),
             n_items=math.ceil(n_rows / rows_per_item),
-            # An exponential and its share of the memory traffic weigh about 16 FMAs.
-            fmas=16 * rows.size,
+            fmas=_SOFTMAX_FMAS * rows.size,
         )
     return weights.swapaxes(axis, -1)
+
+
+def _rows_per_item(length: int) -> int:
+    return max(1, 65536 // length)
+
+
+_entries: dict[tuple[str, np.dtype[Any]], Callable[..., None]] = {}
+
+
+def _entry(name: str, dtype: np.dtype[Any], *arguments: Any) -> Callable[..., None]:
+    """How a kernel is called that is given arrays of this dtype; see `jit.entry`."""
+    entry = _entries.get((name, dtype))
+    if entry is None:
+        # All that this call might do has been done.
+        kernels, shared = load_kernels(), np.full(FIRST_GROUP, 2**40)
+        entry = kernels.entry_for(getattr(kernels, name), _NO_SLOTS, *arguments, shared)
+        _entries[name, dtype] = entry
+    return entry
+
+
+def prepare_softmax(x: Array, axis: int) -> PreparedSoftmax | None:
+    """The softmax of a small array along its last axis, to be made again; `x` is contiguous."""
+    if not x.size or _SOFTMAX_FMAS * x.size > plans.SERIAL_FMAS or axis != x.ndim - 1:
+        return None
+    shape, dtype, length = x.shape, x.dtype, x.shape[-1]
+    n_rows, rows_per_item = x.size // length, _rows_per_item(length)
+    kernel = _entry("softmax_rows", dtype, x.ravel(), x.ravel(), n_rows, length, rows_per_item)
+
+    def weights_of(x: Array) -> Array:
+        weights, shared = np.empty(shape, dtype), np.zeros(FIRST_GROUP, np.int64)
+        kernel(_NO_SLOTS, x.ravel(), weights.ravel(), n_rows, length, rows_per_item, shared)
+        return weights
+
+    return weights_of
 
 
 def attention_steps(x: Array, causal: bool) -> AttentionSteps:
@@ -144,46 +188,14 @@ def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...], shared: Array | No
     return shared
 
 
-class SmallCall:
-    """A call that is too small to share among threads, laid out and planned to be made again.
+def prepare(
+    arguments: AttentionArguments, arrays: tuple[Array, Array, Array]
+) -> PreparedCall | None:
+    """A call without a mask or a place to write to, too small to share among threads.
 
-    What it is called with has the shapes and dtype of what it was planned for, except that key and
-    value may be longer: the memory that those were the first rows of.
-    """
-
-    def __init__(self, plan: plans.Plan, arguments: AttentionArguments) -> None:
-        sum_size = arguments.sum_dtype.itemsize
-        self._plan = plan
-        self._kernel = getattr(load_kernels(), plan.kernel)
-        # What a kernel is given between the inputs and `out`, and after that.
-        self._masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[sum_size]
-        self._no_partials = (_NO_LSE[sum_size],) if plan.is_decode else ()
-        self._params = _NO_LSE[sum_size], *plan.params
-        self._dtype = arguments.query.dtype
-        self._shape = (*arguments.query.shape[:-1], arguments.value.shape[-1])
-        self._size = math.prod(self._shape)
-        self._shared_size = plans.shared_size(plan)
-        self._make = np.empty if arguments.q_lens is None else np.zeros
-        self._lengths = plans.views_of_lengths(plan.params.lengths, arguments)
-
-    def __call__(self, query: Array, key: Array, value: Array) -> Array:
-        """The result; all three are contiguous, aligned and writable."""
-        for planned, given in self._lengths:
-            planned[...] = given
-        out: Array = self._make(self._size, self._dtype)
-        inputs = query.ravel(), key.ravel(), value.ravel(), *self._masks
-        shared = np.zeros(self._shared_size, np.int64)
-        self._kernel(_NO_SLOTS, *inputs, *self._no_partials, out, *self._params, shared)
-        if shared[NONFINITE]:
-            groups = np.flatnonzero(shared[FIRST_GROUP:])
-            _run_again(self._plan, groups, Inputs(*inputs), out, self._params[0])
-        return out.reshape(self._shape)
-
-
-def prepare(arguments: AttentionArguments) -> SmallCall | None:
-    """A small call without a mask or a place to write to, to be made again; see `SmallCall`.
-
-    Lengths are those that `kv_lens` and `q_lens` hold at the time of each call.
+    It may be made again with arrays of the same shapes, except that key and value may be longer:
+    the memory that those were the first rows of. Lengths are those that `kv_lens` and `q_lens` hold
+    at the time of each call.
     """
     query, key, value = arguments[:3]
     if (
@@ -195,11 +207,69 @@ def prepare(arguments: AttentionArguments) -> SmallCall | None:
         or 0 in query.shape
     ):
         return None
+    start, any_length = None, False
+    if not all(array.flags.c_contiguous for array in arrays):
+        if load_kernels().CHECKED or not all(map(begins_at_its_start, arrays)):
+            return None
+        start = start_of(query.ndim)
+        any_length = query.shape[-2] == 1 and arguments.kv_lens is None
+    kv_len = most_keys(key.shape[-2]) if any_length else key.shape[-2]
     out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
-    plan = plans.plan_call(arguments, [query, key, value], NO_MASK, out)
-    if plan.fmas > plans.SERIAL_FMAS or plan.partials_size:
+    plan = plans.plan_call(arguments, [query, key, value], NO_MASK, out, kv_len)
+    if plan.fmas > plans.SERIAL_FMAS or plan.partials_size or (any_length and not plan.is_decode):
         return None
-    return SmallCall(plan, arguments)
+    return _small_call(plan, arguments, start, any_length)
+
+
+def _small_call(
+    plan: plans.Plan, arguments: AttentionArguments, start: Start | None, any_length: bool
+) -> PreparedCall:
+    """A call of this plan.
+
+    Of arrays that are not contiguous kernels are given the `start`. With `any_length` there are as
+    many keys as there are each time, up to those that were planned for.
+    """
+    dtype, no_lse = arguments.query.dtype, _NO_LSE[arguments.sum_dtype.itemsize]
+    shape = (*arguments.query.shape[:-1], arguments.value.shape[-1])
+    make, shared_size = np.empty if arguments.q_lens is None else np.zeros, plans.shared_size(plan)
+    given_lengths = plans.views_of_lengths(plan.params.lengths, arguments)
+    # What a kernel is given between the inputs and `out`, and after that, by the number of keys.
+    masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[no_lse.itemsize]
+    before_out = (*masks, no_lse) if plan.is_decode else masks
+    after_out: tuple[Array, ...] = no_lse, *plan.params
+    after_out_by_length: dict[int, tuple[Array, ...]] = {}
+    rows = np.empty(0, dtype)
+    kernel = _entry(plan.kernel, dtype, rows, rows, rows, *before_out, rows, *after_out)
+
+    def for_length(kv_len: int) -> tuple[Array, ...]:
+        after = no_lse, *plans.with_kv_len(plan.params, kv_len)
+        after_out_by_length[kv_len] = after
+        return after
+
+    def call(query: Array, key: Array, value: Array) -> Array:
+        after = after_out
+        for planned, given in given_lengths:
+            planned[...] = given
+        if start is None:
+            queries, keys, values = query.ravel(), key.ravel(), value.ravel()
+        else:
+            queries, keys, values = query[start], key[start], value[start]
+            if any_length:
+                kv_len = key.shape[-2]
+                after = after_out_by_length.get(kv_len) or for_length(kv_len)
+        out: Array = make(shape, dtype)
+        flat_out, shared = out.ravel(), np.zeros(shared_size, np.int64)
+        kernel(_NO_SLOTS, queries, keys, values, *before_out, flat_out, *after, shared)
+        if shared[NONFINITE]:
+            again = plan._replace(params=KernelParams(*after[1:]))
+            inputs, groups = (
+                Inputs(queries, keys, values, *masks),
+                np.flatnonzero(shared[FIRST_GROUP:]),
+            )
+            _run_again(again, groups, inputs, flat_out, no_lse)
+        return out
+
+    return call
 
 
 def _input_arrays(arguments: AttentionArguments) -> tuple[list[Array], int]:
@@ -238,7 +308,7 @@ def _launch(
         thread_pool.end_call()
 
 
-ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare)
+ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare, prepare_softmax)
 FUNCTIONS = AttentionFunctions(__name__, ENGINE)
 softmax = FUNCTIONS.softmax
 self_attention = FUNCTIONS.self_attention

@@ -334,11 +334,15 @@ def softmax_along(scores: Array, axis: int) -> Array:
 # The public names: these functions behind the signatures and checks of `fastllm.api.attention`.
 
 
-def prepare(arguments: AttentionArguments) -> None:
+def prepare(arguments: AttentionArguments, arrays: tuple[Array, Array, Array]) -> None:
     """Nothing is prepared: the textbook is not about speed."""
 
 
-ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare)
+def prepare_softmax(x: Array, axis: int) -> None:
+    """Nor here."""
+
+
+ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare, prepare_softmax)
 FUNCTIONS = AttentionFunctions(__name__, ENGINE)
 softmax = FUNCTIONS.softmax
 self_attention = FUNCTIONS.self_attention

@@ -169,3 +169,13 @@ def test_refuses_and_stays_as_it_was(case):
             cache.attend(**({"query": NEW, "key": NEW, "value": NEW} | arguments))
         assert cache.lengths.tolist() == [0, 0]
     assert words in str(caught.value)
+
+
+def test_slices_of_other_lengths_are_refused_again(cache_type):
+    query, key, value = sequences(15, 1, 2, 4, 8, 8, np.float32)
+    cache = cache_type(1, 2, 8)
+    for _ in range(2):
+        cache.attend(query[:, :, :1], key[:, :, :1], value[:, :, :1])
+    with pytest.raises(ValueError, match="query must have shape"):
+        cache.attend(query[:, :, :1], key[:, :, :2], value[:, :, :2])
+    assert cache.lengths.tolist() == [2]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tolerances import assert_agrees
 
-from fastllm import reference
+from fastllm import fast, reference
 
 SDPA = "scaled_dot_product_attention"
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int64, np.uint16]
@@ -115,3 +115,77 @@ def test_self_attention_again(attention_backend, dtype):
             assert_agrees("self_attention", expected.dtype, actual, expected)
     with pytest.raises(TypeError, match="causal"):
         attention_backend.self_attention(x, causal=1)
+
+
+@pytest.mark.parametrize(
+    ("query_heads", "dtype"), [(2, np.float32), (2, np.uint16), (40, np.float32)]
+)
+def test_keys_that_grow_within_their_memory(query_heads, dtype):
+    """Slices give what their copies give, whatever the lengths before them were."""
+    query, other = plain(7, *[(1, query_heads, 1, 8)] * 2, dtype=dtype)
+    keys, values = plain(8, (1, 2, 300, 8), (1, 2, 300, 4), dtype=dtype)
+    attend = fast.attention.scaled_dot_product_attention
+    # Before or behind what has been seen: block sizes change at 65, 129, 193 and 257 keys.
+    for n in (100, 101, 64, 65, 66, 300, 2, 1, 0, 128, 129, 257, 258):
+        for q in (query, other):
+            slices = keys[:, :, :n], values[:, :, :n]
+            for options in ({}, {"is_causal": True, "causal_align": "bottom-right"}):
+                actual = attend(q, *slices, enable_gqa=True, **options)
+                expected = attend(q, *(x.copy() for x in slices), enable_gqa=True, **options)
+                assert np.array_equal(actual, expected)
+
+
+def test_slices_of_any_kind(attention_backend):
+    wide = plain(9, (2, 6, 4, 16))[0]
+    attend = attention_backend.scaled_dot_product_attention
+    zero_stride = np.lib.stride_tricks.as_strided(wide, (2, 4, 6, 8), (0, 64, 256, 4))
+    views = [
+        wide.transpose(0, 2, 1, 3)[..., :8],
+        wide.transpose(0, 2, 1, 3)[..., ::2],
+        wide.transpose(0, 2, 1, 3)[:, :, ::-1, :8],
+        wide.transpose(0, 2, 1, 3)[..., 7::-1],
+        zero_stride,
+        np.frombuffer(b"\0" + wide.tobytes(), np.uint8)[1:]
+        .view(np.float32)
+        .reshape(wide.shape)[:, :4, :, :8],
+        np.broadcast_to(wide[0, 0, :, :8], (2, 4, 4, 8)),
+        wide[:, :4, :0, :8],
+        wide[:, :4, :, :0],
+    ]
+    query = wide[:, :4, :1, 8:]
+    for _ in range(2):
+        for view in views:
+            copy = view.copy()
+            for q in (query[..., : view.shape[-1]], view):
+                if view.shape[-2]:
+                    expected = attend(q.copy(), copy, copy)
+                    assert np.array_equal(attend(q, view, view), expected)
+                    # The heads of one sequence are those of all.
+                    assert np.array_equal(
+                        attend(q, view[:1], view[:1]), attend(q, copy[:1], copy[:1])
+                    )
+        infinite = wide.copy()
+        infinite[1, 2, 0, 12] = np.inf
+        keys = infinite[:, :4, :, 8:]
+        assert np.array_equal(
+            attend(query, keys, keys), attend(query, keys.copy(), keys.copy()), True
+        )
+    with pytest.raises(ValueError, match="same kv_len"):
+        attend(query, views[0], views[0][:, :, :5])
+
+
+def test_softmax_again(attention_backend):
+    softmax = attention_backend.softmax
+    for dtype in DTYPES:
+        x, y = plain(10, (3, 8), (3, 8), dtype=dtype)
+        swapped = y.astype(y.dtype.newbyteorder()) if dtype in DTYPES[:3] else y
+        for array in (x, y, y[:, ::-1], y.T, swapped, x):
+            for axis in (-1, 0, 1, np.int64(1), True):
+                actual, expected = softmax(array, axis), reference.softmax(array, axis)
+                assert actual.dtype == expected.dtype
+                assert_agrees("softmax", expected.dtype, actual, expected)
+        with pytest.raises(ValueError, match="axis must be between"):
+            softmax(x, 2)
+    kept = softmax(np.zeros((2, 2)))
+    assert softmax(np.array([[np.nan, 0], [-np.inf, -np.inf]]))[1].tolist() == [0, 0]
+    assert kept.tolist() == [[0.5, 0.5]] * 2

@@ -56,6 +56,24 @@ def flat_input(array: Array) -> Array:
     return np.asarray(_Memory(array, lowest, sum(abs(reach) for reach in reaches) + 1))
 
 
+# How an array is indexed for its first element alone, as an array of one dimension.
+Start = tuple[Any, ...]
+
+
+def start_of(ndim: int) -> Start:
+    """The index of the first element, for compiled kernels: from there they go on by strides.
+
+    They do not look at how long an array is. To view all of the memory takes 4 microseconds longer.
+    """
+    return (*(0,) * (ndim - 1), slice(0, 1))
+
+
+def begins_at_its_start(array: Array) -> bool:
+    """Whether kernels find all elements of an array by its first one, and there is one."""
+    strides, itemsize = array.strides, array.itemsize
+    return array.size > 0 and all(n >= 0 and n % itemsize == 0 for n in strides)
+
+
 class _Memory:
     """Some of the memory that an array lies in, as NumPy makes a flat array of it.
 

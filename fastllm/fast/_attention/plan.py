@@ -166,11 +166,24 @@ Layouts = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 def plan_call(
-    arguments: AttentionArguments, inputs: list[Array], mask_kind: int, out: Array
+    arguments: AttentionArguments,
+    inputs: list[Array],
+    mask_kind: int,
+    out: Array,
+    kv_len: int | None = None,
 ) -> Plan:
-    """The plan for checked arguments, whose query, key, value and mask, if any, are `inputs`."""
+    """The plan for checked arguments, whose query, key, value and mask, if any, are `inputs`.
+
+    For so many keys, if given, where there is no mask.
+    """
+    layouts: Layouts = tuple((array.shape, array.strides) for array in inputs)
+    if kv_len is not None:
+        layouts = (
+            layouts[0],
+            *(((*shape[:-2], kv_len, shape[-1]), strides) for shape, strides in layouts[1:]),
+        )
     plan = plan_of_shapes(
-        tuple((array.shape, array.strides) for array in inputs),
+        layouts,
         (out.shape, out.strides),
         (out.itemsize, mask_kind, out.dtype.char == _BFLOAT16_BITS),
         (arguments.left, arguments.right, arguments.bottom_right),
@@ -376,6 +389,13 @@ def with_values(plan: Plan, arguments: AttentionArguments) -> Plan:
             plan, arguments.cu_seqlens_q, arguments.cu_seqlens_k, arguments.sum_dtype.itemsize
         )
     return plan
+
+
+def with_kv_len(params: KernelParams, kv_len: int) -> KernelParams:
+    """The params for another number of keys, the same in all sequences."""
+    lengths = params.lengths.copy()
+    lengths[KV_LEN] = kv_len
+    return params._replace(lengths=lengths)
 
 
 def views_of_lengths(lengths: Array, arguments: AttentionArguments) -> list[tuple[Array, Array]]:

@@ -45,16 +45,19 @@ from fastllm.fast._attention.kernels.prefill import prefill_attention
 from fastllm.fast._attention.kernels.prefill_amx import prefill_attention_amx
 from fastllm.fast._attention.kernels.prefill_bf16x3 import prefill_attention_bf16x3
 from fastllm.fast._attention.kernels.softmax import attention_steps, softmax_rows
+from fastllm.fast._attention.runtime.jit import CHECKED, entry_for
 from fastllm.fast._attention.simd.amx import amx_available
 from fastllm.fast._attention.simd.vectors import VECTOR_BYTES
 
 __all__ = [
+    "CHECKED",
     "VECTOR_BYTES",
     "add_nonfinite_values",
     "amx_available",
     "attention_steps",
     "decode_attention",
     "decode_attention_amx",
+    "entry_for",
     "merge_splits",
     "prefill_attention",
     "prefill_attention_amx",

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit, typeof
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler import Compiler
 
@@ -47,6 +47,9 @@ _OPTIONS: dict[str, Any] = {
     "boundscheck": False,
     "no_cfunc_wrapper": True,
 }
+
+# Whether kernels run as Python code, with every access to an array checked.
+CHECKED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 # --- Kernels -------------------------------------------------------------------------------------
 
@@ -69,6 +72,19 @@ def jit(function: Callable[..., Any]) -> Any:
     with contextlib.suppress(OSError):
         kernel._cache = KernelCache(function)
     return kernel
+
+
+def entry_for(kernel: Any, *arguments: Any) -> Callable[..., None]:
+    """What Numba calls for arguments of these types, for a caller who gives no others.
+
+    The kernel itself looks at each of them first: 20 ns an array. It is called, so that it is
+    compiled.
+    """
+    entry: Callable[..., None] = kernel
+    if hasattr(kernel, "get_overload"):
+        kernel(*arguments)
+        entry = kernel.get_overload(tuple(map(typeof, arguments)))
+    return entry
 
 
 def _no_extensions() -> None:
