@@ -1,5 +1,6 @@
 """The commands of fastllm, one function each."""
 
+import codecs
 import json
 import sys
 from contextlib import ExitStack
@@ -212,10 +213,11 @@ def split(
     errors: ErrorsOption = Errors.strict,
 ) -> None:
     """Cut text into pre-tokens, which merges never cross: one JSON string on each line."""
+    escaped = codecs.lookup(sys.stdout.encoding).name != "utf-8"  # or it would not be JSON
     with progress_bars("splitting") as progress:
         for chunk in files.text_chunks(file, pattern, (), errors.value, progress):
             for pretoken in fastllm.split(chunk, pattern):
-                sys.stdout.write(json.dumps(pretoken, ensure_ascii=False) + "\n")
+                sys.stdout.write(json.dumps(pretoken, ensure_ascii=escaped) + "\n")
 
 
 @app.command()

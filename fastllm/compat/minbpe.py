@@ -39,7 +39,12 @@ from typing import NamedTuple
 from fastllm import _backend
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
-from fastllm.formats.minbpe import is_number, read_id_pairs, read_sections, write_sections
+from fastllm.formats.minbpe import (
+    read_id_pairs,
+    read_sections,
+    read_special_tokens,
+    write_sections,
+)
 from fastllm.formats.text import as_text, naming
 from fastllm.patterns.dialects import from_regex_package
 from fastllm.patterns.named import WHOLE_TEXT, SplitPattern, pattern_of_steps, split_pattern
@@ -436,16 +441,9 @@ def _shown(token: bytes) -> str:
 def _read_model(data: bytes) -> tuple[str, dict[str, int], dict[Pair, int]]:
     """The pattern, special tokens and merges in a .model file."""
     sections = read_sections(as_text(data).replace("\r\n", "\n"))
-    special_tokens: dict[str, int] = {}
-    for place, line in enumerate(sections.special_tokens, 4):
-        # Other than minbpe itself, `formats.minbpe` included, this bears blanks in a token.
-        text, _, number = line.rstrip().rpartition(" ")
-        if not text or not is_number(number) or text in special_tokens:
-            raise ValueError(f"line {place}: {line!r} is not a special token and its id")
-        special_tokens[text] = int(number)
     merges: dict[Pair, int] = {}
     for place, left, right in read_id_pairs(sections):
         if (left, right) in merges:
             raise ValueError(f"line {place} merges {left} and {right} again")
         merges[left, right] = 256 + len(merges)
-    return sections.pattern, special_tokens, merges
+    return sections.pattern, read_special_tokens(sections.special_tokens), merges

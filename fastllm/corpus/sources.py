@@ -26,6 +26,8 @@ BYTE_BLOCK = 1 << 18  # bytes of a file, or characters of several texts, that ar
 DOCUMENTS = ("files", "lines")
 _PACKED = (".gz", ".zst")
 _RECORDS = (".jsonl", ".ndjson")
+_OTHER_RECORDS = (".json", ".csv", ".tsv")
+_WITH_FIELDS = ".jsonl, .ndjson or .parquet"
 
 Texts = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -133,6 +135,8 @@ def read(texts: object, options: ReadOptions) -> Iterator[Block | list[str]]:
     items: Iterable[Any] = (
         [texts] if isinstance(texts, os.PathLike) else arguments.check_texts(texts)
     )
+    if options.field is not None:
+        _check_field(items, options.field)
     batch = _Batch()
     progress = _ProgressCallback(items, options.progress)
     for item in items:
@@ -199,11 +203,34 @@ def _read_file(
         progress.end_of(raw)
 
 
+def _kind(path: str | os.PathLike[str]) -> str:
+    """The suffix that says what a file holds, once it is unpacked."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    if suffixes[-1:] == [".parquet"]:
+        return ".parquet"
+    kinds = [suffix for suffix in suffixes if suffix not in (*_PACKED, ".parquet")]
+    return kinds[-1] if kinds else ""
+
+
+def _check_field(items: Iterable[Any], field: str) -> None:
+    """Refuse to look for a field where none is read: it would be ignored without a word."""
+    if not isinstance(items, (list, tuple)):
+        return  # what comes is not known
+    paths = [os.fspath(item) for item in items if isinstance(item, os.PathLike)]
+    kinds = list(map(_kind, paths))
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind in _OTHER_RECORDS:
+            raise ValueError(f"{path}: fields of {kind} are not read, only those of {_WITH_FIELDS}")
+    if paths and not any(kind in (*_RECORDS, ".parquet") for kind in kinds):
+        raise ValueError(
+            f"{paths[0]} has no fields: field={field!r} is for files that are {_WITH_FIELDS}"
+        )
+
+
 def _parts(raw: Any, path: str, options: ReadOptions) -> Iterator[Block | list[str]]:
     """What is in a file, by its name."""
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    kind = next((suffix for suffix in reversed(suffixes) if suffix not in _PACKED), "")
-    if suffixes[-1:] == [".parquet"]:
+    kind = _kind(path)
+    if kind == ".parquet":
         yield from _read_parquet(raw, path, options)
         return
     with _unpacked(raw, path) as file:

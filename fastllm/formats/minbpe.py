@@ -50,7 +50,7 @@ def read_minbpe(text: str) -> Vocabulary:
     return Vocabulary(
         ranks,
         pattern_of_steps((pattern,)),
-        special_tokens=_read_special_tokens(sections.special_tokens),
+        special_tokens=read_special_tokens(sections.special_tokens),
         merges=merges,
     )
 
@@ -91,15 +91,20 @@ def read_id_pairs(sections: Sections) -> Iterator[tuple[int, int, int]]:
         yield number, left, right
 
 
-def _read_special_tokens(lines: list[str]) -> dict[str, int]:
+def read_special_tokens(lines: list[str]) -> dict[str, int]:
+    """The special tokens; unlike minbpe itself this bears blanks in them, which minbpe writes.
+
+    >>> read_special_tokens(["<s> 300", "<new user> 301"])
+    {'<s>': 300, '<new user>': 301}
+    """
     tokens: dict[str, int] = {}
-    for number, line in enumerate(lines, 4):
-        parts = line.split()
-        if len(parts) != 2 or not is_number(parts[1]):
-            raise ValueError(f"line {number}: {line!r} is not a special token and its id")
-        if parts[0] in tokens:
-            raise ValueError(f"line {number} has the special token {parts[0]!r} again")
-        tokens[parts[0]] = int(parts[1])
+    for place, line in enumerate(lines, 4):
+        text, _, number = line.rstrip().rpartition(" ")
+        if not text or not is_number(number):
+            raise ValueError(f"line {place}: {line!r} is not a special token and its id")
+        if text in tokens:
+            raise ValueError(f"line {place} has the special token {text!r} again")
+        tokens[text] = int(number)
     return tokens
 
 

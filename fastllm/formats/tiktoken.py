@@ -29,7 +29,11 @@ def read_tiktoken(data: bytes) -> dict[bytes, int]:
     {b'a': 0, b'b': 1}
     """
     ranks = _read_plain_file(data)
-    return _read_line_by_line(data.splitlines()) if ranks is None else ranks
+    if ranks is None:
+        ranks = _read_line_by_line(data.splitlines())
+    if not ranks:
+        raise ValueError("there is no token in the file: a line should be one in base64, its rank")
+    return ranks
 
 
 def _read_plain_file(data: bytes) -> dict[bytes, int] | None:

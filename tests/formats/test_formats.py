@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from vocabularies import published_ranks
 
 from fastllm import BPETokenizer, CharTokenizer, WordTokenizer
+from fastllm.compat import minbpe as compat
 from fastllm.formats import files
 from fastllm.formats.tiktoken import read_tiktoken
 from fastllm.patterns.named import NAMED, SplitPattern
@@ -123,6 +124,8 @@ def test_ranks_are_not_written_where_merges_do_not_follow(tmp_path):
         (b"YQ== 0  1\n", "line 1 is not a token"),
         (b"YQ== 99999999999\n", "at most 2147483647"),
         (b"\xff\xfe", "line 1 is not a token"),
+        (b"", "there is no token in the file"),
+        (b"\r\n\n", "there is no token in the file"),
     ],
 )
 def test_ranks_that_are_wrong_say_where(tmp_path, data, message):
@@ -300,6 +303,18 @@ def test_minbpe_model_without_a_pattern_does_not_split(bpe_tokenizer, tmp_path):
     assert tokenizer.split("a b\n c") == ["a b\n c"]
     tokenizer.save(tmp_path / "again.model")
     assert (tmp_path / "again.model").read_text() == path.read_text()
+
+
+def test_minbpe_model_with_blanks_in_a_special_token(bpe_tokenizer, tmp_path):
+    path = tmp_path / "own.model"
+    theirs = compat.RegexTokenizer(r"[a-z]+")
+    theirs.train("abcab", 257)
+    theirs.register_special_tokens({"<new user>": 300, "  x": 301})
+    theirs.save(path.with_suffix(""))
+    ours = bpe_tokenizer.from_file(path)
+    assert ours.special_tokens == {"<new user>": 300, "  x": 301}
+    text = "ab<new user>ab  x"
+    assert ours.encode(text, allowed_special="all") == theirs.encode(text, "all")
 
 
 def test_minbpe_model_of_its_gpt4_pattern(bpe_tokenizer, tmp_path):

@@ -147,6 +147,23 @@ def test_counts_of_records(bpe_backend, tmp_path, packed):
     assert same(bpe_backend.count_words(path, field="text"), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("text.txt", r"text\.txt has no fields: field='text' is for files that are \.jsonl"),
+        ("name", "name has no fields"),
+        ("text.txt.gz", r"text\.txt\.gz has no fields"),
+        ("texts.json", r"texts\.json: fields of \.json are not read, only those of \.jsonl"),
+        ("rows.csv.gz", r"rows\.csv\.gz: fields of \.csv are not read"),
+    ],
+)
+def test_counts_refuse_a_field_where_none_is_read(bpe_backend, tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"")
+    for texts in (tmp_path / name, ["a string", tmp_path / name]):
+        with pytest.raises(ValueError, match=message):
+            bpe_backend.count_words(texts, field="text")
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_counts_of_packed_text(bpe_backend, tmp_path, small_blocks, suffix):
     path = tmp_path / f"text.txt{suffix}"
@@ -207,7 +224,7 @@ def test_counts_name_a_wrong_record(bpe_backend, tmp_path, line, message):
 
 def test_counts_name_a_library_that_is_missing(bpe_backend, tmp_path, monkeypatch):
     for name, module, extra in (
-        ("a.zst", "zstandard", "zstd"),
+        ("a.jsonl.zst", "zstandard", "zstd"),
         ("a.parquet", "pyarrow.parquet", "parquet"),
     ):
         path = tmp_path / name
@@ -362,6 +379,7 @@ def test_counting_on_threads_raises_what_goes_wrong(tmp_path, small_blocks):
 @pytest.mark.parametrize("packed", ["", ".gz", ".zst", ".parquet"])
 def test_counting_reports_how_much_of_all_files_is_read(bpe_backend, tmp_path, packed):
     text = english()[:700_000]
+    field = "text" if packed == ".parquet" else None
     one, two = tmp_path / "one.txt", tmp_path / f"two.txt{packed}"
     one.write_text(text)
     pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
@@ -370,7 +388,7 @@ def test_counting_reports_how_much_of_all_files_is_read(bpe_backend, tmp_path, p
     else:
         two.write_bytes(pack[packed](text.encode()))
     told = []
-    bpe_backend.count_words([one, two], field="text", progress=lambda *now: told.append(now))
+    bpe_backend.count_words([one, two], field=field, progress=lambda *now: told.append(now))
     total = one.stat().st_size + two.stat().st_size
     assert {of for _, of in told} == {total}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
