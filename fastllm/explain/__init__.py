@@ -9,6 +9,7 @@ well (extra ``explain``).
 `tokenization`      what words, characters and byte pairs make of a text, and what decoding loses
 `bpe`               the merges that make the tokens of a word, and their tree
 `training`          the rounds in which a vocabulary is learned, and where a tie rule decided
+`pattern`           the automaton of a split pattern, and its look-ups on a text
 `attention`         scores, softmax, weights, context: the arithmetic of each cell
 `heads`             a heat map, and who looks at whom, for any attention weights
 `agreement`         reference against fast on this machine
@@ -16,7 +17,8 @@ well (extra ``explain``).
 ==================  ==============================================================================
 
 There is a guide at the head of each module, for readers with Python and school algebra:
-`fastllm.explain.strategies` on the three ways to cut a text, `fastllm.explain.merging` on putting
+`fastllm.explain.strategies` on the three ways to cut a text, `fastllm.explain.pattern_steps` on
+automata that split it, `fastllm.explain.merging` on putting
 merges to work, `fastllm.explain.training_steps` on training and ties,
 `fastllm.explain.attention_steps` on attention by hand, `fastllm.explain.speed` on how the fast
 versions differ and why their results may not. ``help(fastllm.explain.attention_steps)`` shows one.
@@ -31,6 +33,7 @@ from fastllm.explain import sample_text as story
 from fastllm.explain.attention_heads import Heads, heads
 from fastllm.explain.attention_steps import Attention, attention
 from fastllm.explain.merging import Merging, bpe
+from fastllm.explain.pattern_steps import Matching, pattern
 from fastllm.explain.sentence import Journey, journey
 from fastllm.explain.speed import Agreement, agreement
 from fastllm.explain.strategies import Tokenization, tokenization
@@ -41,6 +44,7 @@ __all__ = [
     "Attention",
     "Heads",
     "Journey",
+    "Matching",
     "Merging",
     "Tokenization",
     "Training",
@@ -49,6 +53,7 @@ __all__ = [
     "bpe",
     "heads",
     "journey",
+    "pattern",
     "story",
     "tokenization",
     "training",

@@ -354,6 +354,28 @@ function curveOf(lengths) {
   };
 }
 
+// ---- The automaton of a split pattern
+
+function pattern(data, root) {
+  const said = make("p", { class: "happens", "aria-live": "polite" });
+  const text = make("div", { class: "parts looked" });
+  const drawn = document.querySelectorAll("#pattern [data-state], #pattern [data-arrow], #pattern [data-cell]");
+  const control = stepper("look-up", data.steps.length - 1,
+    (step) => `look-up ${step + 1} of ${data.steps.length}`,
+    (step) => {
+      const { state, column, target, at, start, cuts, cell, said: meaning } = data.steps[step];
+      text.replaceChildren(...data.text.map((character, i) => box(character, cuts.filter((cut) => cut <= i && i < start).length,
+        `${i < start ? "past" : ""} ${i === at ? "next" : ""} ${i && (i === start || cuts.includes(i)) ? "edge" : ""}`)));
+      said.replaceChildren("State ", make("b", {}, String(state)), ", then ", make("b", {}, isolated(data.text[at])), ": ",
+        make("code", {}, cell), " – ", isolated(meaning), ".");
+      const now = [`${state}`, `${state}-${target}`, `${state}-${column}`];
+      drawn.forEach((element) => element.classList.toggle("now",
+        element.dataset.state === now[0] || element.dataset.arrow === now[1] || element.dataset.cell === now[2]));
+    });
+  root.append(control.element, text, said);
+  control.go(0);
+}
+
 // ---- Attention
 
 const WINDOW = 12; // rows and columns of the table that are shown at once
@@ -736,6 +758,8 @@ function start() {
   const widget = (name) => document.querySelector(`#${name} .widget`);
   const found = (name) => (widget(name) ? dataOf(name) : null);
   const pieces = found("merges"), rounds = found("training"), steps = found("attention"), weights = found("heads");
+  const lookUps = found("pattern");
+  if (lookUps?.steps.length) pattern(lookUps, widget("pattern"));
   if (pieces) merges(pieces, widget("merges"));
   if (rounds) training(rounds, widget("training"));
   const choice = steps && steps.tokens.length && steps.keys.length ? chosen(steps) : null;

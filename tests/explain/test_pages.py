@@ -33,6 +33,7 @@ def traces(text):
         "attention": explain.attention(x, tokens=names),
         "queries and keys": explain.attention(x, x[:2], x[:2], tokens=names, key_tokens=names[:2]),
         "heads": explain.heads(np.full((2, 3, 3), 1 / 3), names),
+        "pattern": explain.pattern(rf"\s|{re.escape(text[:9])}|(?:[<&]|\PL)+", text[:400]),
         "journey": explain.journey(text),
     }
 

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from expressions import made_expression, made_texts
 from published_patterns import PUBLISHED
 from texts import TRAPS, mixed_texts
 
@@ -48,12 +49,6 @@ SYNTAX = [
 ]
 
 
-def few_characters():
-    rng = random.Random(7)
-    for _ in range(60):
-        yield "".join(rng.choices("aabbkKsSſK \n1Aé-]{}x", k=rng.randrange(16)))
-
-
 @pytest.mark.parametrize("step", STEPS)
 def test_automata_of_published_steps_cut_as_re_does(step):
     automaton, expression = Automaton(step), compile_pattern(step)
@@ -64,32 +59,14 @@ def test_automata_of_published_steps_cut_as_re_does(step):
 @pytest.mark.parametrize("pattern", SYNTAX)
 def test_automata_read_the_syntax_as_re_does(pattern):
     automaton, expression = Automaton(pattern), compile_pattern(pattern)
-    for text in few_characters():
+    for text in made_texts(60, seed=7):
         assert list(automaton.split(text)) == list(cut(expression, text)), text
 
 
-def made_expression(rng, depth=3):
-    """An expression that `re` does not take forever for on a dozen characters."""
-    kind = rng.random()
-    if depth == 0 or kind < 0.35:
-        return rng.choice(["a", "b", "k", r"\s", r"\S", "[ab]", "[^a]", r"\p{L}", ".", " ", "1"])
-    if kind < 0.55:
-        return "".join(made_expression(rng, depth - 1) for _ in range(rng.randint(1, 3)))
-    if kind < 0.7:
-        branches = (made_expression(rng, depth - 1) for _ in range(rng.randint(2, 3)))
-        return f"(?:{'|'.join([*branches, *[''] * (rng.random() < 0.1)])})"
-    if kind < 0.92:
-        quantifier = rng.choice(["*", "+", "?", "{2}", "{1,3}", "{2,}", "*?", "+?", "??", "{1,2}?"])
-        return f"(?:{made_expression(rng, depth - 1)}){quantifier}"
-    if kind < 0.96:
-        return rng.choice("abk") + rng.choice(["*+", "++", "?+", "{1,2}+"])
-    return rng.choice([r"(?!\S)", "(?=a)", "(?=b|$)", "$", r"(?!\s|$)", "^"])
-
-
 def test_automata_of_made_expressions_cut_as_re_does():
-    rng, texts = random.Random(11), list(few_characters())[:12]
-    for _ in range(150):
-        pattern = "|".join(made_expression(rng) for _ in range(rng.randint(1, 3)))
+    rng, texts = random.Random(11), made_texts(12, seed=12)
+    for _ in range(70):
+        pattern = made_expression(rng, depth=2)
         automaton, expression = Automaton(pattern), compile_pattern(pattern)
         for text in texts:
             assert list(automaton.split(text)) == list(cut(expression, text)), (pattern, text)
@@ -110,7 +87,6 @@ def test_automata_of_made_expressions_cut_as_re_does():
         (r"[ab]*a[ab]{14}", "states"),
         ("(?:" * 120 + "a" + ")" * 120, "deep"),
         ("a" * 20_001, "longer than 20,000 characters"),
-        ("(?:a?){1000}", "too long to find"),
         ("(?i:" + "".join(f"[ab{chr(200 + i)}]" for i in range(201)) + ")", "ignore case"),
         ("|".join(f"{chr(200 + i)}x" for i in range(300)), "characters apart"),
     ],
@@ -175,6 +151,12 @@ def test_cuts_are_boundaries_whatever_comes_before_and_behind():
                     parts = [*automaton.split(text[:i]), *automaton.split(text[i:])]
                     assert parts == whole, (pattern, text, i)
     assert found > 5000
+
+
+def test_states_that_take_too_long_to_find_are_given_up(monkeypatch):
+    monkeypatch.setattr("fastllm.patterns.automaton.MAX_STEPS", 1000)
+    with pytest.raises(NoAutomatonError, match="its states take too long to find"):
+        Automaton("(?:a?){100}")
 
 
 def test_no_cut_is_safe_where_that_takes_too_long_to_find_out(monkeypatch):

@@ -1,5 +1,5 @@
 """Traces as HTML. Importing this registers a view of each with `fastllm.explain.render`."""
 
-from fastllm.explain.views import attention, journey, merges, speed, tokens, training
+from fastllm.explain.views import attention, journey, merges, patterns, speed, tokens, training
 
-__all__ = ["attention", "journey", "merges", "speed", "tokens", "training"]
+__all__ = ["attention", "journey", "merges", "patterns", "speed", "tokens", "training"]

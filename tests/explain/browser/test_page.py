@@ -123,6 +123,45 @@ def test_unknown_words_and_what_is_lost_can_be_seen_without_colour(page):
     assert [verdict[0] for verdict in verdicts] == ["✓", "✓", "✓", "✗", "✗", "✓"]
 
 
+# --- The automaton of a split pattern
+
+
+def test_look_ups_step_through_the_text(chromium, tmp_path):
+    trace = explain.pattern(r" ?[a-z]+|\s+(?!\S)|\s|[^\sa-z]+", "so  it, is")
+    page = opened(chromium, trace, tmp_path)
+    assert len(page.all("#pattern svg .state")) == len(trace.states)
+    forth = page.one("#pattern [aria-label='look-up: on']")
+    steps = list(trace.shown_look_ups())
+    for number, (attempt, look_up) in enumerate(steps):
+        if number:
+            page.click(forth)
+        cell = trace.cell(look_up.state, look_up.column)
+        assert page.texts("#pattern .state.now text")[0] == str(look_up.state)
+        assert page.texts("#pattern [data-cell].now") == [cell]
+        target = trace.states[look_up.state].targets[look_up.column]
+        arrows = [] if target is None else [f"{look_up.state}-{target}"]
+        found = page.all("#pattern .arrow.now")
+        assert [arrow.get_attribute("data-arrow") for arrow in found] == arrows
+        character = trace.text[look_up.place : look_up.place + 1]
+        assert page.texts("#pattern .tok.next") == [visible(character) or "end"]
+        assert trace.meaning(attempt, look_up) in page.one("#pattern .happens").text
+    assert not forth.is_enabled()
+    edges = page.driver.execute_script(
+        "return [...document.querySelectorAll('#pattern .looked .tok')]"
+        ".map((e, i) => (e.classList.contains('edge') ? i : -1)).filter((i) => i >= 0)"
+    )
+    places = [sum(map(len, trace.pieces[: i + 1])) for i in range(len(trace.pieces) - 1)]
+    assert edges == places
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=list(HOSTILE))
+def test_hostile_texts_go_through_a_pattern(chromium, tmp_path, text):
+    page = opened(chromium, explain.pattern(r"\s|[<&]+|(?s:.)", text[:200]), tmp_path)
+    assert page.complaints() == []
+    assert page.requests() == []
+
+
 # --- Merges
 
 

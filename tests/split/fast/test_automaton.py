@@ -1,10 +1,12 @@
 """Automata in the kernels agree with the reference, with masks, and with rivals."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 import tiktoken
+from expressions import made_expression, made_texts
 from published_patterns import PUBLISHED
 from texts import TRAPS, edge_texts, english, mixed_texts
 from vocabularies import BYTES, published_ranks
@@ -109,6 +111,19 @@ def test_no_text_is_quadratic(pattern, text):
     small = text[:12]
     if "a?" not in pattern:
         assert fast.split(small, pattern) == reference.split(small, pattern)
+
+
+@pytest.mark.filterwarnings("ignore:the split pattern")
+def test_made_expressions_cut_as_re_does():
+    """What tests/split/fast/fuzz_expressions.py does for as long as one likes."""
+    rng, texts, engines = random.Random(61), made_texts(8, seed=62), Counter()
+    for number in range(60):
+        pattern = SplitPattern((made_expression(rng, depth=2, foreign=0.05 * (number % 3)),))
+        engines[pattern.engine] += 1
+        for text in texts:
+            assert fast.split(text, pattern) == reference.split(text, pattern), (pattern, text)
+    assert engines["automaton"] > 40
+    assert engines["re"] > 3
 
 
 def test_empty_texts_and_empty_matches():
