@@ -384,8 +384,8 @@ def pattern(expression: str | SplitPattern, text: str = "") -> Matching:
     [(0,), (8,), (2,), (5,)]
     """
     given = arguments.check_text(text)
-    steps = split_pattern(expression).steps
-    built = machine.Automaton(steps[-1])
+    sources = split_pattern(expression).sources
+    built = machine.Automaton(sources[-1])
     order = _reached(built)
     number_of = {state: number for number, state in enumerate(order)}
     classes, columns = _classes(built)
@@ -393,7 +393,7 @@ def pattern(expression: str | SplitPattern, text: str = "") -> Matching:
     column_of = {column: number for number, column in enumerate(columns)}
     attempts = tuple(_attempts(built, given, column_of, number_of))
     return Matching(
-        expression=steps[-1],
+        expression=sources[-1],
         program=tuple(_said(line) for line in built._program),
         classes=classes,
         states=states,
