@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
 TRAPS = {
     "empty": "",
@@ -128,6 +128,14 @@ def edge_texts() -> Iterator[str]:
             for place in [*range(58, 66), *range(123, 130)]:
                 fillers, rest = divmod(place, len(filler.encode()))
                 yield "." * rest + filler * fillers + snippet
+
+
+@cache
+def scalars() -> str:
+    """Every character of the planes that hold more than private ones, and some of the others."""
+    full = {0, 1, 2, 3, 14}
+    numbers = (n for n in range(0x110000) if n >> 16 in full or n % 251 == 0)
+    return "".join(chr(n) for n in numbers if not 0xD800 <= n <= 0xDFFF)
 
 
 def any_scalars(rng, count):

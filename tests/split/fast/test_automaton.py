@@ -8,7 +8,7 @@ import pytest
 import tiktoken
 from expressions import made_expression, made_texts
 from published_patterns import PUBLISHED
-from texts import TRAPS, edge_texts, english, mixed_texts
+from texts import TRAPS, edge_texts, english, mixed_texts, scalars
 from vocabularies import BYTES, published_ranks
 
 from fastllm import BPETokenizer
@@ -38,8 +38,7 @@ def test_automata_agree_with_the_reference(name):
 
 @pytest.mark.parametrize("name", ["cl100k", "o200k", "deepseek-v3"])
 def test_automata_agree_with_masks_on_every_scalar_value(name):
-    scalars = (chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
-    text = "".join(f"{c}a {c} A{c}" for c in scalars).encode()
+    text = "".join(f"{c}a {c} A{c}" for c in scalars()).encode()
     found = _kernels.pretoken_starts(text, PATTERNS[name], "automaton")
     assert found == _kernels.pretoken_starts(text, PATTERNS[name], "baseline")
 
@@ -55,7 +54,7 @@ def test_automata_cut_long_texts_as_tiktoken_does(name):
         name, pat_str=pattern.steps[0], mergeable_ranks=ranks, special_tokens={}
     )
     lines = [valid(text) for text in [*mixed_texts(1500, seed=53), *english().splitlines()]]
-    texts = ["\n".join(random.Random(54).choices(lines, k=30_000)), english()]
+    texts = ["\n".join(random.Random(54).choices(lines, k=30_000)), english()[:90_000]]
     expected = [rival.encode_ordinary(text) for text in texts]
     encoder = fast.BytePairEncoder(ranks, pattern=pattern)
     assert len(texts[0].encode()) > 1 << 20
@@ -67,7 +66,7 @@ def test_automata_cut_long_texts_as_tiktoken_does(name):
 
 @pytest.mark.parametrize("name", ["Kimi-K2", "Laguna", "Falcon"])
 def test_automata_count_words_as_the_reference_does(name):
-    texts = [valid(text) for text in mixed_texts(400, seed=55)] + [english()[:30_000]]
+    texts = [valid(text) for text in mixed_texts(200, seed=55)] + [english()[:10_000]]
     counts = [dict(module.count_words(texts, PATTERNS[name])) for module in (fast, reference)]
     assert counts[0] == counts[1]
     assert fast.train(texts, 300, pattern=PATTERNS[name]) == reference.train(

@@ -7,7 +7,7 @@ import itertools
 from functools import cache
 
 import pytest
-from texts import TRAPS, edge_texts, mixed_texts
+from texts import TRAPS, edge_texts, mixed_texts, scalars
 
 from fastllm.corpus.text_files import SAFE_CUT
 from fastllm.fast._tokenization import _kernels
@@ -20,14 +20,24 @@ LEVELS = ("scalar", *_kernels.ISAS[: _kernels.isa_number() + 1])
 CLASSES = ("Lu", "Lt", "Ll", "Lm", "Lo", "M", "N", "White_Space", "P", "S")
 
 
-def check(pattern, texts):
-    """Each text, at each level, has the pre-tokens of the reference."""
-    for text in texts:
-        pretokens = reference.split(text, pattern)
-        # The pre-tokens, joined, are the text as normalized.
-        encoded = "".join(pretokens).encode()
-        for level in LEVELS:
-            assert _kernels.split_utf8(encoded, pattern, level) == pretokens, (level, text)
+def check(pattern, texts, every=1):
+    """Each text has the same pre-tokens at each level; in every so many, those of the reference.
+
+    The reference takes ten times as long as all levels. It knows of no blocks, nor does the scalar
+    scanner, so texts that are alike but for where blocks end need it only now and then.
+    """
+    for number, text in enumerate(texts):
+        if number % every:
+            encoded = text.encode()
+            starts = _kernels.pretoken_starts(encoded, pattern, "scalar")
+            for level in LEVELS[1:]:
+                assert _kernels.pretoken_starts(encoded, pattern, level) == starts, (level, text)
+        else:
+            pretokens = reference.split(text, pattern)
+            # The pre-tokens, joined, are the text as normalized.
+            encoded = "".join(pretokens).encode()
+            for level in LEVELS:
+                assert _kernels.split_utf8(encoded, pattern, level) == pretokens, (level, text)
 
 
 @cache
@@ -59,17 +69,17 @@ def test_levels_agree_on_traps(pattern):
 
 @pytest.mark.parametrize("pattern", NAMED)
 def test_levels_agree_on_mixed_texts(pattern):
-    check(pattern, mixed_texts(4000, seed=11))
+    check(pattern, mixed_texts(4000, seed=11), every=4)
 
 
 @pytest.mark.parametrize("pattern", NAMED)
 def test_levels_agree_on_long_mixed_texts(pattern):
-    check(pattern, mixed_texts(500, seed=12, longest=400))
+    check(pattern, mixed_texts(500, seed=12, longest=400), every=4)
 
 
 @pytest.mark.parametrize("pattern", NAMED)
 def test_levels_agree_across_the_edges_of_blocks(pattern):
-    check(pattern, edge_texts())
+    check(pattern, edge_texts(), every=7)
 
 
 @pytest.mark.parametrize("pattern", NAMED)
@@ -96,6 +106,7 @@ def test_levels_agree_at_every_length_around_a_block(pattern):
                 "🎉",
             ]
         ),
+        every=5,
     )
 
 
@@ -108,26 +119,27 @@ def test_levels_agree_on_every_scalar_value(pattern):
     scalar = _kernels.pretoken_starts(text, pattern, "scalar")
     for level in LEVELS[1:]:
         assert _kernels.pretoken_starts(text, pattern, level) == scalar
-    # Every 50th text by the reference as well; every character alone is below.
+    # Some by the reference as well; every character alone is below.
     check(pattern, [scalars_in_context(50).decode()])
 
 
 @cache
 def scalars_in_context(step=1):
-    scalars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
-    return "".join(f"{c}a {c} A{c}" for c in scalars[::step]).encode()
+    return "".join(f"{c}a {c} A{c}" for c in scalars()[::step]).encode()
 
 
 def test_levels_agree_on_every_scalar_value_alone():
-    for c in range(0x110000):
-        assert 0xD800 <= c <= 0xDFFF or _kernels.split_text(chr(c), "cl100k") == [chr(c)]
+    for c in scalars():
+        assert _kernels.split_text(c, "cl100k") == [c]
 
 
 @pytest.mark.parametrize("pattern", NAMED)
 def test_text_may_be_cut_where_the_scanners_say(pattern):
     """In both parts the pre-tokens are those of the whole, by the reference."""
     unnamed = SplitPattern(NAMED[pattern].steps)
-    texts = [*TRAPS.values(), *mixed_texts(1500, seed=13), *line_texts()]
+    # Of lines a third for each pattern: most share their rule with others.
+    third = list(NAMED).index(pattern) % 3
+    texts = [*TRAPS.values(), *mixed_texts(700, seed=13), *line_texts()[third::3]]
     cuts = 0
     for text in texts:
         encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
@@ -146,9 +158,10 @@ def test_cuts_of_files_are_cuts_of_the_kernels(pattern):
     text = "".join([*mixed_texts(3000, seed=14), "one\ntwo\n3\n٣中\n"])
     places = [match.start() + 2 for match in compile_pattern(SAFE_CUT).finditer(text)]
     assert len(places) > 5
-    for place in places:
-        start = len(text[:place].encode())
-        assert _kernels.next_cut(text.encode(), pattern, start) == start
+    encoded, start = text.encode(), 0
+    for last, place in itertools.pairwise([0, *places]):
+        start += len(text[last:place].encode())
+        assert _kernels.next_cut(encoded, pattern, start) == start
 
 
 @pytest.mark.parametrize("pattern", NAMED)
@@ -203,8 +216,11 @@ def test_levels_agree_on_lone_characters(pattern):
 def test_levels_agree_on_characters_in_context(pattern):
     """Behind and before letters of each case, blanks, newlines, quotes, digits, punctuation."""
     around = ["a", "A", " ", "\n", "'", "1", "!", "'s", "\u3000", "\u0301", ""]
-    for before, after in itertools.product(around, ["a", "B", " ", "\n", "'s", "1"]):
-        check(pattern, [";".join(f"{before}{c}{after}" for c in class_edges()[::4])])
+    contexts = itertools.product(around, ["a", "B", " ", "\n", "'s", "1"])
+    for number, (before, after) in enumerate(contexts):
+        texts = [f"{before}{c}{after}" for c in class_edges()[::4]]
+        some = texts[number % 5 :: 5]
+        check(pattern, [";".join(some), ";".join(texts)], every=2)
 
 
 @pytest.mark.parametrize("pattern", NAMED)
@@ -216,26 +232,13 @@ def test_levels_agree_on_characters_across_the_edge_of_a_block(pattern):
             for c in class_edges()
             for after in ("a", " b")
         ),
+        every=7,
     )
 
 
-@pytest.mark.parametrize(
-    "unit",
-    [
-        "'s",
-        "1",
-        "٣",
-        " ",
-        " \n",
-        "\u3000",
-        "\u2028\n",
-        "!\u0301",
-        "\u0301",
-        "A中",
-        "/\n",
-        "x\u0301'll",
-    ],
-)
 @pytest.mark.parametrize("pattern", NAMED)
-def test_levels_agree_on_runs_of_many_blocks(pattern, unit):
-    check(pattern, [lead + unit * 700 + end for lead in ["", "x", "!"] for end in ["", "a"]])
+def test_levels_agree_on_runs_of_many_blocks(pattern):
+    units = ["'s", "1", "٣", " ", " \n", "\u3000", "\u2028\n", "!\u0301", "\u0301", "A中", "/\n"]
+    for unit in [*units, "x\u0301'll"]:
+        texts = [lead + unit * 700 + end for lead in ["", "x", "!"] for end in ["", "a"]]
+        check(pattern, texts, every=5)
