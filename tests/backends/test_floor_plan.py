@@ -25,7 +25,11 @@ FLOORS = [
     ["__main__"],
 ]
 HEIGHT = {part: height for height, parts in enumerate(FLOORS) for part in parts}
-DRAWN = arrows()
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return arrows()
 
 
 def part(node):
@@ -37,25 +41,25 @@ def test_every_file_has_a_floor():
 
 
 @pytest.mark.parametrize("name", sorted(HEIGHT))
-def test_imports_go_down(name):
+def test_imports_go_down(name, drawn):
     upward = [
         f"{start} imports {end}"
-        for start in sorted(DRAWN)
+        for start in sorted(drawn)
         if part(start) == name
-        for end in sorted(DRAWN[start])
+        for end in sorted(drawn[start])
         if part(end) != name and HEIGHT[part(end)] >= HEIGHT[name]
     ]
     assert upward == []
 
 
-def test_nothing_imports_in_circles():
-    assert [" <-> ".join(circle) for circle in circles(DRAWN)] == []
+def test_nothing_imports_in_circles(drawn):
+    assert [" <-> ".join(circle) for circle in circles(drawn)] == []
 
 
-def test_hidden_imports_are_seen():
-    assert "fast/tokenization" in DRAWN["_backend"]  # a name in a string
-    assert "kv_cache" in DRAWN["__init__"]  # in a function
+def test_hidden_imports_are_seen(drawn):
+    assert "fast/tokenization" in drawn["_backend"]  # a name in a string
+    assert "kv_cache" in drawn["__init__"]  # in a function
     compiled = "fast/_tokenization/"
-    assert compiled + "split/split.pxi" in DRAWN[compiled + "_kernels"]
-    assert compiled + "split/splitter.h" in DRAWN[compiled + "split/split.pxi"]
-    assert compiled + "split/kernels.h" in DRAWN[compiled + "split/dispatch.h"]  # by a macro
+    assert compiled + "split/split.pxi" in drawn[compiled + "_kernels"]
+    assert compiled + "split/splitter.h" in drawn[compiled + "split/split.pxi"]
+    assert compiled + "split/kernels.h" in drawn[compiled + "split/dispatch.h"]  # by a macro

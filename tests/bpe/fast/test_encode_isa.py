@@ -17,7 +17,7 @@ from string import ascii_letters, ascii_lowercase
 import numpy as np
 import pytest
 import tiktoken
-from texts import TRAPS, edge_texts, english, mixed_texts
+from texts import TRAPS, edge_texts, english, mixed_texts, scalars
 from vocabularies import published_ranks
 
 from fastllm.fast import tokenization as fast
@@ -91,6 +91,11 @@ def tiktokens(name):
     return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
 
+@cache
+def published_encoder(name):
+    return fast.BytePairEncoder(published_ranks(f"{name}_base"), pattern=name)
+
+
 def published_case(name, texts):
     rival = tiktokens(name)
     texts = list(texts)
@@ -105,7 +110,7 @@ def small_case(vocabulary, texts, **options):
 
 def trained(pattern, size):
     """Merges learned from a mixture that holds every trap, and the vocabulary they make."""
-    texts = [english()[:60_000], *TRAPS.values(), *mixed_texts(300, seed=21)]
+    texts = [english()[:30_000], *TRAPS.values(), *mixed_texts(150, seed=21)]
     merges = fast.train(texts, size, pattern=pattern)
     return BYTES | {left + right: 256 + i for i, (left, right) in enumerate(merges)}, merges
 
@@ -123,11 +128,11 @@ def random_ranks(rng, size):
 def small_cases():
     rng = random.Random(31)
     for pattern in NAMED:
-        texts = [*TRAPS.values(), *mixed_texts(120, seed=22), *mixed_texts(20, 23, longest=400)]
-        for size in (280, 2500):
+        texts = [*TRAPS.values(), *mixed_texts(60, seed=22), *mixed_texts(8, 23, longest=400)]
+        for size in (280, 1500):
             ranks, merges = trained(pattern, size)
             yield small_case(ranks, texts, pattern=pattern)
-            yield small_case(ranks, texts, pattern=pattern, merges=merges)
+        yield small_case(ranks, texts, pattern=pattern, merges=merges)
         scrambled = random_ranks(rng, 60)
         yield small_case(scrambled, texts, pattern=pattern)
         few = {token: number for token, number in scrambled.items() if rng.random() < 0.9}
@@ -136,72 +141,46 @@ def small_cases():
         yield small_case(ranks, texts, pattern=pattern, merges=shuffled, ignore_merges=True)
 
 
-def cases_file(path, cases):
-    with open(path, "wb") as file:
-        pickle.dump(list(cases), file)
-    return path
+def published_cases():
+    texts = [english()[:150_000], *TRAPS.values(), *list(edge_texts())[::29]]
+    texts += [*mixed_texts(1500, seed=24), *mixed_texts(100, seed=25, longest=400)]
+    yield published_case("o200k", texts)
+    yield published_case("cl100k", [*texts, *long_runs()])
 
 
-@pytest.fixture(scope="module")
-def published_file(tmp_path_factory):
-    texts = [english(), *TRAPS.values(), *mixed_texts(1500, seed=24), *list(edge_texts())[::29]]
-    texts += mixed_texts(100, seed=25, longest=400)
-    path = tmp_path_factory.mktemp("levels") / "published"
-    return cases_file(path, (published_case(name, texts) for name in ("cl100k", "o200k")))
+def long_runs():
+    rng = random.Random(32)
+    units = ["a", " ", "\n", "^", "7", "é", "\u0301", "aA", "'s", " \n", "\u3000", "中"]
+    yield from (unit * (70_000 // len(unit.encode())) for unit in units)
+    yield "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=70_000))
 
 
-@pytest.fixture(scope="module")
-def small_file(tmp_path_factory):
-    return cases_file(tmp_path_factory.mktemp("levels") / "small", small_cases())
-
-
-@pytest.fixture(scope="module")
-def characters_file(tmp_path_factory):
-    """Every scalar value as UTF-8, from texts of each width that Python has, of all lengths."""
-    path = tmp_path_factory.mktemp("characters") / "cases"
-    scalars = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
-    texts = [scalars[:256], scalars[:0xE800], scalars]
+def characters_case():
+    """Scalar values as UTF-8, from texts of each width that Python has, of all lengths."""
+    texts = [scalars()[:256], scalars()[:0xF800:3], scalars()[::7]]
     for character in "é中\U0001f600":
         mixed = "".join(
             c + character for c in "a\0é߿ࠀ中\uffff\U00010000\U0010ffff" if c <= character
         )
         texts += [(mixed * 9)[:n] + character for n in range(60)]
-    case = BYTES, {"pattern": "cl100k"}, texts, [list(text.encode()) for text in texts]
-    path.write_bytes(pickle.dumps([case]))
-    return path
+    return BYTES, {"pattern": "cl100k"}, texts, [list(text.encode()) for text in texts]
 
 
 @pytest.fixture(scope="module")
-def runs_file(tmp_path_factory):
-    rng = random.Random(32)
-    units = ["a", " ", "\n", "^", "7", "é", "\u0301", "aA", "'s", " \n", "\u3000", "中"]
-    texts = [unit * (150_000 // len(unit.encode())) for unit in units]
-    texts.append("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=150_000)))
-    path = tmp_path_factory.mktemp("levels") / "runs"
-    return cases_file(path, [published_case("cl100k", texts)])
+def cases_file(tmp_path_factory):
+    """Small vocabularies by the reference, published ones by tiktoken, every character's bytes."""
+    path = tmp_path_factory.mktemp("levels") / "cases"
+    with open(path, "wb") as file:
+        pickle.dump([*small_cases(), *published_cases(), characters_case()], file)
+    return path
 
 
 # ---- tests -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("level", HERE)
-def test_encoding_published_vocabularies_at_each_level_equals_tiktoken(level, published_file):
-    in_process(level, published_file)
-
-
-@pytest.mark.parametrize("level", HERE)
-def test_encoding_small_vocabularies_at_each_level_equals_the_reference(level, small_file):
-    in_process(level, small_file)
-
-
-@pytest.mark.parametrize("level", HERE)
-def test_encoding_any_characters_at_each_level_gives_their_bytes(level, characters_file):
-    in_process(level, characters_file)
-
-
-@pytest.mark.parametrize("level", HERE)
-def test_encoding_long_runs_at_each_level_equals_tiktoken(level, runs_file):
-    in_process(level, runs_file)
+def test_encoding_at_each_level_equals_tiktoken_and_the_reference(level, cases_file):
+    in_process(level, cases_file)
 
 
 def megabytes(unit, size):
@@ -213,15 +192,14 @@ def megabytes(unit, size):
 @pytest.mark.parametrize("unit", ["a", " ", "\n", "\u0301", "random letters"])
 def test_encoding_a_megabyte_of_one_thing_equals_tiktoken(unit):
     text = megabytes(unit, 1 << 20)
-    encoder = fast.BytePairEncoder(published_ranks("cl100k_base"), pattern="cl100k")
-    assert encoder.encode(text) == tiktokens("cl100k").encode_ordinary(text)
+    assert published_encoder("cl100k").encode(text) == tiktokens("cl100k").encode_ordinary(text)
 
 
 @pytest.mark.parametrize("unit", ["a", "random letters"])
-def test_encoding_four_megabytes_of_one_thing_ends(unit):
+def test_encoding_two_megabytes_of_one_thing_ends(unit):
     """In quadratic time this would take hours."""
-    text = megabytes(unit, 1 << 22)
-    encoder = fast.BytePairEncoder(published_ranks("o200k_base"), pattern="o200k")
+    text = megabytes(unit, 1 << 21)
+    encoder = published_encoder("o200k")
     assert encoder.decode_bytes(encoder.encode_to_numpy(text)) == text.encode()
 
 
@@ -254,6 +232,7 @@ def new_words(rng, sizes):
         yield "".join(rng.choices(alphabet, k=size))
 
 
+CAPS = [1 << 16, 1 << 20, 5 << 20]
 SIZES = {
     "of all lengths": [2, 3, 5, 8, 15, 16, 17, 40, 64, 65, 300],
     "short": [5, 6, 7, 8],
@@ -262,9 +241,15 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("cap", [1 << 16, 1 << 20, 5 << 20])
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("tokens", [257, 20_000])
+# Every pair of a cap and sizes, each with few tokens or with many.
+@pytest.mark.parametrize(
+    ("cap", "sizes", "tokens"),
+    [
+        (cap, sizes, (257, 20_000)[number % 2])
+        for number, (cap, sizes) in enumerate(itertools.product(CAPS, [*SIZES, None]))
+        if sizes
+    ],
+)
 def test_cache_stays_below_its_cap_and_ids_stay_right(tokens, sizes, cap):
     """Emptied again and again, it never holds more than the cap and what one chunk brings."""
     ranks = dict(sorted(published_ranks("cl100k_base").items(), key=lambda item: item[1])[:tokens])
@@ -359,7 +344,7 @@ def test_encoding_is_the_same_wherever_a_long_text_may_be_cut(pattern):
     """Each of `CUTS` at the end of a segment, at several distances, by one thread and by two."""
     ranks = published_ranks(f"{pattern}_base")
     rival = tiktokens(pattern)
-    encoder = fast.BytePairEncoder(ranks, pattern=pattern)
+    encoder = published_encoder(pattern)
     word = ranks[b" ab"]
     for cut in CUTS:
         for ahead in (0, 1, len(cut) + 1):
@@ -379,15 +364,15 @@ def test_encoding_is_the_same_wherever_a_long_text_may_be_cut(pattern):
 def test_encoding_documents_of_megabytes_equals_tiktoken(pattern):
     """With cuts everywhere, with none (lines end in CR LF), and with a few among random text."""
     rival = tiktokens(pattern)
-    encoder = fast.BytePairEncoder(published_ranks(f"{pattern}_base"), pattern=pattern)
+    encoder = published_encoder(pattern)
     rng = random.Random(34)
     lines = [line for line in english().splitlines() if line]
-    mixed = mixed_texts(20_000, seed=35)
+    mixed = mixed_texts(8_000, seed=35)
     documents = [
-        "\n".join(rng.choices(lines, k=60_000)),
-        "\r\n".join(rng.choices(lines, k=30_000)),
-        "\n".join(rng.choices(mixed, k=22_000)),
-        "".join(rng.choices(mixed, k=22_000)).replace("\n", " "),
+        "\n".join(rng.choices(lines, k=21_000)),
+        "\r\n".join(rng.choices(lines, k=21_000)),
+        "\n".join(rng.choices(mixed, k=18_500)),
+        "".join(rng.choices(mixed, k=18_500)).replace("\n", " "),
     ]
     assert all(len(document.encode()) > SEGMENT for document in documents)
     expected = [rival.encode_ordinary(document) for document in documents]
