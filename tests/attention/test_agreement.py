@@ -181,17 +181,18 @@ def test_agrees_with_every_pair_of_arguments(pair, dtype):
 # --- lengths and head sizes as models have them, against the oracle
 
 
-LENGTHS = [127, 128, 129, 1000] if COMPILED else [127, 129]
+LENGTHS = [127, 128, 129] if COMPILED else [127, 129]
 
 
 HEAD_DIMS = [1, 3, 8, 40, 64, 80, 96, 128, 256] if COMPILED else [1, 9]
+# Of many blocks of keys few head sizes: the oracle takes long.
+LONG = [(1000, 3), (1000, 64), (1000, 80), (1000, 256)] if COMPILED else []
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("head_dim", HEAD_DIMS)
-@pytest.mark.parametrize("kv_len", LENGTHS)
+@pytest.mark.parametrize(("kv_len", "head_dim"), [*itertools.product(LENGTHS, HEAD_DIMS), *LONG])
 def test_agrees_with_the_oracle_on_long_inputs(kv_len, head_dim, dtype):
-    for q_len in (1, 33, kv_len):
+    for q_len in (1, 33, min(kv_len, 400)):
         arrays = heads(head_dim, (2,), q_len, kv_len, head_dim, head_dim, dtype)
         for options in ({}, {"is_causal": True}):
             actual = fast.scaled_dot_product_attention(*arrays, **options)
@@ -350,7 +351,7 @@ def test_never_holds_the_whole_score_matrix():
 def test_agrees_on_random_calls():
     program = Path(__file__).parent / "fuzz_attention.py"
     finished = subprocess.run(
-        [sys.executable, str(program), "--seconds", "2"],
+        [sys.executable, str(program), "--seconds", "1"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

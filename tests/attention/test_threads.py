@@ -55,30 +55,6 @@ def test_softmax_over_several_threads_agrees(monkeypatch, rows):
     assert_agrees("softmax", np.float32, fast.softmax(x), expected)
 
 
-FIRST_CALL_IN_THREADS = """
-import threading
-import numpy as np
-from fastllm.fast import attention
-from fastllm.fast._attention import plan
-from fastllm.fast._attention.runtime import thread_pool
-plan.SERIAL_FMAS, plan.WAKE_FMAS, thread_pool.thread_limit = 0, 0, lambda: 3
-x = np.ones((2, 40, 4), np.float32)
-right = []
-def attend():
-    right.append(np.allclose(attention.softmax(x), 0.25))
-threads = [threading.Thread(target=attend) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-assert right == [True] * 4
-"""
-
-
-def test_first_call_from_several_threads(tmp_path):
-    must_run(FIRST_CALL_IN_THREADS, NUMBA_CACHE_DIR=str(tmp_path))
-
-
 @pytest.mark.parametrize("pause", [0.0, 0.0003, 0.003])
 def test_workers_that_just_left_or_sleep_agree(monkeypatch, pause):
     # Calls whose helpers still look for work, are about to sleep, or have to be woken.
@@ -193,37 +169,56 @@ assert kernels.VECTOR_BYTES == {BYTES}
 generator = np.random.default_rng(0)
 q, k, v = (generator.standard_normal((2, n, 9), np.float32) for n in (21, 30, 30))
 options = {"softcap": 2.0, "sinks": [0.5, 0.1], "attn_mask": generator.random((1, 30)) < 0.8}
-for rows in (21, 3, 1):
-    for option in ({}, {"is_causal": True}, options):
-        arrays = q[:, :rows], k, v
-        difference = (
-            attention.scaled_dot_product_attention(*arrays, **option)
-            - scaled_dot_product_attention(*arrays, **option)
-        )
-        assert abs(difference).max() < 2e-6
-assert np.allclose(attention.softmax(q).sum(-1), 1.0)
-# Pairs of vectors and one that is left over.
-q, k, v = (
-    generator.standard_normal((2, n, 24), np.float32).astype(ml_dtypes.bfloat16)
-    for n in (3, 30, 30)
-)
-for rows in (3, 1):
-    arrays = q[:, :rows], k, v
-    actual, expected = (
-        attend(*arrays).astype(np.float32)
-        for attend in (attention.scaled_dot_product_attention, scaled_dot_product_attention)
+def agree(n_rows):
+    for rows in n_rows:
+        for option in ({}, {"is_causal": True}, options):
+            arrays = q[:, :rows], k, v
+            difference = (
+                attention.scaled_dot_product_attention(*arrays, **option)
+                - scaled_dot_product_attention(*arrays, **option)
+            )
+            assert abs(difference).max() < 2e-6
+def half_precision():
+    # Pairs of vectors and one that is left over.
+    q, k, v = (
+        generator.standard_normal((2, n, 24), np.float32).astype(ml_dtypes.bfloat16)
+        for n in (3, 30, 30)
     )
-    assert np.allclose(actual, expected, 2**-7, 2**-9)
+    for rows in (3, 1):
+        arrays = q[:, :rows], k, v
+        actual, expected = (
+            attend(*arrays).astype(np.float32)
+            for attend in (attention.scaled_dot_product_attention, scaled_dot_product_attention)
+        )
+        assert np.allclose(actual, expected, 2**-7, 2**-9)
+if "prefill" in {PARTS}:
+    agree([21])
+if "decode" in {PARTS}:
+    agree([3, 1])
+if "softmax" in {PARTS}:
+    assert np.allclose(attention.softmax(q).sum(-1), 1.0)
+if "half precision" in {PARTS}:
+    half_precision()
 """
+# Features, the bytes of a vector, and what is compiled to try them: each kernel takes seconds. With
+# FASTLLM_TEST_WIDTHS=all (a leg of CI), and without the JIT, all is tried at each width.
+WIDTHS = [
+    ({"avx2": True, "fma": True}, 32, ["prefill", "half precision"]),
+    ({}, 16, ["decode", "softmax"]),
+]
+ALL_WIDTHS = not COMPILED or os.environ.get("FASTLLM_TEST_WIDTHS") == "all"
 
 
 def test_agrees_with_narrower_vectors(tmp_path):
-    # At the same time, since each compiles everything anew.
+    everything = [part for _, _, parts in WIDTHS for part in parts]
     programs = [
-        NARROW.replace("{FEATURES}", repr(features)).replace("{BYTES}", str(width))
-        for features, width in (({"avx2": True, "fma": True}, 32), ({}, 16))
+        NARROW.replace("{FEATURES}", repr(features))
+        .replace("{BYTES}", str(width))
+        .replace("{PARTS}", repr(everything if ALL_WIDTHS else parts))
+        for features, width, parts in WIDTHS
     ]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    # At the same time, since each compiles everything anew.
     running = [
         subprocess.Popen(
             [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment
@@ -310,48 +305,56 @@ def test_workers_keep_to_the_processors_that_are_set_from_outside():
     must_run(AFFINITY, NUMBA_DISABLE_JIT="0")
 
 
-# A thread makes its first call, which imports and compiles; the process forks all along.
-FORK_IN_FIRST_CALL = """
+# Threads make their first calls, which import and compile; the process forks all along.
+FIRST_CALL_IN_THREADS = """
 import multiprocessing
 import os
-import sys
 import threading
 import time
 import warnings
 import numpy as np
 from fastllm.fast import attention
+from fastllm.fast._attention import plan
+from fastllm.fast._attention.runtime import thread_pool
 warnings.simplefilter("ignore")
+plan.SERIAL_FMAS, plan.WAKE_FMAS, thread_pool.thread_limit = 0, 0, lambda: 3
 x = np.ones((2, 40, 4), np.float32)
+right = []
 def attend():
-    assert np.allclose(attention.softmax(x), 0.25)
-first_call = threading.Thread(target=attend)
-first_call.start()
-children = []
-for pause in (0.02, 0.1, 0.3):
-    time.sleep(pause)
-    child = os.fork()
-    if child == 0:
-        attend()
-        os._exit(0)
-    children.append(child)
-process = multiprocessing.get_context("fork").Process(target=attend)
-process.start()
-end = time.monotonic() + 60
-for child in children:
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
-        assert time.monotonic() < end, "a child hangs"
-        time.sleep(0.01)
-    assert status == 0
-process.join(60)
-assert process.exitcode == 0
-first_call.join()
+    right.append(np.allclose(attention.softmax(x), 0.25))
+    assert right[-1]
+first_calls = [threading.Thread(target=attend) for _ in range(4)]
+for thread in first_calls:
+    thread.start()
+if FORKS:
+    children = []
+    for pause in (0.02, 0.1, 0.3):
+        time.sleep(pause)
+        child = os.fork()
+        if child == 0:
+            attend()
+            os._exit(0)
+        children.append(child)
+    process = multiprocessing.get_context("fork").Process(target=attend)
+    process.start()
+    end = time.monotonic() + 60
+    for child in children:
+        while True:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                break
+            assert time.monotonic() < end, "a child hangs"
+            time.sleep(0.01)
+        assert status == 0
+    process.join(60)
+    assert process.exitcode == 0
+for thread in first_calls:
+    thread.join()
+assert right == [True] * 4
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_forks_while_another_thread_is_in_its_first_call(tmp_path):
+def test_forks_while_other_threads_are_in_their_first_calls(tmp_path):
+    program = FIRST_CALL_IN_THREADS.replace("FORKS", str(hasattr(os, "fork")))
     for _ in ("nothing compiled", "all in the cache"):
-        must_run(FORK_IN_FIRST_CALL, NUMBA_DISABLE_JIT="0", NUMBA_CACHE_DIR=str(tmp_path))
+        must_run(program, NUMBA_DISABLE_JIT="0", NUMBA_CACHE_DIR=str(tmp_path))

@@ -153,6 +153,8 @@ def test_json_loads_equal_whatever_the_ids_are(tmp_path, tie_break):
 def test_json_of_a_published_vocabulary(tmp_path, name):
     specials = {"<|endoftext|>": 200_500, "<s>": 200_300}
     ranks = published_ranks(f"{name}_base")
+    if name == "o200k":  # the highest ids, and what most of these tokens are made of
+        ranks = {token: rank for token, rank in ranks.items() if not 30_000 < rank < 195_000}
     tokenizer = BPETokenizer(ranks, pattern=name, special_tokens=specials)
     tokenizer.save(tmp_path / "tokenizer.json")
     check_equal(tokenizer, Tokenizer.from_file(str(tmp_path / "tokenizer.json")))

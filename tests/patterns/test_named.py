@@ -1,6 +1,5 @@
 """Which expressions are known to cut as a compiled scanner does, and which are not."""
 
-import itertools
 import random
 
 import pytest
@@ -48,13 +47,16 @@ def test_pattern_as_other_projects_spell_it_is_known(spelling):
 
 
 def test_pattern_in_any_mix_of_spellings_is_known_and_cuts_alike():
-    every = list(itertools.product(CONTRACTIONS, WORDS, NUMBERS, MARKS, ENDS))
-    for choice in random.Random(0).sample(every, 60):
+    rng = random.Random(0)
+    # Each spelling of each branch comes at least twice.
+    spellings = [(list(each) * 20)[:20] for each in (CONTRACTIONS, WORDS, NUMBERS, MARKS, ENDS)]
+    mixes = zip(*(rng.sample(each, len(each)) for each in spellings), strict=True)
+    for number, choice in enumerate(mixes):
         pattern = "|".join(choice)
         digits = NUMBERS[choice[2]]
         assert split_pattern(pattern).scanner == ("llama3", digits)
         plain = LLAMA3.replace("{1,3}", f"{{1,{digits}}}" if digits else "+")
-        for text in TEXTS[:80]:
+        for text in TEXTS[number % 3 : 80 : 3]:
             assert reference.split(text, SplitPattern((pattern,))) == reference.split(text, plain)
 
 
@@ -115,9 +117,11 @@ def test_branches_are_cut_outside_of_groups_and_classes_only():
 @pytest.mark.parametrize("digits", [0, 1, 2, 3, 4, 5, 17])
 def test_split_by_any_number_of_digits_equals_the_reference(bpe_backend, digits):
     limit = f"{{1,{digits}}}" if digits else "+"
+    # The reference cuts by the expression itself: a few texts tell that it takes it.
+    texts = TEXTS[:: 20 if bpe_backend is reference else 2]
     for base in ("cl100k", "llama3", "qwen3.5", "o200k", "tekken"):
         step = NAMED[base].steps[0]
         step = step.replace("{1,3}", limit).replace(r"\p{N}|", rf"\p{{N}}{limit}|")
         assert split_pattern(step).scanner == (base, digits)
-        for text in [*TEXTS, "1" * 200, "x" + "٣" * 90 + "12"]:
+        for text in [*texts, "1" * 200, "x" + "٣" * 90 + "12"]:
             assert bpe_backend.split(text, step) == reference.split(text, step)

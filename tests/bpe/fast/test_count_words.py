@@ -20,7 +20,7 @@ from fastllm.patterns.named import NAMED, split_pattern
 from fastllm.reference import tokenization as reference
 
 TEXTS = [text.replace("\ud800", "?").replace("\ud83d\ude00", "😀") for text in TRAPS.values()]
-LINES = "".join(text + end for text in [*TEXTS, *mixed_texts(300, seed=3)] for end in ("\n", " \n"))
+LINES = "".join(text + end for text in [*TEXTS, *mixed_texts(150, seed=3)] for end in ("\n", " \n"))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_counts_agree_at_every_level(monkeypatch, level, documents, tmp_path):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("documents", ["files", "lines"])
 def test_counts_do_not_depend_on_threads(monkeypatch, tmp_path, documents, threads):
-    monkeypatch.setattr(text_sources, "BYTE_BLOCK", 5_000)
+    monkeypatch.setattr(text_sources, "BYTE_BLOCK", 2_500)
     path = tmp_path / "text.txt"
     path.write_text(english()[:200_000])
     expected = reference.count_words(path, documents=documents)
@@ -377,8 +377,9 @@ def test_counting_on_threads_raises_what_goes_wrong(tmp_path, small_blocks):
 
 
 @pytest.mark.parametrize("packed", ["", ".gz", ".zst", ".parquet"])
-def test_counting_reports_how_much_of_all_files_is_read(bpe_backend, tmp_path, packed):
-    text = english()[:700_000]
+def test_counting_reports_how_much_of_all_files_is_read(bpe_backend, tmp_path, packed, monkeypatch):
+    monkeypatch.setattr(text_sources, "BYTE_BLOCK", 1 << 15)
+    text = english()[:150_000]
     field = "text" if packed == ".parquet" else None
     one, two = tmp_path / "one.txt", tmp_path / f"two.txt{packed}"
     one.write_text(text)
