@@ -16,7 +16,7 @@ import nbformat.v4 as nbformat_v4
 from nbformat import write
 
 HERE = Path(__file__).parent
-WALKTHROUGHS = ("tokenization", "attention")
+WALKTHROUGHS = ("tokenization", "automaton", "attention")
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

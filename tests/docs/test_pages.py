@@ -109,6 +109,14 @@ def test_the_arrows_are_those_of_the_sources():
     assert draw.picture() in page, "python docs/internals/draw_arrows.py"
 
 
+def test_the_automata_are_drawn_as_they_are():
+    spec = importlib.util.spec_from_file_location("draw_automata", ROOT / "docs/draw_automata.py")
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    for path, drawn in draw.drawings().items():
+        assert path.read_text("utf-8") == drawn, "python docs/draw_automata.py"
+
+
 def test_walks_name_functions_that_are_there():
     """Each step of the walks: a file, and what is in it."""
     page = (ROOT / "docs/internals/README.md").read_text("utf-8")

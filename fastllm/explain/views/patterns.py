@@ -152,8 +152,11 @@ def _picture_or_note(trace: Matching) -> str:
     return picture(trace)
 
 
-def picture(trace: Matching) -> str:
-    """The automaton as SVG: states in columns by how many characters lead to them at least."""
+def picture(trace: Matching, style: str = "") -> str:
+    """The automaton as SVG: states in columns by how many characters lead to them at least.
+
+    The page has a style for it; a file of its own needs one.
+    """
     places = _places(trace)
     arrows = _arrows(trace)
     width = max(x for x, _ in places) + ACROSS // 2
@@ -177,7 +180,7 @@ def picture(trace: Matching) -> str:
     ]
     return tag(
         "svg",
-        tag("defs", head) + inside,
+        (tag("style", style) if style else "") + tag("defs", head) + inside,
         xmlns="http://www.w3.org/2000/svg",
         width=width,
         height=height,
