@@ -9,12 +9,17 @@ On paper. With ``\s+(?!\S)|\w+|\s`` on "a  bc" the run of two blanks is read, an
 now it is clear that the match was the first blank alone. The second has been read already: so the
 look-up cuts one character back, and goes on in the state behind "blank, b" read from the start.
 
-What waits for longer than `MAX_WAITING` characters is not fused: such a state is *open*. Whoever
-runs the table goes on in the plain one from there, remembers where the last match ended, and goes
-back to it. Newlines before indented lines are like that: ``\s*[\r\n]+`` hopes for one more newline
-until the indentation ends.
+What waits for longer than `MAX_WAITING` characters is a *run* if these are all alike, and any
+number of them, read again, leads to one state without a cut. Newlines before indented lines are so:
+``\s*[\r\n]+`` hopes for one more newline until the indentation ends, and then the blanks are read
+again as they would be anywhere. It is enough to remember where the run began, the *mark*, and to
+cut there.
+
+Anything else that waits for longer is not fused: such a state is *open*. Whoever runs the table
+goes on in the plain one from there, remembers where the last match ended, and goes back to it.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 from fastllm.patterns.automaton import DEAD, Automaton
@@ -25,6 +30,49 @@ MAX_WAITING = 2
 MAX_ENTRIES = 200_000  # of a table: states times columns
 MAX_ROUNDS = 60  # in which states that do the same are looked for
 
+# What a look-up does besides cutting here (bit 0) or a few characters back: cut at the mark; then
+# put the mark `max_waiting` characters back.
+CUT_AT_MARK, PUT_MARK = 8, 16
+
+# So many states and actions a vector of bytes tells apart, besides one for all others.
+MOST_STATES, MOST_ACTIONS = 15, 7
+_ENGLISH = """\
+The quick brown fox isn't lazy: it jumped over 12 dogs, 3 cats (and one "cow") in 2024.  We
+don't know, as they say;
+  WE HAD seen... Mr. Smith's e-mail is <smith_7@example.org>, he's read it twice -- really!
+
+    Indented, and
+    so on.
+
+"""
+_CODE = """\
+def area(self, width: float = 1.5) -> float:  # of a LongName
+
+    if not self.items[0] and width >= 0x10:
+        return {"key": 'value', 'n': [1, 2, 10000]}
+    else:
+            self.x += 1
+
+  for (;;) {
+    x += 1;  /* note */
+    y = f(a, b)[i]
+  }
+
+  - one
+  - two
+
+  * three
+  * four
+\t- five
+
+    1
+"""
+_LANGUAGES = """\
+Die Größe über Äpfeln. L’été à Paris, c'est l'heure, 25 °C. Съешь ещё этих мягких булок.
+東京は日本の首都です。中文没有空格，हिन्दी में लिखा है। العربية تكتب من اليمين 한국어
+"""
+SAMPLE = 3 * _ENGLISH + 3 * _CODE + _LANGUAGES
+
 
 class State(NamedTuple):
     """A state of the automaton, and what has been read since the last match ended."""
@@ -33,6 +81,7 @@ class State(NamedTuple):
     waiting: tuple[int, ...] = ()  # columns; if nothing has matched, since the match began
     matched: bool = False
     behind_gap: bool = False  # what it begins behind belongs to no match: it is cut off by a match
+    marked: bool = False  # more than `waiting` may have been read: since the mark
 
 
 class Fused:
@@ -43,10 +92,10 @@ class Fused:
     automaton : Automaton
     table : list of list of (int, int)
         For each state that is not open, for each column: the next state, and the cuts, of which bit
-        i stands for i characters back from the one that was read. Numbers from ``len(table)`` on
-        are those of open states.
+        i stands for i characters back from the one that was read; and what is done about the mark.
+        Numbers from ``len(table)`` on are those of open states.
     open_states : list of State
-        All of them have waited for ``max_waiting + 1`` characters.
+        All of them have waited for ``max_waiting + 1`` characters, or since the mark.
     text_start, start, start_behind_gap : int
         Where to begin: at the start of the text, behind a match, behind a character of no match.
     max_waiting : int
@@ -76,10 +125,37 @@ class Fused:
         self.table, group_of = _without_twins(table)
         self.text_start, self.start, self.start_behind_gap = (group_of[start] for start in starts)
 
+    def often_met(self) -> tuple[list[int], list[int]]:
+        """The states and the actions that a sample meets, the most frequent first.
+
+        An action is what an entry of the table does besides leading on.
+        """
+        states: Counter[int] = Counter()
+        actions: Counter[int] = Counter()
+        state = self.text_start
+        for character in SAMPLE:
+            state, action = self.table[state][self.automaton.classes.of(ord(character))]
+            if state >= len(self.table):
+                state = self.start
+            states[state] += 1
+            if action:
+                actions[action] += 1
+        return (
+            [state for state, _ in states.most_common(MOST_STATES)],
+            [action for action, _ in actions.most_common(MOST_ACTIONS)],
+        )
+
     def _entry(self, state: State, cuts: int) -> tuple[int, int]:
-        if len(state.waiting) > self.max_waiting:
-            return -1 - self._open.setdefault(state, len(self._open)), cuts
+        if len(state.waiting) > self.max_waiting and not state.marked:
+            if self._behind_run(state) is None:
+                return self._open_number(state), cuts
+            return self._number(state._replace(marked=True)), cuts | PUT_MARK
+        if state.marked and not state.waiting:
+            return self._open_number(state), cuts
         return self._number(state), cuts
+
+    def _open_number(self, state: State) -> int:
+        return -1 - self._open.setdefault(state, len(self._open))
 
     def _number(self, state: State) -> int:
         if state not in self._numbers:
@@ -92,10 +168,21 @@ class Fused:
     def _read(self, state: State, column: int) -> tuple[State, int]:
         """The state behind a character, and the cuts that it decides."""
         table, end, cuts = self.automaton.table, self.automaton.end, 0
+        if state.marked:
+            target, matches = table[state.number][column]
+            if column == state.waiting[0]:
+                return state, 0
+            if target != DEAD and not matches:
+                return State(target, (), matched=True, marked=True), 0
+            behind_run = self._behind_run(state)
+            if not matches and behind_run is not None:
+                state, cuts = behind_run, CUT_AT_MARK
+            else:
+                state = state._replace(waiting=(), marked=False)
         columns = [column]  # still to be read; after a match has ended, those behind it once more
         while columns:
             back = len(columns) - 1
-            number, waiting, matched, behind_gap = state
+            number, waiting, matched, behind_gap, _ = state
             target, matches = table[number][columns[0]]
             if matches and not matched and not waiting:  # an empty match: the text is cut here
                 cuts |= 1 << back
@@ -119,6 +206,20 @@ class Fused:
                 state = self._fresh._replace(behind_gap=True)
         return state, cuts
 
+    def _behind_run(self, state: State) -> State | None:
+        """Where any number of such characters as it has waited for leads; None if it depends."""
+        first, *others = state.waiting
+        stays = self.automaton.table[state.number][first] == (state.number, False)
+        if not (state.matched and stays and {first}.issuperset(others)):
+            return None
+        behind, last = self._fresh, None
+        for _ in range(len(state.waiting) + 1):
+            last = behind
+            behind, cuts = self._read(behind, first)
+            if cuts or len(behind.waiting) > self.max_waiting:
+                return None
+        return behind if behind == last else None
+
 
 def _without_twins(
     table: list[list[tuple[int, int]]],
@@ -136,7 +237,7 @@ def _without_twins(
         refined = [
             kinds.setdefault(
                 tuple(
-                    (target if target < 0 else group_of[target]) << 3 | cuts for target, cuts in row
+                    (target if target < 0 else group_of[target]) << 5 | cuts for target, cuts in row
                 ),
                 len(kinds),
             )

@@ -4,7 +4,8 @@
 
 That many texts for each pattern, named ones, some with other numbers of digits, and published ones
 that have no name. The starts of pre-tokens at every instruction-set level, and by the automaton,
-must be the scalar scanner's, for patterns that have one; of one text in 20, the pre-tokens must be
+must be the scalar scanner's, for patterns that have one, and those of others the same at every
+level; of one text in 20, the pre-tokens must be
 the reference's, and of one in 20 those of Hugging Face tokenizers, given the same expressions.
 Wherever a text may be cut in two, the starts of both parts must be those of the
 whole.
@@ -74,7 +75,7 @@ class Setting:
     def wrong_level(self, text):
         encoded = text.encode()
         starts = _kernels.pretoken_starts(encoded, self.pattern, self.form)
-        others = () if self.form == "automaton" else (*LEVELS, "automaton")
+        others = LEVELS if self.form == "automaton" else (*LEVELS, "automaton")
         return [n for n in others if _kernels.pretoken_starts(encoded, self.pattern, n) != starts]
 
     def found(self, text):

@@ -25,8 +25,17 @@ def valid(text):
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+LEVELS = _kernels.ISAS[: _kernels.isa_number() + 1]
+
+
 def by_automaton(text, pattern):
-    return _kernels.split_utf8(text.encode(), pattern, "automaton")
+    """The pre-tokens; a pattern that has no masks is split at every instruction-set level."""
+    split = [
+        _kernels.split_utf8(text.encode(), pattern, level)
+        for level in ("automaton", *(LEVELS if pattern.scanner is None else ()))
+    ]
+    assert all(pretokens == split[0] for pretokens in split)
+    return split[0]
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -34,6 +43,23 @@ def test_automata_agree_with_the_reference(name):
     texts = [*TRAPS.values(), *mixed_texts(200, seed=51), *mixed_texts(20, seed=52, longest=400)]
     for text in map(valid, [*texts, *list(edge_texts())[::97]]):
         assert by_automaton(text, PATTERNS[name]) == reference.split(text, PATTERNS[name])
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"[ab]{3}c|[ab]| b*c|\s*\n|\s", r"a*b|a|é*中+|é", r"\s*k|\s{1,2}|\S"]
+)
+def test_marks_and_open_states_at_the_edges_of_blocks(pattern):
+    """Runs that wait for long, begin and end at every place of a block of 64 bytes."""
+    pattern = SplitPattern((pattern,))
+    rng = random.Random(61)
+    mixed = "\n   \u3000a\n    \tb\n   \u3000\n  \u3000\u3000k"  # white space of several classes
+    assert by_automaton(mixed, PATTERNS["Kimi-K2"]) == reference.split(mixed, PATTERNS["Kimi-K2"])
+    for size in range(130):
+        edge = "".join(
+            rng.choices(["a", "b", "c", " ", "\n", "é", "中", "   ", "éé", "ab", "k"], k=12)
+        )
+        text = "".join(rng.choices("ab \n", k=size % 7)) + rng.choice([" ", "a", "é"]) * size + edge
+        assert by_automaton(text, pattern) == reference.split(text, pattern)
 
 
 @pytest.mark.parametrize("name", ["cl100k", "o200k", "deepseek-v3"])

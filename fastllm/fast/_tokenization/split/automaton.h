@@ -2,10 +2,11 @@
 //
 // Algorithm. patterns/automaton.py makes tables of an expression, patterns/fused.py fuses them so that a text is read
 // once: one look-up for each character gives the next state, and tells whether the text is cut before that character
-// or one or two characters earlier. A character is a column of the table by its class.
+// or one or two characters earlier, or at the *mark*, where a run of characters began. A character is a column of the
+// table by its class.
 //
-//     text      w  o  r  d  _  _  x        state + class -> | next row | cuts: bit i, i characters back |
-//     cuts      1  .  .  .  1  1  .                          31      8   7                            0
+//     text      w  o  r  d  _  _  x        state + class -> | next row | mark: put, cut | cuts: i characters back |
+//     cuts      1  .  .  .  1  1  .                          31      8      4    3        2                     0
 //
 // An *open* state has waited for a match longer than fused states do. From there the plain table is followed, the
 // place of the last match is remembered, and reading goes on there.
@@ -18,7 +19,10 @@
 // only behind a match or a character of no match, and never from a state at a place from which nothing came before
 // (`Failures`): no text makes it quadratic.
 //
-// Cost. A look-up depends on the one before: some 6 ticks a character of ASCII.
+// Where vectors shuffle bytes, the states that texts are mostly in are looked up without waiting (hot_states.h), and a
+// character that leads elsewhere is read as said here.
+//
+// Cost. A look-up depends on the one before: some 6 ticks a character of ASCII; some 1.5 in hot states.
 
 #pragma once
 
@@ -26,23 +30,27 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "split/characters.h"
+#include "split/class_table.h"
+#include "split/dispatch.h"
+#include "split/hot_states.h"
 
 namespace fastllm {
 
 // The tables of one expression.
 struct AutomatonTables {
     static constexpr uint32_t OPEN = uint32_t(1) << 23;  // of a row: the others number an open state
+    static constexpr uint32_t CUT_AT_MARK = 8, PUT_MARK = 16;  // of an entry
     static constexpr uint16_t DEAD = 0x7FFF, MATCHES = 0x8000;  // of a plain entry
 
     struct OpenState {
         uint16_t state;        // in the plain table
         bool matched;          // whether a match ended before what waits
         bool behind_gap;       // whether it began behind a character of no match
+        bool marked;           // whether it began at the mark
     };
 
     // Whether a text may be cut between characters of two classes, as far as one step has a say.
@@ -60,36 +68,35 @@ struct AutomatonTables {
     std::vector<OpenState> open;
     std::vector<uint16_t> plain;
     uint16_t plain_starts[2][2] = {};  // the states that a match begins in: at the start of the text, behind an empty one
-    std::vector<uint16_t> page_of;     // of each 256 code points
-    std::vector<uint8_t> class_of;     // in each page
     std::vector<uint8_t> cut_kinds;    // of each two classes
-    uint8_t ascii[128];
+    ClassTable classes;
+    HotStates hot;
 
-    // Spread out the classes of runs of code points, each of which begins where the one before ends.
-    void set_classes(const std::vector<uint32_t> &run_starts, const std::vector<uint8_t> &run_classes) {
-        std::vector<uint8_t> flat(0x110000);
-        for (size_t run = 0; run < run_starts.size(); run++) {
-            const size_t end = run + 1 < run_starts.size() ? run_starts[run + 1] : flat.size();
-            std::fill(flat.begin() + run_starts[run], flat.begin() + ptrdiff_t(end), run_classes[run]);
+    // Make these states hot, and let them have these actions, at most as many as HotStates says; all else is filled in.
+    void set_hot_states(const std::vector<uint32_t> &states, const std::vector<uint8_t> &actions) {
+        if (columns - 1 > HotStates::MAX_CLASSES) return;
+        hot.number_of.assign(fused.size(), HotStates::COLD);
+        for (const uint32_t state : states) {
+            hot.number_of[state * columns] = uint8_t(hot.rows.size());
+            hot.rows.push_back(state * columns);
         }
-        std::copy_n(flat.begin(), 128, ascii);
-        std::unordered_map<std::string_view, uint16_t> seen;
-        for (size_t first = 0; first < flat.size(); first += 256) {
-            const std::string_view page(reinterpret_cast<const char *>(flat.data()) + first, 256);
-            const auto [found, is_new] = seen.emplace(page, seen.size());
-            page_of.push_back(found->second);
-            if (is_new) class_of.insert(class_of.end(), page.begin(), page.end());
+        hot.waiting = waiting;
+        std::copy(actions.begin(), actions.end(), hot.actions + 1);
+        std::memset(hot.next, HotStates::COLD, sizeof(hot.next));
+        for (size_t number = 0; number < states.size(); number++) {
+            const uint32_t *entries = fused.data() + hot.rows[number];
+            for (size_t byte = 0; byte < 128; byte++) hot.next[byte][number] = hot_entry(entries[classes.ascii[byte]]);
+            for (size_t i = 0; i < 64; i++) hot.next[HotStates::CONTINUATIONS + i][number] = uint8_t(number);
+            for (size_t column = 0; column < columns - 1; column++) {
+                hot.next[HotStates::CLASSES + column][number] = hot_entry(entries[column]);
+            }
         }
-    }
-
-    uint32_t column_of(uint32_t code_point) const {
-        return class_of[size_t(page_of[code_point >> 8]) << 8 | (code_point & 255)];
     }
 
     // The column of the character at `i`, and its length; of the end of the text, where it is at `end`.
     uint32_t column_at(std::string_view text, size_t i, size_t end, int &length) const {
         if (i >= end) return length = 0, columns - 1;
-        return column_of(decode_at(text, i, length));
+        return classes.of(decode_at(text, i, length));
     }
 
     CutKind cut_kind(uint32_t before, uint32_t after) const {
@@ -108,6 +115,17 @@ struct AutomatonTables {
   private:
     // Whether a part ends wherever a match of the expression does, whatever comes next.
     bool parts_end_with_matches() const { return cuts_between(!invert, false) && cuts_between(!invert, true); }
+
+    // Of an entry of the fused table; it is cold where state or action are.
+    uint8_t hot_entry(uint32_t entry) const {
+        const uint32_t row = entry >> 8;
+        const uint8_t number = row & OPEN ? HotStates::COLD : hot.number_of[row];
+        if (number == HotStates::COLD || !(entry & 255)) return number;
+        for (size_t action = 1; action < HotStates::ACTIONS; action++) {
+            if (hot.actions[action] == uint8_t(entry)) return uint8_t(number | action << HotStates::ACTION);
+        }
+        return HotStates::COLD;
+    }
 };
 
 inline void cut_by_behavior(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
@@ -147,35 +165,72 @@ class Failures {
 class AutomatonRun {
   public:
     // Cut text[begin, end), as a text of its own, by an expression: set bits of `starts`.
-    AutomatonRun(const AutomatonTables &tables, std::string_view text, size_t begin, size_t end, uint64_t *starts)
-        : tables_(tables), text_(text), begin_(begin), end_(end), starts_(starts), at_(begin), row_(tables.text_start) {}
+    AutomatonRun(const AutomatonTables &tables, Isa isa, std::string_view text, size_t begin, size_t end,
+                 uint64_t *starts)
+        : tables_(tables),
+          isa_(tables.hot.number_of.empty() ? BASELINE : isa),
+          text_(text),
+          begin_(begin),
+          end_(end),
+          starts_(starts),
+          at_(begin),
+          row_(tables.text_start) {}
 
     void run() {
         if (begin_ == end_) return;
         set(begin_);
         while (at_ < end_) {
-            const size_t count = ascii_ahead();
-            if (count == 0) {
-                read_character();
-            } else if (!read_ascii(count)) {
-                continue;
-            }
-            if (row_ & AutomatonTables::OPEN) follow_open_state();
+            if (isa_ == BASELINE ? read_block() : read_vectors()) follow_open_state();
         }
         finish();
     }
 
   private:
     const AutomatonTables &tables_;
+    const Isa isa_;
     const std::string_view text_;
     const size_t begin_, end_;
     uint64_t *const starts_;
-    size_t at_;                     // the next character
-    size_t back_[3] = {0, 0, 0};    // where the last characters begin, the last one first
-    uint32_t row_;                  // of the fused table, or an open state
+    size_t at_;              // the next character
+    uint32_t row_;           // of the fused table, or an open state
+    size_t mark_ = 0;
+    size_t cold_until_ = 0;  // hot states do not pay before
     Failures failures_;
 
     void set(size_t i) { starts_[i >> 6] |= uint64_t(1) << (i & 63); }
+
+    // Where the character begins that is so many before the next one.
+    size_t back(int count) const { return characters_back(text_, at_, count); }
+
+    bool is_open() const { return row_ & AutomatonTables::OPEN; }
+
+    // Read on as far as states are hot, and one character more; true if that leads to an open state.
+    bool read_vectors() {
+        const uint8_t state = tables_.hot.number_of[row_];
+        if (state != HotStates::COLD && at_ >= cold_until_) {
+            const size_t from = at_;
+            const split::HotPlace place =
+                split::read_hot(isa_, tables_.classes, tables_.hot, text_, {at_, mark_, state}, end_, starts_);
+            at_ = place.at;
+            mark_ = place.mark;
+            row_ = tables_.hot.rows[place.state];
+            if (at_ == end_) return false;
+            if (at_ - from < 16) cold_until_ = at_ + 64;
+        }
+        read_character();
+        return is_open();
+    }
+
+    // Read up to 64 bytes of ASCII, or one character; true if that leads to an open state.
+    bool read_block() {
+        const size_t count = ascii_ahead();
+        if (count == 0) {
+            read_character();
+        } else {
+            read_ascii(count);
+        }
+        return is_open();
+    }
 
     // Set the starts of 64 bytes from `i` on.
     void set_all(size_t i, uint64_t bits) {
@@ -196,60 +251,63 @@ class AutomatonRun {
         return i;
     }
 
-    // Read `count` bytes of ASCII, or fewer, up to an open state; false if there is none.
-    bool read_ascii(size_t count) {
+    // What ends a block of ASCII.
+    static constexpr uint32_t STOPS =
+        AutomatonTables::OPEN << 8 | AutomatonTables::CUT_AT_MARK | AutomatonTables::PUT_MARK;
+
+    // Read `count` bytes of ASCII, or fewer, up to an open state or the mark.
+    void read_ascii(size_t count) {
         const uint32_t *fused = tables_.fused.data();
         const uint8_t *data = reinterpret_cast<const uint8_t *>(text_.data()) + at_;
         uint64_t here = 0, one_back = 0, two_back = 0;
-        uint32_t row = row_;
+        uint32_t entry = row_ << 8;
         size_t i = 0;
         do {
-            const uint32_t entry = fused[row + tables_.ascii[data[i]]];
+            entry = fused[(entry >> 8) + tables_.classes.ascii[data[i]]];
             here |= uint64_t(entry & 1) << i;
             one_back |= uint64_t(entry >> 1 & 1) << i;
             two_back |= uint64_t(entry >> 2 & 1) << i;
-            row = entry >> 8;
             i++;
-        } while (i < count && !(row & AutomatonTables::OPEN));
-        row_ = row;
+        } while (i < count && !(entry & STOPS));
+        row_ = entry >> 8;
         set_all(at_, here);
         // What lies before this block has characters of any length.
-        if (one_back & 1) set(back_[0]);
-        if (two_back & 1) set(back_[1]);
-        if (two_back & 2) set(back_[0]);
+        if (one_back & 1) set(back(1));
+        if (two_back & 1) set(back(2));
+        if (two_back & 2) set(back(1));
         if (one_back >> 1) set_all(at_, one_back >> 1);
         if (two_back >> 2) set_all(at_, two_back >> 2);
-        for (size_t k = std::min<size_t>(i, 3); k > 0; k--) passed(at_ + i - k);
-        at_ += i;
-        return row_ & AutomatonTables::OPEN;
-    }
-
-    void passed(size_t start) {
-        back_[2] = back_[1];
-        back_[1] = back_[0];
-        back_[0] = start;
+        at_ += i - 1;
+        move_mark(entry);
+        at_++;
     }
 
     // Read a character of any length.
     void read_character() {
         int length;
         enter(tables_.fused[row_ + tables_.column_at(text_, at_, end_, length)]);
-        passed(at_);
         at_ += size_t(length);
     }
 
     // Set the cuts of an entry of the fused table, and go on to its row.
     void enter(uint32_t entry) {
         if (entry & 1) set(at_);
-        if (entry & 2) set(back_[0]);
-        if (entry & 4) set(back_[1]);
+        if (entry & 2) set(back(1));
+        if (entry & 4) set(back(2));
+        move_mark(entry);
         row_ = entry >> 8;
+    }
+
+    // What an entry does about the mark, the character that was read being the next one.
+    void move_mark(uint32_t entry) {
+        if (entry & AutomatonTables::CUT_AT_MARK) set(mark_);
+        if (entry & AutomatonTables::PUT_MARK) mark_ = back(int(tables_.waiting) - 1);
     }
 
     // Look for a later match from an open state on, then go back to where the last one ended.
     void follow_open_state() {
         const AutomatonTables::OpenState &open = tables_.open[row_ ^ AutomatonTables::OPEN];
-        size_t mark = back_[tables_.waiting - 1], place = at_;
+        size_t mark = open.marked ? mark_ : back(int(tables_.waiting)), place = at_;
         uint32_t state = open.state;
         bool matched = open.matched;
         for (int length;;) {
@@ -286,8 +344,9 @@ class AutomatonRun {
     // The end of the text decides what has been waiting.
     void finish() {
         const uint32_t entry = tables_.fused[row_ + tables_.columns - 1];
-        if (entry & 2) set(back_[0]);
-        if (entry & 4) set(back_[1]);
+        if (entry & 2) set(back(1));
+        if (entry & 4) set(back(2));
+        if (entry & AutomatonTables::CUT_AT_MARK) set(mark_);
     }
 };
 
@@ -304,13 +363,13 @@ struct Automaton {
 
     // Set a bit of `starts` for each byte of `text` at which a pre-token starts, or a part that is removed, which has one
     // in `removed` as well. Both are clear, and there is `removed` if something can be.
-    void find_starts(std::string_view text, uint64_t *starts, uint64_t *removed) const {
+    void find_starts(Isa isa, std::string_view text, uint64_t *starts, uint64_t *removed) const {
         bool first = true;
         for (const AutomatonTables &step : steps) {
             if (first) {
-                cut_part(step, text, 0, text.size(), starts, removed);
+                cut_part(step, isa, text, 0, text.size(), starts, removed);
             } else {
-                cut_parts(step, text, starts, removed);
+                cut_parts(step, isa, text, starts, removed);
             }
             first = false;
         }
@@ -327,7 +386,7 @@ struct Automaton {
         int length;
         const uint32_t before = decode_at(text, lead, length), after = decode_at(text, i, length);
         for (const AutomatonTables &step : steps) {
-            const AutomatonTables::CutKind kind = step.cut_kind(step.column_of(before), step.column_of(after));
+            const AutomatonTables::CutKind kind = step.cut_kind(step.classes.of(before), step.classes.of(after));
             if (kind != AutomatonTables::NEUTRAL) return kind == AutomatonTables::BOUNDARY;
         }
         return false;
@@ -335,18 +394,20 @@ struct Automaton {
 
   private:
     // Cut each part that there is.
-    static void cut_parts(const AutomatonTables &step, std::string_view text, uint64_t *starts, uint64_t *removed) {
+    static void cut_parts(const AutomatonTables &step, Isa isa, std::string_view text, uint64_t *starts,
+                          uint64_t *removed) {
         for (size_t begin = 0; begin < text.size();) {
             const size_t end = next_start(text.size(), begin + 1, starts);
-            if (!removed || !(removed[begin >> 6] >> (begin & 63) & 1)) cut_part(step, text, begin, end, starts, removed);
+            const bool is_removed = removed && removed[begin >> 6] >> (begin & 63) & 1;
+            if (!is_removed) cut_part(step, isa, text, begin, end, starts, removed);
             begin = end;
         }
     }
 
-    static void cut_part(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+    static void cut_part(const AutomatonTables &step, Isa isa, std::string_view text, size_t begin, size_t end,
                          uint64_t *starts, uint64_t *removed) {
         if (step.behavior == AutomatonTables::ISOLATED) {
-            AutomatonRun(step, text, begin, end, starts).run();
+            AutomatonRun(step, isa, text, begin, end, starts).run();
         } else {
             cut_by_behavior(step, text, begin, end, starts, removed);
         }

@@ -92,6 +92,15 @@ inline uint32_t decode_at(std::string_view text, size_t i, int &length) {
     return decode(reinterpret_cast<const uint8_t *>(text.data()) + i, length);
 }
 
+// Where the character begins that is `count` before the one at `i`.
+inline size_t characters_back(std::string_view text, size_t i, int count) {
+    for (; count > 0; count--) {
+        do i--;
+        while (is_continuation(uint8_t(text[i])));
+    }
+    return i;
+}
+
 // The class and the length of the character at `i`; OTHER and 0 at the end of the text.
 inline CharacterClass class_at(std::string_view text, size_t i, int &length) {
     if (i >= text.size()) return length = 0, OTHER;

@@ -7,9 +7,17 @@
 
 #include "isa.h"
 #include "split/characters.h"
+#include "split/class_table.h"
+#include "split/hot_states.h"
 #include "split/pattern.h"
 
 namespace fastllm::split {
+
+// A place in a text, and the mark and the hot state there.
+struct HotPlace {
+    size_t at, mark;
+    uint8_t state;
+};
 
 #define FASTLLM_KERNELS "split/kernels.h"
 #define FASTLLM_KERNELS_LAST_ISA 2
@@ -25,6 +33,17 @@ inline void find_starts(Pattern pattern, Isa isa, std::string_view text, uint64_
     if (isa == AVX2) return avx2::find_starts(pattern, {data, text.size()}, starts, ambiguous);
 #endif
     baseline::find_starts(pattern, {data, text.size()}, starts, ambiguous);
+}
+
+// Read on from a place up to `end`, or to a character that leads to no hot state, and set a bit of `starts` for each cut.
+// Not for BASELINE.
+inline HotPlace read_hot(Isa isa, const ClassTable &classes, const HotStates &hot, std::string_view text,
+                         HotPlace place, size_t end, uint64_t *starts) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::read_hot(classes, hot, text, place, end, starts);
+    if (isa == AVX2) return avx2::read_hot(classes, hot, text, place, end, starts);
+#endif
+    return place;
 }
 
 }  // namespace fastllm::split

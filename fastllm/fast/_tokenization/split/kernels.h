@@ -2,3 +2,4 @@
 
 #include "split/block_masks.h"
 #include "split/pretoken_starts.h"
+#include "split/hot_blocks.h"

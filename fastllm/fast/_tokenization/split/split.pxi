@@ -49,10 +49,14 @@ cdef extern from "split/pattern.h" namespace "fastllm" nogil:
 
     Pattern pattern_named(string_view name, uint32_t max_digits)
 
+cdef extern from "split/class_table.h" namespace "fastllm" nogil:
+    cdef cppclass ClassTable:
+        void set(const vector[uint32_t]& run_starts, const vector[uint8_t]& run_classes) except +
+
 cdef extern from "split/automaton.h" namespace "fastllm" nogil:
     cdef cppclass OpenState "fastllm::AutomatonTables::OpenState":
         uint16_t state
-        bint matched, behind_gap
+        bint matched, behind_gap, marked
 
     enum:
         OPEN "fastllm::AutomatonTables::OPEN"
@@ -71,7 +75,8 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         vector[OpenState] open
         vector[uint16_t] plain
         vector[uint8_t] cut_kinds
-        void set_classes(const vector[uint32_t]& run_starts, const vector[uint8_t]& run_classes) except +
+        ClassTable classes
+        void set_hot_states(const vector[uint32_t]& states, const vector[uint8_t]& actions) except +
 
     cdef cppclass Automaton:
         vector[AutomatonTables] steps
@@ -219,7 +224,7 @@ cdef int fill_tables(AutomatonTables& tables, fused) except -1:
             tables.fused.push_back(row << 8 | <uint32_t>cuts)
     for state in fused.open_states:
         open_state.state, open_state.matched = state.number, state.matched
-        open_state.behind_gap = state.behind_gap
+        open_state.behind_gap, open_state.marked = state.behind_gap, state.marked
         tables.open.push_back(open_state)
     for entries in fused.automaton.table:
         for target, matches in entries:
@@ -233,7 +238,9 @@ cdef int fill_tables(AutomatonTables& tables, fused) except -1:
         if start < 0x110000:
             run_starts.push_back(start)
             run_classes.push_back(number)
-    tables.set_classes(run_starts, run_classes)
+    tables.classes.set(run_starts, run_classes)
+    hot_states, hot_actions = fused.often_met()
+    tables.set_hot_states(hot_states, hot_actions)
     return 0
 
 

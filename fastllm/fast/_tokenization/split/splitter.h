@@ -74,7 +74,8 @@ struct Splitter {
             starts.assign(words, 0);
             if (automaton->removes_text()) scratch.removed.begins.assign(words, 0);
             const bool can_remove = !scratch.removed.begins.empty();
-            return automaton->find_starts(text, starts.data(), can_remove ? scratch.removed.begins.data() : nullptr);
+            uint64_t *const removed = can_remove ? scratch.removed.begins.data() : nullptr;
+            return automaton->find_starts(isa, text, starts.data(), removed);
         }
         starts.resize(words);
         find_starts_by_masks(text, starts.data(), scratch.ambiguous);
