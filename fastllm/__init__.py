@@ -18,6 +18,10 @@ from fastllm.tokenizers.word import WordTokenizer
 if TYPE_CHECKING:
     from fastllm.kv_cache import KVCache
     from fastllm.reference import scaled_dot_product_attention, self_attention, softmax
+    from fastllm.tokenizers.added_tokens import AddedToken
+    from fastllm.tokenizers.loading import load_tokenizer
+    from fastllm.tokenizers.template import Template
+    from fastllm.tokenizers.word_piece import WordPieceTokenizer
     from fastllm.vocabularies.published import get_encoding
 
 _backend.forget_fast()
@@ -34,6 +38,14 @@ split = _backend.bpe.split
 train = _backend.bpe.train
 
 
+_TOKENIZERS = {
+    "AddedToken": "added_tokens",
+    "Template": "template",
+    "WordPieceTokenizer": "word_piece",
+    "load_tokenizer": "loading",
+}
+
+
 def __getattr__(name: str) -> Any:
     """What takes long to import, or is not always there, by its first use."""
     value: Any
@@ -43,6 +55,11 @@ def __getattr__(name: str) -> Any:
         from fastllm import kv_cache
 
         value = kv_cache.KVCache
+    elif name in _TOKENIZERS:
+        import importlib
+
+        module = importlib.import_module(f"fastllm.tokenizers.{_TOKENIZERS[name]}")
+        value = getattr(module, name)
     elif name == "get_encoding":
         from fastllm.vocabularies import published
 
@@ -64,14 +81,17 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AddedToken",
     "BPETokenizer",
     "BytePairEncoder",
     "CharTokenizer",
     "KVCache",
     "SubwordEncoder",
+    "Template",
     "TimeLeft",
     "TokenFinder",
     "WordCounts",
+    "WordPieceTokenizer",
     "WordTokenizer",
     "__version__",
     "backends",
@@ -82,6 +102,7 @@ __all__ = [
     "fast",
     "get_encoding",
     "get_num_threads",
+    "load_tokenizer",
     "merge",
     "reference",
     "scaled_dot_product_attention",

@@ -196,6 +196,14 @@ class SubwordEncoder(Encoder):
     ) -> None:
         raise NotImplementedError
 
+    def normalize(self, text: str) -> str:
+        """What `text` is before it is split."""
+        raise NotImplementedError
+
+    def normalize_with_places(self, text: str) -> tuple[str, Places]:
+        """The same, and from which character of `text` each of its characters is made."""
+        raise NotImplementedError
+
     def locate(self, text: str) -> tuple[IdArray, Places, Places]:
         """The ids of `text`, and where in it each token begins and ends, in characters.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from fastllm.api.encoder import BytePairEncoder as PublicBytePairEncoder
 from fastllm.api.encoder import Encoder as PublicEncoder
-from fastllm.api.encoder import Ids, Merge
+from fastllm.api.encoder import Ids, Merge, Places
 from fastllm.api.encoder import SubwordEncoder as PublicSubwordEncoder
 from fastllm.api.encoder import TokenFinder as PublicFinder
 from fastllm.api.models import SubwordModel
@@ -92,16 +92,21 @@ class SubwordEncoder(_kernels.ModelEncoder, Encoder, PublicSubwordEncoder):
         self, model: SubwordModel, pattern: SplitPattern, normalizer: tuple[Normalizer, ...]
     ) -> None:
         left_to_re.is_compiled(pattern)  # it says if not
-
-        def normalize(text: str) -> str:
-            return normalizing.normalize(text, normalizer)
-
+        self._normalizer = normalizer
         self._set_up_model(
             model,
             pattern,
-            normalize if normalizer else None,
+            (lambda text: normalizing.normalize(text, normalizer)) if normalizer else None,
             lambda text: normalizing.normalize_with_places(text, normalizer),
         )
+
+    def normalize(self, text: str) -> str:
+        return normalizing.normalize(checks.check_text(text), self._normalizer)
+
+    def normalize_with_places(self, text: str) -> tuple[str, Places]:
+        text = checks.check_text(text)
+        normalized, places = normalizing.normalize_with_places(text, self._normalizer)
+        return normalized, np.arange(len(text)) if places is None else places
 
 
 class TokenFinder(_kernels.Finder, PublicFinder):

@@ -6,12 +6,12 @@ its name is given.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fastllm.formats import gpt2, minbpe, tiktoken, tokenizer_json
+from fastllm.formats import gpt2, minbpe, tiktoken, tokenizer_json, word_piece
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import StrPath, naming
 from fastllm.formats.vocabulary import Vocabulary
@@ -105,6 +105,33 @@ FORMATS = (
 )
 
 
+class ModelFormat(NamedTuple):
+    """A kind of file of another model than byte-pair merges.
+
+    Attributes
+    ----------
+    model : str
+        The name of the model, which says which class of tokenizer has it.
+    recognizes : callable
+        Whether a file is of this kind.
+    read : callable
+        From a file to the arguments of that class.
+    in_folder : tuple of str
+        What such a file is called in a folder that is read.
+    """
+
+    model: str
+    recognizes: Callable[[SourceFile], bool]
+    read: Callable[[SourceFile], dict[str, Any]]
+    in_folder: tuple[str, ...] = ()
+
+
+MODEL_FORMATS = (
+    ModelFormat("WordPiece", word_piece.is_tokenizer, word_piece.read_file, ("tokenizer.json",)),
+    ModelFormat("WordPiece", word_piece.is_vocab_txt, word_piece.read_vocab_txt, ("vocab.txt",)),
+)
+
+
 def any_of(names: Sequence[str]) -> str:
     """Names as a sentence lists them.
 
@@ -134,20 +161,66 @@ def read(
     ValueError
         If it is of no known format, or wrong; the message names it.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = _file_in(path)
+    path = _file_of(path, FORMATS)
     file = SourceFile(path, path.read_bytes(), merges, ignore_post_processor)
     with naming(path):
+        other = _model_format_of(file)
+        if other is not None:
+            raise ValueError(
+                f"this is a {other.model} tokenizer, not byte-pair encoding: "
+                f"fastllm.load_tokenizer or {other.model}Tokenizer.from_file reads it"
+            )
         for found in FORMATS:
             if found.recognizes(file):
                 return found.read(file)
         raise ValueError(f"the format is not known; it should be {_kinds()}")
 
 
-def _file_in(folder: Path) -> Path:
-    """The vocabulary file in a folder: tokenizer.json, which says most, before vocab.json."""
-    in_folders = [each.in_folder for each in FORMATS if each.in_folder]
+def model_of(path: StrPath) -> str:
+    """The name of the model that a file holds; "BPE" for all that `read` reads or refuses.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    ValueError
+        If a folder has no file to read.
+    """
+    path = _file_of(path, (*FORMATS, *MODEL_FORMATS))
+    with naming(path):
+        found = _model_format_of(SourceFile(path, path.read_bytes()))
+    return "BPE" if found is None else found.model
+
+
+def read_settings(path: StrPath, model: str) -> dict[str, Any]:
+    """The arguments that make the tokenizer of a file, which has to be of this model.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is of another kind, or wrong; the message names it.
+    """
+    path = _file_of(path, [found for found in MODEL_FORMATS if found.model == model])
+    file = SourceFile(path, path.read_bytes())
+    with naming(path):
+        found = _model_format_of(file)
+        if found is None or found.model != model:
+            raise ValueError(f"this is no {model} tokenizer; fastllm.load_tokenizer reads any kind")
+        return found.read(file)
+
+
+def _model_format_of(file: SourceFile) -> ModelFormat | None:
+    return next((found for found in MODEL_FORMATS if found.recognizes(file)), None)
+
+
+def _file_of(path: StrPath, formats: Iterable[Format | ModelFormat]) -> Path:
+    """The file to read; that of a folder is tokenizer.json, which says most, before all others."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return folder
+    in_folders = [each.in_folder for each in formats if each.in_folder]
     for name in chain.from_iterable(in_folders):
         if (folder / name).is_file():
             return folder / name

@@ -224,6 +224,13 @@ class SubwordEncoder(Encoder, PublicSubwordEncoder):
     def encode_piece(self, piece: bytes) -> Ids:
         return [found.id for found in self._model.pieces(piece.decode())]
 
+    def normalize(self, text: str) -> str:
+        return normalize(checks.check_text(text), self._normalizer)
+
+    def normalize_with_places(self, text: str) -> tuple[str, Places]:
+        made = normalize_with_places(checks.check_text(text), self._normalizer)
+        return "".join(c for c, _ in made), np.array([place for _, place in made], dtype=np.int64)
+
     def locate(self, text: str) -> tuple[IdArray, Places, Places]:
         made = normalize_with_places(checks.check_text(text), self._normalizer)
         normalized = "".join(character for character, _ in made)

@@ -80,8 +80,8 @@ def lower(character: str) -> str:
 
 
 def strip_accents(text: Text, _: steps.StripAccents | None = None) -> Text:
-    """Without nonspacing marks."""
-    return [made for made in text if ord(made.character) not in MARKS]
+    """Without marks of any kind."""
+    return [made for made in text if ord(made.character) not in ALL_MARKS]
 
 
 def strip(text: Text, step: steps.Strip) -> Text:
@@ -282,9 +282,9 @@ def words_of(text: Text) -> list[Text]:
     return [word for word in words if word]
 
 
-REMOVED, BLANKS, CHINESE, MARKS, STARTING_MARKS = map(
-    Characters, (bert.REMOVED, bert.BLANKS, bert.CHINESE, bert.MARKS, bert.STARTING_MARKS)
-)
+REMOVED, BLANKS, CHINESE = map(Characters, (bert.REMOVED, bert.BLANKS, bert.CHINESE))
+MARKS, STARTING_MARKS = Characters(bert.MARKS), Characters(bert.STARTING_MARKS)
+ALL_MARKS = Characters(bert.ALL_MARKS)
 LOWER = {
     chr(upper): chr(upper + distance)
     for first, last, step, distance in bert.LOWER

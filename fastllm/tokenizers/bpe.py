@@ -3,6 +3,7 @@
 ======================  ========================================================================
 `BPEVocabulary`         tokens, merges and the split pattern, checked, and what follows from them
 a backend's encoder     ordinary text to ids, and ids to bytes
+`SubwordTokenizer`      the ways to encode, which other models share
 `SpecialTokenPolicies`  which special tokens a call allows, and where they cut a text
 `SpecialTokenEncoder`   the ids of a text that is cut at tokens
 `TokenLocator`          where in a text each token stands
@@ -29,31 +30,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property, partial
-from itertools import islice
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from fastllm import _backend
-from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
-from fastllm.checks.tokenization import IdArray
-from fastllm.corpus.id_files import id_dtype, writing_ids
 from fastllm.corpus.sources import Texts
-from fastllm.corpus.text_files import check_paths, read_chunks
+from fastllm.corpus.text_files import check_paths
 from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers import bpe_training
-from fastllm.tokenizers.base import Tokenizer, check_token_ids
+from fastllm.tokenizers.base import check_token_ids
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
-from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
+from fastllm.tokenizers.encoding import SubwordTokenizer
 from fastllm.tokenizers.special_tokens import (
     NOTHING,
-    Allowed,
-    PartsAndTokens,
     SpecialTokenPolicies,
-    SpecialTokenPolicy,
 )
 from fastllm.tokenizers.stream_decoder import StreamDecoder
 
@@ -65,7 +58,7 @@ Ids = list[int]
 CHUNKS_AT_ONCE = 8
 
 
-class BPETokenizer(Tokenizer):
+class BPETokenizer(SubwordTokenizer):
     """Byte-level byte-pair encoding: any text to ids and back, nothing unknown, nothing lost.
 
     Parameters
@@ -112,7 +105,6 @@ class BPETokenizer(Tokenizer):
     [257, 259]
     """
 
-    _bpe: ClassVar[Any] = _backend.bpe
     _report: TrainingReport | None = None
     _trusted = False  # made of what training has learned
 
@@ -153,15 +145,17 @@ class BPETokenizer(Tokenizer):
 
     # What it is made of, beside the vocabulary and the policies; each is made at its first use
 
-    def _policy(self, allowed: Allowed, disallowed: Allowed) -> SpecialTokenPolicy:
-        """What a call does about special tokens."""
-        if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
-            return self._usual_policy
-        return self._policies.of(allowed, disallowed)
+    @property
+    def _id_of(self) -> dict[str, int]:
+        return self._vocabulary.id_of
 
-    @cached_property
-    def _usual_policy(self) -> SpecialTokenPolicy:
-        return self._policies.of(NOTHING, "all")
+    @property
+    def _added_set(self) -> frozenset[str]:
+        return self._vocabulary.added_set
+
+    @property
+    def _max_id(self) -> int:
+        return self._vocabulary.max_id
 
     @cached_property
     def _encoder(self) -> Any:
@@ -169,24 +163,11 @@ class BPETokenizer(Tokenizer):
         return self._vocabulary.encoder
 
     @cached_property
-    def _special_token_encoder(self) -> SpecialTokenEncoder:
-        """What encodes texts that are cut at tokens to take whole."""
-        return SpecialTokenEncoder(self._encoder, self._vocabulary.id_of)
-
-    @cached_property
     def _locator(self) -> TokenLocator:
         """What finds the places of tokens."""
         from fastllm.tokenizers.token_locator import TokenLocator
 
         return TokenLocator(self._vocabulary, self._special_token_encoder)
-
-    @cached_property
-    def _encode_plain(self) -> Callable[[str], Ids]:
-        """What encodes a text in which special tokens are ordinary: mostly the encoder itself."""
-        if self._vocabulary.added_set:
-            return partial(self.encode, disallowed_special=NOTHING)
-        encode: Callable[[str], Ids] = self._encoder.encode
-        return encode
 
     # Learning
 
@@ -450,16 +431,6 @@ class BPETokenizer(Tokenizer):
         """The number of different ids, special and added tokens included."""
         return len(self._vocabulary.token_of)
 
-    @cached_property
-    def max_token_value(self) -> int:
-        """The highest id; -1 where there is none."""
-        return self._vocabulary.max_id
-
-    @property
-    def n_vocab(self) -> int:
-        """The highest id and one: the rows an embedding needs."""
-        return self.max_token_value + 1
-
     @property
     def mergeable_ranks(self) -> dict[bytes, int]:
         """The id of each ordinary token, as a dict of its own."""
@@ -665,78 +636,6 @@ class BPETokenizer(Tokenizer):
 
     # Text to ids
 
-    def encode(
-        self,
-        text: str,
-        *,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> Ids:
-        """The ids of `text`.
-
-        Parameters
-        ----------
-        text : str
-            Lone surrogates become U+FFFD, pairs of them the character they stand for.
-        allowed_special : "all" or collection of str
-            Special tokens that become their id where they stand in `text`.
-        disallowed_special : "all" or collection of str
-            Special tokens that raise an error; ``"all"`` means all that are not allowed. What is
-            neither allowed nor disallowed is ordinary text.
-
-        Raises
-        ------
-        TypeError
-            If `text` is not a string.
-        ValueError
-            If `text` holds a disallowed special token, or a byte that the vocabulary lacks.
-        """
-        cuts = self._policy(allowed_special, disallowed_special).cut(text)
-        if cuts is None:
-            ids: Ids = self._encoder.encode(text)
-            return ids
-        return self._special_token_encoder.encode(cuts)
-
-    def encode_ordinary(self, text: str) -> Ids:
-        """The ids of `text`, special tokens in it being ordinary text."""
-        return self._encode_plain(text)
-
-    def encode_to_numpy(
-        self,
-        text: str,
-        *,
-        dtype: np.typing.DTypeLike | None = None,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> IdArray:
-        """The ids of `text` as an array.
-
-        Parameters
-        ----------
-        text, allowed_special, disallowed_special
-            As for `encode`.
-        dtype : {uint32, uint16}, optional
-            uint32 unless given; uint16 only where all ids of the vocabulary fit.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `encode`; for another dtype, or one that not all ids fit.
-
-        Examples
-        --------
-        >>> BPETokenizer.train("", 256).encode_to_numpy("ab", dtype=np.uint16)
-        array([97, 98], dtype=uint16)
-        """
-        if dtype is not None:
-            dtype = arguments.check_id_dtype(dtype, self.max_token_value)
-        cuts = self._policy(allowed_special, disallowed_special).cut(text)
-        if cuts is None:
-            array: IdArray = self._encoder.encode_to_numpy(text, dtype)
-            return array
-        encoded = self._special_token_encoder.encode_to_numpy([cuts], 1)
-        return encoded.ids.astype(dtype or np.uint32, copy=False)
-
     def encode_bytes(self, data: bytes) -> Ids:
         r"""The ids of bytes that should be UTF-8, special tokens in them being ordinary text.
 
@@ -768,129 +667,6 @@ class BPETokenizer(Tokenizer):
         cuts = self._policy(NOTHING, NOTHING).cut_at_tokens(text)
         return self._special_token_encoder.encode_bytes(cuts)
 
-    def encode_batch(
-        self,
-        texts: Iterable[str],
-        *,
-        threads: int | None = None,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> list[Ids]:
-        """The ids of each text.
-
-        Parameters
-        ----------
-        texts : iterable of str
-        threads : int, optional
-            How many threads may work at once.
-        allowed_special, disallowed_special
-            As for `encode`.
-
-        Examples
-        --------
-        >>> BPETokenizer.train("", 256).encode_batch(["a", "", "bc"])
-        [[97], [], [98, 99]]
-        """
-        texts = arguments.check_batch(texts, threads)
-        cuts = self._cut_batch(texts, allowed_special, disallowed_special)
-        if cuts is None:
-            batch: list[Ids] = self._encoder.encode_batch(texts, threads)
-            return batch
-        return self._special_token_encoder.encode_batch(cuts, threads)
-
-    def encode_batch_to_numpy(
-        self,
-        texts: Iterable[str],
-        *,
-        threads: int | None = None,
-        out: IdArray | None = None,
-        dtype: np.typing.DTypeLike | None = None,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
-        """All ids in one array, and where each text's begin and end.
-
-        Parameters
-        ----------
-        texts, threads, allowed_special, disallowed_special
-            As for `encode_batch`.
-        out : array of uint32 or uint16, optional
-            Where the ids are written, at the front, instead of into a new array. What was behind
-            them may be lost.
-        dtype : {uint32, uint16}, optional
-            That of `out`, or else uint32, unless given; uint16 only where all ids of the
-            vocabulary fit.
-
-        Returns
-        -------
-        ids : array of uint32 or uint16
-        offsets : array of int64, one more than there are texts
-            The ids of text i are ``ids[offsets[i]:offsets[i+1]]``.
-
-        Examples
-        --------
-        >>> ids, offsets = BPETokenizer.train("", 256).encode_batch_to_numpy(["a", "", "bc"])
-        >>> ids.tolist(), offsets.tolist()
-        ([97, 98, 99], [0, 1, 1, 3])
-        """
-        texts = arguments.check_batch(texts, threads)
-        if out is not None or dtype is not None:
-            dtype = arguments.check_id_dtype(dtype, self.max_token_value, out)
-        cuts = self._cut_batch(texts, allowed_special, disallowed_special)
-        if cuts is None:
-            flat: tuple[IdArray, np.typing.NDArray[np.int64]]
-            flat = self._encoder.encode_batch_to_numpy(texts, threads, out, dtype)
-            return flat
-        encoded = self._special_token_encoder.encode_to_numpy(cuts, threads)
-        ids = arguments.room_for_ids(out, encoded.ids.size, dtype)
-        ids[:] = encoded.ids
-        return ids, encoded.offsets
-
-    def count(
-        self,
-        text: str,
-        *,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> int:
-        """How many ids `text` has; otherwise as `encode`."""
-        cuts = self._policy(allowed_special, disallowed_special).cut(text)
-        if cuts is None:
-            return int(self._encoder.count(text))
-        return self._special_token_encoder.count(cuts)
-
-    def count_batch(
-        self,
-        texts: Iterable[str],
-        *,
-        threads: int | None = None,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> list[int]:
-        """How many ids each text has; otherwise as `encode_batch`.
-
-        Examples
-        --------
-        >>> BPETokenizer.train("", 256).count_batch(["a", "", "bc"])
-        [1, 0, 2]
-        """
-        texts = arguments.check_batch(texts, threads)
-        cuts = self._cut_batch(texts, allowed_special, disallowed_special)
-        if cuts is None:
-            counts: list[int] = self._encoder.count_batch(texts, threads)
-            return counts
-        return self._special_token_encoder.count_batch(cuts, threads)
-
-    def _cut_batch(
-        self, texts: list[str], allowed: Allowed, disallowed: Allowed
-    ) -> list[PartsAndTokens] | None:
-        """Each text cut at the tokens to take whole; None if there are none anywhere."""
-        cut = self._policy(allowed, disallowed).cut
-        cuts = [cut(text) for text in texts]
-        if not any(cuts):
-            return None
-        return [each or [(text, None)] for text, each in zip(texts, cuts, strict=True)]
-
     def split(self, text: str) -> list[str]:
         """The pre-tokens of `text`, which merges never cross; special tokens are ordinary text.
 
@@ -909,143 +685,6 @@ class BPETokenizer(Tokenizer):
             if token is not None:
                 pre_tokens.append(token)
         return pre_tokens
-
-    def encode_with_offsets(
-        self,
-        text: str,
-        *,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> tuple[Ids, list[tuple[int, int]]]:
-        """The ids of `text`, and where in it each token begins and ends, in characters.
-
-        Parameters
-        ----------
-        text, allowed_special, disallowed_special
-            As for `encode`.
-
-        Returns
-        -------
-        ids : list of int
-        spans : list of (int, int)
-            Token i stands for ``text[start:end]``. A token that holds only a part of a character
-            gets all of it, and so do the tokens that hold the other parts; likewise where
-            normalization made one character of several.
-
-        Examples
-        --------
-        >>> BPETokenizer.train("aa", 257).encode_with_offsets("baaé")
-        ([98, 256, 195, 169], [(0, 1), (1, 3), (3, 4), (3, 4)])
-        """
-        policy = self._policy(allowed_special, disallowed_special)
-        located = self._locator.locate(text, policy)
-        lists: tuple[Ids, list[tuple[int, int]]]
-        lists = self._encoder.as_lists(located.ids, located.starts, located.ends)
-        return lists
-
-    def truncate(
-        self,
-        text: str,
-        max_tokens: int,
-        *,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-    ) -> str:
-        """The longest beginning of `text` that has at most `max_tokens` ids.
-
-        It ends between two characters, never inside a special token. A longer beginning can have
-        fewer ids: it is looked for up to 256 characters behind the last token that fits, but not
-        behind thousands of characters without a place that is known to be a pre-token's start.
-
-        Parameters
-        ----------
-        text, allowed_special, disallowed_special
-            As for `encode`.
-        max_tokens : int
-
-        Examples
-        --------
-        >>> BPETokenizer.train("aa", 257).truncate("aaaé", 3)
-        'aaa'
-        """
-        from fastllm.tokenizers.truncation import Truncation
-
-        limit = arguments.check_integer(max_tokens, "max_tokens", 0)
-        self._policy(allowed_special, disallowed_special).refuse_forbidden(text)
-
-        policy = self._policy(allowed_special, NOTHING)
-
-        def count(part: str) -> int:
-            cuts = policy.cut(part)
-            if cuts is None:
-                return int(self._encoder.count(part))
-            return self._special_token_encoder.count(cuts)
-
-        return Truncation(limit, self.split_pattern, policy, self._locator, count).truncate(text)
-
-    def encode_file(
-        self,
-        path: str | os.PathLike[str],
-        out_path: str | os.PathLike[str],
-        *,
-        allowed_special: Allowed = NOTHING,
-        disallowed_special: Allowed = "all",
-        threads: int | None = None,
-        errors: str = "strict",
-        progress: Callable[[int, int], object] | None = None,
-    ) -> int:
-        """Encode a UTF-8 file into a file of ids, without ever holding all of either.
-
-        Parameters
-        ----------
-        path : path
-            Read whole only if no place is known to be safe to cut it at: see `train_from_files`.
-        out_path : path
-            ``.npy``, or ``.bin`` for the bare ids: 16 bits each if all ids of the vocabulary fit,
-            otherwise 32, little-endian. It appears whole or not at all.
-        allowed_special, disallowed_special, threads
-            As for `encode_batch`.
-        errors : {"strict", "replace"}
-            What to do with bytes that are not UTF-8: raise, or read U+FFFD.
-        progress : callable, optional
-            Called as ``progress(bytes_read, bytes_in_all)`` from time to time.
-
-        Returns
-        -------
-        int
-            The number of ids written.
-
-        Raises
-        ------
-        OSError
-            If a file cannot be read or written.
-        ValueError
-            If `path` is not UTF-8, with the position; if `out_path` has another suffix; and as
-            `encode`.
-        """
-        tokens = {
-            *self._vocabulary.id_of,
-            *(() if isinstance(disallowed_special, str) else disallowed_special),
-        }
-        count = 0
-        with (
-            open(path, "rb") as file,
-            writing_ids(out_path, id_dtype(self.max_token_value)) as write,
-        ):
-            size = os.fstat(file.fileno()).st_size
-            chunks = read_chunks(file, self._vocabulary.pattern, tokens, errors)
-            while group := list(islice(chunks, CHUNKS_AT_ONCE)):
-                ids, _ = self.encode_batch_to_numpy(
-                    group,
-                    threads=threads,
-                    allowed_special=allowed_special,
-                    disallowed_special=disallowed_special,
-                )
-                write(ids)
-                count += len(ids)
-                if progress is not None:
-                    progress(file.tell(), size)
-        return count
 
     # Ids to text
 
@@ -1068,10 +707,6 @@ class BPETokenizer(Tokenizer):
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that `ids` stand for; a KeyError if an id is not in the vocabulary."""
         return bytes(self._encoder.decode_bytes(ids))
-
-    def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
-        """The text that each sequence of ids stands for."""
-        return [self.decode(ids, errors) for ids in batch]
 
     def decode_single_token_bytes(self, token: int) -> bytes:
         """The bytes that one id stands for; a KeyError if it is not in the vocabulary."""

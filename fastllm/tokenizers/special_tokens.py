@@ -83,6 +83,10 @@ class SpecialTokenPolicy:
         cuts = self.cut_at_tokens(arguments.check_text(text) if self._joins else text)
         return cuts if len(cuts) > 1 else None
 
+    def uncut(self, text: str) -> PartsAndTokens:
+        """A text without tokens to take whole, among others that are cut."""
+        return [(text, None)]
+
     def refuse_forbidden(self, text: str) -> None:
         """A ValueError if `text` holds a forbidden token."""
         found = self.forbidden_in(text)

@@ -48,3 +48,34 @@ class StreamDecoder:
         rest = self._characters.decode(b"", final=True)
         self._characters.reset()
         return rest
+
+
+class TokenStreamDecoder:
+    """`StreamDecoder` for tokens that are text each: nothing is ever kept back.
+
+    Parameters
+    ----------
+    decode : callable
+        From ids, and whether nothing came before them, to their text, and whether that still holds.
+    """
+
+    def __init__(self, decode: Callable[[Iterable[int], bool], tuple[str, bool]]) -> None:
+        self._decode = decode
+        self._is_first = True
+
+    def push(self, ids: int | Iterable[int]) -> str:
+        """The text of one id or several ids.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the vocabulary; then nothing is taken in.
+        """
+        numbers = ids if isinstance(ids, Iterable) else [ids]
+        text, self._is_first = self._decode(numbers, self._is_first)
+        return text
+
+    def finish(self) -> str:
+        """What is left: nothing; the decoder is then as new."""
+        self._is_first = True
+        return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
@@ -33,6 +33,13 @@ class LocatedTokens(NamedTuple):
     starts: Places
     ends: Places
     whole: Places
+
+
+class Locator(Protocol):
+    """What finds the places of tokens."""
+
+    def locate(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
+        """The tokens of `text`, and their places in it."""
 
 
 class TokenLocator:

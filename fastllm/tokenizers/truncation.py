@@ -8,7 +8,7 @@ from fastllm.corpus.text_files import cut_is_unsafe, last_text_cut
 from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers.offsets import is_pair_at
 from fastllm.tokenizers.special_tokens import SpecialTokenPolicy
-from fastllm.tokenizers.token_locator import LocatedTokens, TokenLocator
+from fastllm.tokenizers.token_locator import LocatedTokens, Locator
 
 LOOK_BEHIND = 256
 # Ends are tried one by one where encoding each costs little.
@@ -24,7 +24,7 @@ class Truncation:
     pattern : SplitPattern
     policy : SpecialTokenPolicy
         It forbids nothing: texts have been looked through.
-    locator : TokenLocator
+    locator : Locator
     count : callable
         How many ids a text has.
     """
@@ -34,7 +34,7 @@ class Truncation:
         max_tokens: int,
         pattern: SplitPattern,
         policy: SpecialTokenPolicy,
-        locator: TokenLocator,
+        locator: Locator,
         count: Callable[[str], int],
     ) -> None:
         self._max_tokens = max_tokens

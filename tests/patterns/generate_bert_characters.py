@@ -97,6 +97,7 @@ def main() -> None:
     strip = normalizers.BertNormalizer(
         clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False
     ).normalize_str
+    all_marks = normalizers.StripAccents().normalize_str
     marks = [c for c, made in plain.items() if made == ""]
     kept = [c for c in SCALARS if c not in plain and unicodedata.combining(chr(c))]
     # A newer version of Unicode may know more of them than the owner sorts.
@@ -131,6 +132,9 @@ def main() -> None:
         "",
         "# A pre-token alone.",
         *table("PUNCTUATION", runs(c for c, count in cut.items() if count == 3)),
+        "",
+        "# What the normalizer StripAccents leaves out: marks of all kinds.",
+        *table("ALL_MARKS", runs(c for c in SCALARS if not all_marks(chr(c)))),
         "",
         "# Word characters, beside letters, marks and digits, to the pre-tokenizer Whitespace.",
         *table("OTHER_WORD_CHARACTERS", runs(word_characters())),

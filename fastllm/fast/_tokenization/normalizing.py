@@ -65,7 +65,7 @@ def lower_table() -> dict[int, str]:
 @lru_cache(maxsize=1)
 def mark_table() -> dict[int, str]:
     """Nothing, for each mark."""
-    return dict.fromkeys(members(bert.MARKS), "")
+    return dict.fromkeys(members(bert.ALL_MARKS), "")
 
 
 def members(runs: tuple[int, ...]) -> list[int]:

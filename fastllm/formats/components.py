@@ -1,0 +1,438 @@
+"""The components of a tokenizer.json beside the model: each as data here, or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastllm.api import normalizers as steps
+from fastllm.api.normalizers import Normalizer
+from fastllm.formats.tokenizer_json import (
+    Json,
+    _kind,
+    _members,
+    _read_split_pattern,
+    _require,
+    _section,
+    _shown,
+)
+from fastllm.patterns.bert_characters import PUNCTUATION
+from fastllm.patterns.dialects import to_oniguruma
+from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
+from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS, as_set
+
+ALL_SPACE = r"\A\s+\z"  # a Split that removes what matches leaves white space out
+ONLY_REMOVAL = SplitPattern((WHOLE_TEXT,), leaves_out_space=True)
+OWNERS_NAMES = {
+    "BertPreTokenizer": "bert",
+    "Whitespace": "whitespace",
+    "WhitespaceSplit": "whitespace-split",
+}
+
+# --- Normalizers ---------------------------------------------------------------------------------
+
+
+def read_normalizer(value: object) -> tuple[Normalizer, ...]:
+    """The steps of a normalizer."""
+    if value is None:
+        return ()
+    kind = _kind(value, "normalizer")
+    where = f"normalizer {kind}"
+    assert isinstance(value, dict)
+    if kind == "Sequence":
+        members = _members(value, "normalizers", where)
+        return tuple(step for member in members for step in read_normalizer(member))
+    if kind in steps.FORMS:
+        _section(value, where)
+        return (steps.UnicodeForm(kind),)
+    if kind == "Lowercase":
+        _section(value, where)
+        return (steps.Lowercase(),)
+    if kind == "StripAccents":
+        _section(value, where)
+        return (steps.StripAccents(),)
+    if kind == "Strip":
+        section = flags(value, where, "strip_left", "strip_right")
+        return (steps.Strip(section["strip_left"], section["strip_right"]),)
+    if kind == "Prepend":
+        return (steps.Prepend(text_of(_section(value, where, prepend=None), "prepend", where)),)
+    if kind == "Replace":
+        section = _section(value, where, pattern=None, content=None)
+        content = text_of(section, "content", where)
+        pattern = section["pattern"]
+        if isinstance(pattern, dict) and [*pattern] == ["String"]:
+            return (steps.Replace(text_of(pattern, "String", where), content),)
+        return (steps.Replace(expression_of(pattern, where), content, is_regex=True),)
+    if kind == "BertNormalizer":
+        return (read_bert_normalizer(value, where),)
+    raise ValueError(
+        f"{where} is not supported; read are {', '.join(steps.FORMS)}, Lowercase, Strip, "
+        "StripAccents, Prepend, Replace, BertNormalizer and a Sequence of them"
+    )
+
+
+def read_bert_normalizer(value: Json, where: str) -> steps.BertNormalizer:
+    section = _section(
+        value,
+        where,
+        clean_text=None,
+        handle_chinese_chars=None,
+        strip_accents=None,
+        lowercase=None,
+    )
+    for name in ("clean_text", "handle_chinese_chars", "lowercase"):
+        _require_flag(section, where, name)
+    if section["strip_accents"] is not None:
+        _require_flag(section, where, "strip_accents")
+    return steps.BertNormalizer(
+        section["clean_text"],
+        section["handle_chinese_chars"],
+        section["strip_accents"],
+        section["lowercase"],
+    )
+
+
+def write_normalizer(normalizer: Sequence[Normalizer]) -> Json | None:
+    """A normalizer as the file has it."""
+    written = [_write_step(step) for step in normalizer]
+    if len(written) > 1:
+        return {"type": "Sequence", "normalizers": written}
+    return written[0] if written else None
+
+
+def _write_step(step: Normalizer) -> Json:
+    if isinstance(step, steps.UnicodeForm):
+        return {"type": step.form}
+    if isinstance(step, steps.Strip):
+        return {"type": "Strip", "strip_left": step.left, "strip_right": step.right}
+    if isinstance(step, steps.Prepend):
+        return {"type": "Prepend", "prepend": step.text}
+    if isinstance(step, steps.Replace):
+        pattern = to_oniguruma(step.pattern) if step.is_regex else step.pattern
+        kind = "Regex" if step.is_regex else "String"
+        return {"type": "Replace", "pattern": {kind: pattern}, "content": step.content}
+    if isinstance(step, steps.BertNormalizer):
+        return {
+            "type": "BertNormalizer",
+            "clean_text": step.clean_text,
+            "handle_chinese_chars": step.handle_chinese_chars,
+            "strip_accents": step.strip_accents,
+            "lowercase": step.lowercase,
+        }
+    return {"type": type(step).__name__}
+
+
+# --- Pre-tokenizers ------------------------------------------------------------------------------
+
+
+def read_pre_tokenizer(value: object) -> SplitPattern:
+    """The split pattern of a pre-tokenizer."""
+    if value is None:
+        return SplitPattern((WHOLE_TEXT,))
+    kind = _kind(value, "pre_tokenizer")
+    where = f"pre_tokenizer {kind}"
+    assert isinstance(value, dict)
+    if kind == "Sequence":
+        patterns = [
+            read_pre_tokenizer(member) for member in _members(value, "pretokenizers", where)
+        ]
+        if len(patterns) == 1:
+            return patterns[0]
+        if any(pattern == ONLY_REMOVAL for pattern in patterns[:-1]):
+            raise ValueError(f"{where} that removes white space before its last step")
+        found = tuple(step for pattern in patterns for step in pattern.steps if step != WHOLE_TEXT)
+        leaves_out = any(pattern.leaves_out_space for pattern in patterns)
+        return SplitPattern(found or (WHOLE_TEXT,), leaves_out_space=leaves_out)
+    if kind in OWNERS_NAMES:
+        _section(value, where)
+        return NAMED_PRETOKENIZERS[OWNERS_NAMES[kind]]
+    if kind == "Punctuation":
+        section = _section(value, where, behavior="Isolated")
+        _require(section, where, "behavior", "Isolated", "Contiguous")
+        repeat = "" if section["behavior"] == "Isolated" else "+"
+        return SplitPattern((as_set(PUNCTUATION) + repeat,))
+    if kind == "Digits":
+        section = _section(value, where, individual_digits=None)
+        _require_flag(section, where, "individual_digits")
+        return SplitPattern((r"\p{N}" if section["individual_digits"] else r"\p{N}+",))
+    if kind == "Split":
+        section = _section(value, where, pattern=None, behavior=None, invert=False)
+        _require(section, where, "invert", False)
+        if section["pattern"] == {"Regex": ALL_SPACE} and section["behavior"] == "Removed":
+            return ONLY_REMOVAL
+        _require(section, where, "behavior", "Isolated")
+        return SplitPattern((expression_of(section["pattern"], where),))
+    raise ValueError(
+        f"{where} is not supported here; read are BertPreTokenizer, Whitespace, WhitespaceSplit, "
+        "Punctuation, Digits, Split with behavior Isolated and a Sequence of them"
+    )
+
+
+def write_pre_tokenizer(pattern: SplitPattern) -> Json | None:
+    """A split pattern as the file has it; a ValueError if it cannot."""
+    written = [_write_split(step, pattern.leaves_out_space) for step in pattern.steps]
+    splits = [step for step in written if step is not None]
+    removes = any(step["type"] in OWNERS_NAMES for step in splits)
+    if pattern.leaves_out_space and not removes:
+        removal = {"Regex": ALL_SPACE}
+        splits.append({"type": "Split", "pattern": removal, "behavior": "Removed", "invert": False})
+    if len(splits) > 1:
+        return {"type": "Sequence", "pretokenizers": splits}
+    return splits[0] if splits else None
+
+
+def _write_split(step: str, leaves_out_space: bool) -> Json | None:
+    """A step as the component that it was read from; None for one that does not split."""
+    if step == WHOLE_TEXT:
+        return None
+    for name, found in OWNERS_NAMES.items():
+        if leaves_out_space and NAMED_PRETOKENIZERS[found].steps == (step,):
+            return {"type": name}
+    for behavior, repeat in (("Isolated", ""), ("Contiguous", "+")):
+        if step == as_set(PUNCTUATION) + repeat:
+            return {"type": "Punctuation", "behavior": behavior}
+    regex = {"Regex": to_oniguruma(step)}
+    return {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
+
+
+# --- Post-processors -----------------------------------------------------------------------------
+
+# Parts of a template: the name, the type, and whether it is a text.
+Parts = list[tuple[str, int, bool]]
+
+
+def read_post_processor(value: object) -> tuple[Parts, Parts, dict[str, list[int]]] | None:
+    """What surrounds one text and two, and the ids of the special tokens; None for nothing."""
+    if value is None:
+        return None
+    kind = _kind(value, "post_processor")
+    where = f"post_processor {kind}"
+    assert isinstance(value, dict)
+    if kind == "Sequence":
+        found = [read_post_processor(each) for each in _members(value, "processors", where)]
+        templates = [each for each in found if each is not None]
+        if len(templates) > 1:
+            raise ValueError(f"{where} of several that add tokens is not supported")
+        return templates[0] if templates else None
+    if kind == "ByteLevel":  # it only says where tokens stand
+        return None
+    if kind in ("BertProcessing", "RobertaProcessing"):
+        return _read_pair_processor(value, kind, where)
+    if kind == "TemplateProcessing":
+        return _read_template(value, where)
+    raise ValueError(f"{where} is not supported")
+
+
+def _read_pair_processor(
+    value: Json, kind: str, where: str
+) -> tuple[Parts, Parts, dict[str, list[int]]]:
+    roberta = kind == "RobertaProcessing"
+    offsets = dict.fromkeys(("trim_offsets", "add_prefix_space")) if roberta else {}
+    section = _section(value, where, sep=None, cls=None, **offsets)
+    for name in offsets:
+        _require_flag(section, where, name)
+    ids: dict[str, list[int]] = {}
+    names = []
+    for field in ("cls", "sep"):
+        pair = section[field]
+        if not (isinstance(pair, list) and [type(each) for each in pair] == [str, int]):
+            raise ValueError(f"{where} has {field} {_shown(pair)}, not a token and its id")
+        names.append(pair[0])
+        if ids.setdefault(pair[0], [pair[1]]) != [pair[1]]:
+            raise ValueError(f"{where} gives {pair[0]!r} two ids")
+    cls, sep = names
+    second = 0 if roberta else 1
+    single = [(cls, 0, False), ("A", 0, True), (sep, 0, False)]
+    between = [(sep, 0, False)] if roberta else []
+    return single, [*single, *between, ("B", second, True), (sep, second, False)], ids
+
+
+def _read_template(value: Json, where: str) -> tuple[Parts, Parts, dict[str, list[int]]]:
+    section = _section(value, where, single=None, pair=None, special_tokens=None)
+    ids: dict[str, list[int]] = {}
+    tokens = section["special_tokens"]
+    if not isinstance(tokens, dict):
+        raise ValueError(f"{where} has no special_tokens")
+    for name, entry in tokens.items():
+        token = untyped(entry, f"{where} token {name!r}", id=None, ids=None, tokens=None)
+        numbers, texts = token["ids"], token["tokens"]
+        if not (
+            token["id"] == name
+            and isinstance(numbers, list)
+            and all(type(number) is int for number in numbers)
+            and isinstance(texts, list)
+            and len(texts) == len(numbers)
+        ):
+            raise ValueError(f"{where} token {name!r} needs its id, ids and tokens")
+        ids[name] = numbers
+    return _read_parts(section["single"], where), _read_parts(section["pair"], where), ids
+
+
+def _read_parts(value: object, where: str) -> Parts:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} has a template {_shown(value)}, not a list")
+    parts: Parts = []
+    for entry in value:
+        part = untyped(entry, f"{where} part", SpecialToken=None, Sequence=None)
+        is_text = part["SpecialToken"] is None
+        named = untyped(
+            part["Sequence" if is_text else "SpecialToken"], f"{where} part", id=None, type_id=None
+        )
+        if (is_text and named["id"] not in ("A", "B")) or len(entry) != 1:
+            raise ValueError(f"{where} has the part {_shown(entry)}")
+        type_id = named["type_id"]
+        if not isinstance(named["id"], str) or type(type_id) is not int or type_id < 0:
+            raise ValueError(f"{where} has a part without id or type_id")
+        parts.append((named["id"], type_id, is_text))
+    return parts
+
+
+def write_post_processor(
+    single: Sequence[Sequence[Any]], pair: Sequence[Sequence[Any]], ids: Mapping[str, Sequence[int]]
+) -> Json | None:
+    """A template as the file has it; None if it adds nothing."""
+    if not ids:
+        return None
+
+    def written(parts: Sequence[Sequence[Any]]) -> list[Json]:
+        return [
+            {"Sequence" if is_text else "SpecialToken": {"id": name, "type_id": type_id}}
+            for name, type_id, is_text in parts
+        ]
+
+    return {
+        "type": "TemplateProcessing",
+        "single": written(single),
+        "pair": written(pair),
+        "special_tokens": {
+            name: {"id": name, "ids": list(numbers), "tokens": [name] * len(numbers)}
+            for name, numbers in ids.items()
+        },
+    }
+
+
+# --- Added tokens, truncation, padding -----------------------------------------------------------
+
+RULES = ("special", "lstrip", "rstrip", "single_word", "normalized")
+
+
+def read_added_tokens(value: object, vocabulary: Mapping[str, int]) -> dict[str, Json]:
+    """The added tokens: of each its id and its rules."""
+    if not isinstance(value, list):
+        raise ValueError(f"added_tokens is {_shown(value)}, not a list")
+    tokens: dict[str, Json] = {}
+    highest = len(vocabulary) - 1
+    for entry in value:
+        token = untyped(entry, "an added token", id=None, content=None, **dict.fromkeys(RULES))
+        content = token["content"]
+        if not isinstance(content, str) or not content or type(token["id"]) is not int:
+            raise ValueError(f"added token {_shown(content)} needs a content and an id")
+        where = f"added token {content!r}"
+        for field in RULES:
+            _require_flag(token, where, field)
+        # Hugging Face does not go by the id: it looks in the vocabulary, or counts on.
+        expected = vocabulary.get(content, highest + 1)
+        rules = {"id": token["id"], **{field: token[field] for field in RULES}}
+        if tokens.get(content, rules) != rules:
+            raise ValueError(f"{where} is there twice, and not alike")
+        if content in tokens:
+            continue
+        if token["id"] != expected:
+            raise ValueError(
+                f"{where} has id {token['id']}, but the library of this format gives it {expected}"
+            )
+        highest = max(highest, expected)
+        tokens[content] = rules
+    return tokens
+
+
+def write_added_tokens(tokens: Mapping[str, Json]) -> list[Json]:
+    """Added tokens as the file has them, by their ids."""
+    return [
+        {"id": rules["id"], "content": content, **{field: rules[field] for field in RULES}}
+        for content, rules in sorted(tokens.items(), key=lambda item: item[1]["id"])
+    ]
+
+
+def read_truncation(value: object) -> Json | None:
+    """How the file cuts encodings off, checked for its form."""
+    if value is None:
+        return None
+    where = "truncation"
+    section = untyped(value, where, direction="Right", max_length=None, strategy=None, stride=None)
+    _require(section, where, "direction", "Left", "Right")
+    _require(section, where, "strategy", "LongestFirst", "OnlyFirst", "OnlySecond")
+    _require_count(section, where, "max_length")
+    _require_count(section, where, "stride")
+    if section["max_length"] and section["stride"] >= section["max_length"]:
+        raise ValueError("truncation has a stride that is not below its max_length")
+    return section
+
+
+def read_padding(value: object) -> Json | None:
+    """How the file fills encodings up, checked for its form."""
+    if value is None:
+        return None
+    where = "padding"
+    section = untyped(
+        value,
+        where,
+        strategy=None,
+        direction=None,
+        pad_to_multiple_of=None,
+        pad_id=None,
+        pad_type_id=None,
+        pad_token=None,
+    )
+    _require(section, where, "direction", "Left", "Right")
+    strategy = section["strategy"]
+    if strategy != "BatchLongest":
+        _require_count(untyped(strategy, "padding strategy", Fixed=None), where, "Fixed")
+    if section["pad_to_multiple_of"] is not None:
+        _require_count(section, where, "pad_to_multiple_of")
+    _require_count(section, where, "pad_id")
+    _require_count(section, where, "pad_type_id")
+    text_of(section, "pad_token", where)
+    return section
+
+
+# --- Fields --------------------------------------------------------------------------------------
+
+
+def expression_of(pattern: object, where: str) -> str:
+    """A pattern, given as a Regex or as a String."""
+    checked = untyped(pattern, where, Regex=None, String=None)
+    return _read_split_pattern({key: text for key, text in checked.items() if text}, where)
+
+
+def untyped(value: object, where: str, **known: Any) -> Json:
+    """The fields of an object that has no type."""
+    if isinstance(value, dict) and "type" in value:
+        raise ValueError(f"{where} has 'type', which is not supported")
+    return _section(value, where, **known)
+
+
+def flags(value: object, where: str, *names: str) -> Json:
+    """A section whose fields all say True or False."""
+    section = _section(value, where, **dict.fromkeys(names))
+    for name in names:
+        _require_flag(section, where, name)
+    return section
+
+
+def _require_flag(section: Json, where: str, field: str) -> None:
+    if type(section[field]) is not bool:
+        raise ValueError(f"{where} has {field} {_shown(section[field])}, not true or false")
+
+
+def _require_count(section: Json, where: str, field: str) -> None:
+    if type(section[field]) is not int or not 0 <= section[field] < 2**32:
+        raise ValueError(f"{where} has {field} {_shown(section[field])}, not a number")
+
+
+def text_of(section: Json, field: str, where: str) -> str:
+    """A field that is a text."""
+    if not isinstance(section[field], str):
+        raise ValueError(f"{where} has {field} {_shown(section[field])}, not a text")
+    text: str = section[field]
+    return text

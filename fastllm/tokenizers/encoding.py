@@ -1,0 +1,500 @@
+"""What tokenizers of subwords share: the ways to encode, whatever the model and the file.
+
+A class has its own encoder, special tokens and way back to text; all that encodes is here, once.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastllm import _backend
+from fastllm.checks import lazy_numpy as np
+from fastllm.checks import tokenization as arguments
+from fastllm.checks.tokenization import IdArray
+from fastllm.corpus.id_files import id_dtype, writing_ids
+from fastllm.corpus.text_files import read_chunks
+from fastllm.patterns.named import SplitPattern
+from fastllm.tokenizers.base import Tokenizer
+from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
+from fastllm.tokenizers.special_tokens import (
+    NOTHING,
+    Allowed,
+    PartsAndTokens,
+    SpecialTokenPolicies,
+    SpecialTokenPolicy,
+)
+from fastllm.tokenizers.template import Template
+
+if TYPE_CHECKING:
+    from fastllm.tokenizers.token_locator import Locator
+
+Ids = list[int]
+NO_TEMPLATE = Template()
+CHUNKS_AT_ONCE = 8
+
+
+class SubwordTokenizer(Tokenizer):
+    """Text to ids by a backend's encoder, with special tokens where a call allows them."""
+
+    _bpe: ClassVar[Any] = _backend.bpe
+    _policies: SpecialTokenPolicies
+    _template = NO_TEMPLATE  # nothing is put around texts
+
+    # What each class has of its own
+
+    @property
+    @abstractmethod
+    def _encoder(self) -> Any:
+        """The backend's encoder, for text without tokens to take whole."""
+
+    @property
+    @abstractmethod
+    def _locator(self) -> Locator:
+        """What finds the places of tokens."""
+
+    @property
+    @abstractmethod
+    def _id_of(self) -> Mapping[str, int]:
+        """The ids of the tokens that are taken whole."""
+
+    @property
+    @abstractmethod
+    def _added_set(self) -> frozenset[str]:
+        """The tokens that are taken whole in every call."""
+
+    @property
+    @abstractmethod
+    def _max_id(self) -> int:
+        """The highest id; -1 where there is none."""
+
+    @property
+    @abstractmethod
+    def split_pattern(self) -> SplitPattern:
+        """The split pattern with all its steps."""
+
+    @property
+    def _pattern_to_cut_by(self) -> SplitPattern:
+        """The pattern that says where a text may be cut; one without a name: nowhere."""
+        return self.split_pattern
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        """The text that `ids` stand for."""
+
+    # Special tokens
+
+    def _policy(self, allowed: Allowed, disallowed: Allowed) -> SpecialTokenPolicy:
+        """What a call does about special tokens."""
+        if allowed is NOTHING and disallowed == "all":  # as nearly every call has it
+            return self._usual_policy
+        return self._policies.of(allowed, disallowed)
+
+    @cached_property
+    def _usual_policy(self) -> SpecialTokenPolicy:
+        return self._policies.of(NOTHING, "all")
+
+    @cached_property
+    def _special_token_encoder(self) -> SpecialTokenEncoder:
+        """What encodes texts that are cut at tokens to take whole."""
+        return SpecialTokenEncoder(self._encoder, self._id_of)
+
+    def _cut_encoder(self, policy: SpecialTokenPolicy) -> SpecialTokenEncoder:
+        """What encodes texts that this policy has cut."""
+        return self._special_token_encoder
+
+    @cached_property
+    def _encode_plain(self) -> Callable[[str], Ids]:
+        """What encodes a text in which special tokens are ordinary: mostly the encoder itself."""
+        if self._added_set:
+            return partial(self.encode, disallowed_special=NOTHING)
+        encode: Callable[[str], Ids] = self._encoder.encode
+        return encode
+
+    # The vocabulary
+
+    @property
+    def template(self) -> Template:
+        """What a call with ``add_special_tokens=True`` puts around texts: often nothing."""
+        return self._template
+
+    @cached_property
+    def max_token_value(self) -> int:
+        """The highest id; -1 where there is none."""
+        return self._max_id
+
+    @property
+    def n_vocab(self) -> int:
+        """The highest id and one: the rows an embedding needs."""
+        return self.max_token_value + 1
+
+    # Text to ids
+
+    def encode(
+        self,
+        text: str,
+        *,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> Ids:
+        """The ids of `text`.
+
+        Parameters
+        ----------
+        text : str
+            Lone surrogates become U+FFFD, pairs of them the character they stand for.
+        pair : str, optional
+            A second text, whose ids follow.
+        add_special_tokens : bool
+            Whether the special tokens of the template are put around: see `template`.
+        allowed_special : "all" or collection of str
+            Special tokens that become their id where they stand in `text`.
+        disallowed_special : "all" or collection of str
+            Special tokens that raise an error; ``"all"`` means all that are not allowed. What is
+            neither allowed nor disallowed is ordinary text.
+
+        Raises
+        ------
+        TypeError
+            If `text` is not a string.
+        ValueError
+            If `text` holds a disallowed special token, or a byte that the vocabulary lacks.
+        """
+        if add_special_tokens or pair is not None:
+            encode = partial(
+                self.encode, allowed_special=allowed_special, disallowed_special=disallowed_special
+            )
+            around = self._template if add_special_tokens else NO_TEMPLATE
+            return around.apply(encode(text), None if pair is None else encode(pair))
+        policy = self._policy(allowed_special, disallowed_special)
+        cuts = policy.cut(text)
+        if cuts is None:
+            ids: Ids = self._encoder.encode(text)
+            return ids
+        return self._cut_encoder(policy).encode(cuts)
+
+    def encode_ordinary(self, text: str) -> Ids:
+        """The ids of `text`, special tokens in it being ordinary text."""
+        return self._encode_plain(text)
+
+    def encode_to_numpy(
+        self,
+        text: str,
+        *,
+        dtype: np.typing.DTypeLike | None = None,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> IdArray:
+        """The ids of `text` as an array.
+
+        Parameters
+        ----------
+        text, allowed_special, disallowed_special
+            As for `encode`.
+        dtype : {uint32, uint16}, optional
+            uint32 unless given; uint16 only where all ids of the vocabulary fit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `encode`; for another dtype, or one that not all ids fit.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("", 256).encode_to_numpy("ab", dtype=np.uint16)
+        array([97, 98], dtype=uint16)
+        """
+        if dtype is not None:
+            dtype = arguments.check_id_dtype(dtype, self.max_token_value)
+        policy = self._policy(allowed_special, disallowed_special)
+        cuts = policy.cut(text)
+        if cuts is None:
+            array: IdArray = self._encoder.encode_to_numpy(text, dtype)
+            return array
+        encoded = self._cut_encoder(policy).encode_to_numpy([cuts], 1)
+        return encoded.ids.astype(dtype or np.uint32, copy=False)
+
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        threads: int | None = None,
+        add_special_tokens: bool = False,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> list[Ids]:
+        """The ids of each text.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        threads : int, optional
+            How many threads may work at once.
+        add_special_tokens, allowed_special, disallowed_special
+            As for `encode`.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("", 256).encode_batch(["a", "", "bc"])
+        [[97], [], [98, 99]]
+        """
+        texts = arguments.check_batch(texts, threads)
+        policy = self._policy(allowed_special, disallowed_special)
+        cuts = _cut_batch(texts, policy)
+        batch: list[Ids]
+        if cuts is None:
+            batch = self._encoder.encode_batch(texts, threads)
+        else:
+            batch = self._cut_encoder(policy).encode_batch(cuts, threads)
+        return [self._template.apply(ids) for ids in batch] if add_special_tokens else batch
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Iterable[str],
+        *,
+        threads: int | None = None,
+        out: IdArray | None = None,
+        dtype: np.typing.DTypeLike | None = None,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
+        """All ids in one array, and where each text's begin and end.
+
+        Parameters
+        ----------
+        texts, threads, allowed_special, disallowed_special
+            As for `encode_batch`.
+        out : array of uint32 or uint16, optional
+            Where the ids are written, at the front, instead of into a new array. What was behind
+            them may be lost.
+        dtype : {uint32, uint16}, optional
+            That of `out`, or else uint32, unless given; uint16 only where all ids of the
+            vocabulary fit.
+
+        Returns
+        -------
+        ids : array of uint32 or uint16
+        offsets : array of int64, one more than there are texts
+            The ids of text i are ``ids[offsets[i]:offsets[i+1]]``.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> ids, offsets = BPETokenizer.train("", 256).encode_batch_to_numpy(["a", "", "bc"])
+        >>> ids.tolist(), offsets.tolist()
+        ([97, 98, 99], [0, 1, 1, 3])
+        """
+        texts = arguments.check_batch(texts, threads)
+        if out is not None or dtype is not None:
+            dtype = arguments.check_id_dtype(dtype, self.max_token_value, out)
+        policy = self._policy(allowed_special, disallowed_special)
+        cuts = _cut_batch(texts, policy)
+        if cuts is None:
+            flat: tuple[IdArray, np.typing.NDArray[np.int64]]
+            flat = self._encoder.encode_batch_to_numpy(texts, threads, out, dtype)
+            return flat
+        encoded = self._cut_encoder(policy).encode_to_numpy(cuts, threads)
+        ids = arguments.room_for_ids(out, encoded.ids.size, dtype)
+        ids[:] = encoded.ids
+        return ids, encoded.offsets
+
+    def count(
+        self,
+        text: str,
+        *,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> int:
+        """How many ids `text` has; otherwise as `encode`."""
+        policy = self._policy(allowed_special, disallowed_special)
+        cuts = policy.cut(text)
+        if cuts is None:
+            return int(self._encoder.count(text))
+        return self._cut_encoder(policy).count(cuts)
+
+    def count_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        threads: int | None = None,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> list[int]:
+        """How many ids each text has; otherwise as `encode_batch`.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("", 256).count_batch(["a", "", "bc"])
+        [1, 0, 2]
+        """
+        texts = arguments.check_batch(texts, threads)
+        policy = self._policy(allowed_special, disallowed_special)
+        cuts = _cut_batch(texts, policy)
+        if cuts is None:
+            counts: list[int] = self._encoder.count_batch(texts, threads)
+            return counts
+        return self._cut_encoder(policy).count_batch(cuts, threads)
+
+    def encode_with_offsets(
+        self,
+        text: str,
+        *,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> tuple[Ids, list[tuple[int, int]]]:
+        """The ids of `text`, and where in it each token begins and ends, in characters.
+
+        Parameters
+        ----------
+        text, allowed_special, disallowed_special
+            As for `encode`.
+
+        Returns
+        -------
+        ids : list of int
+        spans : list of (int, int)
+            Token i stands for ``text[start:end]``. A token that holds only a part of a character
+            gets all of it, and so do the tokens that hold the other parts; likewise where
+            normalization made one character of several.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("aa", 257).encode_with_offsets("baaé")
+        ([98, 256, 195, 169], [(0, 1), (1, 3), (3, 4), (3, 4)])
+        """
+        policy = self._policy(allowed_special, disallowed_special)
+        located = self._locator.locate(text, policy)
+        lists: tuple[Ids, list[tuple[int, int]]]
+        lists = self._encoder.as_lists(located.ids, located.starts, located.ends)
+        return lists
+
+    def truncate(
+        self,
+        text: str,
+        max_tokens: int,
+        *,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+    ) -> str:
+        """The longest beginning of `text` that has at most `max_tokens` ids.
+
+        It ends between two characters, never inside a special token. A longer beginning can have
+        fewer ids: it is looked for up to 256 characters behind the last token that fits, but not
+        behind thousands of characters without a place that is known to be a pre-token's start.
+
+        Parameters
+        ----------
+        text, allowed_special, disallowed_special
+            As for `encode`.
+        max_tokens : int
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> BPETokenizer.train("aa", 257).truncate("aaaé", 3)
+        'aaa'
+        """
+        from fastllm.tokenizers.truncation import Truncation
+
+        limit = arguments.check_integer(max_tokens, "max_tokens", 0)
+        self._policy(allowed_special, disallowed_special).refuse_forbidden(text)
+
+        policy = self._policy(allowed_special, NOTHING)
+
+        def count(part: str) -> int:
+            cuts = policy.cut(part)
+            if cuts is None:
+                return int(self._encoder.count(part))
+            return self._cut_encoder(policy).count(cuts)
+
+        return Truncation(limit, self._pattern_to_cut_by, policy, self._locator, count).truncate(
+            text
+        )
+
+    def encode_file(
+        self,
+        path: str | os.PathLike[str],
+        out_path: str | os.PathLike[str],
+        *,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+        threads: int | None = None,
+        errors: str = "strict",
+        progress: Callable[[int, int], object] | None = None,
+    ) -> int:
+        """Encode a UTF-8 file into a file of ids, without ever holding all of either.
+
+        Parameters
+        ----------
+        path : path
+            Read whole only if no place is known to be safe to cut it at: see `train_from_files`.
+        out_path : path
+            ``.npy``, or ``.bin`` for the bare ids: 16 bits each if all ids of the vocabulary fit,
+            otherwise 32, little-endian. It appears whole or not at all.
+        allowed_special, disallowed_special, threads
+            As for `encode_batch`.
+        errors : {"strict", "replace"}
+            What to do with bytes that are not UTF-8: raise, or read U+FFFD.
+        progress : callable, optional
+            Called as ``progress(bytes_read, bytes_in_all)`` from time to time.
+
+        Returns
+        -------
+        int
+            The number of ids written.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read or written.
+        ValueError
+            If `path` is not UTF-8, with the position; if `out_path` has another suffix; and as
+            `encode`.
+        """
+        tokens = {
+            *self._id_of,
+            *(() if isinstance(disallowed_special, str) else disallowed_special),
+        }
+        count = 0
+        with (
+            open(path, "rb") as file,
+            writing_ids(out_path, id_dtype(self.max_token_value)) as write,
+        ):
+            size = os.fstat(file.fileno()).st_size
+            chunks = read_chunks(file, self._pattern_to_cut_by, tokens, errors)
+            while group := list(islice(chunks, CHUNKS_AT_ONCE)):
+                ids, _ = self.encode_batch_to_numpy(
+                    group,
+                    threads=threads,
+                    allowed_special=allowed_special,
+                    disallowed_special=disallowed_special,
+                )
+                write(ids)
+                count += len(ids)
+                if progress is not None:
+                    progress(file.tell(), size)
+        return count
+
+    # Ids to text
+
+    def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
+        """The text that each sequence of ids stands for."""
+        return [self.decode(ids, errors) for ids in batch]
+
+
+def _cut_batch(texts: list[str], policy: SpecialTokenPolicy) -> list[PartsAndTokens] | None:
+    """Each text cut at the tokens to take whole; None if there are none anywhere."""
+    cuts = [policy.cut(text) for text in texts]
+    if not any(cuts):
+        return None
+    return [each or policy.uncut(text) for text, each in zip(texts, cuts, strict=True)]

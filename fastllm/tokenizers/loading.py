@@ -1,0 +1,49 @@
+"""The one door to files: whatever tokenizer a file holds."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastllm.formats import files
+from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.word_piece import WordPieceTokenizer
+
+CLASSES: dict[str, Any] = {"BPE": BPETokenizer, "WordPiece": WordPieceTokenizer}
+
+
+def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordTokenizer:
+    """Read the tokenizer of a file, or of the files in a folder, whatever its kind.
+
+    Parameters
+    ----------
+    path : path
+        Hugging Face's tokenizer.json (byte-level BPE or WordPiece), BERT's vocab.txt, tiktoken
+        ranks, a minbpe model, GPT-2's vocab.json or merges.txt, or a folder with such files.
+    **options
+        As for `from_file` of the class: a file of ranks needs ``pattern=``.
+
+    Returns
+    -------
+    BPETokenizer or WordPieceTokenizer
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    ValueError
+        If a file is of no known format, wrong, or asks for what is not supported.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "vocab.txt")
+    ...     _ = path.write_text("[UNK]\\nhel\\n##lo\\n")
+    ...     load_tokenizer(path).encode("Hello")
+    [1, 2]
+    """
+    tokenizer: SubwordTokenizer = CLASSES[files.model_of(path)].from_file(path, **options)
+    return tokenizer

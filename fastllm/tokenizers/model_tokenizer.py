@@ -1,0 +1,333 @@
+"""Tokenizers of a subword model: a normalizer, a split pattern, a model, and a way back to text."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from fastllm.api.models import SubwordModel
+from fastllm.api.normalizers import BertNormalizer, Normalizer, check_normalizer
+from fastllm.checks import lazy_numpy as np
+from fastllm.checks import tokenization as arguments
+from fastllm.patterns.named import SplitPattern
+from fastllm.patterns.pretokenizers import pretokenizer_pattern
+from fastllm.tokenizers.added_tokens import AddedToken, AddedTokenPolicy, check_added_tokens
+from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.offsets import of_surrogates
+from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
+from fastllm.tokenizers.special_tokens import (
+    NOTHING,
+    Choice,
+    SpecialTokenPolicies,
+    SpecialTokenPolicy,
+)
+from fastllm.tokenizers.template import Part, Template
+from fastllm.tokenizers.token_locator import LocatedTokens, Locator
+
+Ids = list[int]
+
+
+class ModelTokenizer(SubwordTokenizer):
+    """What tokenizers of subword models share; a class for each has the model and the decoding."""
+
+    def _set_up(
+        self,
+        model: SubwordModel,
+        *,
+        pattern: str | SplitPattern,
+        normalizer: Normalizer | Sequence[Normalizer],
+        added_tokens: Mapping[str, AddedToken | int] | None,
+        template: Template | None,
+    ) -> None:
+        self._model = model
+        self._pattern = pretokenizer_pattern(pattern)
+        self._normalizer = check_normalizer(normalizer)
+        self._tokens = check_added_tokens(added_tokens or {})
+        for text, token in self._tokens.items():
+            if model.vocabulary.get(text, token.id) != token.id:
+                raise ValueError(
+                    f"added token {text!r} has id {token.id}, but the vocabulary gives it "
+                    f"{model.vocabulary[text]}"
+                )
+        self._token_with = {number: token for token, number in model.vocabulary.items()}
+        for text, token in self._tokens.items():
+            if self._token_with.setdefault(token.id, text) != text:
+                raise ValueError(
+                    f"id {token.id} belongs to both {self._token_with[token.id]!r} and {text!r}"
+                )
+        self._template = template or Template()
+        self._encoder  # noqa: B018 - is made now, so that a bad pattern fails here
+        for text, token in self._tokens.items():
+            if token.normalized:  # shown as it is found, as Hugging Face does
+                self._token_with[token.id] = self._normalize(text)
+        self._policies = AddedTokenPolicies(self._bpe.TokenFinder, self._tokens, self._normalize)
+
+    def _normalize(self, text: str) -> str:
+        normalized: str = self._encoder.normalize(text)
+        return normalized
+
+    # What `SubwordTokenizer` asks for
+
+    @cached_property
+    def _encoder(self) -> Any:
+        return self._bpe.SubwordEncoder(
+            self._model, pattern=self._pattern, normalizer=self._normalizer
+        )
+
+    @cached_property
+    def _normalized_encoder(self) -> SpecialTokenEncoder:
+        """What encodes parts that have been normalized."""
+        return SpecialTokenEncoder(self._encoder_of_normalized, self._id_of)
+
+    @cached_property
+    def _encoder_of_normalized(self) -> Any:
+        return self._bpe.SubwordEncoder(self._model, pattern=self._pattern)
+
+    def _cut_encoder(self, policy: SpecialTokenPolicy) -> SpecialTokenEncoder:
+        assert isinstance(policy, AddedTokenPolicy)
+        return self._normalized_encoder if policy.is_late else self._special_token_encoder
+
+    @cached_property
+    def _locator(self) -> Locator:
+        return ModelLocator(self)
+
+    @cached_property
+    def _id_of(self) -> dict[str, int]:
+        return {text: token.id for text, token in self._tokens.items()}
+
+    @cached_property
+    def _added_set(self) -> frozenset[str]:
+        return frozenset(text for text, token in self._tokens.items() if not token.special)
+
+    @cached_property
+    def _max_id(self) -> int:
+        return max(self._token_with)
+
+    @property
+    def _pattern_to_cut_by(self) -> SplitPattern:
+        """Where only BERT's normalizer changes text, which looks at one character at a time."""
+        safe = all(isinstance(step, BertNormalizer) for step in self._normalizer)
+        return self._pattern if safe else self._pattern._replace(name=None)
+
+    # The vocabulary
+
+    @property
+    def vocab(self) -> dict[str, int]:
+        """The id of each token, special and added tokens included, as a dict of its own."""
+        return self._model.vocabulary | self._id_of
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of different ids, special and added tokens included."""
+        return len(self._token_with)
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each token of the model, as a dict of its own."""
+        return dict(self._model.vocabulary)
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The id of each special token, as a dict of its own."""
+        return {text: token.id for text, token in self._tokens.items() if token.special}
+
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """The id of each token that every call takes whole, as a dict of its own."""
+        return {text: token.id for text, token in self._tokens.items() if not token.special}
+
+    @property
+    def added_token_rules(self) -> dict[str, AddedToken]:
+        """How each special and added token is looked for, as a dict of its own."""
+        return dict(self._tokens)
+
+    @property
+    def split_pattern(self) -> SplitPattern:
+        return self._pattern
+
+    @property
+    def normalizer(self) -> tuple[Normalizer, ...]:
+        """What is done to text before it is split: steps, in order."""
+        return self._normalizer
+
+    @property
+    def pipeline(self) -> tuple[str, ...]:
+        """What happens to a text, step by step, by name.
+
+        >>> from fastllm import WordPieceTokenizer
+        >>> WordPieceTokenizer({"[UNK]": 0, "a": 1}).pipeline[1:]
+        ('split by bert', 'WordPiece of 2 tokens')
+        """
+        kind = type(self._model).__name__
+        return (
+            *map(str, self._normalizer),
+            f"split by {self._pattern}",
+            f"{kind} of {len(self._model.vocabulary):,} tokens",
+        )
+
+    # Comparing and showing
+
+    @abstractmethod
+    def _settings(self) -> dict[str, Any]: ...
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        assert isinstance(other, ModelTokenizer)
+        return self is other or self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._model, self._pattern, self._normalizer))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self):,} tokens, pattern {self._pattern}>"
+
+    # Text to ids
+
+    def split(self, text: str) -> list[str]:
+        """The pre-tokens of `text`, normalized; special tokens are ordinary text."""
+        policy = self._policies.of(NOTHING, NOTHING)
+        assert isinstance(policy, AddedTokenPolicy)
+        cuts = policy.cut(arguments.check_text(text))
+        normalized = [(self._normalize(text), None)] if cuts is None else cuts
+        pre_tokens: list[str] = []
+        for part, token in normalized:
+            if cuts is not None and not policy.is_late:
+                part = self._normalize(part)
+            pre_tokens += self._bpe.split(part, self._pattern)
+            if token is not None:
+                pre_tokens.append(token)
+        return pre_tokens
+
+    # Ids to text
+
+    def tokens_of(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> list[str]:
+        """The token of each id.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the vocabulary.
+        """
+        token_with = self._token_with
+        try:
+            tokens = [token_with[number] for number in arguments.check_ids(ids)]
+        except KeyError as error:
+            raise arguments.unknown_id_error(error.args[0]) from None
+        if skip_special_tokens:
+            special = self._special_set
+            tokens = [token for token in tokens if token not in special]
+        return tokens
+
+    @cached_property
+    def _special_set(self) -> frozenset[str]:
+        return frozenset(text for text, token in self._tokens.items() if token.special)
+
+
+class AddedTokenPolicies(SpecialTokenPolicies):
+    """`SpecialTokenPolicies` of tokens with rules."""
+
+    def __init__(self, kind: Any, tokens: Mapping[str, AddedToken], normalize: Any) -> None:
+        special = frozenset(text for text, token in tokens.items() if token.special)
+        super().__init__(kind, special, frozenset(tokens) - special, frozenset(), normalize)
+        self._tokens = tokens
+
+    def _make(self, allowed: Choice, disallowed: Choice) -> AddedTokenPolicy:
+        may_stand = self._special if allowed == "all" else self._special & allowed
+        return AddedTokenPolicy(
+            self._kind,
+            self._special - may_stand if disallowed == "all" else disallowed,
+            self._added | may_stand,
+            self._normalize,
+            self._tokens,
+        )
+
+
+def with_records(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a format reads, with the records of this folder in the place of plain data."""
+    made = dict(settings)
+    if made.get("added_tokens"):
+        tokens = made["added_tokens"]
+        made["added_tokens"] = {text: AddedToken(**rules) for text, rules in tokens.items()}
+    if made.get("template"):
+        single, pair, ids = made["template"]
+        made["template"] = Template(
+            [Part(*part) for part in single], [Part(*part) for part in pair], ids
+        )
+    return made
+
+
+def without_records(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a format writes: plain data."""
+    tokens = {text: token._asdict() for text, token in settings["added_tokens"].items()}
+    return settings | {"added_tokens": tokens}
+
+
+class ModelLocator:
+    """Encodes texts and finds the place of each token."""
+
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._encoder = tokenizer._encoder
+
+    def locate(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
+        """The tokens of `text`, and their places in it."""
+        assert isinstance(policy, AddedTokenPolicy)
+        policy.refuse_forbidden(text)
+        joined = arguments.check_text(text)
+        found = _Found()
+        done = 0
+        for token in policy.early_tokens(joined):
+            self._add_part(found, joined[done : token.start], done, policy)
+            found.add_token(self._tokenizer._id_of[token.token], token.start, token.end)
+            done = token.end
+        self._add_part(found, joined[done:], done, policy)
+        located = found.located()
+        if joined != text:
+            places = of_surrogates(text).places(located.starts, located.ends)
+            located = LocatedTokens(located.ids, *places, located.whole)
+        return located
+
+    def _add_part(self, found: _Found, part: str, start: int, policy: AddedTokenPolicy) -> None:
+        """Add the tokens of a part of the text without tokens that are found as it is."""
+        if not policy.is_late:
+            ids, starts, ends = self._encoder.locate(part)
+            return found.add(ids, starts + start, ends + start)
+        normalized, places = self._encoder.normalize_with_places(part)
+        done = 0
+        for token in policy.late_tokens(normalized):
+            self._add_normalized(found, normalized[done : token.start], places[done:] + start)
+            number = self._tokenizer._id_of[token.token]
+            found.add_token(number, places[token.start] + start, places[token.end - 1] + 1 + start)
+            done = token.end
+        self._add_normalized(found, normalized[done:], places[done:] + start)
+
+    def _add_normalized(self, found: _Found, part: str, places: Any) -> None:
+        ids, starts, ends = self._tokenizer._encoder_of_normalized.locate(part)
+        if len(ids):
+            found.add(ids, places[starts], places[ends - 1] + 1)
+
+
+class _Found:
+    """Tokens and their places, as they are found."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Any, Any, Any]] = []
+        self._whole: list[int] = []
+        self._count = 0
+
+    def add(self, ids: Any, starts: Any, ends: Any) -> None:
+        self._parts.append((ids, starts, ends))
+        self._count += len(ids)
+
+    def add_token(self, number: int, start: int, end: int) -> None:
+        self._whole.append(self._count)
+        self.add(*(np.array([each], dtype=np.int64) for each in (number, start, end)))
+
+    def located(self) -> LocatedTokens:
+        nothing = np.empty((3, 0), dtype=np.int64)
+        ids, starts, ends = map(np.concatenate, zip(nothing, *self._parts, strict=True))
+        whole = np.array(self._whole, dtype=np.int64)
+        return LocatedTokens(ids.astype(np.uint32), starts, ends, whole)
