@@ -98,6 +98,7 @@ class SubwordEncoder(_kernels.ModelEncoder, Encoder, PublicSubwordEncoder):
             pattern,
             (lambda text: normalizing.normalize(text, normalizer)) if normalizer else None,
             lambda text: normalizing.normalize_with_places(text, normalizer),
+            normalizing.fused_with_split(normalizer, pattern),
         )
 
     def normalize(self, text: str) -> str:

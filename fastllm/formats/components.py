@@ -11,18 +11,18 @@ from fastllm.formats.tokenizer_json import (
     Json,
     _kind,
     _members,
+    _read_split,
     _read_split_pattern,
     _require,
     _section,
     _shown,
+    _split_component,
 )
-from fastllm.patterns.bert_characters import PUNCTUATION
 from fastllm.patterns.dialects import to_oniguruma
 from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
-from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS, as_set
+from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS
+from fastllm.patterns.steps import BEHAVIORS, Step, as_step, check_step, punctuation
 
-ALL_SPACE = r"\A\s+\z"  # a Split that removes what matches leaves white space out
-ONLY_REMOVAL = SplitPattern((WHOLE_TEXT,), leaves_out_space=True)
 OWNERS_NAMES = {
     "BertPreTokenizer": "bert",
     "Whitespace": "whitespace",
@@ -127,72 +127,60 @@ def _write_step(step: Normalizer) -> Json:
 
 def read_pre_tokenizer(value: object) -> SplitPattern:
     """The split pattern of a pre-tokenizer."""
+    steps = tuple(_read_pre_tokenizer(value))
+    for pattern in NAMED_PRETOKENIZERS.values():
+        if pattern.steps == steps:
+            return pattern
+    return SplitPattern(steps or (WHOLE_TEXT,))
+
+
+def _read_pre_tokenizer(value: object) -> list[str | Step]:
     if value is None:
-        return SplitPattern((WHOLE_TEXT,))
+        return []
     kind = _kind(value, "pre_tokenizer")
     where = f"pre_tokenizer {kind}"
     assert isinstance(value, dict)
     if kind == "Sequence":
-        patterns = [
-            read_pre_tokenizer(member) for member in _members(value, "pretokenizers", where)
-        ]
-        if len(patterns) == 1:
-            return patterns[0]
-        if any(pattern == ONLY_REMOVAL for pattern in patterns[:-1]):
-            raise ValueError(f"{where} that removes white space before its last step")
-        found = tuple(step for pattern in patterns for step in pattern.steps if step != WHOLE_TEXT)
-        leaves_out = any(pattern.leaves_out_space for pattern in patterns)
-        return SplitPattern(found or (WHOLE_TEXT,), leaves_out_space=leaves_out)
+        members = _members(value, "pretokenizers", where)
+        return [step for member in members for step in _read_pre_tokenizer(member)]
     if kind in OWNERS_NAMES:
         _section(value, where)
-        return NAMED_PRETOKENIZERS[OWNERS_NAMES[kind]]
-    if kind == "Punctuation":
-        section = _section(value, where, behavior="Isolated")
-        _require(section, where, "behavior", "Isolated", "Contiguous")
-        repeat = "" if section["behavior"] == "Isolated" else "+"
-        return SplitPattern((as_set(PUNCTUATION) + repeat,))
+        return list(NAMED_PRETOKENIZERS[OWNERS_NAMES[kind]].steps)
     if kind == "Digits":
-        section = _section(value, where, individual_digits=None)
-        _require_flag(section, where, "individual_digits")
-        return SplitPattern((r"\p{N}" if section["individual_digits"] else r"\p{N}+",))
-    if kind == "Split":
-        section = _section(value, where, pattern=None, behavior=None, invert=False)
-        _require(section, where, "invert", False)
-        if section["pattern"] == {"Regex": ALL_SPACE} and section["behavior"] == "Removed":
-            return ONLY_REMOVAL
-        _require(section, where, "behavior", "Isolated")
-        return SplitPattern((expression_of(section["pattern"], where),))
-    raise ValueError(
-        f"{where} is not supported here; read are BertPreTokenizer, Whitespace, WhitespaceSplit, "
-        "Punctuation, Digits, Split with behavior Isolated and a Sequence of them"
-    )
+        flags(value, where, "individual_digits")
+    elif kind == "Split":
+        untyped(value.get("pattern"), where, Regex=None, String=None)
+    elif kind != "Punctuation":
+        raise ValueError(
+            f"{where} is not supported here; read are BertPreTokenizer, Whitespace, "
+            "WhitespaceSplit, Punctuation, Digits, Split and a Sequence of them"
+        )
+    return _read_split(value)
 
 
 def write_pre_tokenizer(pattern: SplitPattern) -> Json | None:
     """A split pattern as the file has it; a ValueError if it cannot."""
-    written = [_write_split(step, pattern.leaves_out_space) for step in pattern.steps]
-    splits = [step for step in written if step is not None]
-    removes = any(step["type"] in OWNERS_NAMES for step in splits)
-    if pattern.leaves_out_space and not removes:
-        removal = {"Regex": ALL_SPACE}
-        splits.append({"type": "Split", "pattern": removal, "behavior": "Removed", "invert": False})
-    if len(splits) > 1:
-        return {"type": "Sequence", "pretokenizers": splits}
-    return splits[0] if splits else None
+    steps, written = [step for step in pattern.steps if step != WHOLE_TEXT], []
+    while steps:
+        for name, found in OWNERS_NAMES.items():  # those of most steps come first
+            known = NAMED_PRETOKENIZERS[found].steps
+            if tuple(steps[: len(known)]) == known:
+                written.append({"type": name})
+                del steps[: len(known)]
+                break
+        else:
+            written.append(_split_component(_in_owners_syntax(steps.pop(0))))
+    if len(written) > 1:
+        return {"type": "Sequence", "pretokenizers": written}
+    return written[0] if written else None
 
 
-def _write_split(step: str, leaves_out_space: bool) -> Json | None:
-    """A step as the component that it was read from; None for one that does not split."""
-    if step == WHOLE_TEXT:
-        return None
-    for name, found in OWNERS_NAMES.items():
-        if leaves_out_space and NAMED_PRETOKENIZERS[found].steps == (step,):
-            return {"type": name}
-    for behavior, repeat in (("Isolated", ""), ("Contiguous", "+")):
-        if step == as_set(PUNCTUATION) + repeat:
-            return {"type": "Punctuation", "behavior": behavior}
-    regex = {"Regex": to_oniguruma(step)}
-    return {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
+def _in_owners_syntax(step: str | Step) -> str | Step:
+    """A step as Oniguruma reads it, if it has no component of its own."""
+    if step in (punctuation(behavior) for behavior in BEHAVIORS):
+        return step
+    expression, behavior, invert = as_step(step)
+    return check_step(Step(to_oniguruma(expression), behavior, invert))
 
 
 # --- Post-processors -----------------------------------------------------------------------------

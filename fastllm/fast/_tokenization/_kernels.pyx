@@ -12,8 +12,8 @@
 The C++ of all five shares one table of character classes, filled here when the module is imported.
 """
 
-include "split/split.pxi"
 include "normalize/normalize.pxi"
+include "split/split.pxi"
 include "encode/encode.pxi"
 include "encode/special_tokens.pxi"
 include "train/train.pxi"

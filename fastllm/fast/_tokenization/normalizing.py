@@ -17,6 +17,8 @@ from fastllm.checks import lazy_numpy as np
 from fastllm.fast._tokenization._kernels import BertTable
 from fastllm.patterns import bert_characters as bert
 from fastllm.patterns.code_points import Characters, class_ranges
+from fastllm.patterns.named import SplitPattern
+from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS
 
 SPACE = "".join(chr(c) for a, b in class_ranges("White_Space") for c in range(a, b + 1))
 SPACE_CLASS, PUNCTUATION_CLASS = 1, 2  # as normalize/bert_table.h has them
@@ -26,7 +28,7 @@ class Step(NamedTuple):
     """What a step does: to a text; and, for a text that it changes, where characters come from."""
 
     apply: Callable[[str, Any], str]
-    places: Callable[[str, Any], list[int]]
+    places: Callable[[str, Any], list[int] | Places]
 
 
 def normalize(text: str, normalizer: Iterable[Normalizer]) -> str:
@@ -151,8 +153,17 @@ def bert_normalizer(text: str, step: steps.BertNormalizer) -> str:
     return normalized
 
 
-def bert_places(text: str, step: steps.BertNormalizer) -> list[int]:
-    return bert_table(step).places(text)
+def bert_places(text: str, step: steps.BertNormalizer) -> Places:
+    return np.frombuffer(bert_table(step).places(text), dtype=np.int64)
+
+
+def fused_with_split(normalizer: tuple[Normalizer, ...], pattern: SplitPattern) -> BertTable | None:
+    """What normalizes and splits at once; None where nothing does."""
+    if pattern.steps != NAMED_PRETOKENIZERS["bert"].steps or pattern.normalization:
+        return None
+    if len(normalizer) != 1 or not isinstance(normalizer[0], steps.BertNormalizer):
+        return None
+    return bert_table(normalizer[0])
 
 
 @lru_cache(maxsize=16)

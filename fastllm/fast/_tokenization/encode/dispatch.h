@@ -6,6 +6,7 @@
 #include "encode/model.h"
 #include "encode/pretoken_cache.h"
 #include "isa.h"
+#include "normalize/bert_table.h"
 
 namespace fastllm {
 
@@ -24,6 +25,7 @@ struct EncodeContext {
 
 constexpr size_t ID_PADDING = 16;    // ids that may be written behind the last
 constexpr size_t UTF8_PADDING = 64;  // bytes that may be written behind the last
+constexpr size_t MAX_WORDS_GROWTH = 4, WORDS_PADDING = 64;  // see bert_words.h
 
 namespace encode {
 
@@ -40,6 +42,15 @@ inline char *write_utf8(Isa isa, const void *data, size_t count, char *out) {
     if (isa == AVX2) return avx2::write_utf8(text, count, out);
 #endif
     return baseline::write_utf8(text, count, out);
+}
+
+// See bert_words.h.
+inline size_t gather_words(Isa isa, const BertTable &table, std::string_view text, char *words, uint64_t *starts) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::gather_words(table, text, words, starts);
+    if (isa == AVX2) return avx2::gather_words(table, text, words, starts);
+#endif
+    return baseline::gather_words(table, text, words, starts);
 }
 
 // See encode_pretokens.h.

@@ -562,9 +562,12 @@ cdef class ModelEncoder(Encoder):
     """The compiled half of `SubwordEncoder`."""
     cdef object normalize_with_places  # a function, from a text to the one that is split and where it comes from
 
-    def _set_up_model(self, model, pattern, normalize, normalize_with_places):
+    def _set_up_model(self, model, pattern, normalize, normalize_with_places, BertTable bert=None):
+        """`bert` normalizes and splits as `normalize` and `pattern` do, at once."""
         self.normalize_with_places = normalize_with_places
-        self._set_splitter(pattern, normalize)
+        self._set_splitter(pattern, normalize if bert is None else None)
+        if bert is not None:
+            self.splitter.bert = <shared_ptr[const CppBertTable]>bert.table
         self._add_tokens(model.vocabulary)
         self._make_model(model)
         self._finish(self._highest)

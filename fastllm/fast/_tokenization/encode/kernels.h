@@ -2,6 +2,7 @@
 
 #include "make_key.h"
 #include "encode/write_utf8.h"
+#include "normalize/bert_words.h"
 #include "encode/merge_by_scan.h"
 #include "encode/merge_by_tree.h"
 #include "encode/encode_pretokens.h"

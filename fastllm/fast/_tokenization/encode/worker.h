@@ -85,7 +85,7 @@ struct Worker {
     ModelScratch scratch;
     std::vector<uint64_t> starts;
     SplitScratch split_scratch;
-    ByteBuffer utf8;
+    ByteBuffer utf8, words;
     IdBuffer out;
     int missing_byte = -1;        // see EncodeContext
     bool lone_surrogate = false;  // whether a text has half of a surrogate pair; its ids are left out
@@ -108,10 +108,19 @@ struct Worker {
         missing_byte = -1;
         lone_surrogate = false;
         if (utf8.capacity > MAX_KEPT) utf8 = ByteBuffer();
+        if (words.capacity > MAX_WORDS_GROWTH * MAX_KEPT) words = ByteBuffer();
         if (starts.capacity() > MAX_KEPT / 64) std::vector<uint64_t>().swap(starts);
         if (split_scratch.removed.kept.capacity() > MAX_KEPT) split_scratch = SplitScratch();
         if (merge_tree.bytes_held() > MAX_KEPT) merge_tree = MergeTree();
         if (scratch.bytes_held() > MAX_KEPT) scratch = ModelScratch();
+    }
+
+    // The words of a text as BERT has them; `starts` are theirs.
+    std::string_view gather_words(const BertTable &table, std::string_view text) {
+        const size_t room = MAX_WORDS_GROWTH * text.size() + WORDS_PADDING;
+        char *const memory = words.reserve(room);
+        starts.resize((room + 63) / 64);
+        return {memory, encode::gather_words(isa, table, text, memory, starts.data())};
     }
 
     // Append the ids of a text.
@@ -133,7 +142,8 @@ struct Worker {
                 throw std::invalid_argument(
                     "the text has a stretch of 4 GB or more in which it cannot be cut in two");
             }
-            encode_pretokens(splitter.split(segment, starts, split_scratch));
+            encode_pretokens(splitter.bert ? gather_words(*splitter.bert, segment)
+                                           : splitter.split(segment, starts, split_scratch));
             start = end;
         }
     }

@@ -29,7 +29,7 @@
 namespace fastllm {
 
 // What a character is to BERT's pre-tokenizer.
-enum WordClass : uint8_t { IN_WORD, BETWEEN_WORDS, ALONE };
+enum WordClass : uint8_t { IN_WORD = 0, BETWEEN_WORDS = 1, ALONE = 2 };
 
 class BertTable {
   public:
@@ -40,6 +40,11 @@ class BertTable {
         WordClass word_class() const { return WordClass(bits >> 21 & 3); }
         uint8_t combining() const { return uint8_t(bits >> 23); }
     };
+
+    // What to do with an ASCII character, for passes over many: a WordClass, or that the table has to be asked.
+    static constexpr uint8_t NOT_PLAIN = 4;
+    alignas(64) uint8_t ascii_kinds[128];
+    bool lowers_ascii = false;
 
     BertTable() : all_(0x110000, SAME) {}
 
@@ -68,6 +73,8 @@ class BertTable {
             page_of_.push_back(uint16_t(found->second));
         }
         std::vector<uint32_t>().swap(all_);
+        for (uint32_t c = 0; c < 128; c++) ascii_kinds[c] = ascii_kind(c);
+        lowers_ascii = entry('A') != SAME;
     }
 
     // ---- using it
@@ -153,6 +160,17 @@ class BertTable {
     std::vector<uint16_t> page_of_;
     std::vector<uint32_t> entries_;
     std::vector<Made> made_;
+
+    // Plain is what stays as it is, but for lower case, and what is white space and nothing else.
+    uint8_t ascii_kind(uint32_t c) const {
+        const uint32_t found = entry(c);
+        if (found == SAME) return IN_WORD;
+        if ((found & 7) != MADE || (found >> 3 & 31) != 1) return NOT_PLAIN;
+        const Made made = made_[found >> 8];
+        const bool lowered = c - 'A' < 26 && made.code_point() == c + 0x20;
+        if (made.word_class() == BETWEEN_WORDS) return BETWEEN_WORDS;
+        return made.code_point() == c || lowered ? made.word_class() : NOT_PLAIN;
+    }
 
     void fill(uint32_t first, uint32_t last, uint32_t entry) {
         std::fill(all_.begin() + first, all_.begin() + last + 1, entry);

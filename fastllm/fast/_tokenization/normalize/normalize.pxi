@@ -1,6 +1,7 @@
 """Normalizing text as BERT does: what is made of each character in Python, and run in C++ (bert_table.h)."""
 
 from libc.stdint cimport int64_t, uint32_t
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libcpp.memory cimport shared_ptr
 from libcpp.string_view cimport string_view
@@ -57,10 +58,10 @@ cdef class BertTable:
         return PyUnicode_DecodeUTF8(normalized.bytes.data(), normalized.bytes.size(), NULL)
 
     def places(self, str text):
-        """From which character of the text each character of what it becomes is made."""
+        """From which character of the text each character of what it becomes is made, as int64."""
         cdef NormalizedText normalized
         self._apply(text, normalized)
-        return normalized.places
+        return PyBytes_FromStringAndSize(<const char*>normalized.places.data(), 8 * normalized.places.size())
 
     cdef int _apply(self, str text, NormalizedText& normalized) except -1:
         cdef bytes encoded = text.encode()

@@ -100,6 +100,7 @@ cdef extern from "split/splitter.h" namespace "fastllm" nogil:
         Splitter(SharedAutomaton, Isa) except +
         Pattern pattern
         Isa isa
+        shared_ptr[const CppBertTable] bert
         bint is_compiled()
         string_view split(string_view, vector[uint64_t]& starts, SplitScratch&) except +
         void find_starts(string_view, vector[uint64_t]& starts, SplitScratch&) except +

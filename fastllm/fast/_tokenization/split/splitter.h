@@ -16,6 +16,7 @@
 #include <memory>
 #include <vector>
 
+#include "normalize/bert_table.h"
 #include "split/behaviors.h"
 #include "split/dispatch.h"
 #include "split/scalar_scanner.h"
@@ -50,6 +51,7 @@ struct Splitter {
     Pattern pattern;
     Isa isa = BASELINE;
     std::shared_ptr<const Automaton> automaton;  // for a pattern without masks
+    std::shared_ptr<const BertTable> bert;  // normalizes and splits at once, where nothing else is to be done
 
     Splitter() = default;
     Splitter(Pattern pattern, Isa isa) : pattern(pattern), isa(isa) {}
@@ -94,6 +96,7 @@ struct Splitter {
 
     // Whether valid UTF-8 `text` may be cut before byte `i`, which is neither its first nor behind its last.
     bool is_safe_cut(std::string_view text, size_t i) const {
+        if (bert) return text[i] == ' ';
         if (!automaton) return fastllm::is_safe_cut(pattern, text, i);
         return !is_continuation(uint8_t(text[i])) && automaton->is_safe_cut(text, i);
     }

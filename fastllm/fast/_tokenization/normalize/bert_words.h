@@ -1,0 +1,143 @@
+// Normalizing and splitting as BERT does, in one pass. Included once per instruction set, inside its namespace.
+//
+// Algorithm. White space only separates words and punctuation stands alone, so what is kept of a text is one word
+// after the other, and a bit for each byte at which one starts: what encode_pretokens.h works on. ASCII goes 64 bytes
+// at a time: a table gives the class of each byte, which are three masks; a word starts at what is no white space
+// behind white space or punctuation, and at punctuation itself; the bytes that are kept are moved together by one
+// compress, the bits of their starts by one extract. Other characters go one by one through the table
+// (bert_table.h).
+//
+//     text         H  i  ,  _  y  o  u  !  \n
+//     space        0  0  0  1  0  0  0  0  1
+//     alone        0  0  1  0  0  0  0  1  0
+//     starts       1  0  1  0  1  0  0  1  0
+//     words        h  i  ,  y  o  u  !            the bytes that are kept, in lower case
+//     their bits   1  0  1  1  0  0  1
+//
+// Invariants. `words` has room for MAX_WORDS_GROWTH bytes for each byte of text and WORDS_PADDING more, and the bitmap
+// a bit for each of them. Text is valid UTF-8. No character becomes more than four times as many bytes: of Unicode's
+// forms NFD is at most three times as long.
+//
+// Cost. ASCII with AVX-512: some 30 instructions for 64 bytes. Other characters: some 30 each.
+
+// The words of a text, gathered; a sink of `BertTable`.
+class WordGatherer {
+  public:
+    WordGatherer(char *words, uint64_t *starts) : words_(words), starts_(starts) {}
+
+    size_t size() const { return size_; }
+
+    // Store the last, incomplete word of the bitmap.
+    void finish() {
+        if (size_ & 63) starts_[size_ >> 6] = bits_;
+    }
+
+    void at(size_t) {}
+    void wait() {}
+    void same(const char *character, size_t length) {
+        append(between_, length);
+        for (size_t i = 0; i < length; i++) words_[size_ - length + i] = character[i];
+        between_ = false;
+    }
+    void made(BertTable::Made made) {
+        const WordClass kind = made.word_class();
+        if (kind == BETWEEN_WORDS) {
+            between_ = true;
+            return;
+        }
+        char *const end = put_character(made.code_point(), words_ + size_);
+        append(between_ || kind == ALONE, size_t(end - (words_ + size_)));
+        between_ = kind == ALONE;
+    }
+    void made_late(BertTable::Made mark) { made(mark); }
+
+    // Take `count` bytes of ASCII as they are; `space` and `alone` have a bit for each, the lowest first.
+#if FASTLLM_ISA == 2
+    void take(__m512i bytes, uint64_t space, uint64_t alone, size_t count) {
+        const uint64_t valid = count == 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1;
+        const uint64_t separates = space | alone, kept = valid & ~space;
+        const uint64_t starts = alone | (separates << 1 | uint64_t(between_));
+        _mm512_storeu_si512(words_ + size_, _mm512_maskz_compress_epi8(kept, bytes));
+        append(_pext_u64(starts, kept), size_t(__builtin_popcountll(kept)));
+        between_ = separates >> (count - 1) & 1;
+    }
+#endif
+    void take(char byte, uint8_t kind) {
+        if (kind == BETWEEN_WORDS) {
+            between_ = true;
+            return;
+        }
+        words_[size_] = byte;
+        append(between_ || kind == ALONE, 1);
+        between_ = kind == ALONE;
+    }
+
+  private:
+    char *const words_;
+    uint64_t *const starts_;
+    size_t size_ = 0;
+    uint64_t bits_ = 0;    // of the word of the bitmap that is being filled
+    bool between_ = true;  // whether what comes next starts a word
+
+    // `count` more bytes, up to 64, that start words where `starts` has a bit.
+    void append(uint64_t starts, size_t count) {
+        const size_t used = size_ & 63;
+        bits_ |= starts << used;
+        if (used + count >= 64) {
+            starts_[size_ >> 6] = bits_;
+            bits_ = used ? starts >> (64 - used) : 0;
+        }
+        size_ += count;
+    }
+};
+
+// Write the words of `text` to `words`, and a bit to `starts` for each byte at which one starts; returns their size.
+static size_t gather_words(const BertTable &table, std::string_view text, char *words, uint64_t *starts) {
+    WordGatherer gatherer(words, starts);
+    BertTable::Waiting<WordGatherer> waiting(gatherer);
+    const char *const data = text.data();
+    const size_t size = text.size();
+    size_t i = 0;
+#if FASTLLM_ISA == 2
+    const __m512i low = _mm512_loadu_si512(table.ascii_kinds), high = _mm512_loadu_si512(table.ascii_kinds + 64);
+    const __m512i first_upper = _mm512_set1_epi8('A'), letters = _mm512_set1_epi8(26);
+    const __m512i to_lower = _mm512_set1_epi8(table.lowers_ascii ? 0x20 : 0);
+    while (i < size) {
+        const size_t room = size - i < 64 ? size - i : 64;
+        const __mmask64 valid = room == 64 ? ~uint64_t(0) : (uint64_t(1) << room) - 1;
+        __m512i bytes = _mm512_maskz_loadu_epi8(valid, data + i);
+        const __m512i kinds = _mm512_permutex2var_epi8(low, bytes, high);
+        const uint64_t others =
+            _mm512_movepi8_mask(bytes) | _mm512_test_epi8_mask(kinds, _mm512_set1_epi8(BertTable::NOT_PLAIN));
+        const size_t count = others & valid ? size_t(__builtin_ctzll(others & valid)) : room;
+        if (count) {
+            waiting.end_run();
+            const uint64_t space = _mm512_test_epi8_mask(kinds, _mm512_set1_epi8(BETWEEN_WORDS));
+            const uint64_t alone = _mm512_test_epi8_mask(kinds, _mm512_set1_epi8(ALONE));
+            const __mmask64 upper = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, first_upper), letters);
+            bytes = _mm512_mask_add_epi8(bytes, upper, bytes, to_lower);
+            gatherer.take(bytes, space & valid, alone & valid, count);
+            i += count;
+        }
+        if (count == room) continue;
+        do {
+            i += table.apply_one(text, i, gatherer, waiting);
+        } while (i < size && uint8_t(data[i]) >= 0x80);
+    }
+#else
+    while (i < size) {
+        const uint8_t byte = uint8_t(data[i]);
+        if (byte < 0x80 && table.ascii_kinds[byte] != BertTable::NOT_PLAIN) {
+            waiting.end_run();
+            const bool upper = uint8_t(byte - 'A') < 26 && table.lowers_ascii;
+            gatherer.take(char(upper ? byte + 0x20 : byte), table.ascii_kinds[byte]);
+            i++;
+        } else {
+            i += table.apply_one(text, i, gatherer, waiting);
+        }
+    }
+#endif
+    waiting.end_run();
+    gatherer.finish();
+    return gatherer.size();
+}
