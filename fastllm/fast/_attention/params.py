@@ -1,7 +1,8 @@
 """What the kernels of attention are given besides numbers to compute with.
 
 The plan fills these in from shapes and options; every kernel is passed the same seven arrays, in
-the order of `KernelParams`, and reads them once into `Params` (see `kernels/work.py`).
+the order of `KernelParams`, and reads them once into `Params` (see `kernels/work.py`), whose arrays
+are pointers where kernels are compiled.
 """
 
 from typing import Any, NamedTuple
@@ -76,13 +77,29 @@ class KernelParams(NamedTuple):
 
 
 class Params(NamedTuple):
-    """What a kernel works with: `KernelParams` with `ints` and `floats` by name."""
+    """What a kernel works with: all of `KernelParams` by name."""
 
-    base_offsets: Array
-    lengths: Array
-    strides: Array
+    query_starts: Array  # where each head begins in each array
+    key_starts: Array
+    value_starts: Array
+    mask_starts: Array
+    out_starts: Array
+    lse_starts: Array
+    q_lens: Array  # of each KV head group
+    kv_lens: Array
     alibi_slopes: Array
     sinks: Array
+    query_row: int  # how far rows of a head are apart, and columns of a row
+    query_column: int
+    key_row: int
+    key_column: int
+    value_row: int
+    value_column: int
+    mask_row: int
+    mask_column: int
+    out_row: int
+    n_groups: int
+    has_lse: bool  # whether anybody asked for the logarithms
     head_dim: int
     value_dim: int
     group_size: int

@@ -19,10 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from fastllm.fast._attention.kernels.scratch import gather_row, padded
+from fastllm.fast._attention.kernels.scratch import (
+    fill,
+    gather_row,
+    padded,
+)
 from fastllm.fast._attention.kernels.tiles import LaneIds, SoftmaxState, modify_scores
 from fastllm.fast._attention.kernels.work import ORIGIN, modifies_all_scores
-from fastllm.fast._attention.params import QUERY, Array, Params
+from fastllm.fast._attention.params import Array, Params
 from fastllm.fast._attention.runtime.jit import device_function, inlined_device_function
 from fastllm.fast._attention.simd.amx import AMX_BLOCK, exp2_approx, pack_bf16_pairs
 from fastllm.fast._attention.simd.gemm import transpose
@@ -32,12 +36,15 @@ from fastllm.fast._attention.simd.vectors import (
     add,
     exp,
     fma,
+    int_max,
+    int_min,
     lanes,
     load,
     maximum,
     mul,
     reduce_add,
     select_gt,
+    single_words,
     splat,
     store,
     sub,
@@ -71,10 +78,10 @@ def load_query_pairs(
     width = lanes(queries)
     depth = padded(params.head_dim, BLOCK)
     for i in range(tile):
-        at = params.base_offsets[QUERY, ids.head[lane + i]]
-        at += ids.position[lane + i] * params.strides[QUERY, 0]
-        gather_row(query, at, params.strides[QUERY, 1], params.head_dim, rows, i * depth)
-    pairs, half = rows.view(np.float32), depth // 2
+        at = params.query_starts[ids.head[lane + i]]
+        at += ids.position[lane + i] * params.query_row
+        gather_row(query, at, params.query_column, params.head_dim, rows, i * depth)
+    pairs, half = single_words(rows), depth // 2
     for i in range(0, tile, width):
         for d in range(0, half, width):
             to = (lane * half) + d * tile + i
@@ -95,7 +102,7 @@ def find_block_max(scores: Array, begin: int, end: int, tile: int, block_max: Ar
         even, odd = neg_inf, neg_inf
         for j in range(begin * tile + i, last + 1, 2 * tile):
             even = maximum(load(scores, j), even)
-            odd = maximum(load(scores, min(j + tile, last)), odd)
+            odd = maximum(load(scores, int_min(j + tile, last)), odd)
         even = maximum(even, odd)
         store(block_max, i, maximum(load(block_max, i), even) if begin > 0 else even)
 
@@ -133,16 +140,16 @@ def modify_edges(
     if scale_first:
         scale_scores(scores, count, scale, tile)
         scale, seen = 1.0, count
-    seen = min(max(ORIGIN, seen), count)
-    hidden = min(max(seen, hidden), count)
+    seen = int_min(int_max(ORIGIN, seen), count)
+    hidden = int_min(int_max(seen, hidden), count)
     if seen > 0:
-        key_ends[:] = seen
+        fill(key_ends, tile // lanes(scores), seen)
         modify_scores(
             scores, first, ORIGIN, key_ends, lane, tile, params, ids, mask_block, block_max
         )
     find_block_max(scores, seen, hidden, tile, block_max)
     if hidden < count:
-        key_ends[:] = count
+        fill(key_ends, tile // lanes(scores), count)
         modify_scores(
             scores, first, hidden, key_ends, lane, tile, params, ids, mask_block, block_max
         )

@@ -45,9 +45,11 @@ import numpy as np
 
 from fastllm.fast._attention.kernels.scores import add_alibi, add_mask, cap_score, clip_to_window
 from fastllm.fast._attention.kernels.scratch import (
+    close_arena,
     gather_row,
     gather_rows,
     load_row,
+    open_arena,
     padded,
     rows_to_read,
     scratch,
@@ -61,20 +63,14 @@ from fastllm.fast._attention.kernels.work import (
     key_split,
     mark_nonfinite,
     next_item,
+    read_inputs,
     read_params,
 )
 from fastllm.fast._attention.params import (
     BOOL_MASK,
     FIRST_GROUP,
-    KEY,
-    LSE,
-    MASK,
     NO_MASK,
-    OUT,
-    Q_LEN,
-    QUERY,
     REPLACED,
-    VALUE,
     Array,
     Inputs,
     Params,
@@ -85,17 +81,22 @@ from fastllm.fast._attention.runtime.jit import (
     jit,
     loop_body_function,
 )
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.bf16_rows import deinterleave_row, interleave_row
 from fastllm.fast._attention.simd.gemv import MICRO_TILE, gemv_qk_pv
 from fastllm.fast._attention.simd.vectors import (
     add,
     exp,
+    float_max,
     fma,
+    int_max,
+    int_min,
+    itemsize,
     lanes,
     load,
     maximum,
     mul,
+    pointer,
     reduce_add,
     reduce_max,
     splat,
@@ -126,9 +127,9 @@ def row_group(row: int, n_rows: int) -> tuple[int, int]:
 
 
 @inlined_device_function
-def prefetch_distance(dim: int, itemsize: int, row: int) -> int:
+def prefetch_distance(dim: int, array: Array, row: int) -> int:
     """How many elements ahead rows are asked for: no less than the next four rows."""
-    distance: int = max(MICRO_TILE, _PREFETCH_BYTES // max(1, dim * itemsize)) * row
+    distance: int = int_max(MICRO_TILE, _PREFETCH_BYTES // int_max(1, dim * itemsize(array))) * row
     return distance
 
 
@@ -140,21 +141,23 @@ def load_queries(
     state: RowState,
     query_row: Array,
     queries: Array,
+    depth: int,
+    room: int,
 ) -> None:
     """Deinterleave and scale the queries of a group; start their softmax."""
     width = lanes(queries)
-    head_dim, group_size = query_row.size, params.group_size
+    group_size = params.group_size
     zero, scale = splat(queries, 0.0), splat(queries, params.scale)
-    for d in range(0, queries.size, width):
+    for d in range(0, room * depth, width):
         store(queries, d, zero)
     for row in range(split.n_rows):
         head = split.kv_group * group_size + row % group_size
-        at = params.base_offsets[QUERY, head] + row // group_size * params.strides[QUERY, 0]
-        gather_row(query, at, params.strides[QUERY, 1], params.head_dim, query_row, ORIGIN)
+        at = params.query_starts[head] + row // group_size * params.query_row
+        gather_row(query, at, params.query_column, params.head_dim, query_row, ORIGIN)
         first, rows = row_group(row, split.n_rows)
-        deinterleave_row(query_row, 0, head_dim, queries, first * head_dim, row - first, rows)
+        deinterleave_row(query_row, 0, depth, queries, first * depth, row - first, rows)
         state.row_max[row], state.row_sum[row] = -np.inf, 0.0
-    for d in range(0, queries.size, width):
+    for d in range(0, room * depth, width):
         store(queries, d, mul(load(queries, d), scale))
 
 
@@ -163,8 +166,8 @@ def load_mask_row(
     inputs: Inputs, head: int, position: int, start: int, count: int, params: Params, row: Array
 ) -> None:
     """The mask of one query and a block of keys."""
-    column = params.strides[MASK, 1]
-    at = params.base_offsets[MASK, head] + position * params.strides[MASK, 0] + start * column
+    column = params.mask_column
+    at = params.mask_starts[head] + position * params.mask_row + start * column
     if params.mask_kind == BOOL_MASK:
         load_row(inputs.bool_mask, at, column, count, row, ORIGIN)
     else:
@@ -200,8 +203,8 @@ def softmax_block(
         neg_slope = splat(scores, -params.alibi_slopes[head])
         has_slope = params.alibi_slopes[head] != 0.0
         diagonal = splat(scores, distance)
-        first = splat(scores, max(-1, distance - params.window_left))
-        last = splat(scores, min(count - 1, distance + params.window_right))
+        first = splat(scores, int_max(-1, distance - params.window_left))
+        last = splat(scores, int_min(count - 1, distance + params.window_right))
         if has_mask:
             load_mask_row(inputs, head, position, start, count, params, mask_row)
         block_max = neg_inf
@@ -217,7 +220,7 @@ def softmax_block(
             s = clip_to_window(s, first, key, last, neg_inf)
             store(scores, row_at + j, s)
             block_max = maximum(s, block_max)
-        row_max = max(state.row_max[row], reduce_max(block_max))
+        row_max = float_max(state.row_max[row], reduce_max(block_max))
         # Where nothing is attended to yet: -inf - -inf would be NaN.
         shift = row_max if row_max > -np.inf else 0.0
         alpha = 1.0
@@ -271,6 +274,7 @@ def write_row(
     kv_group: int,
     row: int,
     context: Array,
+    columns: int,
     row_max: float,
     row_sum: float,
     zero: Any,
@@ -285,21 +289,21 @@ def write_row(
     alpha = 1.0
     if params.sinks[head] > -np.inf:
         # A key of that score whose value is 0.
-        highest = max(row_max, params.sinks[head])
+        highest = float_max(row_max, params.sinks[head])
         alpha = np.exp(row_max - highest)
         row_sum = row_sum * alpha + np.exp(params.sinks[head] - highest)
         row_max = highest
     # 0 times NaN or infinity is NaN: the probe is 0 if all of the row is finite.
     probe, factor = zero, splat(context, 0.0 if row_sum == 0.0 else alpha / row_sum)
-    for d in range(0, context.size, lanes(context)):
+    for d in range(0, columns, lanes(context)):
         numbers = mul(load(context, d), factor)
         store(context, d, numbers)
         probe = fma(numbers, zero, probe)
     if reduce_add(probe) != 0.0:
         mark_nonfinite(kv_group, params, shared)
-    if lse.size > 0:
-        lse[params.base_offsets[LSE, head] + position] = row_max + np.log(row_sum)
-    to = params.base_offsets[OUT, head] + position * params.strides[OUT, 0]
+    if params.has_lse:
+        lse[params.lse_starts[head] + position] = row_max + np.log(row_sum)
+    to = params.out_starts[head] + position * params.out_row
     store_row(context, ORIGIN, params.value_dim, out, to)
 
 
@@ -325,7 +329,19 @@ def write_rows(
             context, first * columns, columns, row - first, rows, value, row_context, ORIGIN
         )
         row_max, row_sum = state.row_max[row], state.row_sum[row]
-        write_row(kv_group, row, row_context, row_max, row_sum, zero, out, lse, params, shared)
+        write_row(
+            kv_group,
+            row,
+            row_context,
+            columns,
+            row_max,
+            row_sum,
+            zero,
+            out,
+            lse,
+            params,
+            shared,
+        )
 
 
 @jit
@@ -355,73 +371,75 @@ def decode_attention(
     Longer than other kernels: a third of it is room, a third the arguments of `gemv_qk_pv`.
     """
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
-    width = lanes(partials)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, lse)
+    inputs = read_inputs(query, key, value, bool_mask, additive_mask)
+    query, key, value = inputs.query, inputs.key, inputs.value
+    out, lse, shared = pointer(out), pointer(lse), pointer(shared)
+    partials, arena, width = pointer(partials), open_arena(), lanes(partials)
     head_dim, value_dim, max_rows = params.head_dim, params.value_dim, params.max_rows
-    key_row, key_column = strides[KEY, 0], strides[KEY, 1]
-    value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
+    key_row, key_column = params.key_row, params.key_column
+    value_row, value_column = params.value_row, params.value_column
     depth, columns = padded(head_dim, width), padded(value_dim, width)
     copy_keys = key_column != 1 or depth != head_dim
     copy_values = value_column != 1 or columns != value_dim
     block_k = params.block_k
     if copy_keys or copy_values:
-        block_k = min(block_k, _COPIED_BLOCK)
+        block_k = int_min(block_k, _COPIED_BLOCK)
     finite_values = params.finite_values == 1
     copy_values = copy_values or finite_values
     # What was copied is near.
     keys_ahead, values_ahead = ORIGIN, ORIGIN
     if not copy_keys:
-        keys_ahead = prefetch_distance(head_dim, key.itemsize, key_row)
+        keys_ahead = prefetch_distance(head_dim, key, key_row)
     if not copy_values:
-        values_ahead = prefetch_distance(value_dim, value.itemsize, value_row)
+        values_ahead = prefetch_distance(value_dim, value, value_row)
     # Of whole row groups.
     room = 1 if max_rows == 1 else padded(max_rows, _MICRO_TILE)
-    query_row = scratch(query, depth)
-    # One array for many: a small call takes no longer than to allocate ten.
-    sizes = room * depth, 2 * room * block_k, room * columns
-    whole = scratch(partials, sizes[0] + sizes[1] + 2 * sizes[2] + columns + block_k + width + room)
-    queries, whole = whole[: sizes[0]], whole[sizes[0] :]
-    scores, whole = whole[: sizes[1]], whole[sizes[1] :]
-    context, whole = whole[: sizes[2]], whole[sizes[2] :]
-    block_sums, whole = whole[: sizes[2]], whole[sizes[2] :]
-    row_context, whole = whole[:columns], whole[columns:]
-    mask_row, whole = whole[:block_k], whole[block_k:]
-    lane_numbers, alpha = whole[:width], whole[width:]
+    query_row = scratch(arena, query, depth)
+    queries = scratch(arena, partials, room * depth)
+    scores = scratch(arena, partials, 2 * room * block_k)
+    context = scratch(arena, partials, room * columns)
+    block_sums = scratch(arena, partials, room * columns)
+    row_context = scratch(arena, partials, columns)
+    mask_row = scratch(arena, partials, block_k)
+    lane_numbers = scratch(arena, partials, width)
     # As they are stored: they are converted where they are used.
-    key_rows = scratch(key, block_k * depth if copy_keys else 0)
-    value_rows = scratch(value, block_k * columns if copy_values else 0)
+    key_rows = scratch(arena, key, block_k * depth if copy_keys else 0)
+    value_rows = scratch(arena, value, block_k * columns if copy_values else 0)
     keys = rows_to_read(key, key_rows, copy_keys)
     values = rows_to_read(value, value_rows, copy_values)
     for i in range(width):
         lane_numbers[i] = i
-    maxima_and_sums = np.empty(2 * room)
-    state = RowState(maxima_and_sums[:room], maxima_and_sums[room:], alpha)
+    state = RowState(
+        scratch(arena, params.sinks, room),
+        scratch(arena, params.sinks, room),
+        scratch(arena, partials, room),
+    )
     zero = splat(partials, 0.0)
     turn = ORIGIN
 
     while True:
         item = next_item(shared)
-        if item >= lengths.shape[1] * params.num_splits:
+        if item >= params.n_groups * params.num_splits:
             break
         split = key_split(item, params)
         if split.n_rows == 0 or is_left(split.kv_group, params, shared):
             continue
         first_head = split.kv_group * params.group_size
-        load_queries(query, split, params, state, query_row, queries)
+        load_queries(query, split, params, state, query_row, queries, depth, room)
         for d in range(0, room * columns, width):
             store(context, d, zero)
 
         n_values = ORIGIN
         for start in range(split.begin, split.end + block_k, block_k):
-            n_keys = max(0, min(block_k, split.end - start))
+            n_keys = int_max(0, int_min(block_k, split.end - start))
             scores_at, weights_at = turn * room * block_k, (1 - turn) * room * block_k
             turn = 1 - turn
-            value_at = base_offsets[VALUE, first_head] + (start - block_k) * value_row
+            value_at = params.value_starts[first_head] + (start - block_k) * value_row
             value_step = value_row
-            key_at, key_step = base_offsets[KEY, first_head] + start * key_row, key_row
+            key_at, key_step = params.key_starts[first_head] + start * key_row, key_row
             if copy_values:
                 gather_rows(
                     value,
@@ -496,6 +514,7 @@ def decode_attention(
                 params,
                 shared,
             )
+    close_arena(arena)
 
 
 @jit
@@ -513,18 +532,20 @@ def merge_splits(
     shared: Array,
 ) -> None:
     """Merge what decode found in each split of the keys into `out` and `lse`."""
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, lse)
     group_size, num_splits, max_rows = params.group_size, params.num_splits, params.max_rows
     columns = padded(params.value_dim, lanes(partials))
     size = columns + 2
-    context = scratch(partials, columns)
+    partials, out, lse, shared = pointer(partials), pointer(out), pointer(lse), pointer(shared)
+    arena = open_arena()
+    context = scratch(arena, partials, columns)
     zero = splat(partials, 0.0)
-    for kv_group in range(lengths.shape[1]):
-        for row in range(lengths[Q_LEN, kv_group] * group_size):
+    for kv_group in range(params.n_groups):
+        for row in range(params.q_lens[kv_group] * group_size):
             first = (kv_group * num_splits * max_rows + row) * size
             row_max = -np.inf
             for split in range(num_splits):
-                row_max = max(row_max, partials[first + split * max_rows * size + columns])
+                row_max = float_max(row_max, partials[first + split * max_rows * size + columns])
             shift = row_max if row_max > -np.inf else 0.0
             row_sum = 0.0
             for d in range(0, columns, lanes(partials)):
@@ -536,4 +557,17 @@ def merge_splits(
                 factor = splat(partials, alpha)
                 for d in range(0, columns, lanes(partials)):
                     store(context, d, fma(factor, load(partials, at + d), load(context, d)))
-            write_row(kv_group, row, context, row_max, row_sum, zero, out, lse, params, shared)
+            write_row(
+                kv_group,
+                row,
+                context,
+                columns,
+                row_max,
+                row_sum,
+                zero,
+                out,
+                lse,
+                params,
+                shared,
+            )
+    close_arena(arena)

@@ -46,10 +46,14 @@ from fastllm.fast._attention.kernels.amx_tiles import (
 )
 from fastllm.fast._attention.kernels.decode import are_finite
 from fastllm.fast._attention.kernels.scratch import (
+    close_arena,
+    fill,
     gather_rows,
+    open_arena,
     padded,
     rows_to_read,
     scratch,
+    scratch_integers,
     zero_nonfinite,
 )
 from fastllm.fast._attention.kernels.tiles import (
@@ -65,26 +69,23 @@ from fastllm.fast._attention.kernels.work import (
     key_split,
     mark_nonfinite,
     next_item,
+    read_inputs,
     read_params,
 )
 from fastllm.fast._attention.params import (
     FIRST_GROUP,
-    KEY,
     NO_MASK,
     REPLACED,
-    VALUE,
     Array,
-    Inputs,
     Params,
 )
 from fastllm.fast._attention.runtime.jit import (
-    allocating_device_function,
     device_function,
     inlined_device_function,
     jit,
     loop_body_function,
 )
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
     AMX_BLOCK,
     AMX_TILE,
@@ -98,7 +99,17 @@ from fastllm.fast._attention.simd.amx import (
     release_tiles,
 )
 from fastllm.fast._attention.simd.gemm import transpose
-from fastllm.fast._attention.simd.vectors import lanes, load, load_splat, mul, splat, store
+from fastllm.fast._attention.simd.vectors import (
+    half_words,
+    int_min,
+    lanes,
+    load,
+    load_splat,
+    mul,
+    pointer,
+    splat,
+    store,
+)
 
 # AMX_TILE as a number that is not a type of its own.
 _TILE: Any = np.int64(AMX_TILE)
@@ -122,27 +133,27 @@ class Scratch(NamedTuple):
     key_ends: Array
 
 
-@allocating_device_function
-def allocate(model: Array, params: Params) -> Scratch:
+@device_function
+def allocate(arena: Any, model: Array, params: Params) -> Scratch:
     """Scratch arrays, of zeros: what head_dim and value_dim leave of whole tiles stays 0."""
     block_k = params.block_k
     depth, columns = padded(params.head_dim, BLOCK), padded(params.value_dim, BLOCK)
     masked = params.mask_kind != NO_MASK
-    bits = np.zeros(0, np.uint16)
+    bits = half_words(model)
     return Scratch(
-        scratch(bits, AMX_TILE * depth),
-        scratch(model, AMX_TILE * depth // 2),
-        scratch(bits, AMX_BLOCK * depth),
-        scratch(bits, KEY_SCRATCH_SIZE),
-        scratch(model, PAIR_SCRATCH_SIZE),
-        scratch(model, AMX_TILE * columns),
-        scratch(model, block_k * AMX_TILE),
-        scratch(model, AMX_TILE * block_k // 2),
-        scratch(model, AMX_TILE * block_k if masked else 0),
-        scratch(model, block_k * AMX_TILE if masked else 0),
-        scratch(model, AMX_TILE),
-        scratch(model, AMX_TILE),
-        np.zeros(AMX_TILE // lanes(model), np.int64),
+        scratch(arena, bits, AMX_TILE * depth),
+        scratch(arena, model, AMX_TILE * depth // 2),
+        scratch(arena, bits, AMX_BLOCK * depth),
+        scratch(arena, bits, KEY_SCRATCH_SIZE),
+        scratch(arena, model, PAIR_SCRATCH_SIZE),
+        scratch(arena, model, AMX_TILE * columns),
+        scratch(arena, model, block_k * AMX_TILE),
+        scratch(arena, model, AMX_TILE * block_k // 2),
+        scratch(arena, model, AMX_TILE * block_k if masked else 0),
+        scratch(arena, model, block_k * AMX_TILE if masked else 0),
+        scratch(arena, model, AMX_TILE),
+        scratch(arena, model, AMX_TILE),
+        scratch_integers(arena, AMX_TILE // lanes(model)),
     )
 
 
@@ -151,11 +162,11 @@ def score_keys(
     key: Array, key_at: int, count: int, copy_keys: bool, params: Params, work: Scratch
 ) -> None:
     """Scores of `count` keys with all rows, AMX_BLOCK keys at a time."""
-    step, depth = params.strides[KEY, 0], padded(params.head_dim, BLOCK)
+    step, depth = params.key_row, padded(params.head_dim, BLOCK)
     for j in range(0, count, AMX_BLOCK):
-        n_keys, at, to = min(BLOCK, count - j), key_at + j * step, j * AMX_TILE
+        n_keys, at, to = int_min(BLOCK, count - j), key_at + j * step, j * AMX_TILE
         if copy_keys or n_keys < AMX_BLOCK:
-            column = params.strides[KEY, 1]
+            column = params.key_column
             gather_rows(key, at, step, column, n_keys, params.head_dim, work.key_rows, depth)
             amx_decode_qk(
                 work.key_rows, 0, depth, work.queries, depth, work.scores, to, work.key_scratch
@@ -251,28 +262,31 @@ def decode_attention_amx(
     Longer than other kernels, as calls of nine arguments stand on a line each.
     """
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    # Sinks join when the splits are merged.
-    no_sinks = np.full(sinks.size, -np.inf)
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, no_sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
+    params = read_params(
+        base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, partials
+    )
+    inputs = read_inputs(query, key, value, bool_mask, additive_mask)
+    query, key, value = inputs.query, inputs.key, inputs.value
+    partials, shared = pointer(partials), pointer(shared)
+    arena = open_arena()
     head_dim, value_dim, block_k = params.head_dim, params.value_dim, params.block_k
     depth, columns = padded(head_dim, BLOCK), padded(value_dim, BLOCK)
-    copy_keys = strides[KEY, 1] != 1 or head_dim != depth
+    copy_keys = params.key_column != 1 or head_dim != depth
     finite_values = params.finite_values == 1
-    copy_values = strides[VALUE, 1] != 1 or value_dim != columns or finite_values
-    work = allocate(partials, params)
-    ids, state = allocate_lanes(partials, _TILE)
-    value_rows = scratch(work.key_rows, block_k * columns if copy_values else 0)
+    copy_values = params.value_column != 1 or value_dim != columns or finite_values
+    work = allocate(arena, partials, params)
+    ids, state = allocate_lanes(arena, partials, _TILE)
+    value_rows = scratch(arena, work.key_rows, block_k * columns if copy_values else 0)
     values = rows_to_read(value, value_rows, copy_values)
-    weight_bits = work.weights.view(np.uint16)
+    weight_bits = half_words(work.weights)
     zero = splat(partials, 0.0)
     load_tile_config(TILE_CONFIG)
 
     while True:
         item = next_item(shared)
-        if item >= lengths.shape[1] * params.num_splits:
+        if item >= params.n_groups * params.num_splits:
             break
         split = key_split(item, params)
         if split.n_rows == 0 or is_left(split.kv_group, params, shared):
@@ -291,27 +305,30 @@ def decode_attention_amx(
             ids,
             state,
         )
+        # Sinks join when the splits are merged.
+        fill(state.row_max, AMX_TILE, -np.inf)
+        fill(state.row_sum, AMX_TILE, 0.0)
         load_query_pairs(query, ORIGIN, _TILE, params, ids, work.query_rows, work.queries)
         for i in range(0, AMX_TILE * columns, lanes(partials)):
             store(work.context, i, zero)
 
         for start in range(split.begin, split.end, block_k):
-            count = min(block_k, split.end - start)
+            count = int_min(block_k, split.end - start)
             if params.mask_kind != NO_MASK and not load_mask_block(
                 inputs, start, count, ORIGIN, _TILE, params, ids, work.mask_rows, work.mask_block
             ):
                 continue
-            key_at = base_offsets[KEY, first_head] + start * strides[KEY, 0]
+            key_at = params.key_starts[first_head] + start * params.key_row
             score_keys(key, key_at, count, copy_keys, params, work)
             weigh_block(start, count, split.n_rows, scale_first, params, ids, state, work)
-            value_at = base_offsets[VALUE, first_head] + start * strides[VALUE, 0]
-            value_step = strides[VALUE, 0]
+            value_at = params.value_starts[first_head] + start * params.value_row
+            value_step = params.value_row
             if copy_values:
                 gather_rows(
                     value,
                     value_at,
                     value_step,
-                    strides[VALUE, 1],
+                    params.value_column,
                     count,
                     value_dim,
                     value_rows,
@@ -335,3 +352,4 @@ def decode_attention_amx(
         if not are_finite(partials, item * params.max_rows, split.n_rows, partial_columns):
             mark_nonfinite(split.kv_group, params, shared)
     release_tiles()
+    close_arena(arena)

@@ -10,7 +10,7 @@ over the keys for the largest score, one for weights and sums. A key whose score
 out, whatever its value is.
 
 Invariants: rows that are finite stay as they are. Each item is a head, and writes its rows only.
-Indices are those of the rows that `base_offsets`, `strides` and `lengths` describe; scratch rows
+Indices are those of the rows that `params` describe; scratch rows
 are as long as head_dim and value_dim.
 
 Cost: two passes over the keys of each such row, one multiplication at a time.
@@ -21,27 +21,36 @@ Cost: two passes over the keys of each such row, one multiplication at a time.
 
 import numpy as np
 
-from fastllm.fast._attention.kernels.scratch import is_finite, load_row, scratch, store_row
-from fastllm.fast._attention.kernels.work import ORIGIN, next_item, read_params
+from fastllm.fast._attention.kernels.scratch import (
+    close_arena,
+    is_finite,
+    load_row,
+    open_arena,
+    scratch,
+    store_row,
+)
+from fastllm.fast._attention.kernels.work import (
+    ORIGIN,
+    next_item,
+    read_inputs,
+    read_params,
+)
 from fastllm.fast._attention.params import (
     ADDITIVE_MASK,
     BOOL_MASK,
-    KEY,
-    KV_LEN,
-    LSE,
-    MASK,
-    OUT,
-    Q_LEN,
-    QUERY,
-    VALUE,
     Array,
     Inputs,
     Params,
 )
 from fastllm.fast._attention.runtime.jit import device_function, jit
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.half_precision import load_element
-from fastllm.fast._attention.simd.vectors import lanes
+from fastllm.fast._attention.simd.vectors import (
+    int_max,
+    int_min,
+    lanes,
+    pointer,
+)
 
 
 @device_function
@@ -55,17 +64,16 @@ def score_of_key(
     params: Params,
 ) -> float:
     """The score of one key that is within the window of a query, with every option."""
-    base_offsets, strides = params.base_offsets, params.strides
     score = 0.0
     for d in range(params.head_dim):
-        at = base_offsets[KEY, head] + key * strides[KEY, 0] + d * strides[KEY, 1]
+        at = params.key_starts[head] + key * params.key_row + d * params.key_column
         # In float64, where products of any two float32 are finite.
         score += np.float64(query_row[d]) * np.float64(load_element(inputs.key, at, query_row))
     score *= params.scale
     if params.softcap > 0.0:
         score = params.softcap * np.tanh(score / params.softcap)
     score -= params.alibi_slopes[head] * abs(diagonal - key)
-    at = base_offsets[MASK, head] + position * strides[MASK, 0] + key * strides[MASK, 1]
+    at = params.mask_starts[head] + position * params.mask_row + key * params.mask_column
     if params.mask_kind == BOOL_MASK and inputs.bool_mask[at] == 0:
         return -np.inf
     if params.mask_kind == ADDITIVE_MASK:
@@ -87,9 +95,8 @@ def attend_row(
     context: Array,
 ) -> float:
     """Attend with one query, leaving out the keys whose score is -inf; return the lse."""
-    base_offsets, strides = params.base_offsets, params.strides
-    begin = max(0, diagonal - params.window_left)
-    end = min(kv_len, diagonal + params.window_right + 1)
+    begin = int_max(0, diagonal - params.window_left)
+    end = int_min(kv_len, diagonal + params.window_right + 1)
     row_max, row_sum = params.sinks[head], 0.0
     for d in range(params.value_dim):
         context[d] = 0.0
@@ -106,7 +113,7 @@ def attend_row(
             weight = np.exp(score - shift)
             row_sum += weight
             for d in range(params.value_dim):
-                at = base_offsets[VALUE, head] + j * strides[VALUE, 0] + d * strides[VALUE, 1]
+                at = params.value_starts[head] + j * params.value_row + d * params.value_column
                 context[d] += weight * load_element(inputs.value, at, context)
     row_sum += np.exp(params.sinks[head] - (row_max if row_max > -np.inf else 0.0))
     for d in range(params.value_dim):
@@ -135,29 +142,33 @@ def recompute_nonfinite_rows(
 ) -> None:
     """Attend again with every row of `out` that holds NaN or infinity."""
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, lse)
+    inputs = read_inputs(query, key, value, bool_mask, additive_mask)
     head_dim, dim, group_size = params.head_dim, params.value_dim, params.group_size
-    row, result = scratch(lse, head_dim + lanes(lse)), scratch(lse, dim + lanes(lse))
-    query_row, query_column = strides[QUERY, 0], strides[QUERY, 1]
+    out, lse, shared = pointer(out), pointer(lse), pointer(shared)
+    arena = open_arena()
+    row = scratch(arena, lse, head_dim + lanes(lse))
+    result = scratch(arena, lse, dim + lanes(lse))
+    query_row, query_column = params.query_row, params.query_column
 
     while True:
         head = next_item(shared)
         if head >= sinks.size:
             break
         kv_group = head // group_size
-        q_len, kv_len = lengths[Q_LEN, kv_group], lengths[KV_LEN, kv_group]
+        q_len, kv_len = params.q_lens[kv_group], params.kv_lens[kv_group]
         diagonal_offset = kv_len - q_len if params.bottom_right == 1 else 0
         for position in range(q_len):
-            to = base_offsets[OUT, head] + position * strides[OUT, 0]
+            to = params.out_starts[head] + position * params.out_row
             if is_finite(out, to, dim, lse):
                 continue
-            at = base_offsets[QUERY, head] + position * query_row
-            load_row(query, at, query_column, head_dim, row, ORIGIN)
+            at = params.query_starts[head] + position * query_row
+            load_row(inputs.query, at, query_column, head_dim, row, ORIGIN)
             diagonal = position + diagonal_offset
-            lse[base_offsets[LSE, head] + position] = attend_row(
+            lse[params.lse_starts[head] + position] = attend_row(
                 row, inputs, head, position, diagonal, kv_len, params, result
             )
             store_row(result, ORIGIN, dim, out, to)
+    close_arena(arena)

@@ -50,13 +50,21 @@ import numpy as np
 
 from fastllm.fast._attention.kernels.decode import prefetch_distance
 from fastllm.fast._attention.kernels.prefill import (
+    MOST_VECTORS,
     KeyBlock,
     Scratch,
     allocate,
     load_queries,
     score_block,
+    scores_size,
 )
-from fastllm.fast._attention.kernels.scratch import is_finite, padded, scratch
+from fastllm.fast._attention.kernels.scratch import (
+    close_arena,
+    is_finite,
+    open_arena,
+    padded,
+    scratch,
+)
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
     allocate_lanes,
@@ -70,23 +78,20 @@ from fastllm.fast._attention.kernels.work import (
     next_item,
     number_of_query_blocks,
     query_block,
+    read_inputs,
     read_params,
 )
 from fastllm.fast._attention.params import (
     FIRST_GROUP,
-    KEY,
     LARGE,
-    LSE,
     NO_MASK,
-    OUT,
     REPLACED,
-    VALUE,
     Array,
     Inputs,
     Params,
 )
 from fastllm.fast._attention.runtime.jit import device_function, jit
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.gemm import MICRO_ROWS, gemm_pv
 from fastllm.fast._attention.simd.half_precision import (
     load_converted,
@@ -97,10 +102,13 @@ from fastllm.fast._attention.simd.vectors import (
     absolute,
     add,
     fma,
+    int_max,
+    int_min,
     lanes,
     load,
     load_splat,
     maximum,
+    pointer,
     prefetch,
     reduce_add,
     reduce_max,
@@ -139,7 +147,7 @@ def are_usual(
     """Whether all of `count` rows of `dim` numbers are of usual size, and none is NaN."""
     width = lanes(model)
     whole = dim // width * width if column == 1 else 0
-    ahead = prefetch_distance(dim, source.itemsize, row)
+    ahead = prefetch_distance(dim, source, row)
     limit, one = splat(model, _USUAL_SIZE), splat(model, 1.0)
     unusual, usual = splat(model, 0.0), True
     for j in range(count):
@@ -163,7 +171,7 @@ def load_keys(
     """Convert `count` rows of `dim` numbers into ones `step` apart; are finite ones large?"""
     width, inf, largest = lanes(rows), splat(rows, np.inf), splat(rows, 0.0)
     whole = dim // width * width if column == 1 else 0
-    ahead = prefetch_distance(dim, source.itemsize, row)
+    ahead = prefetch_distance(dim, source, row)
     # A call for each row takes a tenth of decoding.
     for j in range(count):
         first, to = at + j * row, j * step
@@ -185,7 +193,7 @@ def load_counts(
     """Load what values count as: the first row with some, after the last; are finite ones large?"""
     width = lanes(rows)
     whole = dim // width * width if column == 1 else 0
-    ahead = prefetch_distance(dim, source.itemsize, row)
+    ahead = prefetch_distance(dim, source, row)
     zero, inf, plus = splat(rows, 0.0), splat(rows, np.inf), splat(rows, 1.0)
     minus, both = splat(rows, _MINUS_INF), splat(rows, _MINUS_INF + 1.0)
     neg_inf = sub(zero, inf)
@@ -204,7 +212,7 @@ def load_counts(
             store(rows, to + d, counts)
             total = add(counts, total)
         if reduce_add(total) > 0.0:
-            first_row, last_row = min(first_row, j), j + 1
+            first_row, last_row = int_min(first_row, j), j + 1
     return first_row, last_row, float(reduce_max(largest)) > _USUAL_SIZE
 
 
@@ -428,9 +436,9 @@ def write_sums(
     out: Array,
 ) -> None:
     """Put what is not 0 in place of results, unless they are NaN."""
-    for i in range(min(tile, n_rows - lane)):
+    for i in range(int_min(tile, n_rows - lane)):
         head, position = ids.head[lane + i], ids.position[lane + i]
-        to = params.base_offsets[OUT, head] + position * params.strides[OUT, 0]
+        to = params.out_starts[head] + position * params.out_row
         for d in range(params.value_dim):
             total = sums[at + d * tile + i]
             if total != 0.0:
@@ -462,26 +470,32 @@ def add_nonfinite_values(
     Longer than other kernels: a third of it is its arguments and room, the rest the three loops.
     """
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
-    width = lanes(lse)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, lse)
+    inputs = read_inputs(query, key, value, bool_mask, additive_mask)
+    query, key, value = inputs.query, inputs.key, inputs.value
+    out, lse, shared = pointer(out), pointer(lse), pointer(shared)
+    arena, width = open_arena(), lanes(lse)
     block_k, head_dim, value_dim = params.block_k, params.head_dim, params.value_dim
     depth, columns = padded(head_dim, width), padded(value_dim, width)
-    key_row, key_column = strides[KEY, 0], strides[KEY, 1]
-    value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
-    key_rows, value_rows = scratch(lse, block_k * depth), scratch(lse, block_k * columns)
-    work = allocate(lse, params)
+    key_row, key_column = params.key_row, params.key_column
+    value_row, value_column = params.value_row, params.value_column
+    key_rows = scratch(arena, lse, block_k * depth)
+    value_rows = scratch(arena, lse, block_k * columns)
+    work = allocate(arena, lse, params)
     most_lanes, context_rows = params.block_q + 2 * width, columns + MICRO_ROWS
-    ids, state = allocate_lanes(lse, most_lanes)
-    lane_lse, sums = scratch(lse, most_lanes), scratch(lse, most_lanes * context_rows)
-    underflows, either_rows = scratch(lse, work.scores.size), scratch(lse, value_rows.size)
-    row_counts = scratch(lse, width * columns)
-    zero = splat(lse, 0.0)
-    usual_query = _USUAL_SIZE * min(1.0, abs(params.scale))
+    ids, state = allocate_lanes(arena, lse, most_lanes)
+    lane_lse = scratch(arena, lse, most_lanes)
+    sums = scratch(arena, lse, most_lanes * context_rows)
+    underflows = scratch(arena, lse, scores_size(params, width))
+    either_rows = scratch(arena, lse, block_k * columns)
+    row_counts = scratch(arena, lse, width * columns)
+    zero, one = splat(lse, 0.0), splat(lse, 1.0)
+    usual_query = _USUAL_SIZE * abs(params.scale) if abs(params.scale) < 1.0 else _USUAL_SIZE
     n_items = number_of_query_blocks(params)
-    work.alpha[:] = 1.0
+    for i in range(0, MOST_VECTORS * width, width):
+        store(work.alpha, i, one)
 
     while True:
         item = next_item(shared)
@@ -497,24 +511,24 @@ def add_nonfinite_values(
         large = largest_finite(work.queries, n_lanes * depth) > usual_query
         any_nan, all_nan = False, True
         for i in range(n_lanes):
-            row_lse = lse[base_offsets[LSE, ids.head[i]] + ids.position[i]]
+            row_lse = lse[params.lse_starts[ids.head[i]] + ids.position[i]]
             lane_lse[i] = row_lse
             any_nan, all_nan = any_nan or not row_lse < np.inf, all_nan and not row_lse < np.inf
-            to = base_offsets[OUT, ids.head[i]] + ids.position[i] * strides[OUT, 0]
+            to = params.out_starts[ids.head[i]] + ids.position[i] * params.out_row
             large = large or (row_lse < np.inf and not is_finite(out, to, value_dim, lse))
         replaced = shared[FIRST_GROUP + rows.kv_group] & REPLACED != 0 and not all_nan
         for i in range(0, n_lanes * context_rows, width):
             store(work.context, i, zero)
             store(sums, i, zero)
         modify_all = modifies_all_scores(rows.kv_group, params)
-        begin = max(0, ids.diagonal[0] - params.window_left)
-        end = min(rows.kv_len, ids.diagonal[n_lanes - 1] + params.window_right + 1)
+        begin = int_max(0, ids.diagonal[0] - params.window_left)
+        end = int_min(rows.kv_len, ids.diagonal[n_lanes - 1] + params.window_right + 1)
         found, counted = False, ORIGIN
 
         for start in range(begin, end if replaced or any_nan else begin, block_k):
-            count = min(block_k, end - start)
-            key_at = base_offsets[KEY, first_head] + start * key_row
-            value_at = base_offsets[VALUE, first_head] + start * value_row
+            count = int_min(block_k, end - start)
+            key_at = params.key_starts[first_head] + start * key_row
+            value_at = params.value_starts[first_head] + start * value_row
             first, last = count, ORIGIN
             if replaced and not are_usual(
                 value, value_at, value_row, value_column, count, value_dim, lse
@@ -594,3 +608,4 @@ def add_nonfinite_values(
             tile = tile_size(rows.n_rows - lane, width)
             write_sums(sums, lane * context_rows, lane, tile, rows.n_rows, params, ids, out)
             lane += tile
+    close_arena(arena)

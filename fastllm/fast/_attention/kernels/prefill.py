@@ -41,15 +41,18 @@ Results that explain it (one thread of a Xeon with AVX-512, float32; all of them
 # Numba's decorators carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastllm.fast._attention.kernels.scratch import (
+    close_arena,
     load_row,
+    open_arena,
     padded,
     rows_to_read,
     scratch,
+    scratch_integers,
     zero_nonfinite,
 )
 from fastllm.fast._attention.kernels.tiles import (
@@ -72,29 +75,39 @@ from fastllm.fast._attention.kernels.work import (
     next_item,
     number_of_query_blocks,
     query_block,
+    read_inputs,
     read_params,
 )
 from fastllm.fast._attention.params import (
     FIRST_GROUP,
-    KEY,
     NO_MASK,
-    QUERY,
     REPLACED,
-    VALUE,
     Array,
     Inputs,
     Params,
 )
 from fastllm.fast._attention.runtime.jit import (
-    allocating_device_function,
+    device_function,
     inlined_device_function,
     jit,
     loop_body_function,
 )
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.gemm import MICRO_ROWS, gemm_pv, gemm_qk, transpose
 from fastllm.fast._attention.simd.half_precision import load_converted
-from fastllm.fast._attention.simd.vectors import lanes, load, mul, splat, store
+from fastllm.fast._attention.simd.vectors import (
+    int_max,
+    int_min,
+    lanes,
+    load,
+    mul,
+    pointer,
+    splat,
+    store,
+)
+
+# A tile has at most so many vectors of queries.
+MOST_VECTORS = 3
 
 
 class Scratch(NamedTuple):
@@ -125,25 +138,31 @@ class KeyBlock(NamedTuple):
     end: int
 
 
-@allocating_device_function
-def allocate(model: Array, params: Params) -> Scratch:
+@inlined_device_function
+def scores_size(params: Params, width: int) -> int:
+    """How many scores products write for a tile and a block of keys: whole steps."""
+    return (params.block_k + MICRO_ROWS) * MOST_VECTORS * width
+
+
+@device_function
+def allocate(arena: Any, model: Array, params: Params) -> Scratch:
     """Scratch arrays, rounded up to what vectors and products touch."""
     width = lanes(model)
-    most, room = 3 * width, params.block_q + 2 * width
+    most, room = MOST_VECTORS * width, params.block_q + 2 * width
     head_dim, value_dim = padded(params.head_dim, width), padded(params.value_dim, width)
     block_k = params.block_k
     masked = params.mask_kind != NO_MASK
     return Scratch(
-        scratch(model, most * head_dim),
-        scratch(model, room * head_dim),
-        scratch(model, room * (value_dim + MICRO_ROWS)),
-        scratch(model, (block_k + MICRO_ROWS) * most),
-        scratch(model, most * block_k if masked else 0),
-        scratch(model, block_k * most if masked else 0),
-        scratch(model, most),
-        scratch(model, most),
-        np.zeros(3, np.int64),
-        scratch(model, width * value_dim),
+        scratch(arena, model, most * head_dim),
+        scratch(arena, model, room * head_dim),
+        scratch(arena, model, room * (value_dim + MICRO_ROWS)),
+        scratch(arena, model, scores_size(params, width)),
+        scratch(arena, model, most * block_k if masked else 0),
+        scratch(arena, model, block_k * most if masked else 0),
+        scratch(arena, model, most),
+        scratch(arena, model, most),
+        scratch_integers(arena, 3),
+        scratch(arena, model, width * value_dim),
     )
 
 
@@ -160,7 +179,7 @@ def load_queries(
     """Assign the rows of a block to lanes, transpose and scale its queries; how many lanes."""
     width = lanes(queries)
     head_dim = padded(params.head_dim, width)
-    row_step, column = params.strides[QUERY, 0], params.strides[QUERY, 1]
+    row_step, column = params.query_row, params.query_column
     # A call for each row takes 3 to 5 % of a short prompt.
     whole = column == 1 and params.head_dim == head_dim
     last_row = block.first_row + block.n_rows - 1
@@ -179,7 +198,7 @@ def load_queries(
             state,
         )
         for i in range(tile):
-            at = params.base_offsets[QUERY, ids.head[lane + i]] + ids.position[lane + i] * row_step
+            at = params.query_starts[ids.head[lane + i]] + ids.position[lane + i] * row_step
             if whole:
                 for d in range(0, head_dim, width):
                     store(rows, i * head_dim + d, load_converted(query, at + d, rows))
@@ -252,8 +271,8 @@ def score_block(
     """Scores of a tile with the keys of a block that it sees: the first key, and how many."""
     left, right = params.window_left, params.window_right
     last = lane + tile - 1
-    first = max(block.begin, ids.diagonal[lane] - left)
-    count = min(block.end, ids.diagonal[last] + right + 1) - first
+    first = int_max(block.begin, ids.diagonal[lane] - left)
+    count = int_min(block.end, ids.diagonal[last] + right + 1) - first
     if count <= 0:
         return first, 0
     if params.mask_kind != NO_MASK and not load_mask_block(
@@ -337,23 +356,25 @@ def prefill_attention(
     Longer than other kernels: a third of it is its arguments and room, the rest the three loops.
     """
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
-    width = lanes(lse)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, lse)
+    inputs = read_inputs(query, key, value, bool_mask, additive_mask)
+    query, key, value = inputs.query, inputs.key, inputs.value
+    out, lse, shared = pointer(out), pointer(lse), pointer(shared)
+    arena, width = open_arena(), lanes(lse)
     block_k, head_dim, value_dim = params.block_k, params.head_dim, params.value_dim
-    key_row, key_column = strides[KEY, 0], strides[KEY, 1]
-    value_row, value_column = strides[VALUE, 0], strides[VALUE, 1]
+    key_row, key_column = params.key_row, params.key_column
+    value_row, value_column = params.value_row, params.value_column
     copy_keys = lanes(key) != width or key_column != 1
     finite_values = params.finite_values == 1
     copy_values = lanes(value) != width or value_column != 1 or finite_values
-    key_rows = scratch(lse, block_k * head_dim if copy_keys else 0)
-    value_rows = scratch(lse, block_k * value_dim if copy_values else 0)
+    key_rows = scratch(arena, lse, block_k * head_dim if copy_keys else 0)
+    value_rows = scratch(arena, lse, block_k * value_dim if copy_values else 0)
     keys = rows_to_read(key, key_rows, copy_keys)
     values = rows_to_read(value, value_rows, copy_values)
-    work = allocate(lse, params)
-    ids, state = allocate_lanes(lse, params.block_q + 2 * width)
+    work = allocate(arena, lse, params)
+    ids, state = allocate_lanes(arena, lse, params.block_q + 2 * width)
     context_rows = padded(value_dim, width) + MICRO_ROWS
     zero = splat(lse, 0.0)
     n_items = number_of_query_blocks(params)
@@ -370,16 +391,16 @@ def prefill_attention(
             store(work.context, i, zero)
         modify_all = modifies_all_scores(rows.kv_group, params)
         first_head = rows.kv_group * params.group_size
-        begin = max(0, ids.diagonal[0] - params.window_left)
-        end = min(rows.kv_len, ids.diagonal[n_lanes - 1] + params.window_right + 1)
+        begin = int_max(0, ids.diagonal[0] - params.window_left)
+        end = int_min(rows.kv_len, ids.diagonal[n_lanes - 1] + params.window_right + 1)
 
         for start in range(begin, end, block_k):
-            stop = min(start + block_k, end)
-            key_at, key_step = base_offsets[KEY, first_head] + start * key_row, key_row
+            stop = int_min(start + block_k, end)
+            key_at, key_step = params.key_starts[first_head] + start * key_row, key_row
             if copy_keys:
                 load_rows(key, key_at, key_row, key_column, stop - start, head_dim, key_rows)
                 key_at, key_step = 0, head_dim
-            value_at, value_step = base_offsets[VALUE, first_head] + start * value_row, value_row
+            value_at, value_step = params.value_starts[first_head] + start * value_row, value_row
             if copy_values:
                 load_rows(
                     value, value_at, value_row, value_column, stop - start, value_dim, value_rows
@@ -413,3 +434,4 @@ def prefill_attention(
                 shared,
             )
             lane += tile
+    close_arena(arena)

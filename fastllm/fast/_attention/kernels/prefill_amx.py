@@ -34,9 +34,7 @@ Results that explain it (one thread of a Xeon with AMX, 12 heads x 1024 x 64; al
 # Numba's decorators carry no types.
 # mypy: disable-error-code="misc, untyped-decorator"
 
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from fastllm.fast._attention.kernels.amx_tiles import (
     BLOCK,
@@ -47,11 +45,14 @@ from fastllm.fast._attention.kernels.amx_tiles import (
     scales_first,
 )
 from fastllm.fast._attention.kernels.scratch import (
+    close_arena,
     gather_row,
     gather_rows,
     in_place_or_copy,
+    open_arena,
     padded,
     scratch,
+    scratch_integers,
     zero_nonfinite,
 )
 from fastllm.fast._attention.kernels.tiles import (
@@ -69,25 +70,23 @@ from fastllm.fast._attention.kernels.work import (
     next_item,
     number_of_query_blocks,
     query_block,
+    read_inputs,
     read_params,
 )
 from fastllm.fast._attention.params import (
     FIRST_GROUP,
-    KEY,
     NO_MASK,
     REPLACED,
-    VALUE,
     Array,
     Inputs,
     Params,
 )
 from fastllm.fast._attention.runtime.jit import (
-    allocating_device_function,
     device_function,
     jit,
     loop_body_function,
 )
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
     AMX_BLOCK,
     TILE_CONFIG,
@@ -97,7 +96,17 @@ from fastllm.fast._attention.simd.amx import (
     release_tiles,
 )
 from fastllm.fast._attention.simd.gemm import transpose
-from fastllm.fast._attention.simd.vectors import lanes, load, mul, splat, store
+from fastllm.fast._attention.simd.vectors import (
+    half_words,
+    int_max,
+    int_min,
+    lanes,
+    load,
+    mul,
+    pointer,
+    splat,
+    store,
+)
 
 
 class Scratch(NamedTuple):
@@ -119,28 +128,28 @@ class Scratch(NamedTuple):
     results: Array  # rows to be written
 
 
-@allocating_device_function
-def allocate(model: Array, room: int, params: Params) -> Scratch:
+@device_function
+def allocate(arena: Any, model: Array, room: int, params: Params) -> Scratch:
     """Scratch arrays, of zeros: what head_dim and value_dim leave of whole blocks stays 0."""
     width, block_k = lanes(model), params.block_k
     depth, columns = padded(params.head_dim, BLOCK), padded(params.value_dim, BLOCK)
     masked = params.mask_kind != NO_MASK
-    bits = np.zeros(0, np.uint16)
+    bits = half_words(model)
     return Scratch(
-        scratch(bits, AMX_BLOCK * depth),
-        scratch(model, room * depth // 2),
-        scratch(bits, block_k * depth),
-        scratch(bits, block_k * columns),
-        scratch(model, block_k // 2 * columns),
-        scratch(model, block_k // 2 * columns),
-        scratch(model, room * columns),
-        scratch(model, block_k * AMX_BLOCK),
-        scratch(model, AMX_BLOCK * block_k if masked else 0),
-        scratch(model, block_k * AMX_BLOCK if masked else 0),
-        scratch(model, AMX_BLOCK),
-        scratch(model, AMX_BLOCK),
-        np.zeros(AMX_BLOCK // width, np.int64),
-        scratch(model, width * columns),
+        scratch(arena, bits, AMX_BLOCK * depth),
+        scratch(arena, model, room * depth // 2),
+        scratch(arena, bits, block_k * depth),
+        scratch(arena, bits, block_k * columns),
+        scratch(arena, model, block_k // 2 * columns),
+        scratch(arena, model, block_k // 2 * columns),
+        scratch(arena, model, room * columns),
+        scratch(arena, model, block_k * AMX_BLOCK),
+        scratch(arena, model, AMX_BLOCK * block_k if masked else 0),
+        scratch(arena, model, block_k * AMX_BLOCK if masked else 0),
+        scratch(arena, model, AMX_BLOCK),
+        scratch(arena, model, AMX_BLOCK),
+        scratch_integers(arena, AMX_BLOCK // width),
+        scratch(arena, model, width * columns),
     )
 
 
@@ -163,7 +172,7 @@ def load_values(
     columns, n_pairs = padded(dim, BLOCK), padded(count, BLOCK) // 2
     replaced = False
     values = in_place_or_copy(value, rows)
-    step, column = params.strides[VALUE, 0], params.strides[VALUE, 1]
+    step, column = params.value_row, params.value_column
     if column != 1 or dim != columns or count != 2 * n_pairs or params.finite_values == 1:
         for j in range(count):
             gather_row(value, at + j * step, column, dim, rows, j * columns)
@@ -237,9 +246,9 @@ def attend_tile(
     """One tile against the keys from `start` to `stop`: scores, options, softmax, values."""
     depth, columns = padded(params.head_dim, BLOCK), padded(params.value_dim, BLOCK)
     # Blocks are loaded in whole AMX_BLOCKs of keys: a tile begins with one of them.
-    unseen = max(0, ids.diagonal[lane] - params.window_left - start) // AMX_BLOCK * AMX_BLOCK
+    unseen = int_max(0, ids.diagonal[lane] - params.window_left - start) // AMX_BLOCK * AMX_BLOCK
     first = start + unseen
-    count = min(stop, ids.diagonal[lane + AMX_BLOCK - 1] + params.window_right + 1) - first
+    count = int_min(stop, ids.diagonal[lane + AMX_BLOCK - 1] + params.window_right + 1) - first
     if count <= 0:
         return
     if params.mask_kind != NO_MASK and not load_mask_block(
@@ -310,16 +319,19 @@ def prefill_attention_amx(
 ) -> None:
     """Attend over every KV head group, one query block after the other, into `out` and `lse`."""
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, lse)
+    inputs = read_inputs(query, key, value, bool_mask, additive_mask)
+    query, key, value = inputs.query, inputs.key, inputs.value
+    out, lse, shared = pointer(out), pointer(lse), pointer(shared)
+    arena = open_arena()
     depth, columns = padded(params.head_dim, BLOCK), padded(params.value_dim, BLOCK)
-    room = padded(min(params.block_q, params.max_rows), BLOCK)
-    work = allocate(lse, room, params)
-    ids, state = allocate_lanes(lse, room)
-    value_bits = work.values_t.view(np.uint16)
-    key_row, key_column, value_row = strides[KEY, 0], strides[KEY, 1], strides[VALUE, 0]
+    room = padded(int_min(params.block_q, params.max_rows), BLOCK)
+    work = allocate(arena, lse, room, params)
+    ids, state = allocate_lanes(arena, lse, room)
+    value_bits = half_words(work.values_t)
+    key_row, key_column, value_row = params.key_row, params.key_column, params.value_row
     zero = splat(lse, 0.0)
     n_items = number_of_query_blocks(params)
     load_tile_config(TILE_CONFIG)
@@ -336,16 +348,16 @@ def prefill_attention_amx(
             store(work.context, i, zero)
         scale_first = scales_first(rows.kv_group, params)
         first_head = rows.kv_group * params.group_size
-        begin = max(0, ids.diagonal[0] - params.window_left)
-        end = min(rows.kv_len, ids.diagonal[n_lanes - 1] + params.window_right + 1)
+        begin = int_max(0, ids.diagonal[0] - params.window_left)
+        end = int_min(rows.kv_len, ids.diagonal[n_lanes - 1] + params.window_right + 1)
 
         for start in range(begin, end, params.block_k):
-            stop = min(start + params.block_k, end)
-            at = base_offsets[KEY, first_head] + start * key_row
+            stop = int_min(start + params.block_k, end)
+            at = params.key_starts[first_head] + start * key_row
             gather_rows(
                 key, at, key_row, key_column, stop - start, params.head_dim, work.key_rows, depth
             )
-            at = base_offsets[VALUE, first_head] + start * value_row
+            at = params.value_starts[first_head] + start * value_row
             if load_values(
                 value, at, stop - start, params, work.value_rows, work.value_pairs, work.values_t
             ):
@@ -371,3 +383,4 @@ def prefill_attention_amx(
                 shared,
             )
     release_tiles()
+    close_arena(arena)

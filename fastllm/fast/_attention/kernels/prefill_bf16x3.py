@@ -51,10 +51,14 @@ from fastllm.fast._attention.kernels.amx_tiles import (
     shift_if_large,
 )
 from fastllm.fast._attention.kernels.scratch import (
+    close_arena,
+    fill,
     gather_row,
     in_place_or_copy,
+    open_arena,
     padded,
     scratch,
+    scratch_integers,
 )
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
@@ -72,25 +76,21 @@ from fastllm.fast._attention.kernels.work import (
     next_item,
     number_of_query_blocks,
     query_block,
+    read_inputs,
     read_params,
 )
 from fastllm.fast._attention.params import (
-    KEY,
     NO_MASK,
-    OUT,
-    QUERY,
-    VALUE,
     Array,
     Inputs,
     Params,
 )
 from fastllm.fast._attention.runtime.jit import (
-    allocating_device_function,
     device_function,
     jit,
     loop_body_function,
 )
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.amx import (
     AMX_BLOCK,
     TILE_CONFIG,
@@ -104,9 +104,14 @@ from fastllm.fast._attention.simd.vectors import (
     LOG2_E,
     add,
     fma,
+    half_words,
+    int_max,
+    int_min,
     lanes,
     load,
     mul,
+    pointer,
+    pointer_at,
     prefetch,
     reduce_add,
     select_eq,
@@ -150,33 +155,33 @@ class Scratch(NamedTuple):
     key_ends: Array
 
 
-@allocating_device_function
-def allocate(model: Array, room: int, params: Params) -> Scratch:
+@device_function
+def allocate(arena: Any, model: Array, room: int, params: Params) -> Scratch:
     """Scratch arrays, of zeros: what head_dim and value_dim leave of whole blocks stays 0."""
     width = lanes(model)
     depth, columns = padded(params.head_dim, BLOCK), padded(params.value_dim, BLOCK)
     masked = AMX_BLOCK * AMX_BLOCK if params.mask_kind != NO_MASK else 0
     # Next to each other: were weights written where, by the lower twelve bits of their addresses,
     # the next scores are, these would wait for them.
-    tile = scratch(model, AMX_BLOCK * AMX_BLOCK + N_COMPONENTS * AMX_BLOCK * AMX_BLOCK // 2)
+    tile = scratch(arena, model, AMX_BLOCK * AMX_BLOCK + N_COMPONENTS * AMX_BLOCK * AMX_BLOCK // 2)
     return Scratch(
-        scratch(model, depth),
-        scratch(model, 2 * width * columns),
-        scratch(model, N_COMPONENTS * AMX_BLOCK * depth // 2),
-        scratch(model, 2 * width * width),
-        scratch(model, N_COMPONENTS * AMX_BLOCK * depth // 2),
-        scratch(model, N_COMPONENTS * AMX_BLOCK * columns // 2),
-        scratch(model, N_COMPONENTS * room * depth // 2),
-        scratch(model, room * columns),
-        scratch(model, room * columns),
-        scratch(model, width * columns),
-        tile[: AMX_BLOCK * AMX_BLOCK],
-        tile[AMX_BLOCK * AMX_BLOCK :],
-        scratch(model, masked),
-        scratch(model, masked),
-        scratch(model, AMX_BLOCK),
-        np.zeros(AMX_BLOCK, np.int64),
-        np.zeros(AMX_BLOCK // width, np.int64),
+        scratch(arena, model, depth),
+        scratch(arena, model, 2 * width * columns),
+        scratch(arena, model, N_COMPONENTS * AMX_BLOCK * depth // 2),
+        scratch(arena, model, 2 * width * width),
+        scratch(arena, model, N_COMPONENTS * AMX_BLOCK * depth // 2),
+        scratch(arena, model, N_COMPONENTS * AMX_BLOCK * columns // 2),
+        scratch(arena, model, N_COMPONENTS * room * depth // 2),
+        scratch(arena, model, room * columns),
+        scratch(arena, model, room * columns),
+        scratch(arena, model, width * columns),
+        tile,
+        pointer_at(tile, AMX_BLOCK * AMX_BLOCK),
+        scratch(arena, model, masked),
+        scratch(arena, model, masked),
+        scratch(arena, model, AMX_BLOCK),
+        scratch_integers(arena, AMX_BLOCK),
+        scratch_integers(arena, AMX_BLOCK // width),
     )
 
 
@@ -188,7 +193,8 @@ def load_components(
 
     What `row` holds beyond `dim` are zeros.
     """
-    width, depth, component = lanes(pairs), row.size, pairs.size // N_COMPONENTS
+    width, depth = lanes(pairs), padded(dim, BLOCK)
+    component = AMX_BLOCK * depth // 2
     # A row that is as it should be is read in place.
     whole = column == 1 and dim == depth
     numbers = in_place_or_copy(source, row)
@@ -209,12 +215,12 @@ def load_components(
 def load_queries(query: Array, slot: int, params: Params, ids: LaneIds, work: Scratch) -> None:
     """The queries of the tile in a slot, as pairs, transposed, one component after the other."""
     pairs, queries = work.query_pairs, work.queries
-    width, half, step = lanes(queries), work.row.size // 2, AMX_BLOCK // 2
+    width, half, step = lanes(queries), padded(params.head_dim, BLOCK) // 2, AMX_BLOCK // 2
     for i in range(AMX_BLOCK):
-        at = params.base_offsets[QUERY, ids.head[slot + i]]
-        work.starts[i] = at + ids.position[slot + i] * params.strides[QUERY, 0]
-    column = params.strides[QUERY, 1]
-    load_components(query, work.starts, work.starts.size, column, params.head_dim, work.row, pairs)
+        at = params.query_starts[ids.head[slot + i]]
+        work.starts[i] = at + ids.position[slot + i] * params.query_row
+    column = params.query_column
+    load_components(query, work.starts, AMX_BLOCK, column, params.head_dim, work.row, pairs)
     for i in range(0, N_COMPONENTS * AMX_BLOCK, width):
         component = i // AMX_BLOCK
         for d in range(0, half, width):
@@ -234,17 +240,17 @@ def load_values(value: Array, at: int, count: int, params: Params, work: Scratch
     rows, square, values_t = work.value_rows, work.square, work.values_t
     width = lanes(values_t)
     dim, columns = params.value_dim, padded(params.value_dim, BLOCK)
-    component = values_t.size // N_COMPONENTS
+    component = AMX_BLOCK * columns // 2
     for j in range(0, AMX_BLOCK, 2 * width):
-        n_rows = min(max(0, count - j), 2 * width)
-        step, column = params.strides[VALUE, 0], params.strides[VALUE, 1]
+        n_rows = int_min(int_max(0, count - j), 2 * width)
+        step, column = params.value_row, params.value_column
         first = at + j * step
         values = in_place_or_copy(value, rows)
         if column != 1 or dim != columns or n_rows < 2 * width:
             for i in range(n_rows):
                 gather_row(value, first + i * step, column, dim, rows, i * columns)
             # Weight 0 times whatever earlier keys left could be NaN.
-            for i in range(n_rows * columns, rows.size):
+            for i in range(n_rows * columns, 2 * width * columns):
                 rows[i] = 0
             values, first, step = in_place_or_copy(rows, rows), 0, columns
         for d in range(0, columns, width):
@@ -271,7 +277,7 @@ def online_softmax_bf16x3(
 ) -> None:
     """Scale scores, turn them into weights, as pairs of components; rescale the context so far."""
     width = lanes(scores)
-    step = weights.size // N_COMPONENTS
+    step = AMX_BLOCK * AMX_BLOCK // 2
     zero, neg_inf, factor = splat(scores, 0.0), splat(scores, -np.inf), splat(scores, scale)
     one, max_lag, log2_e = splat(scores, 1.0), splat(scores, _MAX_LAG), splat(scores, LOG2_E)
     for i in range(count * AMX_BLOCK, AMX_BLOCK * AMX_BLOCK, width):
@@ -318,11 +324,11 @@ def add_recent(recent: Array, context: Array, begin: int, end: int) -> None:
 
 
 @device_function
-def row_offset(array: int, row: int, kv_group: int, params: Params) -> int:
-    """Where a row of a group begins in queries or results, as `array` says."""
+def row_offset(starts: Array, step: int, row: int, kv_group: int, params: Params) -> int:
+    """Where a row of a group begins, among rows `step` apart of heads that begin at `starts`."""
     head = kv_group * params.group_size + row % params.group_size
     position = row // params.group_size
-    offset: int = params.base_offsets[array, head] + position * params.strides[array, 0]
+    offset: int = starts[head] + position * step
     return offset
 
 
@@ -408,15 +414,15 @@ def prefetch_next(
 
     `n_keys` keys follow; rows of -1 are none.
     """
-    for i in range(first, min(first + _PREFETCH_ROWS, AMX_BLOCK)):
+    for i in range(first, int_min(first + _PREFETCH_ROWS, AMX_BLOCK)):
         if i < n_keys:
-            prefetch_row(inputs.key, key_at + i * params.strides[KEY, 0], params.head_dim)
-            prefetch_row(inputs.value, value_at + i * params.strides[VALUE, 0], params.value_dim)
+            prefetch_row(inputs.key, key_at + i * params.key_row, params.head_dim)
+            prefetch_row(inputs.value, value_at + i * params.value_row, params.value_dim)
         if query_row >= 0:
-            at = row_offset(QUERY, query_row + i, kv_group, params)
+            at = row_offset(params.query_starts, params.query_row, query_row + i, kv_group, params)
             prefetch_row(inputs.query, at, params.head_dim)
         if out_row >= 0:
-            at = row_offset(OUT, out_row + i, kv_group, params)
+            at = row_offset(params.out_starts, params.out_row, out_row + i, kv_group, params)
             prefetch_row(out, at, params.value_dim)
 
 
@@ -463,10 +469,10 @@ def attend_tile(
     if scale_first:
         scale_scores(work.scores, count, scale, BLOCK)
         scale, seen = _ONE, count
-    seen = min(max(ORIGIN, seen), count)
-    hidden = min(max(seen, hidden), count)
+    seen = int_min(int_max(ORIGIN, seen), count)
+    hidden = int_min(int_max(seen, hidden), count)
     if seen > 0:
-        work.key_ends[:] = seen
+        fill(work.key_ends, AMX_BLOCK // lanes(work.scores), seen)
         modify_scores(
             work.scores,
             start,
@@ -481,7 +487,7 @@ def attend_tile(
         )
     find_block_max(work.scores, seen, hidden, BLOCK, work.block_max)
     if hidden < count:
-        work.key_ends[:] = count
+        fill(work.key_ends, AMX_BLOCK // lanes(work.scores), count)
         modify_scores(
             work.scores,
             start,
@@ -546,19 +552,22 @@ def prefill_attention_bf16x3(
     Longer than other kernels, as it decides of each tile when it comes and when it goes.
     """
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats)
-    inputs = Inputs(query, key, value, bool_mask, additive_mask)
+    params = read_params(base_offsets, lengths, strides, alibi_slopes, sinks, ints, floats, lse)
+    inputs = read_inputs(query, key, value, bool_mask, additive_mask)
+    query, key, value = inputs.query, inputs.key, inputs.value
+    out, lse, shared = pointer(out), pointer(lse), pointer(shared)
+    arena = open_arena()
     group_size, left, right = params.group_size, params.window_left, params.window_right
     columns = padded(params.value_dim, BLOCK)
     # Rows that see one of AMX_BLOCK keys, and what their tiles hold besides; or all.
     in_sight = (left + right + AMX_BLOCK + 1) * group_size + 2 * AMX_BLOCK
-    room = padded(min(params.block_q, params.max_rows, in_sight), BLOCK)
-    work = allocate(lse, room, params)
-    ids, state = allocate_lanes(lse, room)
-    key_bits, value_bits = work.key_pairs.view(np.uint16), work.values_t.view(np.uint16)
-    key_row, key_column, value_row = strides[KEY, 0], strides[KEY, 1], strides[VALUE, 0]
+    room = padded(int_min(params.block_q, int_min(params.max_rows, in_sight)), BLOCK)
+    work = allocate(arena, lse, room, params)
+    ids, state = allocate_lanes(arena, lse, room)
+    key_bits, value_bits = half_words(work.key_pairs), half_words(work.values_t)
+    key_row, key_column, value_row = params.key_row, params.key_column, params.value_row
     n_items = number_of_query_blocks(params)
     load_tile_config(TILE_CONFIG)
 
@@ -571,17 +580,17 @@ def prefill_attention_bf16x3(
             continue
         n_lanes = padded(rows.n_rows, BLOCK)
         first_head = rows.kv_group * group_size
-        key_base, value_base = base_offsets[KEY, first_head], base_offsets[VALUE, first_head]
+        key_base, value_base = params.key_starts[first_head], params.value_starts[first_head]
         scale_first = scales_first(rows.kv_group, params)
         last_row = rows.first_row + rows.n_rows - 1
-        begin = max(0, rows.first_row // group_size + rows.diagonal_offset - left)
-        end = min(rows.kv_len, last_row // group_size + rows.diagonal_offset + right + 1)
+        begin = int_max(0, rows.first_row // group_size + rows.diagonal_offset - left)
+        end = int_min(rows.kv_len, last_row // group_size + rows.diagonal_offset + right + 1)
 
         # Tiles from lane_begin to lane_end are there; those before `with_context` have something in
         # the context, all others in the recent one only.
         start, lane_begin, lane_end, with_context = begin, ORIGIN, ORIGIN, ORIGIN
         while lane_begin < n_lanes:
-            stop = min(start + AMX_BLOCK, end)
+            stop = int_min(start + AMX_BLOCK, end)
             # Tiles go after the last of their keys, and come with the first.
             slot = lane_begin % room
             if lane_begin < lane_end and (
@@ -615,7 +624,7 @@ def prefill_attention_bf16x3(
 
             for lane in range(lane_begin, lane_end, AMX_BLOCK):
                 slot = lane % room
-                count = min(stop, ids.diagonal[slot + AMX_BLOCK - 1] + right + 1) - start
+                count = int_min(stop, ids.diagonal[slot + AMX_BLOCK - 1] + right + 1) - start
                 # While there are products to wait for, what comes next comes nearer.
                 prefetch_next(
                     prefetched,
@@ -650,3 +659,4 @@ def prefill_attention_bf16x3(
                 with_context = lane_end
             start = stop
     release_tiles()
+    close_arena(arena)

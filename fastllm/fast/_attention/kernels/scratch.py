@@ -1,4 +1,10 @@
-"""Scratch arrays of a thread, and rows copied into and out of them.
+"""Scratch memory of a thread, and rows copied into and out of it.
+
+Kernels take memory from an arena, which they close at their end. Arrays of Numba's would be seven
+numbers each, whose references are counted; a pointer is one.
+
+    arena, on the stack    newest block         oldest block
+    | address | -------->  | address | ... | -> | 0 | padding | zeros ... |
 
 Rows are read where they are if their numbers are adjacent and of the dtype that is multiplied;
 otherwise they are copied, converted or not, into scratch. Scratch begins at a cache line and is as
@@ -8,20 +14,16 @@ long as whole vectors need it to be, so that no vector load crosses a line or an
 # Numba's decorators and code builders carry no types.
 # mypy: disable-error-code="misc, no-untyped-call, untyped-decorator"
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.imputils import impl_ret_borrowed
-from numba.extending import lower_builtin, type_callable
 
 from fastllm.fast._attention.params import Array
-from fastllm.fast._attention.runtime.jit import (
-    allocating_device_function,
-    device_function,
-    inlined_device_function,
-)
+from fastllm.fast._attention.runtime.jit import device_function, inlined_device_function
+from fastllm.fast._attention.runtime.work_sharing import NO_MEMORY
 from fastllm.fast._attention.simd.half_precision import (
     load_converted,
     load_element,
@@ -29,35 +31,126 @@ from fastllm.fast._attention.simd.half_precision import (
     store_element,
 )
 from fastllm.fast._attention.simd.vectors import (
+    ARRAY,
+    INDEX,
     VECTOR_BYTES,
     absolute,
+    data_address,
+    i64,
     lanes,
     load,
+    lowering,
     reduce_add,
     select_gt,
     splat,
     store,
+    unpack_arguments,
 )
 
+# --- Memory of a kernel --------------------------------------------------------------------------
 
-def misalignment(array: Any) -> int:
-    """How many elements lie before the first whose address is a multiple of a vector's size."""
-    return int(-array.ctypes.data % VECTOR_BYTES // array.itemsize)
-
-
-@type_callable(misalignment)
-def _type_misalignment(context: Any) -> Any:
-    return lambda array: types.intp
+# Of a block: the address of the one before, and what moves its numbers to a cache line.
+_HEADER_BYTES = 8
+_INT64 = ir.IntType(64)
 
 
-@lower_builtin(misalignment, types.Array)
-def _lower_misalignment(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    integer = context.get_value_type(types.intp)
-    address = builder.neg(builder.ptrtoint(array.data, integer))
-    below = builder.and_(address, ir.Constant(integer, VECTOR_BYTES - 1))
-    itemsize = signature.args[0].dtype.bitwidth // 8
-    return builder.udiv(below, ir.Constant(integer, itemsize))
+def open_arena() -> Any:
+    """A place to take memory from, on the stack; what was taken is given back all at once."""
+    return np.zeros(1, np.int64)
+
+
+@lowering(open_arena, types.CPointer(types.int64))
+def _lower_open_arena(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    newest = cgutils.alloca_once(builder, _INT64)
+    builder.store(i64(0), newest)
+    return newest
+
+
+def scratch(arena: Any, model: Any, size: int) -> Any:
+    """Zeros of the dtype of `model`, aligned so that no vector straddles two cache lines."""
+    return np.zeros(size, model.dtype)
+
+
+@lowering(scratch, lambda arena, model, size: types.CPointer(model.dtype), ARRAY, ARRAY, INDEX)
+def _lower_scratch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    arena, _, size = unpack_arguments(context, builder, signature, args)
+    n_bytes = builder.mul(size, i64(signature.return_type.dtype.bitwidth // 8))
+    address = builder.call(_declare(builder.module, _INT64, _emit_take), [arena, n_bytes])
+    with builder.if_then(builder.icmp_signed("==", address, i64(0)), likely=False):
+        builder.call(_declare(builder.module, ir.VoidType(), _emit_give_back), [arena])
+        context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
+    return builder.inttoptr(address, context.get_value_type(signature.return_type))
+
+
+@inlined_device_function
+def scratch_integers(arena: Any, size: int) -> Any:
+    """As many zeros of 64 bits, which is what an arena points to."""
+    return scratch(arena, arena, size)
+
+
+def close_arena(arena: Any) -> None:
+    """Give back all that was taken."""
+
+
+@lowering(close_arena, types.none, ARRAY)
+def _lower_close_arena(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    builder.call(_declare(builder.module, ir.VoidType(), _emit_give_back), args)
+    return context.get_dummy_value()
+
+
+def _declare(module: Any, result: Any, emit_body: Callable[..., None]) -> Any:
+    """A function of an arena, which is written once for all that is linked to a kernel."""
+    name = f"fastllm{emit_body.__name__}"
+    if name in module.globals:
+        return module.globals[name]
+    arguments = [_INT64.as_pointer()] + ([_INT64] if result is _INT64 else [])
+    function = ir.Function(module, ir.FunctionType(result, arguments), name)
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    emit_body(ir.IRBuilder(function.append_basic_block("entry")), *function.args)
+    return function
+
+
+def _emit_take(builder: Any, arena: Any, n_bytes: Any) -> None:
+    """Take a block, link it to the one before, and return where its zeros begin, or 0."""
+    byte_pointer = ir.IntType(8).as_pointer()
+    allocate = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(byte_pointer, [_INT64]), "NRT_Allocate"
+    )
+    room = builder.add(n_bytes, i64(_HEADER_BYTES + VECTOR_BYTES))
+    block = builder.ptrtoint(builder.call(allocate, [room]), _INT64)
+    with builder.if_then(builder.icmp_signed("==", block, i64(0)), likely=False):
+        builder.ret(i64(0))
+    builder.store(builder.load(arena), builder.inttoptr(block, arena.type))
+    builder.store(block, arena)
+    first = builder.add(block, i64(_HEADER_BYTES + VECTOR_BYTES - 1))
+    first = builder.and_(first, i64(-VECTOR_BYTES))
+    cgutils.memset(builder, builder.inttoptr(first, byte_pointer), n_bytes, 0)
+    builder.ret(first)
+
+
+def _emit_give_back(builder: Any, arena: Any) -> None:
+    """Free each block, from the newest on."""
+    free = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()]),
+        "NRT_Free",
+    )
+    loop, end = builder.append_basic_block("loop"), builder.append_basic_block("end")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    block = builder.load(arena)
+    with builder.if_then(builder.icmp_signed("!=", block, i64(0))):
+        address = builder.inttoptr(block, arena.type)
+        builder.store(builder.load(address), arena)
+        builder.call(free, [builder.bitcast(address, free.args[0].type)])
+        builder.branch(loop)
+    builder.branch(end)
+    builder.position_at_end(end)
+    builder.ret_void()
+
+
+# --- Rows ----------------------------------------------------------------------------------------
 
 
 def in_place_or_copy(source: Any, rows: Any) -> Any:
@@ -65,30 +158,21 @@ def in_place_or_copy(source: Any, rows: Any) -> Any:
     return source if source.dtype == rows.dtype else rows
 
 
-@type_callable(in_place_or_copy)
-def _type_in_place_or_copy(context: Any) -> Any:
-    return lambda source, rows: rows
-
-
-@lower_builtin(in_place_or_copy, types.Array, types.Array)
+@lowering(
+    in_place_or_copy,
+    lambda source, rows: types.CPointer((source if source.dtype == rows.dtype else rows).dtype),
+    *(ARRAY, ARRAY),
+)
 def _lower_in_place_or_copy(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     source, rows = signature.args
-    chosen = args[0] if source.dtype == rows.dtype else args[1]
-    return impl_ret_borrowed(context, builder, signature.return_type, chosen)
+    chosen = 0 if source.dtype == rows.dtype else 1
+    return data_address(context, builder, signature.args[chosen], args[chosen])
 
 
 @device_function
 def padded(dim: int, step: int) -> int:
     """`dim` rounded up to a multiple of `step`."""
     return (dim + step - 1) // step * step
-
-
-@allocating_device_function
-def scratch(model: Array, size: int) -> Array:
-    """Zeros of the dtype of `model`, aligned so that no vector straddles two cache lines."""
-    array = np.zeros(size + lanes(model), model.dtype)
-    first = misalignment(array)
-    return array[first : first + size]
 
 
 @inlined_device_function
@@ -118,23 +202,19 @@ def copy(source: Any, at: int, count: int, target: Any, to: int) -> None:
     target[to : to + count] = source[at : at + count]
 
 
-@type_callable(copy)
-def _type_copy(context: Any) -> Any:
-    return lambda source, at, count, target, to: types.none
-
-
-@lower_builtin(copy, types.Array, types.Integer, types.Integer, types.Array, types.Integer)
+@lowering(copy, types.none, ARRAY, INDEX, INDEX, ARRAY, INDEX)
 def _lower_copy(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    target, origin = (
-        builder.gep(
-            context.make_array(signature.args[array])(context, builder, args[array]).data,
-            [context.cast(builder, args[index], signature.args[index], types.intp)],
-        )
-        for array, index in ((3, 4), (0, 1))
-    )
-    count = context.cast(builder, args[2], signature.args[2], types.intp)
+    source, at, count, target, to = unpack_arguments(context, builder, signature, args)
+    target, origin = builder.gep(target, [to]), builder.gep(source, [at])
     cgutils.raw_memcpy(builder, target, origin, count, signature.args[0].dtype.bitwidth // 8)
     return context.get_dummy_value()
+
+
+@inlined_device_function
+def fill(array: Array, count: int, number: int) -> None:
+    """Let the first numbers of an array be one."""
+    for i in range(count):
+        array[i] = number
 
 
 @device_function

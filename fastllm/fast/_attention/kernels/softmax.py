@@ -20,17 +20,21 @@ cache between passes.
 
 import numpy as np
 
+from fastllm.fast._attention.kernels.scratch import close_arena, open_arena, scratch
 from fastllm.fast._attention.kernels.work import next_item
 from fastllm.fast._attention.params import Array
 from fastllm.fast._attention.runtime.jit import inlined_device_function, jit
-from fastllm.fast._attention.runtime.work_sharing import current_call_as_task, run_shared
+from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.vectors import (
     add,
     exp,
+    float_max,
+    int_min,
     lanes,
     load,
     maximum,
     mul,
+    pointer,
     splat,
     store,
     sub,
@@ -52,7 +56,7 @@ def softmax_row(scores: Array, weights: Array, start: int, length: int, edge: Ar
     store(edge, 0, lane_max)
     row_max = edge[0]
     for i in range(1, width):
-        row_max = max(row_max, edge[i])
+        row_max = float_max(row_max, edge[i])
     # -inf - -inf would be NaN: rows with nothing in them are shifted by 0.
     shift = splat(scores, row_max if row_max > -np.inf else 0.0)
     rest = exp(sub(rest, shift))
@@ -85,15 +89,18 @@ def softmax_rows(
 ) -> None:
     """Softmax of each row of `scores` (n_rows * length), item by item, into `weights`."""
     if slots.size > 0:
-        run_shared(slots, current_call_as_task(slots))
+        run_shared(address(slots), slots.size, current_call_as_task(slots))
         return
-    edge = np.empty(lanes(scores), scores.dtype)
+    arena = open_arena()
+    edge = scratch(arena, scores, lanes(scores))
+    scores, weights, shared = pointer(scores), pointer(weights), pointer(shared)
     while True:
         first = next_item(shared) * rows_per_item
         if first >= n_rows:
             break
-        for row in range(first, min(first + rows_per_item, n_rows)):
+        for row in range(first, int_min(first + rows_per_item, n_rows)):
             softmax_row(scores, weights, row * length, length, edge)
+    close_arena(arena)
 
 
 @jit

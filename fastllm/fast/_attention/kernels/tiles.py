@@ -22,25 +22,27 @@ written), and arrays of lanes are as long as all tiles of a query block, rounded
 # Numba's decorators carry no types.
 # mypy: disable-error-code="misc, untyped-decorator"
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastllm.fast._attention.kernels.scores import add_alibi, add_mask, cap_score, clip_to_window
-from fastllm.fast._attention.kernels.scratch import load_row, padded, scratch, store_row
+from fastllm.fast._attention.kernels.scratch import (
+    load_row,
+    padded,
+    scratch,
+    scratch_integers,
+    store_row,
+)
 from fastllm.fast._attention.kernels.work import mark_nonfinite
 from fastllm.fast._attention.params import (
     BOOL_MASK,
-    LSE,
-    MASK,
     NO_MASK,
-    OUT,
     Array,
     Inputs,
     Params,
 )
 from fastllm.fast._attention.runtime.jit import (
-    allocating_device_function,
     device_function,
     inlined_device_function,
 )
@@ -52,6 +54,8 @@ from fastllm.fast._attention.simd.vectors import (
     div,
     exp,
     fma,
+    int_max,
+    int_min,
     lanes,
     load,
     load_clamped_offsets,
@@ -86,12 +90,16 @@ class SoftmaxState(NamedTuple):
     row_sum: Array
 
 
-@allocating_device_function
-def allocate_lanes(model: Array, count: int) -> tuple[LaneIds, SoftmaxState]:
+@device_function
+def allocate_lanes(arena: Any, model: Array, count: int) -> tuple[LaneIds, SoftmaxState]:
     """Room for what is kept of so many lanes."""
-    position, diagonal = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    ids = LaneIds(position, diagonal, np.zeros(count, np.int64), scratch(model, count))
-    return ids, SoftmaxState(scratch(model, count), scratch(model, count))
+    ids = LaneIds(
+        scratch_integers(arena, count),
+        scratch_integers(arena, count),
+        scratch_integers(arena, count),
+        scratch(arena, model, count),
+    )
+    return ids, SoftmaxState(scratch(arena, model, count), scratch(arena, model, count))
 
 
 @device_function
@@ -116,7 +124,7 @@ def assign_lanes(
 ) -> None:
     """Say of each lane of a tile which row of a KV head group it is, and start its softmax."""
     group_size = params.group_size
-    row = min(first_row + lane, last_row)
+    row = int_min(first_row + lane, last_row)
     position, head = row // group_size, kv_group * group_size + row % group_size
     for i in range(lane, lane + tile):
         ids.position[i] = position
@@ -146,9 +154,9 @@ def find_key_ends(
 ) -> None:
     """How many of `count` keys each vector of a tile needs: whole steps of products, or all."""
     for i in range(0, tile, width):
-        seen = max(0, diagonal[lane + i + width - 1] + window_right + 1 - first)
+        seen = int_max(0, diagonal[lane + i + width - 1] + window_right + 1 - first)
         steps = (seen + MICRO_ROWS - 1) // MICRO_ROWS
-        key_ends[i // width] = min(count, steps * MICRO_ROWS)
+        key_ends[i // width] = int_min(count, steps * MICRO_ROWS)
 
 
 @device_function
@@ -165,15 +173,13 @@ def load_mask_block(
 ) -> bool:
     """Transpose the mask of a tile and a block of keys; say whether it lets any key through."""
     width = lanes(mask_block)
-    row, column, block_k = params.strides[MASK, 0], params.strides[MASK, 1], params.block_k
+    row, column, block_k = params.mask_row, params.mask_column, params.block_k
     shared = row == 0
     for i in range(1, tile):
         head = ids.head[lane + i]
-        shared = shared and (
-            params.base_offsets[MASK, head] == params.base_offsets[MASK, ids.head[lane]]
-        )
+        shared = shared and (params.mask_starts[head] == params.mask_starts[ids.head[lane]])
     for i in range(1 if shared else tile):
-        at = params.base_offsets[MASK, ids.head[lane + i]]
+        at = params.mask_starts[ids.head[lane + i]]
         at += ids.position[lane + i] * row + start * column
         if params.mask_kind == BOOL_MASK:
             load_row(inputs.bool_mask, at, column, count, rows, i * block_k)
@@ -309,13 +315,13 @@ def write_tile(
             mark_nonfinite(ids.head[lane] // params.group_size, params, shared)
         for d in range(0, dim, width):
             transpose(context, at + d * tile + i, tile, results, d, columns)
-        for k in range(min(width, n_rows - lane - i)):
+        for k in range(int_min(width, n_rows - lane - i)):
             row = lane + i + k
             position, head = ids.position[row], ids.head[row]
-            if lse.size > 0:
-                to = params.base_offsets[LSE, head] + position
+            if params.has_lse:
+                to = params.lse_starts[head] + position
                 lse[to] = state.row_max[row] + np.log(state.row_sum[row])
-            to = params.base_offsets[OUT, head] + position * params.strides[OUT, 0]
+            to = params.out_starts[head] + position * params.out_row
             if columns == dim:
                 # A call for each row takes 3 to 5 % of a short prompt.
                 for d in range(0, dim, width):

@@ -14,22 +14,41 @@ group is query r // group_size of head r % group_size. An item is a block of row
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba.core import types
-from numba.extending import lower_builtin, type_callable
 
 from fastllm.fast._attention.params import (
     AGAIN,
     FIRST_GROUP,
+    KEY,
     KV_LEN,
+    LSE,
+    MASK,
     NEXT_ITEM,
     NO_MASK,
     NONFINITE,
+    OUT,
     Q_LEN,
+    QUERY,
+    VALUE,
     Array,
+    Inputs,
     Params,
 )
-from fastllm.fast._attention.runtime.jit import device_function, inlined_device_function
+from fastllm.fast._attention.runtime.jit import (
+    device_function,
+    inlined_device_function,
+    loop_body_function,
+)
+from fastllm.fast._attention.simd.vectors import (
+    ARRAY,
+    data_address,
+    i64,
+    int_max,
+    int_min,
+    lowering,
+    pointer,
+    pointer_at,
+)
 
 # A plain 0 would be a type of its own, and every function called with it compiled again for it.
 ORIGIN: Any = np.int64(0)
@@ -55,7 +74,7 @@ class KeySplit(NamedTuple):
     end: int
 
 
-@inlined_device_function
+@loop_body_function
 def read_params(
     base_offsets: Array,
     lengths: Array,
@@ -64,28 +83,58 @@ def read_params(
     sinks: Array,
     ints: Array,
     floats: Array,
+    lse: Array,
 ) -> Params:
     """What a kernel was called with, by name; in the order of `IntParams` and `FloatParams`."""
+    n_heads, n_groups = sinks.size, lengths.shape[1]
+    starts, lens, steps = pointer(base_offsets), pointer(lengths), pointer(strides)
+    numbers, reals = pointer(ints), pointer(floats)
     return Params(
-        base_offsets,
-        lengths,
-        strides,
-        alibi_slopes,
-        sinks,
-        ints[0],
-        ints[1],
-        ints[2],
-        ints[3],
-        ints[4],
-        ints[5],
-        ints[6],
-        ints[7],
-        ints[8],
-        ints[9],
-        ints[10],
-        ints[11],
-        floats[0],
-        floats[1],
+        pointer_at(starts, QUERY * n_heads),
+        pointer_at(starts, KEY * n_heads),
+        pointer_at(starts, VALUE * n_heads),
+        pointer_at(starts, MASK * n_heads),
+        pointer_at(starts, OUT * n_heads),
+        pointer_at(starts, LSE * n_heads),
+        pointer_at(lens, Q_LEN * n_groups),
+        pointer_at(lens, KV_LEN * n_groups),
+        pointer(alibi_slopes),
+        pointer(sinks),
+        steps[0],
+        steps[1],
+        steps[2],
+        steps[3],
+        steps[4],
+        steps[5],
+        steps[6],
+        steps[7],
+        steps[8],
+        n_groups,
+        lse.size > 0,
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        numbers[3],
+        numbers[4],
+        numbers[5],
+        numbers[6],
+        numbers[7],
+        numbers[8],
+        numbers[9],
+        numbers[10],
+        numbers[11],
+        reals[0],
+        reals[1],
+    )
+
+
+@loop_body_function
+def read_inputs(
+    query: Array, key: Array, value: Array, bool_mask: Array, additive_mask: Array
+) -> Inputs:
+    """The arrays that a kernel reads."""
+    return Inputs(
+        pointer(query), pointer(key), pointer(value), pointer(bool_mask), pointer(additive_mask)
     )
 
 
@@ -95,15 +144,10 @@ def next_item(shared: Any) -> int:
     return int(shared[NEXT_ITEM] - 1)
 
 
-@type_callable(next_item)
-def _type_next_item(context: Any) -> Any:
-    return lambda shared: types.int64
-
-
-@lower_builtin(next_item, types.Array)
+@lowering(next_item, types.int64, ARRAY)
 def _lower_next_item(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
+    counter = data_address(context, builder, signature.args[0], args[0])
+    return builder.atomic_rmw("add", counter, i64(1), "monotonic")
 
 
 @device_function
@@ -127,7 +171,7 @@ def is_left(kv_group: int, params: Params, shared: Array) -> bool:
 def number_of_query_blocks(params: Params) -> int:
     """How many items prefill has."""
     per_group = (params.max_rows + params.block_q - 1) // params.block_q
-    n_items: int = params.lengths.shape[1] * per_group
+    n_items: int = params.n_groups * per_group
     return n_items
 
 
@@ -138,8 +182,8 @@ def query_block(item: int, params: Params) -> QueryBlock:
     kv_group = item // per_group
     # Under a causal mask the last rows take longest: they go first.
     first_row = (per_group - 1 - item % per_group) * params.block_q
-    q_len, kv_len = params.lengths[Q_LEN, kv_group], params.lengths[KV_LEN, kv_group]
-    n_rows = min(params.block_q, q_len * params.group_size - first_row)
+    q_len, kv_len = params.q_lens[kv_group], params.kv_lens[kv_group]
+    n_rows = int_min(params.block_q, q_len * params.group_size - first_row)
     diagonal_offset = kv_len - q_len if params.bottom_right == 1 else 0
     return QueryBlock(kv_group, first_row, n_rows, kv_len, diagonal_offset)
 
@@ -148,13 +192,13 @@ def query_block(item: int, params: Params) -> QueryBlock:
 def key_split(item: int, params: Params) -> KeySplit:
     """The rows and keys of an item of decode: an equal share of the keys that any row sees."""
     kv_group, split = item // params.num_splits, item % params.num_splits
-    q_len, kv_len = params.lengths[Q_LEN, kv_group], params.lengths[KV_LEN, kv_group]
+    q_len, kv_len = params.q_lens[kv_group], params.kv_lens[kv_group]
     diagonal_offset = kv_len - q_len if params.bottom_right == 1 else 0
-    begin = max(0, diagonal_offset - params.window_left)
-    end = min(kv_len, diagonal_offset + q_len - 1 + params.window_right + 1)
-    size = (max(end - begin, 0) + params.num_splits - 1) // params.num_splits
+    begin = int_max(0, diagonal_offset - params.window_left)
+    end = int_min(kv_len, diagonal_offset + q_len - 1 + params.window_right + 1)
+    size = (int_max(end - begin, 0) + params.num_splits - 1) // params.num_splits
     begin += split * size
-    end = min(end, begin + size)
+    end = int_min(end, begin + size)
     return KeySplit(kv_group, q_len * params.group_size, diagonal_offset, begin, end)
 
 

@@ -5,27 +5,31 @@ Design note
 A kernel is what Python calls (`jit`); a device function is what kernels call, compiled into them:
 
     jit                         entry from Python, stored on disk with all it calls
-      device_function           called; its arrays belong to the caller
+      device_function           called
       inlined_device_function   the same, inlined by Numba: for what is part of a loop
       loop_body_function        the same, inlined by LLVM: for what takes longer to compile
-      allocating_device_function  makes arrays
 
 What was compiled is kept on disk, by `kernel_cache`. What is found there does without extensions of
 Numba in other packages, which may take long to import.
 
-Invariants: one thread compiles at a time.
+Kernels are given arrays and hand on pointers (`vectors.pointer`); what they work in is memory of an
+arena (`kernels/scratch.py`), not arrays of Numba's. So no references are counted anywhere.
+
+Invariants: one thread compiles at a time. A kernel closes the arena that it opened.
 
 Results
 -------
 - Device functions have no entry for Python and none for C, which took a fifth of a first call; nor
   are they optimized and made machine code of alone, which took a fifth of what was left. Kernels
   are optimized once, not three times in part: a tenth.
-- Their references are not counted: an atomic instruction takes 3 ns, 5 % of a window in bf16x3.
-- Passing a dozen arrays to a function takes 100 ns: hence the inlined ones.
+- Only the passes of Numba's that kernels need, and no search for loops to unroll or to make vectors
+  of: 4.4 to 3.4 seconds of processor time (prefill). Pointers instead of arrays, which are seven
+  numbers each wherever they are handed on, and no functions of Numba's own: 2.8.
+- An atomic instruction, as counting takes, is 3 ns, 5 % of a window in bf16x3.
 """
 
 # Numba's decorators carry no types.
-# mypy: disable-error-code="misc, no-untyped-call"
+# mypy: disable-error-code="misc, no-untyped-call, attr-defined"
 
 import contextlib
 import functools
@@ -34,9 +38,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from llvmlite.binding import create_pass_builder, create_pipeline_tuning_options
 from numba import config, njit, typeof
+from numba.core import typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
-from numba.core.compiler import Compiler
+from numba.core.compiler import CompilerBase
+from numba.core.compiler_machinery import PassManager
 
 from fastllm.fast._attention.runtime.compile_lock import compile_lock
 from fastllm.fast._attention.runtime.kernel_cache import KernelCache
@@ -46,10 +53,12 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "boundscheck": False,
     "no_cfunc_wrapper": True,
+    # Numba counts no references: arrays belong to who calls, and kernels make none.
+    "_nrt": False,
 }
 
 # Whether kernels run as Python code, with every access to an array checked.
-CHECKED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+CHECKED = bool(config.DISABLE_JIT)
 
 # --- Kernels -------------------------------------------------------------------------------------
 
@@ -121,7 +130,12 @@ class _KernelLibrary(JITCodeLibrary):
         ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager()
+        options = create_pipeline_tuning_options(config.OPT)
+        # Loops that matter are written as vectors, as many of them as there are registers.
+        options.loop_vectorization = options.loop_unrolling = False
+        builder = create_pass_builder(self._codegen._tm, options)
+        passes = builder.getModulePassManager()
+        passes.add_refprune_pass()
         passes.run(self._final_module, builder)
 
 
@@ -136,13 +150,42 @@ def _kernel_codegen() -> Any:
     return _KernelCodegen("fastllm.kernels")
 
 
-class _KernelCompiler(Compiler):
-    """Compiles a kernel: Numba would optimize each function before it is linked, then all twice."""
+class _KernelCompiler(CompilerBase):
+    """Compiles a kernel by the steps that its code needs.
+
+    Numba would optimize each function before it is linked, then all twice.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         # Not the target of all compilations, but the copy that each has for itself.
-        self.state.targetctx._internal_codegen = _kernel_codegen()
+        self.state.targetctx._internal_codegen = self._codegen()
+
+    _codegen = staticmethod(_kernel_codegen)
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Those of Numba's passes without which it fails: no closures, literals, array formulas."""
+        passes = PassManager("fastllm")
+        for needed in _PASSES:
+            passes.add_pass(needed, needed.__name__)
+        passes.finalize()
+        return [passes]
+
+
+_PASSES = (
+    untyped_passes.TranslateByteCode,
+    untyped_passes.FixupArgs,
+    untyped_passes.IRProcessing,
+    untyped_passes.GenericRewrites,
+    untyped_passes.InlineInlinables,
+    untyped_passes.ReconstructSSA,
+    typed_passes.NopythonTypeInference,
+    typed_passes.PreLowerStripPhis,
+    typed_passes.IRLegalization,
+    typed_passes.AnnotateTypes,
+    typed_passes.NativeLowering,
+    typed_passes.NoPythonBackend,
+)
 
 
 # --- Device functions ----------------------------------------------------------------------------
@@ -175,46 +218,31 @@ def _device_codegen() -> Any:
     return _DeviceCodegen("fastllm.device_functions")
 
 
-class _DeviceCompiler(Compiler):
+class _DeviceCompiler(_KernelCompiler):
     """Compiles a function as far as kernels need it: otherwise all is optimized twice."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.state.targetctx._internal_codegen = _device_codegen()
+    _codegen = staticmethod(_device_codegen)
 
 
 def device_function(function: Callable[..., Any]) -> Any:
-    """Decorate what kernels call; it is stored on disk within them.
-
-    Its arrays belong to the caller, so that their references need not be counted.
-    """
-    return _jit_device_function(function, counted=False)
+    """Decorate what kernels call; it is stored on disk within them."""
+    return _jit_device_function(function)
 
 
 def inlined_device_function(function: Callable[..., Any]) -> Any:
-    """Decorate a step of a kernel: passing a dozen arrays takes 100 ns.
-
-    Numba writes it into its caller before types are inferred. References are counted as the caller
-    does, so that it may return arrays.
-    """
-    return _jit_device_function(function, counted=False, inline="always")
+    """Decorate a step that Numba writes into its caller before types are inferred."""
+    return _jit_device_function(function, inline="always")
 
 
 def loop_body_function(function: Callable[..., Any]) -> Any:
-    """Decorate what an inner loop of a kernel does: LLVM inlines it, and no references are counted.
+    """Decorate a step that LLVM inlines.
 
-    Longer ones compile faster so than as `inlined_device_function`.
+    Longer ones compile faster so than as `inlined_device_function`, and once for several callers.
     """
-    return _jit_device_function(function, counted=False, forceinline=True)
+    return _jit_device_function(function, forceinline=True)
 
 
-def allocating_device_function(function: Callable[..., Any]) -> Any:
-    """Decorate what makes arrays for a kernel."""
-    return _jit_device_function(function, counted=True)
-
-
-def _jit_device_function(function: Callable[..., Any], counted: bool, **more: Any) -> Any:
-    # Python never calls it: an entry for that, and one for C, took a fifth of a first call. Numba
-    # counts references unless told by `_nrt`, an option that it does not document.
-    options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": counted, **more}
+def _jit_device_function(function: Callable[..., Any], **more: Any) -> Any:
+    # Python never calls it: an entry for that, and one for C, took a fifth of a first call.
+    options: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, **more}
     return njit(pipeline_class=_DeviceCompiler, **options)(function)

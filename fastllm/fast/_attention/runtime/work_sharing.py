@@ -55,6 +55,8 @@ SLOT_WORDS, SPIN_LIMIT = 8, 1
 FREE, BUSY, ASLEEP = range(3)
 # Spins before the system may give the processor to another thread: some 100 microseconds.
 _SPINS_BEFORE_YIELD = 2000
+# What a MemoryError of a kernel says.
+NO_MEMORY = "no memory for the scratch arrays of attention"
 
 instruction: Any = intrinsic
 _INT64 = ir.IntType(64)
@@ -63,9 +65,9 @@ _FUNCTION, _FINISHED, _FAILED, _HEADER_WORDS = range(4)
 
 
 @device_function
-def run_shared(slots: Any, task: int) -> None:
-    """Run a task here and in the workers whose slots are free."""
-    first, last = slots.ctypes.data, slots.ctypes.data + 8 * slots.size
+def run_shared(first: int, n_words: int, task: int) -> None:
+    """Run a task here and in the workers whose slots, from an address on, are free."""
+    last = first + 8 * n_words
     taken = 0
     for slot in range(first, last, 8 * SLOT_WORDS):
         taken += compare_exchange(slot, FREE, task)
@@ -77,13 +79,13 @@ def run_shared(slots: Any, task: int) -> None:
         spins += 1
         spin_pause(spins > _SPINS_BEFORE_YIELD)
     if load_acquire(task + 8 * _FAILED) != 0:
-        raise MemoryError("no memory for the scratch arrays of attention")
+        raise MemoryError(NO_MEMORY)
 
 
 @jit
 def worker_loop(slots: Any, number: int) -> None:
     """Run what is put into a slot until nothing came for long, then mark the slot as asleep."""
-    slot = slots.ctypes.data + 8 * SLOT_WORDS * number
+    slot = address(slots) + 8 * SLOT_WORDS * number
     spins = 0
     while True:
         task = load_acquire(slot)
@@ -106,6 +108,17 @@ def worker_loop(slots: Any, number: int) -> None:
 
 def _pointer(builder: Any, address: Any, kind: ir.Type = _INT64) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
+
+
+@instruction
+def address(typing: Any, array: Any) -> Any:
+    """Where an array lies."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, _INT64)
+
+    return types.int64(array), emit
 
 
 @instruction

@@ -51,6 +51,7 @@ from fastllm.fast._attention.simd.vectors import (
     ARRAY,
     INDEX,
     Vector,
+    data_address,
     i64,
     lowering,
     splat_constant,
@@ -84,7 +85,7 @@ def store_bf16x3(low: Any, high: Any, pairs: Any, start: int, component_stride: 
 def _lower_store_bf16x3(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     vector = signature.args[0]
     integers = ir.VectorType(ir.IntType(32), vector.lanes)
-    base = context.make_array(signature.args[2])(context, builder, args[2]).data
+    base = data_address(context, builder, signature.args[2], args[2])
     start, stride = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (3, 4))
     rests = list(args[:2])
     for component in range(N_COMPONENTS):

@@ -78,11 +78,11 @@ def vector_type(vector: Vector) -> ir.VectorType:
 
 # --- How a primitive is registered ---------------------------------------------------------------
 
-# What primitives take besides vectors.
-ARRAY, INDEX = types.Array, types.Integer
+# What primitives take besides vectors: arrays or pointers, and whole numbers.
+ARRAY, INDEX = types.Any, types.Integer
 
 
-def lowering(function: Callable[..., Any], result: Any, *kinds: type) -> Callable[[Any], Any]:
+def lowering(function: Callable[..., Any], result: Any, *kinds: Any) -> Callable[[Any], Any]:
     """Decorate the LLVM code of `function` for arguments of these kinds.
 
     `result` is the type of what it returns, or finds that type from the types of its arguments.
@@ -179,24 +179,120 @@ def emit_prefetch(builder: Any, address: Any, cache: int = 2) -> None:
 def unpack_arguments(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
     """The arguments of a primitive: arrays as pointers to their data, integers as 64 bits."""
     return [
-        context.make_array(kind)(context, builder, value).data
-        if isinstance(kind, types.Array)
-        else context.cast(builder, value, kind, types.intp)
+        context.cast(builder, value, kind, types.intp)
+        if isinstance(kind, types.Integer | types.Boolean)
+        else data_address(context, builder, kind, value)
         for kind, value in zip(signature.args, args, strict=True)
     ]
 
 
+def data_address(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """Where the numbers of an array are, or what a pointer points to."""
+    if isinstance(kind, types.CPointer):
+        return value
+    return context.make_array(kind)(context, builder, value).data
+
+
 def element_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """The address of an element, from a primitive's first arguments, an array and an index."""
-    array = context.make_array(signature.args[0])(context, builder, args[0])
+    data = data_address(context, builder, signature.args[0], args[0])
     index = context.cast(builder, args[1], signature.args[1], types.intp)
-    return builder.gep(array.data, [index])
+    return builder.gep(data, [index])
 
 
 def vector_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """The same as the address of a vector."""
     shape = vector_type(Vector(signature.args[0].dtype))
     return builder.bitcast(element_address(context, builder, signature, args), shape.as_pointer())
+
+
+# --- Pointers and whole numbers ------------------------------------------------------------------
+
+
+def pointer(array: Any) -> Any:
+    """The numbers of `array` without its shape: one address, where an array is seven numbers."""
+    return array.reshape(-1)
+
+
+@lowering(pointer, lambda array: types.CPointer(array.dtype), ARRAY)
+def _lower_pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return data_address(context, builder, signature.args[0], args[0])
+
+
+def pointer_at(array: Any, index: int) -> Any:
+    """The numbers from `index` on."""
+    return array[index:]
+
+
+@lowering(pointer_at, lambda array, index: types.CPointer(array.dtype), ARRAY, INDEX)
+def _lower_pointer_at(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return element_address(context, builder, signature, args)
+
+
+def half_words(array: Any) -> Any:
+    """The same memory as numbers of 16 bits."""
+    return array.view(np.uint16)
+
+
+@lowering(half_words, lambda array: types.CPointer(types.uint16), ARRAY)
+def _lower_half_words(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    data = data_address(context, builder, signature.args[0], args[0])
+    return builder.bitcast(data, ir.IntType(16).as_pointer())
+
+
+def single_words(array: Any) -> Any:
+    """The same memory as float32."""
+    return array.view(np.float32)
+
+
+@lowering(single_words, lambda array: types.CPointer(types.float32), ARRAY)
+def _lower_single_words(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    data = data_address(context, builder, signature.args[0], args[0])
+    return builder.bitcast(data, ir.FloatType().as_pointer())
+
+
+def itemsize(array: Any) -> int:
+    """How many bytes an element of `array` has."""
+    return int(array.itemsize)
+
+
+@lowering(itemsize, types.intp, ARRAY)
+def _lower_itemsize(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return i64(signature.args[0].dtype.bitwidth // 8)
+
+
+def int_min(a: int, b: int) -> int:
+    """The smaller one; Numba compiles a function for each mix of arguments of `min`."""
+    return min(a, b)
+
+
+def int_max(a: int, b: int) -> int:
+    """The larger one."""
+    return max(a, b)
+
+
+@lowering(int_min, types.intp, INDEX, INDEX)
+def _lower_int_min(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return emit_min(builder, *unpack_arguments(context, builder, signature, args))
+
+
+@lowering(int_max, types.intp, INDEX, INDEX)
+def _lower_int_max(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return emit_max(builder, *unpack_arguments(context, builder, signature, args))
+
+
+def float_max(a: float, b: float) -> float:
+    """The larger one; a where either is NaN."""
+    return b if b > a else a
+
+
+@lowering(float_max, lambda a, b: max(a, b, key=lambda x: x.bitwidth), types.Float, types.Float)
+def _lower_float_max(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    a, b = (
+        context.cast(builder, value, kind, signature.return_type)
+        for value, kind in zip(args, signature.args, strict=True)
+    )
+    return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
 
 # --- Memory --------------------------------------------------------------------------------------
