@@ -70,12 +70,19 @@ def test_writing_to_a_device_does_not_replace_it(folder, tmp_path):
     assert out.is_symlink()
 
 
-STOPPED = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+INTERRUPTED, TERMINATED = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 
 
 @POSIX
-@pytest.mark.parametrize(("number", "code"), STOPPED)
-@pytest.mark.parametrize("command", ["train", "encode", "decode"])
+@pytest.mark.parametrize(
+    ("command", "number", "code"),
+    [
+        ("train", *INTERRUPTED),
+        ("encode", *INTERRUPTED),
+        ("encode", *TERMINATED),
+        ("decode", *TERMINATED),
+    ],
+)
 def test_a_stopped_command_leaves_no_half_written_file(command, number, code, folder, tmp_path):
     source = tmp_path / ("ids" if command == "decode" else "text.txt")
     out = tmp_path / {"train": "tok.json", "encode": "ids.bin", "decode": "out.txt"}[command]
