@@ -46,7 +46,7 @@ class Encoder(_Documented):
         raise NotImplementedError
 
     def encode_to_numpy(self, text: str, dtype: np.typing.DTypeLike | None = None) -> IdArray:
-        """The ids of `text` as an array of uint32, or of uint16 where the vocabulary fits."""
+        """The ids of `text` as an array: of uint32, unless `dtype` is uint16, int32 or int64."""
         raise NotImplementedError
 
     def encode_batch(self, texts: Iterable[str], threads: int | None = None) -> list[Ids]:
@@ -62,7 +62,7 @@ class Encoder(_Documented):
     ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
         """All ids in one array; those of text i are ``ids[offsets[i]:offsets[i + 1]]``.
 
-        With `out`, an array of uint32 or uint16, the ids are written at its front, not into a new
+        With `out`, an array of such a type, the ids are written at its front, not into a new
         array; what was behind them may be lost. With `dtype` a new array is of that type.
         """
         raise NotImplementedError

@@ -9,7 +9,12 @@ from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
 from fastllm.checks import lazy_numpy as np
 
-IdArray: TypeAlias = "np.typing.NDArray[np.uint32] | np.typing.NDArray[np.uint16]"
+IdArray: TypeAlias = (
+    "np.typing.NDArray[np.uint32] | np.typing.NDArray[np.uint16]"
+    " | np.typing.NDArray[np.int32] | np.typing.NDArray[np.int64]"
+)
+# The types of ids in an array; int64 is what embeddings of most frameworks are looked up by.
+ID_DTYPES = ("uint32", "uint16", "int32", "int64")
 
 TIE_BREAKS = ("lowest-ids", "huggingface", "first-seen")
 MISSING_BYTES = ("raise", "drop")
@@ -303,7 +308,7 @@ def check_bytes(data: object) -> bytes:
 
 
 def check_id_dtype(dtype: object, highest: int, out: object = None) -> type[Any]:
-    """The type of ids in an array, uint32 or uint16, which all ids to `highest` must fit.
+    """The type of ids in an array, one of `ID_DTYPES`, which all ids to `highest` must fit.
 
     That of `out`, an array for the ids, unless `dtype` is given.
     """
@@ -314,18 +319,20 @@ def check_id_dtype(dtype: object, highest: int, out: object = None) -> type[Any]
         found = np.dtype(dtype)  # type: ignore[call-overload]
     except TypeError:
         found = None
-    if found not in (np.dtype(np.uint32), np.dtype(np.uint16)):
-        raise ValueError(f"dtype must be uint32 or uint16, not {dtype!r}")
+    if found is None or found.name not in ID_DTYPES or not found.isnative:
+        raise ValueError(f"dtype must be {_ID_DTYPES}, not {dtype!r}")
     if room is not None and room.dtype != found:
         raise ValueError(f"out holds {room.dtype}, but dtype is {found}")
-    if found == np.uint32:
-        return np.uint32
-    if highest >= 1 << 16:
+    if found == np.uint16 and highest >= 1 << 16:
         raise ValueError(
             f"uint16 holds ids up to 65535, but the highest of the vocabulary is {highest}; uint32 "
             "holds them all"
         )
-    return np.uint16
+    kind: type[Any] = found.type
+    return kind
+
+
+_ID_DTYPES = f"{', '.join(ID_DTYPES[:-1])} or {ID_DTYPES[-1]}"
 
 
 def check_out(out: object) -> IdArray | None:
@@ -334,10 +341,10 @@ def check_out(out: object) -> IdArray | None:
         return None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}")
-    id_dtypes = (np.dtype(np.uint32), np.dtype(np.uint16))
-    if out.dtype not in id_dtypes or out.ndim != 1 or not out.flags.c_contiguous:
+    is_of_ids = out.dtype.name in ID_DTYPES and out.dtype.isnative
+    if not is_of_ids or out.ndim != 1 or not out.flags.c_contiguous:
         raise ValueError(
-            "out must be a contiguous array of uint32 or uint16 with one dimension, "
+            f"out must be a contiguous array of {_ID_DTYPES} with one dimension, "
             f"not of {out.dtype} with shape {out.shape}"
         )
     if not out.flags.writeable:

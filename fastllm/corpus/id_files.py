@@ -25,7 +25,7 @@ def id_dtype(max_id: int) -> np.dtype[np.unsignedinteger]:
 @contextmanager
 def writing_ids(
     path: str | os.PathLike[str], dtype: np.dtype[np.unsignedinteger]
-) -> Iterator[Callable[[np.typing.NDArray[np.unsignedinteger]], None]]:
+) -> Iterator[Callable[[np.typing.NDArray[np.integer]], None]]:
     """A function that appends ids to a file, which appears whole or not at all.
 
     Raises
@@ -43,7 +43,7 @@ def writing_ids(
             header = {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
             np.lib.format.write_array_header_1_0(file, header)
 
-        def append(ids: np.typing.NDArray[np.unsignedinteger]) -> None:
+        def append(ids: np.typing.NDArray[np.integer]) -> None:
             nonlocal written
             file.write(ids.astype(dtype).tobytes())
             written += len(ids)

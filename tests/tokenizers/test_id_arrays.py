@@ -1,4 +1,4 @@
-"""Arrays of ids: 32 bits each, or 16 where all ids of the vocabulary fit; new ones, or given."""
+"""Arrays of ids: 32 bits each unless asked for; new ones, or given."""
 
 from itertools import chain
 
@@ -22,7 +22,7 @@ OPTIONS = [{"disallowed_special": ()}, {"allowed_special": "all"}]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("dtype", [np.uint16, "uint16", np.dtype("uint16"), np.uint32, "<u4"])
+@pytest.mark.parametrize("dtype", [np.uint16, "uint16", np.uint32, "<u4", np.int32, "int64"])
 def test_arrays_are_of_the_type_asked_for(tokenizer, dtype, options):
     expected = [tokenizer.encode(text, **options) for text in TEXTS]
     for text, ids in zip(TEXTS, expected, strict=True):
@@ -34,7 +34,7 @@ def test_arrays_are_of_the_type_asked_for(tokenizer, dtype, options):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.int64])
 @pytest.mark.parametrize("pattern", ["gpt2", r"\S+"])
 def test_arrays_given_are_used_again(bpe_tokenizer, dtype, options, pattern):
     tokenizer = bpe_tokenizer(BYTES, pattern=pattern, special_tokens={"<s>": 256})
@@ -68,11 +68,11 @@ def test_arrays_that_ids_do_not_fit_are_refused(bpe_tokenizer):
                 call()
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.uint8, float, "int64", ">u2", "nonsense", 5])
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, float, "uint64", ">u2", "nonsense", 5])
 def test_arrays_of_other_types_are_refused(tokenizer, dtype):
-    with pytest.raises(ValueError, match="dtype must be uint32 or uint16, not"):
+    with pytest.raises(ValueError, match="dtype must be uint32, uint16, int32 or int64, not"):
         tokenizer.encode_to_numpy("a", dtype=dtype)
-    with pytest.raises(ValueError, match="dtype must be uint32 or uint16, not"):
+    with pytest.raises(ValueError, match="dtype must be uint32, uint16, int32 or int64, not"):
         tokenizer.encode_batch_to_numpy(["a"], dtype=dtype)
 
 
@@ -83,8 +83,8 @@ def test_arrays_given_must_be_of_the_type_asked_for_and_have_room(tokenizer):
         tokenizer.encode_batch_to_numpy(["xy"], out=np.empty(1, np.uint16))
     with pytest.raises(TypeError, match="out must be an array, not list"):
         tokenizer.encode_batch_to_numpy(["xy"], out=[0, 0])
-    for wrong in (np.empty(9, np.int32), np.empty((3, 3), np.uint16), np.empty(9, np.uint16)[::2]):
-        with pytest.raises(ValueError, match="contiguous array of uint32 or uint16"):
+    for wrong in (np.empty(9, np.int8), np.empty((3, 3), np.uint16), np.empty(9, np.uint16)[::2]):
+        with pytest.raises(ValueError, match="contiguous array of uint32, uint16, int32 or int64"):
             tokenizer.encode_batch_to_numpy(["xy"], out=wrong)
 
 
