@@ -9,6 +9,7 @@ a backend's encoder     ordinary text to ids, and ids to bytes
 `TokenLocator`          where in a text each token stands
 `Truncation`            the longest beginning of a text that fits a number of ids
 `StreamDecoder`         ids as they come to complete characters
+`StoppingDecoder`       the same up to a stop string
 `bpe_training`          learning a vocabulary, or more of one
 `fastllm.formats`       the vocabulary to files and back
 ======================  ========================================================================
@@ -48,6 +49,7 @@ from fastllm.tokenizers.special_tokens import (
     NOTHING,
     SpecialTokenPolicies,
 )
+from fastllm.tokenizers.stop_strings import StoppingDecoder
 from fastllm.tokenizers.stream_decoder import StreamDecoder
 
 if TYPE_CHECKING:
@@ -747,8 +749,18 @@ class BPETokenizer(SubwordTokenizer):
         numbers = arguments.check_ids(ids)
         return self.decode_bytes(numbers).decode(), self._locator.starts_of(numbers)
 
-    def stream_decoder(self, errors: str = "replace") -> StreamDecoder:
+    def stream_decoder(
+        self, errors: str = "replace", *, stop: str | Iterable[str] | None = None
+    ) -> StreamDecoder | StoppingDecoder:
         """A decoder that takes ids as they come and returns complete characters.
+
+        Parameters
+        ----------
+        errors : str
+            As for `decode`.
+        stop : str or iterable of str, optional
+            Text ends before the first of these strings, the decoder's `stopped` says which it was;
+            what may begin one is kept back, in however many tokens it comes.
 
         Examples
         --------
@@ -756,5 +768,11 @@ class BPETokenizer(SubwordTokenizer):
         >>> decoder = BPETokenizer.train("", 256).stream_decoder()
         >>> decoder.push([240, 159, 142]), decoder.push(136), decoder.finish()
         ('', '🎈', '')
+        >>> decoder = BPETokenizer.train("", 256).stream_decoder(stop="</s>")
+        >>> [decoder.push(number) for number in b"a<b</s>c"]
+        ['a', '', '<b', '', '', '', '', '']
+        >>> decoder.stopped
+        '</s>'
         """
-        return StreamDecoder(self.decode_bytes, errors)
+        decoder = StreamDecoder(self.decode_bytes, errors)
+        return decoder if stop is None else StoppingDecoder(decoder, stop)

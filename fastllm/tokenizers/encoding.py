@@ -197,7 +197,7 @@ class SubwordTokenizer(Tokenizer):
         ----------
         text, allowed_special, disallowed_special
             As for `encode`.
-        dtype : {uint32, uint16}, optional
+        dtype : {uint32, uint16, int32, int64}, optional
             uint32 unless given; uint16 only where all ids of the vocabulary fit.
 
         Raises
@@ -272,16 +272,16 @@ class SubwordTokenizer(Tokenizer):
         ----------
         texts, threads, allowed_special, disallowed_special
             As for `encode_batch`.
-        out : array of uint32 or uint16, optional
+        out : array of uint32, uint16, int32 or int64, optional
             Where the ids are written, at the front, instead of into a new array. What was behind
             them may be lost.
-        dtype : {uint32, uint16}, optional
+        dtype : {uint32, uint16, int32, int64}, optional
             That of `out`, or else uint32, unless given; uint16 only where all ids of the
             vocabulary fit.
 
         Returns
         -------
-        ids : array of uint32 or uint16
+        ids : array of that type
         offsets : array of int64, one more than there are texts
             The ids of text i are ``ids[offsets[i]:offsets[i+1]]``.
 

@@ -14,6 +14,7 @@ from fastllm.checks import tokenization as arguments
 from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers.added_tokens import AddedToken
 from fastllm.tokenizers.model_tokenizer import ModelTokenizer, with_records, without_records
+from fastllm.tokenizers.stop_strings import StoppingDecoder
 from fastllm.tokenizers.stream_decoder import TokenStreamDecoder
 from fastllm.tokenizers.template import Template
 
@@ -228,9 +229,15 @@ class WordPieceTokenizer(ModelTokenizer):
         return self.decode(ids).encode()
 
     def stream_decoder(
-        self, errors: str = "replace", *, skip_special_tokens: bool = False
-    ) -> TokenStreamDecoder:
+        self,
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+        stop: str | Iterable[str] | None = None,
+    ) -> TokenStreamDecoder | StoppingDecoder:
         """A decoder that takes ids as they come and returns their text.
+
+        With `stop` the text ends before the first of these strings, as for `BPETokenizer`.
 
         Examples
         --------
@@ -246,7 +253,8 @@ class WordPieceTokenizer(ModelTokenizer):
             parts = [*map(shown.first, tokens[:first]), *map(shown.later, tokens[first:])]
             return "".join(parts), is_first and not tokens
 
-        return TokenStreamDecoder(decode)
+        decoder = TokenStreamDecoder(decode)
+        return decoder if stop is None else StoppingDecoder(decoder, stop)
 
     def _shown(self, clean_up: bool) -> ShownTokens:
         return self._shown_clean if clean_up else self._shown_plain
