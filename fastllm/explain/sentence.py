@@ -13,6 +13,7 @@ from fastllm.explain.comparison import close, exact
 from fastllm.explain.formatting import counted, decimal, text_of, visible
 from fastllm.explain.merging import Merging, bpe
 from fastllm.explain.novel import novel_bpe, novel_tokenizers
+from fastllm.explain.pattern_steps import Matching, pattern
 from fastllm.explain.sample_text import (
     SENTENCE,
     STORY,
@@ -30,6 +31,10 @@ from fastllm.tokenizers.bpe import BPETokenizer
 MOST_TOKENS = 200  # in attention, which has a number for every pair of them
 MOST_CHARACTERS = 4000
 
+# GPT-2's split pattern without its contractions and numbers, so that its automaton can be drawn.
+PATTERN = r" ?\p{L}+| ?[^\s\p{L}]+|\s+(?!\S)|\s+"
+MOST_SPLIT = 40  # characters that are split by it
+
 # Where each strategy can lose something: a word nobody knows, two blanks, a line end, an emoji.
 CONTRAST = "Your odyssey  starts\nwith one café 🙂"
 
@@ -45,6 +50,8 @@ class Journey(Trace):
         By words, characters and byte pairs.
     contrast : Tokenization
         A text on which the strategies differ, in the same vocabularies.
+    splitting : Matching
+        How its first `MOST_SPLIT` characters are split, by a small pattern.
     merging : Merging
         How its byte-pair tokens came about.
     training : Training
@@ -64,6 +71,7 @@ class Journey(Trace):
     text: str
     tokenization: Tokenization
     contrast: Tokenization
+    splitting: Matching
     merging: Merging
     training: Training
     own_tokenizer: bool
@@ -185,6 +193,7 @@ def journey(
         text=text,
         tokenization=tokenization(text, tokenizers),
         contrast=tokenization(CONTRAST, tokenizers),
+        splitting=pattern(PATTERN, text[:MOST_SPLIT]),
         merging=merging,
         training=training(STORY, VOCAB_SIZE),
         own_tokenizer=tokenizer is not None,

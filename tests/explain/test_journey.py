@@ -8,11 +8,20 @@ from explain.inputs import INPUTS
 from hostile import HOSTILE
 
 import fastllm
-from fastllm import explain
+from fastllm import explain, reference
 from fastllm.explain import comparison, demo, novel
 from fastllm.explain.formatting import decimal, visible
 from fastllm.explain.worked_example import KNOWN_CONTEXT, WORDS
 from fastllm.reference import attention as reference_attention
+
+
+def test_the_beginning_of_the_text_is_split_by_a_pattern_that_can_be_drawn():
+    trace = explain.journey("Your odyssey  starts\nwith one step, and on it goes for a while")
+    split = trace.splitting
+    assert list(split.pieces) == reference.split(trace.text[:40], split.expression)
+    (html,) = (s.html for s in trace.sections() if s.name == "pattern")
+    assert "The first 40 characters" in html
+    assert html.count('class="state"') == len(split.states) == 8
 
 
 def test_journey_of_the_default_sentence_has_the_worked_numbers():

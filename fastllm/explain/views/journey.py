@@ -8,6 +8,7 @@ from fastllm.explain.sample_text import STORY
 from fastllm.explain.sentence import MOST_TOKENS, Journey
 from fastllm.explain.views.attention import attention_sections
 from fastllm.explain.views.merges import MOST_PIECES, merges_section
+from fastllm.explain.views.patterns import pattern_section
 from fastllm.explain.views.speed import speed_section
 from fastllm.explain.views.tokens import strategies_section, tokens_section
 from fastllm.explain.views.training import training_section
@@ -42,13 +43,14 @@ def _lead(trace: Journey) -> str:
 
 
 def _sections(trace: Journey) -> list[Section]:
-    """The six views."""
+    """The views, in the order of what happens to the text."""
     pairs = trace.tokenization.strategies[-1]
     pieces = trace.merging.distinct()[:MOST_PIECES]
     opened = max(range(len(pieces)), key=lambda i: len(pieces[i].merges), default=0)
     found = [
         tokens_section(pairs),
         strategies_section(trace.tokenization, trace.contrast, _vocabulary_note(trace)),
+        pattern_section(trace.splitting, _pattern_note(trace)),
         merges_section(trace.merging, start=opened),
         training_section(trace.training, _training_note(trace)),
     ]
@@ -69,6 +71,16 @@ def _vocabulary_note(trace: Journey) -> str:
     note = f"{learned} were learned from {TITLE}."
     if not trace.own_tokenizer:
         note += " What is rare in it, such as code or another language, falls into small tokens."
+    return tag("p", note, class_="note")
+
+
+def _pattern_note(trace: Journey) -> str:
+    note = (
+        "Merges stay inside of pre-tokens, so the text is split first. This pattern is that of "
+        "GPT-2 without its contractions and numbers, small enough to be drawn."
+    )
+    if len(trace.splitting.text) < len(trace.text):
+        note += f" The first {len(trace.splitting.text)} characters are split here."
     return tag("p", note, class_="note")
 
 
