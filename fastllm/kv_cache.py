@@ -504,12 +504,14 @@ class KVCache:
         call = signature, seen, counts is None
         prepared = self._prepared.get(call)
         if prepared is not None:
-            return prepared(queries, self._keys, self._values)
+            result = prepared(queries, self._keys, self._values)
+            if result is not None:
+                return result
         arguments = self._arguments(queries, seen, options)._replace(
             kv_lens=self._kept, q_lens=None if counts is None else self._new
         )
         engine = self._attention.ENGINE
-        if signature is not None and call not in self._prepared:
+        if signature is not None and (prepared or call not in self._prepared):
             if len(self._prepared) >= _MAX_PREPARED:
                 self._prepared.clear()
             self._prepared[call] = engine.prepare(arguments, (queries, self._keys, self._values))

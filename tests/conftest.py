@@ -103,10 +103,10 @@ def bpe_tokenizer(bpe_backend):
 def matrix_unit(monkeypatch):
     """Calls that would be multiplied by a matrix unit are; without the JIT, NumPy does the same."""
     kernels = importlib.import_module("fastllm.fast._attention.kernels")
-    plan = importlib.import_module("fastllm.fast._attention.plan")
+    inputs = importlib.import_module("attention.inputs")
     compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
     usable = not compiled or kernels.amx_available()
     monkeypatch.setattr(kernels, "amx_available", lambda: usable)
-    plan.plan_of_shapes.cache_clear()
+    inputs.forget_plans()
     yield
-    plan.plan_of_shapes.cache_clear()
+    inputs.forget_plans()

@@ -27,7 +27,7 @@ from fastllm.checks.attention import (
 __all__ = ["AttentionEngine", "AttentionFunctions", "PreparedCall", "PreparedSoftmax"]
 
 # Query, key and value to the result.
-PreparedCall = Callable[[Any, Any, Any], Array]
+PreparedCall = Callable[[Any, Any, Any], Array | None]
 PreparedSoftmax = Callable[[Any], Array]
 # A model that writes, a token after the other, has as many shapes.
 _MAX_PREPARED = 256
@@ -48,7 +48,7 @@ class AttentionEngine(NamedTuple):
     prepare : callable, (`AttentionArguments`, (query, key, value)) to a callable or None
         What `attend` would give, without its logarithms, as a function of query, key and value that
         need no more checks: they have the `plain_signature` of those that the arguments were made
-        of. None where that would not be faster.
+        of. None where that would not be faster; it gives None itself where it holds no longer.
     prepare_softmax : callable, (scores, axis) to a callable or None
         The same for `softmax`: a function of scores of the shape and dtype of these, which are
         contiguous, aligned and writable. None where that would not be faster.
@@ -73,14 +73,14 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         self._prepared: dict[Hashable, PreparedCall | None] = {}
         self._prepared_softmax: dict[Hashable, PreparedSoftmax | None] = {}
 
-    def _prepare(
+    def _prepare_and_call(
         self, signature: Hashable, arguments: AttentionArguments, arrays: tuple[Any, Any, Any]
-    ) -> PreparedCall | None:
-        if signature is None or signature in self._prepared:
+    ) -> Array | None:
+        if signature is None or (signature in self._prepared and not self._prepared[signature]):
             return None
         prepared = self._engine.prepare(arguments, arrays)
         _keep(self._prepared, signature, prepared)
-        return prepared
+        return prepared and prepared(*arrays)
 
     def softmax(self, x: ArrayLike, axis: int = -1) -> Array:
         """Turn scores into weights that are positive and sum to 1 along an axis.
@@ -205,17 +205,18 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             signature = plain_signature(x, x, x, causal, None, False, "self_attention")
             prepared = self._prepared.get(signature)
             if prepared is not None:
-                return prepared(x, x, x)
+                result = prepared(x, x, x)
+                if result is not None:
+                    return result
         vectors, causal, return_steps, dtype = check_self_attention(x, causal, return_steps)
         array = to_sum_dtype(vectors)
         if return_steps:
             steps = self._engine.attention_steps(array, causal)
             return AttentionSteps._make(round_to(step, dtype) for step in steps)
         arguments = self_arguments(array, causal)
-        if array is x:
-            prepared = self._prepare(signature, arguments, (x, x, x))
-            if prepared is not None:
-                return prepared(x, x, x)
+        result = self._prepare_and_call(signature, arguments, (x, x, x)) if array is x else None
+        if result is not None:
+            return result
         return round_to(self._engine.attend(arguments)[0], dtype)
 
     @overload
@@ -443,7 +444,9 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             )
             prepared = self._prepared.get(signature)
             if prepared is not None:
-                return prepared(query, key, value)
+                result = prepared(query, key, value)
+                if result is not None:
+                    return result
         arguments = check_attention(
             query,
             key,
@@ -464,9 +467,9 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             return_lse,
             out,
         )
-        prepared = self._prepare(signature, arguments, (query, key, value))
-        if prepared is not None:
-            return prepared(query, key, value)
+        result = self._prepare_and_call(signature, arguments, (query, key, value))
+        if result is not None:
+            return result
         result, lse = self._engine.attend(arguments)
         return (result, lse) if arguments.return_lse else result
 

@@ -17,8 +17,9 @@ Array = NDArray[Any]
 
 # What is computed with as it is.
 _PLAIN_DTYPES = frozenset(map(np.dtype, ("float32", "float64", "uint16")))
-# Keys of which a few more or less make no difference to `plain_signature`.
-_PLAIN_KEYS = 64
+# So many keys, a few more or less, make no difference to `plain_signature`: up to so many times as
+# many they are a block, whose size is rounded up, and behind that they make splits, rounded down.
+_KEYS, _BLOCKS = 64, 4
 
 UNBOUNDED = 2**40  # a side of a window that does not end
 
@@ -236,16 +237,20 @@ def plain_signature(
     q_shape, k_shape, v_shape = query.shape, key.shape, value.shape
     if not len(q_shape) == len(k_shape) == len(v_shape) >= 2 or k_shape[-2] != v_shape[-2]:
         return None
-    kv_len = most_keys(k_shape[-2]) if q_shape[-2] == 1 else k_shape[-2]
+    kv_len = like_lengths(k_shape[-2]) if q_shape[-2] == 1 else k_shape[-2]
     return (
         *(q_shape, k_shape[:-2], k_shape[-1], v_shape[:-2], v_shape[-1]),
         *(kv_len, query.strides, key.strides, value.strides, options),
     )
 
 
-def most_keys(kv_len: int) -> int:
-    """The most keys that count as about so many for `plain_signature`."""
-    return -(-kv_len // _PLAIN_KEYS) * _PLAIN_KEYS
+def like_lengths(kv_len: int) -> tuple[int, int]:
+    """The fewest and the most keys that `plain_signature` counts as the same as so many."""
+    if kv_len > _BLOCKS * _KEYS:
+        fewest = kv_len // _KEYS * _KEYS
+        return fewest, fewest + _KEYS - 1
+    most = -(-kv_len // _KEYS) * _KEYS
+    return most - _KEYS + 1, most
 
 
 def self_arguments(x: Array, causal: bool) -> AttentionArguments:

@@ -17,7 +17,7 @@ from fastllm.api.attention import (
     PreparedCall,
     PreparedSoftmax,
 )
-from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps, most_keys
+from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps, like_lengths
 from fastllm.fast._attention import load_kernels
 from fastllm.fast._attention import plan as plans
 from fastllm.fast._attention.layout import (
@@ -191,11 +191,11 @@ def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...], shared: Array | No
 def prepare(
     arguments: AttentionArguments, arrays: tuple[Array, Array, Array]
 ) -> PreparedCall | None:
-    """A call without a mask or a place to write to, too small to share among threads.
+    """A call without a mask or a place to write to, laid out and planned to be made again.
 
-    It may be made again with arrays of the same shapes, except that key and value may be longer:
-    the memory that those were the first rows of. Lengths are those that `kv_lens` and `q_lens` hold
-    at the time of each call.
+    With arrays of the same shapes, except that key and value may be longer: the memory that those
+    were the first rows of. Lengths are those that `kv_lens` and `q_lens` hold at the time of each
+    call.
     """
     query, key, value = arguments[:3]
     if (
@@ -207,24 +207,58 @@ def prepare(
         or 0 in query.shape
     ):
         return None
-    start, any_length = None, False
+    start, any_length, kv_lens = None, False, (key.shape[-2], key.shape[-2])
     if not all(array.flags.c_contiguous for array in arrays):
         if load_kernels().CHECKED or not all(map(begins_at_its_start, arrays)):
             return None
         start = start_of(query.ndim)
-        any_length = query.shape[-2] == 1 and arguments.kv_lens is None
-    kv_len = most_keys(key.shape[-2]) if any_length else key.shape[-2]
+        if query.shape[-2] == 1 and arguments.kv_lens is None:
+            any_length, kv_lens = True, like_lengths(key.shape[-2])
     out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
-    plan = plans.plan_call(arguments, [query, key, value], NO_MASK, out, kv_len)
-    if plan.fmas > plans.SERIAL_FMAS or plan.partials_size or (any_length and not plan.is_decode):
-        return None
-    return _small_call(plan, arguments, start, any_length)
+    inputs = [query, key, value]
+    plan = plans.plan_call(arguments, inputs, NO_MASK, out, kv_lens[1])
+    if any_length:
+        least = plans.plan_call(arguments, inputs, NO_MASK, out, kv_lens[0])
+        if not plans.are_alike(least, plan):
+            return None
+    is_small = plan.fmas <= plans.SERIAL_FMAS and not plan.partials_size
+    return (_small_call if is_small else _shared_call)(plan, arguments, start, any_length)
+
+
+def _shared_call(
+    plan: plans.Plan, arguments: AttentionArguments, start: Start | None, any_length: bool
+) -> PreparedCall:
+    """A call of this plan that threads share; see `_small_call`.
+
+    It gives None where there may be more or fewer threads than were planned for.
+    """
+    dtype, no_lse = arguments.query.dtype, _NO_LSE[arguments.sum_dtype.itemsize]
+    shape = (*arguments.query.shape[:-1], arguments.value.shape[-1])
+    make, limit = np.empty if arguments.q_lens is None else np.zeros, thread_pool.thread_limit()
+    given_lengths = plans.views_of_lengths(plan.params.lengths, arguments)
+    masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[no_lse.itemsize]
+
+    def call(query: Array, key: Array, value: Array) -> Array | None:
+        if thread_pool.thread_limit() != limit:
+            return None
+        for planned, given in given_lengths:
+            planned[...] = given
+        if start is None:
+            inputs = Inputs(query.ravel(), key.ravel(), value.ravel(), *masks)
+        else:
+            inputs = Inputs(query[start], key[start], value[start], *masks)
+        params = plans.with_kv_len(plan.params, key.shape[-2]) if any_length else plan.params
+        out: Array = make(shape, dtype)
+        _run(plan._replace(params=params), inputs, out.ravel(), no_lse)
+        return out
+
+    return call
 
 
 def _small_call(
     plan: plans.Plan, arguments: AttentionArguments, start: Start | None, any_length: bool
 ) -> PreparedCall:
-    """A call of this plan.
+    """A call of this plan that is too small to share among threads.
 
     Of arrays that are not contiguous kernels are given the `start`. With `any_length` there are as
     many keys as there are each time, up to those that were planned for.

@@ -4,6 +4,9 @@ import os
 
 import numpy as np
 
+from fastllm.fast import attention
+from fastllm.fast._attention import plan
+
 SDPA = "scaled_dot_product_attention"
 
 
@@ -40,3 +43,9 @@ def heads(seed, lead, q_len, kv_len, head_dim, value_dim, dtype, kv_lead=None):
         normal(seed + 1, (*kv_lead, kv_len, head_dim), dtype),
         normal(seed + 2, (*kv_lead, kv_len, value_dim), dtype),
     )
+
+
+def forget_plans():
+    """Plan all calls anew, since what plans depend on is another from now on."""
+    plan.plan_of_shapes.cache_clear()
+    attention.FUNCTIONS._prepared.clear()

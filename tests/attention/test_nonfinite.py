@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from attention.inputs import COMPILED, SDPA, heads, normal, oracle
+from attention.inputs import COMPILED, SDPA, forget_plans, heads, normal, oracle
 from tolerances import assert_agrees
 
 from fastllm.fast import attention as fast
@@ -19,6 +19,7 @@ def _shared_by_threads(monkeypatch):
     """Let threads take part, however short a call is."""
     monkeypatch.setattr(plan, "SERIAL_FMAS", 0)
     monkeypatch.setattr(plan, "WAKE_FMAS", 0)
+    forget_plans()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import ml_dtypes
 import numpy as np
 import pytest
+from attention.inputs import forget_plans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_agrees
@@ -229,7 +230,7 @@ def test_in_bfloat16_agrees_with_and_without_a_matrix_unit(
     # Without the JIT there is no unit, but NumPy does what it would do.
     usable = unit != "none" and (not COMPILED or kernels.amx_available())
     monkeypatch.setattr(kernels, "amx_available", lambda: usable)
-    plan.plan_of_shapes.cache_clear()
+    forget_plans()
     options = dict(LONG.get(option, {}))
     if np.ndim(options.get("attn_mask")) == 2:
         options["attn_mask"] = options["attn_mask"][:q_len]
@@ -245,7 +246,7 @@ def test_in_bfloat16_agrees_with_and_without_a_matrix_unit(
         arrays[1] = np.ascontiguousarray(arrays[1].swapaxes(-1, -2)).swapaxes(-1, -2)
     actual, lse = fast.scaled_dot_product_attention(*arrays, **options, return_lse=True)
     expected, expected_lse = oracle(*wide, **options)
-    plan.plan_of_shapes.cache_clear()
+    forget_plans()
     assert_agrees(SDPA, np.uint16, actual, expected)
     assert_agrees(SDPA, np.float32, lse, expected_lse)
 
@@ -259,6 +260,7 @@ def test_few_queries_agree_however_the_keys_are_split(
 ):
     monkeypatch.setattr(plan, "SERIAL_FMAS", 0)
     monkeypatch.setattr(plan, "WAKE_FMAS", 0)
+    forget_plans()
     arrays = wide = heads(3, (4,), q_len, kv_len, head_dim, value_dim, np.float32, (2,))
     if dtype == np.uint16:
         arrays = [bfloat16(x) for x in arrays]

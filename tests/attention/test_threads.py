@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from attention.inputs import COMPILED, SDPA, heads, normal, oracle
+from attention.inputs import COMPILED, SDPA, forget_plans, heads, normal, oracle
 from processes import must_run
 from tolerances import assert_agrees
 
@@ -20,6 +20,7 @@ from fastllm.fast._attention.runtime import thread_pool
 def share_all_work(monkeypatch, threads):
     monkeypatch.setattr(plan, "SERIAL_FMAS", 0)
     monkeypatch.setattr(plan, "WAKE_FMAS", 0)
+    forget_plans()
     monkeypatch.setattr(thread_pool, "thread_limit", lambda: threads)
 
 
@@ -70,13 +71,13 @@ def test_workers_that_just_left_or_sleep_agree(monkeypatch, pause):
 def test_without_memory_for_scratch_raises_and_then_goes_on(monkeypatch):
     share_all_work(monkeypatch, threads=3)
     case = heads(19, (6,), 41, 43, 4, 4, np.float32)
-    plan.plan_of_shapes.cache_clear()
+    forget_plans()
     with monkeypatch.context() as patched:
         patched.setattr(plan, "BLOCK_K", 2**50)
         for _ in range(5):
             with pytest.raises(MemoryError):
                 fast.scaled_dot_product_attention(*case)
-    plan.plan_of_shapes.cache_clear()
+    forget_plans()
     actual = fast.scaled_dot_product_attention(*case)
     assert_agrees(SDPA, np.float32, actual, oracle(*case))
 

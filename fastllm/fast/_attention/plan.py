@@ -391,6 +391,13 @@ def with_values(plan: Plan, arguments: AttentionArguments) -> Plan:
     return plan
 
 
+def are_alike(plan: Plan, other: Plan) -> bool:
+    """Whether plans for different numbers of keys differ in nothing else that matters."""
+    return plan._replace(params=other.params, fmas=other.fmas) == other and (
+        plan.fmas > SERIAL_FMAS
+    ) == (other.fmas > SERIAL_FMAS)
+
+
 def with_kv_len(params: KernelParams, kv_len: int) -> KernelParams:
     """The params for another number of keys, the same in all sequences."""
     lengths = params.lengths.copy()
