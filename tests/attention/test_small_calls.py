@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tolerances import assert_agrees
 
+import fastllm
 from fastllm import fast, reference
 
 SDPA = "scaled_dot_product_attention"
@@ -133,6 +134,26 @@ def test_keys_that_grow_within_their_memory(query_heads, dtype):
                 actual = attend(q, *slices, enable_gqa=True, **options)
                 expected = attend(q, *(x.copy() for x in slices), enable_gqa=True, **options)
                 assert np.array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("kv_heads", [8, 1])
+def test_longer_calls_after_the_number_of_threads_changed(kv_heads):
+    query, keys, values = plain(11, (1, 8, 1, 64), *[(1, kv_heads, 2100, 64)] * 2)
+    attend = fast.attention.scaled_dot_product_attention
+    # Splits of keys are another number from 1024 and from 2048 on.
+    for threads in (2, 1):
+        fastllm.set_num_threads(threads)
+        try:
+            for n in (2000, 2001, 1023, 1024, 1025, 2047, 2048, 2001):
+                slices = keys[:, :, :n], values[:, :, :n]
+                actual = attend(query, *slices, enable_gqa=True)
+                expected = attend(query, *(x.copy() for x in slices), enable_gqa=True)
+                assert np.array_equal(actual, expected)
+                assert np.array_equal(attend(query, *slices, enable_gqa=True), actual)
+        finally:
+            fastllm.set_num_threads(None)
+    whole = reference.scaled_dot_product_attention(query, *slices, enable_gqa=True)
+    assert_agrees(SDPA, np.float32, actual, whole)
 
 
 def test_slices_of_any_kind(attention_backend):
