@@ -46,11 +46,17 @@ def test_automata_agree_with_the_reference(name):
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"[ab]{3}c|[ab]| b*c|\s*\n|\s", r"a*b|a|é*中+|é", r"\s*k|\s{1,2}|\S"]
+    "steps",
+    [
+        (r"[ab]{3}c|[ab]| b*c|\s*\n|\s",),
+        (r"a*b|a|é*中+|é",),
+        (r"\s*k|\s{1,2}|\S",),
+        (r"b|中| {5}", NAMED["llama3"].steps[0], "a{2}", r"(?=k)|^a|é\Z|\s*\n"),
+    ],
 )
-def test_marks_and_open_states_at_the_edges_of_blocks(pattern):
-    """Runs that wait for long, begin and end at every place of a block of 64 bytes."""
-    pattern = SplitPattern((pattern,))
+def test_marks_and_open_states_at_the_edges_of_blocks(steps):
+    """Runs that wait for long, and parts, begin and end at every place of a block of 64 bytes."""
+    pattern = SplitPattern(steps)
     rng = random.Random(61)
     mixed = "\n   \u3000a\n    \tb\n   \u3000\n  \u3000\u3000k"  # white space of several classes
     assert by_automaton(mixed, PATTERNS["Kimi-K2"]) == reference.split(mixed, PATTERNS["Kimi-K2"])

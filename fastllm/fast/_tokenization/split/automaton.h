@@ -11,7 +11,7 @@
 // An *open* state has waited for a match longer than fused states do. From there the plain table is followed, the
 // place of the last match is remembered, and reading goes on there.
 //
-// A pattern of several steps runs each inside the parts that the steps before have left. Steps that do not leave all
+// A pattern of several steps runs each inside the parts that the steps before have left, as if each part were a text. Steps that do not leave all
 // parts as they are go by behaviors.h.
 //
 // Invariants. `text` is valid UTF-8. A row of a table has a column for every class and one for the end of the text, and
@@ -83,12 +83,11 @@ struct AutomatonTables {
         hot.waiting = waiting;
         std::copy(actions.begin(), actions.end(), hot.actions + 1);
         std::memset(hot.next, HotStates::COLD, sizeof(hot.next));
-        for (size_t number = 0; number < states.size(); number++) {
-            const uint32_t *entries = fused.data() + hot.rows[number];
-            for (size_t byte = 0; byte < 128; byte++) hot.next[byte][number] = hot_entry(entries[classes.ascii[byte]]);
-            for (size_t i = 0; i < 64; i++) hot.next[HotStates::CONTINUATIONS + i][number] = uint8_t(number);
-            for (size_t column = 0; column < columns - 1; column++) {
-                hot.next[HotStates::CLASSES + column][number] = hot_entry(entries[column]);
+        for (size_t byte = 0; byte < 128; byte++) set_hot_entries(byte, classes.ascii[byte]);
+        for (size_t column = 0; column < columns - 1; column++) set_hot_entries(HotStates::CLASSES + column, column);
+        for (size_t i = 0; i < 64; i++) {
+            for (uint8_t number = 0; number < hot.rows.size(); number++) {
+                hot.next[HotStates::CONTINUATIONS + i][number] = number;
             }
         }
     }
@@ -115,6 +114,17 @@ struct AutomatonTables {
   private:
     // Whether a part ends wherever a match of the expression does, whatever comes next.
     bool parts_end_with_matches() const { return cuts_between(!invert, false) && cuts_between(!invert, true); }
+
+    // What characters of a column do to each hot state, at `index` in the table.
+    void set_hot_entries(size_t index, size_t column) {
+        for (size_t number = 0; number < hot.rows.size(); number++) {
+            const uint32_t row = hot.rows[number], first = fused[text_start + column];
+            // A part ends and another begins: what waits is decided, and its start is known already.
+            const uint32_t starts = fused[row + columns - 1] & 255 & ~1u;
+            hot.next[index][number] = hot_entry(fused[row + column]);
+            hot.next[HotStates::STARTS + index][number] = hot_entry((first & ~1u) | starts);
+        }
+    }
 
     // Of an entry of the fused table; it is cold where state or action are.
     uint8_t hot_entry(uint32_t entry) const {
@@ -164,35 +174,38 @@ class Failures {
 
 class AutomatonRun {
   public:
-    // Cut text[begin, end), as a text of its own, by an expression: set bits of `starts`.
+    // Cut text[begin, end) by an expression, set bits of `starts`: as a text of its own, or, if there are `parts`, each
+    // part that starts where these have a bit.
     AutomatonRun(const AutomatonTables &tables, Isa isa, std::string_view text, size_t begin, size_t end,
-                 uint64_t *starts)
+                 uint64_t *starts, const uint64_t *parts = nullptr)
         : tables_(tables),
           isa_(tables.hot.number_of.empty() ? BASELINE : isa),
-          text_(text),
-          begin_(begin),
-          end_(end),
+          text_(text.substr(0, end)),
           starts_(starts),
-          at_(begin),
-          row_(tables.text_start) {}
+          parts_(parts),
+          at_(begin) {}
 
     void run() {
-        if (begin_ == end_) return;
-        set(begin_);
-        while (at_ < end_) {
-            if (isa_ == BASELINE ? read_block() : read_vectors()) follow_open_state();
+        while (at_ < text_.size()) {
+            set(at_);
+            row_ = tables_.text_start;
+            end_ = part_end();
+            while (at_ < end_) {
+                if (isa_ == BASELINE ? read_block() : read_vectors()) follow_open_state();
+            }
+            finish();
         }
-        finish();
     }
 
   private:
     const AutomatonTables &tables_;
     const Isa isa_;
     const std::string_view text_;
-    const size_t begin_, end_;
     uint64_t *const starts_;
+    const uint64_t *const parts_;
     size_t at_;              // the next character
-    uint32_t row_;           // of the fused table, or an open state
+    size_t end_ = 0;         // of its part
+    uint32_t row_ = 0;       // of the fused table, or an open state
     size_t mark_ = 0;
     size_t cold_until_ = 0;  // hot states do not pay before
     Failures failures_;
@@ -202,18 +215,23 @@ class AutomatonRun {
     // Where the character begins that is so many before the next one.
     size_t back(int count) const { return characters_back(text_, at_, count); }
 
+    size_t part_end() const { return parts_ ? next_start(text_.size(), at_ + 1, parts_) : text_.size(); }
+
     bool is_open() const { return row_ & AutomatonTables::OPEN; }
 
-    // Read on as far as states are hot, and one character more; true if that leads to an open state.
+    // Read on as far as states are hot, through any number of parts, and one character more; true if that leads to an
+    // open state.
     bool read_vectors() {
         const uint8_t state = tables_.hot.number_of[row_];
         if (state != HotStates::COLD && at_ >= cold_until_) {
             const size_t from = at_;
             const split::HotPlace place =
-                split::read_hot(isa_, tables_.classes, tables_.hot, text_, {at_, mark_, state}, end_, starts_);
+                split::read_hot(isa_, tables_.classes, tables_.hot, text_, parts_, {at_, mark_, state}, starts_);
             at_ = place.at;
             mark_ = place.mark;
             row_ = tables_.hot.rows[place.state];
+            // Where a part starts, the one before has still to be finished.
+            if (at_ > end_) end_ = next_start(text_.size(), at_, parts_);
             if (at_ == end_) return false;
             if (at_ - from < 16) cold_until_ = at_ + 64;
         }
@@ -364,14 +382,16 @@ struct Automaton {
     // Set a bit of `starts` for each byte of `text` at which a pre-token starts, or a part that is removed, which has one
     // in `removed` as well. Both are clear, and there is `removed` if something can be.
     void find_starts(Isa isa, std::string_view text, uint64_t *starts, uint64_t *removed) const {
-        bool first = true;
+        std::vector<uint64_t> parts;
         for (const AutomatonTables &step : steps) {
-            if (first) {
+            if (&step == steps.data()) {
                 cut_part(step, isa, text, 0, text.size(), starts, removed);
-            } else {
+            } else if (removed || step.behavior != AutomatonTables::ISOLATED) {
                 cut_parts(step, isa, text, starts, removed);
+            } else {
+                parts.assign(starts, starts + (text.size() + 63) / 64);
+                AutomatonRun(step, isa, text, 0, text.size(), starts, parts.data()).run();
             }
-            first = false;
         }
     }
 

@@ -35,13 +35,13 @@ inline void find_starts(Pattern pattern, Isa isa, std::string_view text, uint64_
     baseline::find_starts(pattern, {data, text.size()}, starts, ambiguous);
 }
 
-// Read on from a place up to `end`, or to a character that leads to no hot state, and set a bit of `starts` for each cut.
-// Not for BASELINE.
+// Read on from a place to the end of the text, or to a character that leads to no hot state, and set a bit of `starts`
+// for each cut. At each bit of `parts`, if there are any, a part starts, but for the place itself. Not for BASELINE.
 inline HotPlace read_hot(Isa isa, const ClassTable &classes, const HotStates &hot, std::string_view text,
-                         HotPlace place, size_t end, uint64_t *starts) {
+                         const uint64_t *parts, HotPlace place, uint64_t *starts) {
 #if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::read_hot(classes, hot, text, place, end, starts);
-    if (isa == AVX2) return avx2::read_hot(classes, hot, text, place, end, starts);
+    if (isa == AVX512) return avx512::read_hot(classes, hot, text, parts, place, starts);
+    if (isa == AVX2) return avx2::read_hot(classes, hot, text, parts, place, starts);
 #endif
     return place;
 }

@@ -50,16 +50,20 @@ class Actions {
 
 class HotReader {
   public:
-    HotReader(const ClassTable &classes, const HotStates &hot, std::string_view text, uint64_t *starts)
-        : classes_(classes), hot_(hot), text_(text), starts_(starts) {}
+    HotReader(const ClassTable &classes, const HotStates &hot, std::string_view text, const uint64_t *parts,
+              uint64_t *starts)
+        : classes_(classes), hot_(hot), text_(text), parts_(parts), starts_(starts) {}
 
-    HotPlace read(HotPlace place, size_t end) {
-        while (place.at < end) {
-            const size_t room = 64 - (place.at & 63), count = end - place.at < room ? end - place.at : room;
+    HotPlace read(HotPlace place) {
+        uint64_t known = 1;  // at the first place no part starts that has not been begun
+        for (; place.at < text_.size(); known = 0) {
+            const size_t room = 64 - (place.at & 63), left = text_.size() - place.at, count = left < room ? left : room;
             const uint8_t state_before = place.state;
             const size_t begin = place.at;
             const uint8_t *bytes = block(begin, count);
-            place.state = pass(bytes, count, place.state);
+            const uint64_t parts = parts_ ? parts_[begin >> 6] >> (begin & 63) & ~known : 0;
+            place.state = parts ? pass(count, place.state, [&](size_t i) { return bytes[i] | (parts >> i & 1) << 8; })
+                                : pass(count, place.state, [&](size_t i) { return bytes[i]; });
             size_t done = count;
             if (place.state == HotStates::COLD) {
                 done = size_t(__builtin_ctzll(equal(load64(entries_), HotStates::COLD)));
@@ -76,6 +80,7 @@ class HotReader {
     const ClassTable &classes_;
     const HotStates &hot_;
     const std::string_view text_;
+    const uint64_t *const parts_;
     uint64_t *const starts_;
     uint64_t continuation_;                     // in the block, bytes that are not the first of a character
     alignas(64) uint8_t stand_ins_[64];         // for a block that is not read where it lies
@@ -106,13 +111,14 @@ class HotReader {
         return bytes;
     }
 
-    // Look up one byte after the other; returns the last state.
-    uint8_t pass(const uint8_t *bytes, size_t count, uint8_t first) {
+    // Look up one byte after the other, of which `index` says where; returns the last state.
+    template <typename Index>
+    uint8_t pass(size_t count, uint8_t first, Index index) {
         __m128i state = _mm_cvtsi32_si128(first);
         const auto *const next = hot_.next;
         uint8_t *const entries = entries_;
         const auto step = [&](size_t i) {
-            state = _mm_shuffle_epi8(_mm_load_si128((const __m128i *)next[bytes[i]]), state);
+            state = _mm_shuffle_epi8(_mm_load_si128((const __m128i *)next[index(i)]), state);
             _mm_storeu_si32(entries + i, state);
         };
         size_t i = 0;
@@ -164,9 +170,9 @@ class HotReader {
     }
 };
 
-static HotPlace read_hot(const ClassTable &classes, const HotStates &hot, std::string_view text, HotPlace place,
-                         size_t end, uint64_t *starts) {
-    return HotReader(classes, hot, text, starts).read(place, end);
+static HotPlace read_hot(const ClassTable &classes, const HotStates &hot, std::string_view text, const uint64_t *parts,
+                         HotPlace place, uint64_t *starts) {
+    return HotReader(classes, hot, text, parts, starts).read(place);
 }
 
 #endif

@@ -24,9 +24,9 @@ struct HotStates {
     static constexpr size_t MAX_CLASSES = 64;
     static constexpr uint8_t COLD = 15, STATE = 15;  // an entry's bits that hold the state
     static constexpr int ACTION = 4, ACTIONS = 8;    // the first of its bits that hold the action
-    static constexpr size_t CONTINUATIONS = 0x80, CLASSES = 0xC0;
+    static constexpr size_t CONTINUATIONS = 0x80, CLASSES = 0xC0, STARTS = 0x100;
 
-    alignas(16) uint8_t next[256][16];
+    alignas(16) uint8_t next[512][16];
     alignas(16) uint8_t actions[16] = {};  // by number: low bits of an entry of the fused table
     uint32_t waiting = 0;                  // of the automaton
     std::vector<uint32_t> rows;      // of the fused table, by number
