@@ -9,8 +9,8 @@ On paper. With ``\s+(?!\S)|\w+|\s`` on "a  bc" the run of two blanks is read, an
 now it is clear that the match was the first blank alone. The second has been read already: so the
 look-up cuts one character back, and goes on in the state behind "blank, b" read from the start.
 
-What waits for longer than `MAX_WAITING` characters is a *run* if these are all alike, and any
-number of them, read again, leads to one state without a cut. Newlines before indented lines are so:
+What has waited for `MAX_WAITING` characters is a *run* if these are all alike, and that many of
+them or more, read again, lead to one state without a cut. Newlines before indented lines are so:
 ``\s*[\r\n]+`` hopes for one more newline until the indentation ends, and then the blanks are read
 again as they would be anywhere. It is enough to remember where the run began, the *mark*, and to
 cut there.
@@ -31,13 +31,13 @@ MAX_ENTRIES = 200_000  # of a table: states times columns
 MAX_ROUNDS = 60  # in which states that do the same are looked for
 
 # What a look-up does besides cutting here (bit 0) or a few characters back: cut at the mark; then
-# put the mark `max_waiting` characters back.
+# put the mark at the first of `max_waiting` characters.
 CUT_AT_MARK, PUT_MARK = 8, 16
 
 # So many states and actions a vector of bytes tells apart, besides one for all others.
 MOST_STATES, MOST_ACTIONS = 15, 7
 _ENGLISH = """\
-The quick brown fox isn't lazy: it jumped over 12 dogs, 3 cats (and one "cow") in 2024.  We
+The quick brown fox isn't lazy: it jumped over 12 dogs, 3,456 cats (and one "cow") in 2024.  We
 don't know, as they say;
   WE HAD seen... Mr. Smith's e-mail is <smith_7@example.org>, he's read it twice -- really!
 
@@ -146,12 +146,11 @@ class Fused:
         )
 
     def _entry(self, state: State, cuts: int) -> tuple[int, int]:
-        if len(state.waiting) > self.max_waiting and not state.marked:
-            if self._behind_run(state) is None:
-                return self._open_number(state), cuts
-            return self._number(state._replace(marked=True)), cuts | PUT_MARK
-        if state.marked and not state.waiting:
+        waiting = len(state.waiting)
+        if (state.marked and not waiting) or waiting > self.max_waiting:
             return self._open_number(state), cuts
+        if not state.marked and waiting == self.max_waiting and self._behind_run(state):
+            return self._number(state._replace(marked=True)), cuts | PUT_MARK
         return self._number(state), cuts
 
     def _open_number(self, state: State) -> int:
@@ -208,6 +207,8 @@ class Fused:
 
     def _behind_run(self, state: State) -> State | None:
         """Where any number of such characters as it has waited for leads; None if it depends."""
+        if not state.waiting:
+            return None
         first, *others = state.waiting
         stays = self.automaton.table[state.number][first] == (state.number, False)
         if not (state.matched and stays and {first}.issuperset(others)):

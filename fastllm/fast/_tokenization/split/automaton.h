@@ -319,7 +319,7 @@ class AutomatonRun {
     // What an entry does about the mark, the character that was read being the next one.
     void move_mark(uint32_t entry) {
         if (entry & AutomatonTables::CUT_AT_MARK) set(mark_);
-        if (entry & AutomatonTables::PUT_MARK) mark_ = back(int(tables_.waiting) - 1);
+        if (entry & AutomatonTables::PUT_MARK) mark_ = back(int(tables_.waiting) - 2);
     }
 
     // Look for a later match from an open state on, then go back to where the last one ended.

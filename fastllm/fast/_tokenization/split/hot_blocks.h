@@ -10,10 +10,15 @@
 //     one back  .  .  .  .  .  .  1        _|_x: the last blank goes with the word
 //     starts    .  .  .  .  1  1  .
 //
+// Both halves of a block are read at once, if the state between them can be told without reading the first: most often
+// all states lead to the same one within a few bytes. A vector holds what becomes of each of the sixteen, so that this
+// takes no longer than to follow one of them.
+//
 // Invariants. Blocks end where words of `starts` do. A place is where a character begins, or the end of what is read.
 // A character that leads to no hot state is not read, and nothing behind it.
 //
-// Cost. A shuffle waits for the one before, one or two cycles a byte; loads and stores do not wait.
+// Cost. A shuffle waits for the one before, one or two cycles a byte; loads and stores do not wait. Wrong guesses of
+// branches cost more than anything else where cold states and marks are frequent.
 
 #if FASTLLM_ISA > 0
 
@@ -55,6 +60,7 @@ class HotReader {
         : classes_(classes), hot_(hot), text_(text), parts_(parts), starts_(starts) {}
 
     HotPlace read(HotPlace place) {
+        mark_ = place.mark;
         uint64_t known = 1;  // at the first place no part starts that has not been begun
         for (; place.at < text_.size(); known = 0) {
             const size_t room = 64 - (place.at & 63), left = text_.size() - place.at, count = left < room ? left : room;
@@ -63,6 +69,7 @@ class HotReader {
             const uint8_t *bytes = block(begin, count);
             const uint64_t parts = parts_ ? parts_[begin >> 6] >> (begin & 63) & ~known : 0;
             place.state = parts ? pass(count, place.state, [&](size_t i) { return bytes[i] | (parts >> i & 1) << 8; })
+                  : count == 64 ? pass_halves(bytes, place.state)
                                 : pass(count, place.state, [&](size_t i) { return bytes[i]; });
             size_t done = count;
             if (place.state == HotStates::COLD) {
@@ -70,18 +77,24 @@ class HotReader {
                 place.state = done ? entries_[done - 1] & HotStates::STATE : state_before;
             }
             place.at += done;
-            if (done) act(begin, ~uint64_t(0) >> (64 - done), place.mark);
+            if (done) act(begin, ~uint64_t(0) >> (64 - done));
             if (done < count) break;
         }
+        if (put_ != NOWHERE) place.mark = characters_back(text_, put_, int(hot_.waiting) - 2);
         return place;
     }
 
   private:
+    static constexpr size_t LEAD = 8;  // bytes that mostly are enough to forget what came before
+    static constexpr size_t NOWHERE = ~size_t(0);
+
     const ClassTable &classes_;
     const HotStates &hot_;
     const std::string_view text_;
     const uint64_t *const parts_;
     uint64_t *const starts_;
+    size_t mark_ = 0;
+    size_t put_ = NOWHERE;                      // the character that has put the mark elsewhere since
     uint64_t continuation_;                     // in the block, bytes that are not the first of a character
     alignas(64) uint8_t stand_ins_[64];         // for a block that is not read where it lies
     alignas(64) uint8_t entries_[64 + 3] = {};  // found in the block; three bytes more are stored with the last
@@ -111,6 +124,47 @@ class HotReader {
         return bytes;
     }
 
+    static __m128i look_up(const HotStates &hot, uint8_t byte, __m128i state) {
+        return _mm_shuffle_epi8(_mm_load_si128((const __m128i *)hot.next[byte]), state);
+    }
+
+    // The state behind bytes, whichever came before, unless it is cold; `COLD` if it depends on that.
+    uint8_t state_behind(const uint8_t *bytes, size_t count) const {
+        __m128i states = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        for (size_t i = 0; i < count; i++) states = look_up(hot_, bytes[i], states);
+        states = _mm_and_si128(states, _mm_set1_epi8(HotStates::STATE));
+        const __m128i first = _mm_shuffle_epi8(states, _mm_setzero_si128()), cold = _mm_set1_epi8(HotStates::COLD);
+        const __m128i known = _mm_or_si128(_mm_cmpeq_epi8(states, first), _mm_cmpeq_epi8(states, cold));
+        return _mm_movemask_epi8(known) == 0xFFFF ? uint8_t(_mm_cvtsi128_si32(first)) : HotStates::COLD;
+    }
+
+    // Look up 64 bytes, both halves at once if the first ends in a state that does not depend on how it begins.
+    uint8_t pass_halves(const uint8_t *bytes, uint8_t first) {
+        const uint8_t middle = state_behind(bytes + 32 - LEAD, LEAD);
+        if (middle == HotStates::COLD) return pass(64, first, [&](size_t i) { return bytes[i]; });
+        const HotStates &hot = hot_;
+        uint8_t *const entries = entries_;
+        __m128i low = _mm_cvtsi32_si128(first), high = _mm_cvtsi32_si128(middle);
+        const auto step = [&](size_t i) {
+            low = look_up(hot, bytes[i], low);
+            high = look_up(hot, bytes[32 + i], high);
+            _mm_storeu_si32(entries + 32 + i, high);
+        };
+        size_t i = 0;
+        for (; i < 28; i += 4) {
+            step(i), _mm_storeu_si32(entries + i, low);
+            step(i + 1), _mm_storeu_si32(entries + i + 1, low);
+            step(i + 2), _mm_storeu_si32(entries + i + 2, low);
+            step(i + 3), _mm_storeu_si32(entries + i + 3, low);
+        }
+        for (; i < 32; i++) {
+            step(i);
+            entries[i] = uint8_t(_mm_cvtsi128_si32(low));  // only that: the other half has been stored
+        }
+        const uint8_t last = uint8_t(_mm_cvtsi128_si32(low)) & HotStates::STATE;
+        return last == HotStates::COLD ? last : uint8_t(_mm_cvtsi128_si32(high)) & HotStates::STATE;
+    }
+
     // Look up one byte after the other, of which `index` says where; returns the last state.
     template <typename Index>
     uint8_t pass(size_t count, uint8_t first, Index index) {
@@ -130,14 +184,15 @@ class HotReader {
     }
 
     // Do what was found at the `valid` bytes from `begin` on.
-    void act(size_t begin, uint64_t valid, size_t &mark) {
+    void act(size_t begin, uint64_t valid) {
         const Actions actions(hot_, load64(entries_));
         const uint64_t one = actions.with(1) & valid, two = actions.with(2) & valid;
         const uint64_t here = actions.with(0) & valid;
         starts_[begin >> 6] |= (here | one_down(one | one_down(two))) << (begin & 63);
         cut_block_before(begin, valid & ~continuation_, one, two);
         const uint64_t cut = actions.with(3) & valid, put = actions.with(4) & valid;
-        if (cut | put) mark = move_mark(begin, cut, put, mark);
+        if (cut) cut_at_marks(begin, cut, put);
+        put_ = put ? begin + 63 - size_t(__builtin_clzll(put)) : put_;
     }
 
     // The bits one character further down.
@@ -158,15 +213,14 @@ class HotReader {
         if (two & first) set(characters_back(text_, place, 2));
     }
 
-    // Cut where the mark is at each bit of `cut`; put it at each bit of `put`. Returns where it is then.
-    size_t move_mark(size_t begin, uint64_t cut, uint64_t put, size_t mark) {
-        const auto mark_after = [&](uint64_t puts) {
-            if (!puts) return mark;
-            const size_t last = begin + 63 - size_t(__builtin_clzll(puts));
-            return characters_back(text_, last, int(hot_.waiting) - 1);
-        };
-        for (; cut; cut &= cut - 1) set(mark_after(put & ((cut & -cut) - 1)));
-        return mark_after(put);
+    // Cut where the mark is at each bit of `cut`; `put` has a bit where it is put.
+    void cut_at_marks(size_t begin, uint64_t cut, uint64_t put) {
+        do {
+            const uint64_t puts = put & ((cut & -cut) - 1);
+            const size_t last = puts ? begin + 63 - size_t(__builtin_clzll(puts)) : put_;
+            set(last == NOWHERE ? mark_ : characters_back(text_, last, int(hot_.waiting) - 2));
+            cut &= cut - 1;
+        } while (cut);
     }
 };
 
