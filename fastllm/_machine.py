@@ -9,7 +9,8 @@ import fastllm
 from fastllm import _backend
 from fastllm.patterns.backtracking import may_be_exponential
 from fastllm.patterns.named import SplitPattern, split_pattern
-from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.model_tokenizer import ModelTokenizer
 
 
 def facts() -> dict[str, str]:
@@ -29,12 +30,14 @@ def facts() -> dict[str, str]:
     }
 
 
-def tokenizer_facts(tokenizer: BPETokenizer) -> dict[str, str]:
+def tokenizer_facts(tokenizer: SubwordTokenizer) -> dict[str, str]:
     """The same of a tokenizer."""
-    return {
-        "vocabulary": f"{tokenizer.n_vocab:,} tokens, {len(tokenizer.special_tokens):,} special",
-        **pattern_facts(tokenizer.split_pattern),
+    facts = {
+        "vocabulary": f"{tokenizer.n_vocab:,} tokens, {len(tokenizer.special_tokens):,} special"
     }
+    if isinstance(tokenizer, ModelTokenizer):
+        facts["pipeline"] = ", then ".join(tokenizer.pipeline)
+    return facts | pattern_facts(tokenizer.split_pattern)
 
 
 def pattern_facts(pattern: str | SplitPattern) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import codecs
 import json
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,12 +30,14 @@ from fastllm.cli.options import (
 from fastllm.cli.progress import plain_console, progress_bars
 from fastllm.corpus.atomic_write import replacing
 from fastllm.formats.files import SUFFIXES, any_of
+from fastllm.tokenizers.encoding import SubwordTokenizer
 
 __all__ = ["app"]
 
 
-def _load(path: Path, pattern: str | None = None) -> fastllm.BPETokenizer:
-    return fastllm.BPETokenizer.from_file(path, pattern=pattern)
+def _load(path: Path, pattern: str | None = None) -> SubwordTokenizer:
+    options = {} if pattern is None else {"pattern": pattern}
+    return fastllm.load_tokenizer(path, **options)
 
 
 @app.command()
@@ -139,7 +142,7 @@ def encode(
         progress = stack.enter_context(progress_bars("encoding"))
         if output == STREAM:
             chunks = files.text_chunks(
-                file, tok.pattern, tok.special_tokens, errors.value, progress
+                file, tok.pattern_to_cut_by, tok.special_tokens, errors.value, progress
             )
             blank = ""
             for chunk in chunks:
@@ -165,8 +168,9 @@ def decode(
     output: Annotated[str, typer.Option("--output", "-o", help="A file; - is stdout.")] = STREAM,
     pattern: LoadPatternOption = None,
 ) -> None:
-    """Turn ids back into the bytes they were made from."""
+    """Turn ids back into the bytes they were made from, or into text that is near it."""
     tok = _load(tokenizer, pattern)
+    decode_bytes = _bytes_decoder(tok)
     ids = files.read_ids(file, tok.max_token_value)
     with ExitStack() as stack:
         out: Any = sys.stdout.buffer
@@ -175,7 +179,7 @@ def decode(
             out = stack.enter_context(replacing(output, "wb"))
         progress = stack.enter_context(progress_bars("decoding"))
         for start in range(0, len(ids), files.CHUNK):
-            out.write(tok.decode_bytes(ids[start : start + files.CHUNK]))
+            out.write(decode_bytes(ids[start : start + files.CHUNK]))
             progress(min(start + files.CHUNK, len(ids)), len(ids))
         out.flush()
 
@@ -197,7 +201,7 @@ def count(
     for text in texts or [STREAM]:
         with progress_bars("counting") as progress:
             chunks = files.text_chunks(
-                text, tok.pattern, tok.special_tokens, errors.value, progress
+                text, tok.pattern_to_cut_by, tok.special_tokens, errors.value, progress
             )
             found = sum(tok.count(chunk, **specials) for chunk in chunks)
         print(found if text == STREAM else f"{found} {text}")
@@ -236,7 +240,9 @@ def attend(
 
     if sentence == STREAM:
         sentence = sys.stdin.buffer.read().decode()
-    tok = None if tokenizer is None else _load(tokenizer, pattern)
+    tok = None
+    if tokenizer is not None:
+        tok = fastllm.BPETokenizer.from_file(tokenizer, pattern=pattern)
     show_attention(plain_console(), sentence.rstrip("\n"), tok, causal=causal)
 
 
@@ -330,6 +336,14 @@ def info(
         print(f"{name + ':':<20}{value}")
 
 
-def _specials(tok: fastllm.BPETokenizer, allow: bool) -> dict[str, Any]:
+def _bytes_decoder(tok: SubwordTokenizer) -> Callable[[Any], bytes]:
+    """What turns ids into bytes, part by part."""
+    if isinstance(tok, fastllm.BPETokenizer):
+        return tok.decode_bytes
+    decoder = tok.stream_decoder()
+    return lambda ids: decoder.push(ids).encode()
+
+
+def _specials(tok: SubwordTokenizer, allow: bool) -> dict[str, Any]:
     """What special tokens in a text become: their ids, or the error that the library raises."""
     return {"allowed_special": "all"} if allow else {}

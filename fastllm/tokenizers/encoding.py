@@ -28,6 +28,7 @@ from fastllm.tokenizers.special_tokens import (
     SpecialTokenPolicies,
     SpecialTokenPolicy,
 )
+from fastllm.tokenizers.stream_decoder import StreamDecoder, TokenStreamDecoder
 from fastllm.tokenizers.template import Template
 
 if TYPE_CHECKING:
@@ -78,13 +79,22 @@ class SubwordTokenizer(Tokenizer):
         """The split pattern with all its steps."""
 
     @property
-    def _pattern_to_cut_by(self) -> SplitPattern:
+    def pattern_to_cut_by(self) -> SplitPattern:
         """The pattern that says where a text may be cut; one without a name: nowhere."""
         return self.split_pattern
 
     @abstractmethod
     def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
         """The text that `ids` stand for."""
+
+    @property
+    @abstractmethod
+    def special_tokens(self) -> dict[str, int]:
+        """The id of each special token, as a dict of its own."""
+
+    @abstractmethod
+    def stream_decoder(self, errors: str = "replace") -> StreamDecoder | TokenStreamDecoder:
+        """A decoder that takes ids as they come and returns text."""
 
     # Special tokens
 
@@ -417,7 +427,7 @@ class SubwordTokenizer(Tokenizer):
                 return int(self._encoder.count(part))
             return self._cut_encoder(policy).count(cuts)
 
-        return Truncation(limit, self._pattern_to_cut_by, policy, self._locator, count).truncate(
+        return Truncation(limit, self.pattern_to_cut_by, policy, self._locator, count).truncate(
             text
         )
 
@@ -471,7 +481,7 @@ class SubwordTokenizer(Tokenizer):
             writing_ids(out_path, id_dtype(self.max_token_value)) as write,
         ):
             size = os.fstat(file.fileno()).st_size
-            chunks = read_chunks(file, self._pattern_to_cut_by, tokens, errors)
+            chunks = read_chunks(file, self.pattern_to_cut_by, tokens, errors)
             while group := list(islice(chunks, CHUNKS_AT_ONCE)):
                 ids, _ = self.encode_batch_to_numpy(
                     group,

@@ -22,7 +22,7 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
         Hugging Face's tokenizer.json (byte-level BPE or WordPiece), BERT's vocab.txt, tiktoken
         ranks, a minbpe model, GPT-2's vocab.json or merges.txt, or a folder with such files.
     **options
-        As for `from_file` of the class: a file of ranks needs ``pattern=``.
+        As for `BPETokenizer.from_file`: a file of ranks needs ``pattern=``.
 
     Returns
     -------
@@ -33,7 +33,8 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
     OSError
         If a file cannot be read.
     ValueError
-        If a file is of no known format, wrong, or asks for what is not supported.
+        If a file is of no known format, wrong, or asks for what is not supported; for options with
+        a file that is not of byte-pair encoding.
 
     Examples
     --------
@@ -45,5 +46,10 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
     ...     load_tokenizer(path).encode("Hello")
     [1, 2]
     """
-    tokenizer: SubwordTokenizer = CLASSES[files.model_of(path)].from_file(path, **options)
+    model = files.model_of(path)
+    if options and model != "BPE":
+        raise ValueError(
+            f"{os.fspath(path)}: a {model} tokenizer says itself what {', '.join(options)} is"
+        )
+    tokenizer: SubwordTokenizer = CLASSES[model].from_file(path, **options)
     return tokenizer

@@ -106,7 +106,7 @@ class ModelTokenizer(SubwordTokenizer):
         return max(self._token_with)
 
     @property
-    def _pattern_to_cut_by(self) -> SplitPattern:
+    def pattern_to_cut_by(self) -> SplitPattern:
         """Where only BERT's normalizer changes text, which looks at one character at a time."""
         safe = all(isinstance(step, BertNormalizer) for step in self._normalizer)
         return self._pattern if safe else self._pattern._replace(name=None)

@@ -207,3 +207,19 @@ def test_version_is_the_package_version():
 )
 def test_every_command_has_help(command):
     assert "Usage" in succeed(command, "--help").stdout
+
+
+def test_every_command_takes_a_word_piece_tokenizer(tmp_path):
+    path, text = tmp_path / "vocab.txt", tmp_path / "text.txt"
+    path.write_text("[UNK]\n[SEP]\nun\n##do\nit\n!\n", "utf-8")
+    text.write_text("Undo it!\nUndo [SEP]\n", "utf-8")
+    refused = fail("encode", "-t", path, text, "-o", "-")
+    assert "[SEP]" in refused
+    ids = succeed("encode", "-t", path, "--allow-special", text, "-o", "-").stdout
+    assert ids == "2 3 4 5 2 3 1\n"
+    assert succeed("decode", "-t", path, stdin=ids.encode()).stdout == "undo it! undo [SEP]"
+    assert succeed("count", "-t", path, "--allow-special", text).stdout.split()[0] == "7"
+    facts = succeed("info", "-t", path).stdout
+    assert "6 tokens, 2 special" in facts
+    assert "split by bert, then WordPiece of 6 tokens" in facts
+    assert "says itself" in fail("count", "-t", path, "-p", "gpt2", text)

@@ -33,9 +33,20 @@ enum WordClass : uint8_t { IN_WORD = 0, BETWEEN_WORDS = 1, ALONE = 2 };
 
 class BertTable {
   public:
-    // A character that another becomes.
+    // A character that another becomes, with its UTF-8.
     struct Made {
-        uint32_t bits;
+        uint32_t bits = 0;
+        uint8_t length = 0;
+        char utf8[4] = {};
+
+        Made() = default;
+        explicit Made(uint32_t bits) : bits(bits) {
+            const uint32_t c = code_point();
+            length = uint8_t(c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4);
+            for (int i = length - 1, rest = int(c); i >= 0; i--, rest >>= 6) utf8[i] = char(0x80 | (rest & 0x3F));
+            if (length == 1) utf8[0] = char(c);
+            if (length > 1) utf8[0] = char((0xF00 >> length & 0xFF) | c >> 6 * (length - 1));
+        }
         uint32_t code_point() const { return bits & 0x1FFFFF; }
         WordClass word_class() const { return WordClass(bits >> 21 & 3); }
         uint8_t combining() const { return uint8_t(bits >> 23); }
@@ -60,7 +71,7 @@ class BertTable {
         all_[code_point] = uint32_t(made_.size()) << 8 | count << 3 | MADE;
     }
     void add_made(uint32_t code_point, uint32_t word_class, uint32_t combining) {
-        made_.push_back({code_point | word_class << 21 | combining << 23});
+        made_.emplace_back(code_point | word_class << 21 | combining << 23);
     }
 
     // Nothing more is filled in.
@@ -81,12 +92,19 @@ class BertTable {
 
     static constexpr uint32_t SAME = 0, MADE = 1, CHINESE = 2, HANGUL = 3, STARTER = 4;
 
+    // The one character that an entry makes, if it is one and no mark waits to be sorted; else null.
+    const Made *made_alone(uint32_t entry) const {
+        if ((entry & 0xFF) != (1 << 3 | MADE)) return nullptr;
+        const Made &made = made_[entry >> 8];
+        return made.combining() ? nullptr : &made;
+    }
+
     uint32_t entry(uint32_t code_point) const {
         return entries_[size_t(page_of_[code_point >> 6]) << 6 | (code_point & 63)];
     }
 
     // Hand what `text` becomes to a sink, character by character: `same(bytes, length)` for one that is left as it is,
-    // `made(Made)` for others; `at(i)` comes before each character of the text.
+    // `alone(bytes, length)` for one that becomes a word, `made(Made)` for others; `at(i)` comes before each character of the text.
     template <typename Sink>
     void apply(std::string_view text, Sink &sink) const {
         Waiting<Sink> waiting(sink);
@@ -107,6 +125,8 @@ class BertTable {
             marks_.push_back(mark);
             sink_.wait();
         }
+
+        bool empty() const { return marks_.empty(); }
 
         void end_run() {
             if (marks_.empty()) return;
@@ -143,9 +163,9 @@ class BertTable {
         } else {
             waiting.end_run();
             if (found == CHINESE) {
-                sink.made(BLANK);
-                sink.made({c | uint32_t(ALONE) << 21});
-                sink.made(BLANK);
+                sink.made(blank_);
+                sink.alone(text.data() + i, size_t(length));
+                sink.made(blank_);
             } else if (found == HANGUL) {
                 apply_hangul(c - 0xAC00, sink);
             }
@@ -154,12 +174,11 @@ class BertTable {
     }
 
   private:
-    static constexpr Made BLANK{0x20 | uint32_t(BETWEEN_WORDS) << 21};
-
     std::vector<uint32_t> all_;  // while it is filled
     std::vector<uint16_t> page_of_;
     std::vector<uint32_t> entries_;
     std::vector<Made> made_;
+    Made blank_{0x20 | uint32_t(BETWEEN_WORDS) << 21};
 
     // Plain is what stays as it is, but for lower case, and what is white space and nothing else.
     uint8_t ascii_kind(uint32_t c) const {
@@ -179,31 +198,11 @@ class BertTable {
     // Lead, vowel and tail of a syllable, by the rule of the Unicode Standard, 3.12.
     template <typename Sink>
     static void apply_hangul(uint32_t syllable, Sink &sink) {
-        sink.made({0x1100 + syllable / 588});
-        sink.made({0x1161 + syllable % 588 / 28});
-        if (syllable % 28) sink.made({0x11A7 + syllable % 28});
+        sink.made(Made(0x1100 + syllable / 588));
+        sink.made(Made(0x1161 + syllable % 588 / 28));
+        if (syllable % 28) sink.made(Made(0x11A7 + syllable % 28));
     }
 };
-
-// Append a character as UTF-8.
-template <typename Bytes>
-inline void append_utf8(Bytes &bytes, uint32_t c) {
-    if (c < 0x80) {
-        bytes.push_back(char(c));
-    } else if (c < 0x800) {
-        bytes.push_back(char(0xC0 | c >> 6));
-        bytes.push_back(char(0x80 | (c & 0x3F)));
-    } else {
-        if (c < 0x10000) {
-            bytes.push_back(char(0xE0 | c >> 12));
-        } else {
-            bytes.push_back(char(0xF0 | c >> 18));
-            bytes.push_back(char(0x80 | (c >> 12 & 0x3F)));
-        }
-        bytes.push_back(char(0x80 | (c >> 6 & 0x3F)));
-        bytes.push_back(char(0x80 | (c & 0x3F)));
-    }
-}
 
 // A sink that gathers the text, and of each of its characters the place of the one that it comes from.
 struct NormalizedText {
@@ -216,14 +215,12 @@ struct NormalizedText {
         bytes.insert(bytes.end(), character, character + length);
         places.push_back(place);
     }
-    void made(BertTable::Made made) {
-        append_utf8(bytes, made.code_point());
-        places.push_back(place);
-    }
+    void alone(const char *character, size_t length) { same(character, length); }
+    void made(const BertTable::Made &made) { same(made.utf8, made.length); }
     // Marks change places, but the places do not: so it is in Hugging Face tokenizers.
     void wait() { late.push_back(place); }
-    void made_late(BertTable::Made made) {
-        append_utf8(bytes, made.code_point());
+    void made_late(const BertTable::Made &made) {
+        bytes.insert(bytes.end(), made.utf8, made.utf8 + made.length);
         places.push_back(late.front());
         late.erase(late.begin());
     }

@@ -35,21 +35,28 @@ class WordGatherer {
     void at(size_t) {}
     void wait() {}
     void same(const char *character, size_t length) {
+        for (size_t i = 0; i < length; i++) words_[size_ + i] = character[i];
         append(between_, length);
-        for (size_t i = 0; i < length; i++) words_[size_ - length + i] = character[i];
         between_ = false;
     }
-    void made(BertTable::Made made) {
-        const WordClass kind = made.word_class();
+    void alone(const char *character, size_t length) {
+        between_ = true;
+        same(character, length);
+        between_ = true;
+    }
+    void made(const BertTable::Made &made) { take(made.utf8, made.length, made.word_class()); }
+    void made_late(const BertTable::Made &mark) { made(mark); }
+
+    // Take a character; four bytes can be read at it.
+    void take(const char *character, size_t length, WordClass kind) {
         if (kind == BETWEEN_WORDS) {
             between_ = true;
             return;
         }
-        char *const end = put_character(made.code_point(), words_ + size_);
-        append(between_ || kind == ALONE, size_t(end - (words_ + size_)));
+        std::memcpy(words_ + size_, character, 4);
+        append(between_ || kind == ALONE, length);
         between_ = kind == ALONE;
     }
-    void made_late(BertTable::Made mark) { made(mark); }
 
     // Take `count` bytes of ASCII as they are; `space` and `alone` have a bit for each, the lowest first.
 #if FASTLLM_ISA == 2
@@ -62,15 +69,6 @@ class WordGatherer {
         between_ = separates >> (count - 1) & 1;
     }
 #endif
-    void take(char byte, uint8_t kind) {
-        if (kind == BETWEEN_WORDS) {
-            between_ = true;
-            return;
-        }
-        words_[size_] = byte;
-        append(between_ || kind == ALONE, 1);
-        between_ = kind == ALONE;
-    }
 
   private:
     char *const words_;
@@ -90,6 +88,37 @@ class WordGatherer {
         size_ += count;
     }
 };
+
+// Take the characters of `text` from `i` on that are not ASCII, and ASCII where it is only a few characters between
+// such; returns where it ends.
+static size_t gather_others(const BertTable &table, std::string_view text, size_t i, WordGatherer &gatherer,
+                            BertTable::Waiting<WordGatherer> &waiting) {
+    const char *const data = text.data();
+    constexpr uint32_t NOT_ASCII = 0x80808080;
+    while (i + 4 <= text.size()) {
+        uint32_t four;
+        std::memcpy(&four, data + i, 4);
+        if (!(four & NOT_ASCII)) return i;
+        int length;
+        const uint32_t c = decode_at(text, i, length), entry = table.entry(c);
+        if (!waiting.empty()) {
+            i += table.apply_one(text, i, gatherer, waiting);
+            continue;
+        }
+        if (entry == BertTable::SAME) {
+            gatherer.take(data + i, size_t(length), IN_WORD);
+        } else if (entry == BertTable::CHINESE) {
+            gatherer.take(data + i, size_t(length), ALONE);
+        } else if (const BertTable::Made *made = table.made_alone(entry)) {
+            gatherer.take(made->utf8, made->length, made->word_class());
+        } else {
+            table.apply_one(text, i, gatherer, waiting);
+        }
+        i += size_t(length);
+    }
+    while (i < text.size() && uint8_t(data[i]) >= 0x80) i += table.apply_one(text, i, gatherer, waiting);
+    return i;
+}
 
 // Write the words of `text` to `words`, and a bit to `starts` for each byte at which one starts; returns their size.
 static size_t gather_words(const BertTable &table, std::string_view text, char *words, uint64_t *starts) {
@@ -120,9 +149,8 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
             i += count;
         }
         if (count == room) continue;
-        do {
-            i += table.apply_one(text, i, gatherer, waiting);
-        } while (i < size && uint8_t(data[i]) >= 0x80);
+        i += table.apply_one(text, i, gatherer, waiting);
+        i = gather_others(table, text, i, gatherer, waiting);
     }
 #else
     while (i < size) {
@@ -130,10 +158,12 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
         if (byte < 0x80 && table.ascii_kinds[byte] != BertTable::NOT_PLAIN) {
             waiting.end_run();
             const bool upper = uint8_t(byte - 'A') < 26 && table.lowers_ascii;
-            gatherer.take(char(upper ? byte + 0x20 : byte), table.ascii_kinds[byte]);
+            const char taken[4] = {char(upper ? byte + 0x20 : byte)};
+            gatherer.take(taken, 1, WordClass(table.ascii_kinds[byte]));
             i++;
         } else {
             i += table.apply_one(text, i, gatherer, waiting);
+            i = gather_others(table, text, i, gatherer, waiting);
         }
     }
 #endif
