@@ -168,3 +168,20 @@ def test_white_space_is_that_of_unicode_16():
     assert [c for c in range(0x3100) if is_space(chr(c))] == [
         c for c in range(0x3100) if c in spaces
     ]
+
+
+def test_long_texts_and_threads_make_no_difference():
+    from fastllm import fast
+
+    encoder = fast.SubwordEncoder(WordPiece(VOCABULARY), pattern="bert", normalizer=OPTIONS[:1])
+    rng = random.Random(3)
+    pools = [SCALARS[:0x80], SCALARS[:0x500], [*EXOTIC, *"ab 1.,\x0b\x00"], list("Foxé ,.中")]
+    parts = ["".join(rng.choices(rng.choice(pools), k=rng.randrange(90))) for _ in range(1000)]
+    text = " ".join(parts)
+    expected = owner(OPTIONS[0]).encode(text).ids
+    assert encoder.encode(text) == expected
+    many = 1_100_000 // len(text.encode()) + 1
+    long = " ".join([text] * many)
+    assert encoder.encode(long) == expected * many
+    flat, _ = encoder.encode_batch_to_numpy([long, text], 2)
+    assert flat.tolist() == expected * (many + 1)

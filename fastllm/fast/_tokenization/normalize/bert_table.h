@@ -91,6 +91,7 @@ class BertTable {
     // ---- using it
 
     static constexpr uint32_t SAME = 0, MADE = 1, CHINESE = 2, HANGUL = 3, STARTER = 4;
+    static constexpr uint32_t REMOVED = MADE;  // as none
 
     // The one character that an entry makes, if it is one and no mark waits to be sorted; else null.
     const Made *made_alone(uint32_t entry) const {

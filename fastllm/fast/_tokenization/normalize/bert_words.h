@@ -111,7 +111,7 @@ static size_t gather_others(const BertTable &table, std::string_view text, size_
             gatherer.take(data + i, size_t(length), ALONE);
         } else if (const BertTable::Made *made = table.made_alone(entry)) {
             gatherer.take(made->utf8, made->length, made->word_class());
-        } else {
+        } else if (entry != BertTable::REMOVED) {
             table.apply_one(text, i, gatherer, waiting);
         }
         i += size_t(length);
@@ -149,7 +149,7 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
             i += count;
         }
         if (count == room) continue;
-        i += table.apply_one(text, i, gatherer, waiting);
+        if (uint8_t(data[i]) < 0x80) i += table.apply_one(text, i, gatherer, waiting);
         i = gather_others(table, text, i, gatherer, waiting);
     }
 #else
@@ -162,7 +162,7 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
             gatherer.take(taken, 1, WordClass(table.ascii_kinds[byte]));
             i++;
         } else {
-            i += table.apply_one(text, i, gatherer, waiting);
+            if (byte < 0x80) i += table.apply_one(text, i, gatherer, waiting);
             i = gather_others(table, text, i, gatherer, waiting);
         }
     }
