@@ -32,6 +32,7 @@ from fastllm.tokenizers.stream_decoder import StreamDecoder, TokenStreamDecoder
 from fastllm.tokenizers.template import Template
 
 if TYPE_CHECKING:
+    from fastllm.tokenizers.stop_strings import StoppingDecoder
     from fastllm.tokenizers.token_locator import Locator
 
 Ids = list[int]
@@ -93,7 +94,9 @@ class SubwordTokenizer(Tokenizer):
         """The id of each special token, as a dict of its own."""
 
     @abstractmethod
-    def stream_decoder(self, errors: str = "replace") -> StreamDecoder | TokenStreamDecoder:
+    def stream_decoder(
+        self, errors: str = "replace"
+    ) -> StreamDecoder | TokenStreamDecoder | StoppingDecoder:
         """A decoder that takes ids as they come and returns text."""
 
     # Special tokens
