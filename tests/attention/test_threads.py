@@ -355,6 +355,37 @@ assert right == [True] * 4
 """
 
 
+# Another thread, of whoever else uses it, imports Numba meanwhile.
+IMPORT_IN_THREAD = """
+import os
+import sys
+import threading
+import time
+import numpy as np
+from fastllm.fast import attention
+thread = threading.Thread(target=__import__, args=("numba",))
+thread.start()
+while "numba" not in sys.modules:
+    time.sleep(0.001)
+child = os.fork()
+if child == 0:
+    attention.softmax(np.ones((2, 3), np.float32))
+    os._exit(0)
+end = time.monotonic() + 60
+done = status = 0
+while not done and time.monotonic() < end:
+    time.sleep(0.01)
+    done, status = os.waitpid(child, os.WNOHANG)
+assert (done, status) == (child, 0), "a child hangs"
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_forks_while_another_thread_imports_numba():
+    must_run(IMPORT_IN_THREAD, NUMBA_DISABLE_JIT="0")
+
+
 def test_forks_while_other_threads_are_in_their_first_calls(tmp_path):
     program = FIRST_CALL_IN_THREADS.replace("FORKS", str(hasattr(os, "fork")))
     for _ in ("nothing compiled", "all in the cache"):

@@ -3,16 +3,18 @@
 A forked child has the memory of its parent, but only the thread that forked. A lock that another
 thread held at that moment is never released there, and what that thread had begun, an import say,
 is never finished: the first call of attention in the child would wait for ever. So a fork waits
-until nobody imports or compiles, here or anywhere by Numba, and parent and child go on after it.
+until nobody imports or compiles, here or anywhere by Numba, nor imports Numba itself, and parent
+and child go on after it.
 """
 
 import concurrent.futures.thread  # noqa: F401
+import importlib
 import logging  # noqa: F401
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 # One thread at a time: the first compilation of a process adds to registries of Numba's, extensions
@@ -36,6 +38,10 @@ def _numba_locks() -> Iterator[Any]:
 
 
 def _hold() -> None:
+    if "numba" in sys.modules:
+        # Waits while another thread, of whoever else uses it, imports it for the first time.
+        with suppress(Exception):
+            importlib.import_module("numba")
     compile_lock.acquire()
     for lock in _numba_locks():
         _held.enter_context(lock)
