@@ -48,7 +48,7 @@ def pattern_facts(pattern: str | SplitPattern) -> dict[str, str]:
     if engine == "masks":
         facts["which is"] = "a scanner written by hand"
     elif engine == "automaton":
-        sizes = [f"{len(one.table):,} states" for one in found.automata]
+        sizes = [f"{step.states:,} states" for step in found.compiled_steps]
         facts["which is"] = f"a table made of the expression, {', '.join(sizes)}"
     elif any(map(may_be_exponential, found.sources)):
         facts["which may"] = "take exponential time on some texts"

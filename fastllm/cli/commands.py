@@ -215,8 +215,16 @@ def split(
     file: TextArgument = STREAM,
     pattern: PatternOption = "gpt2",
     errors: ErrorsOption = Errors.strict,
+    list_patterns: Annotated[
+        bool, typer.Option("--list-patterns", help="List the named patterns instead.")
+    ] = False,
 ) -> None:
     """Cut text into pre-tokens, which merges never cross: one JSON string on each line."""
+    if list_patterns:
+        from fastllm.cli.tables import patterns_table
+
+        plain_console().print(patterns_table())
+        return
     escaped = codecs.lookup(sys.stdout.encoding).name != "utf-8"  # or it would not be JSON
     with progress_bars("splitting") as progress:
         for chunk in files.text_chunks(file, pattern, (), errors.value, progress):

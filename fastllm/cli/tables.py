@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastllm.explain.formatting import BLANKS
+from fastllm.patterns.named import NAMED, OWNERS
 from fastllm.tokenizers.string_tokenizer import UNKNOWN
 
 MISSING = "-"
@@ -41,6 +42,19 @@ def shown_tokens(tokens: Sequence[str]) -> Text:
 
 def _shortened(token: str, longest: int = 12) -> str:
     return token if len(token) <= longest else f"{token[: longest - 1]}…"
+
+
+def patterns_table() -> Table:
+    """The named split patterns: what cuts by each, and who uses it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("pattern", no_wrap=True)
+    table.add_column("engine", no_wrap=True)
+    table.add_column("steps", justify="right")
+    table.add_column("models", overflow="fold")
+    for name, pattern in NAMED.items():
+        normalized = f" (text is brought to {pattern.normalization})" * bool(pattern.normalization)
+        table.add_row(name, pattern.engine, str(len(pattern.steps)), OWNERS[name] + normalized)
+    return table
 
 
 def weights_table(tokens: Sequence[str], weights: npt.NDArray[Any]) -> Table:

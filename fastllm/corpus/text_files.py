@@ -72,8 +72,8 @@ def read_chunks(
 
 
 def cut_is_unsafe(pattern: SplitPattern, tokens: Iterable[str]) -> bool:
-    """Whether text is not to be cut: what it would split into is known for named patterns only."""
-    return pattern.name is None or any("\n" in token for token in tokens)
+    """Whether text is not to be cut: a pattern may join lines, or a token hold the end of one."""
+    return not pattern.keeps_lines_apart or any("\n" in token for token in tokens)
 
 
 def last_text_cut(text: str) -> int:

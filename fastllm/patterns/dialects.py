@@ -7,7 +7,7 @@ line in Oniguruma, ``{1,3}+`` repeats there, ``\w`` follows another version of U
 
 import re
 
-from fastllm.patterns.named import pattern_of_steps
+from fastllm.patterns.named import NAMED, pattern_of_steps
 
 # All that Python and Oniguruma read alike. Case is ignored differently for letters that fold to two
 # ("ss" is one sharp s in Oniguruma), so such a group may hold plain letters only.
@@ -67,10 +67,56 @@ def from_oniguruma(pattern: str) -> str:
     ValueError
         If it holds a construct that means something else here.
     """
+    pattern = without_nested_sets(_SAME_HERE.get(pattern, pattern))
     # Known patterns were written for Rust, but their `$` stands behind all white space there is.
     if _POSSESSIVE_INTERVAL.search(pattern) or not is_named(pattern):
         check_alike(pattern)
     return pattern
+
+
+# What one published file has, and another engine would read otherwise.
+_SAME_HERE = {
+    # Behind a digit, \b is where no word goes on; which characters words have differs.
+    r"\d{1,3}(?=(?:\d{3})*\b)": NAMED["command-a"].sources[0],
+    # As many line ends as there are: no other follows.
+    r"(?:\r?\n)+(?!\r?\n)": r"(?:\r?\n)+",
+}
+
+
+def without_nested_sets(pattern: str) -> str:
+    r"""A pattern of Oniguruma's, or of Rust's regex, with sets in sets as one set.
+
+    There a bracket in a set opens another, whose members belong to it as well; here, as in Python,
+    it is a member itself. What is more than a union of members stays as it is.
+
+    >>> without_nested_sets(r"[^(\s|[.,!?])]+|\[")
+    '[^(\\s|.,!?)]+|\\['
+    """
+    parts: list[str] = []
+    depth = 0
+    for token in _SET_TOKEN.finditer(pattern):
+        text = token[0]
+        if token["open"] and depth:
+            if (
+                text.startswith("[^")
+                or pattern.startswith("[:", token.start())
+                or pattern[token.end() :].startswith("-")
+                or parts[-1] == "-"
+            ):
+                return pattern
+            parts.append(r"\]" if text.endswith("]") else "")
+            depth += 1
+        elif text == "]" and depth > 1:
+            if parts[-1] == "-" or pattern[token.end() :].startswith("-"):
+                return pattern
+            depth -= 1
+        else:
+            depth += 1 if token["open"] else -1 if text == "]" and depth else 0
+            parts.append(text)
+    return pattern if depth else "".join(parts)
+
+
+_SET_TOKEN = re.compile(r"\\.|(?P<open>\[\^?\]?)|.", re.DOTALL)
 
 
 def is_named(pattern: str) -> bool:

@@ -4,9 +4,7 @@ A split pattern cuts text into pre-tokens before byte-pair encoding; merges neve
 into the next. Patterns are regular expressions with ``\p{..}`` classes; `compiling` says what they
 mean.
 
-They are written in the syntax that Python, Rust's fancy-regex (tiktoken) and Oniguruma (Hugging
-Face tokenizers) read alike: ``\z`` for the end of the text instead of ``$``, which is the end of a
-*line* in Oniguruma, and no possessive intervals, since ``{1,3}+`` repeats there.
+Ten of them have scanners that are written by hand; `published` has those of more models.
 
 CONTRIBUTING.md, "Add a split pattern", lists what a new one takes, here and elsewhere.
 """
@@ -17,47 +15,23 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fastllm.patterns.compiling import check_pattern, compile_pattern
+from fastllm.patterns.expressions import (
+    CL100K,
+    DEEPSEEK_WORDS,
+    GPT2,
+    LLAMA3,
+    O200K,
+    QWEN3_5,
+    TEKKEN,
+)
 from fastllm.patterns.normalization import normalize
+from fastllm.patterns.published import PUBLISHED
 from fastllm.patterns.spellings import branches
 from fastllm.patterns.steps import Step, as_step, check_step, spans
 from fastllm.patterns.syntax import NoAutomatonError
 
 if TYPE_CHECKING:
-    from fastllm.patterns.fused import Fused
-
-_GPT2 = (
-    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s"
-)  # fmt: skip
-_CL100K = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-    r"|\s++\z|\s*[\r\n]|\s+(?!\S)|\s"
-)
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN3_5 = (
-    _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-    .replace(r"]?\p{L}+", r"]?[\p{L}\p{M}]+")
-    .replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
-)
-_O200K = "|".join(
-    [
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    ]
-)
-_TEKKEN = _O200K.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "").replace("{1,3}", "")
-_DEEPSEEK_WORDS = (
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
+    from fastllm.patterns.compiled_steps import CompiledStep
 
 WHOLE_TEXT = r"(?s:.+)"  # a step that does not split
 
@@ -122,18 +96,17 @@ class SplitPattern(_Steps):
         return name, digits
 
     @cached_property
-    def automata(self) -> "tuple[Fused, ...]":
-        """The automaton of each step.
+    def compiled_steps(self) -> "tuple[CompiledStep, ...]":
+        """The steps as the compiled kernels run them, by automata.
 
         Raises
         ------
         NoAutomatonError
             If a step has none; the message says why.
         """
-        from fastllm.patterns.automaton import Automaton
-        from fastllm.patterns.fused import fused
+        from fastllm.patterns.compiled_steps import compiled_steps
 
-        return tuple(fused(Automaton(source)) for source in self.sources)
+        return compiled_steps(self.steps)
 
     @cached_property
     def left_to_re(self) -> str:
@@ -144,7 +117,7 @@ class SplitPattern(_Steps):
         """
         if self.scanner is None:
             try:
-                self.automata  # noqa: B018 - made now, and kept
+                self.compiled_steps  # noqa: B018 - made now, and kept
             except NoAutomatonError as reason:
                 return str(reason)
         return ""
@@ -180,6 +153,18 @@ class SplitPattern(_Steps):
         """The expression that says all, if there is one: a single isolated step, nothing more."""
         step = self.steps[0] if len(self.steps) == 1 and self.normalization is None else None
         return step if isinstance(step, str) else None
+
+    @cached_property
+    def keeps_lines_apart(self) -> bool:
+        """Whether text may be cut behind the end of a line, as `corpus.text_files` does.
+
+        False also where that cannot be told.
+        """
+        if self.scanner is not None:
+            return True
+        from fastllm.patterns.coverage import steps_keep_lines_apart
+
+        return steps_keep_lines_apart(self.steps)
 
     @property
     def removes_text(self) -> bool:
@@ -219,19 +204,34 @@ def spans_of(pattern: SplitPattern, text: str) -> list[tuple[int, int]]:
 
 
 NAMED: dict[str, SplitPattern] = {
-    "gpt2": SplitPattern((_GPT2,), "gpt2"),
-    "cl100k": SplitPattern((_CL100K,), "cl100k"),
-    "llama3": SplitPattern((_LLAMA3,), "llama3"),
-    "qwen2": SplitPattern((_LLAMA3.replace("{1,3}", ""),), "qwen2", "NFC"),
-    "qwen3.5": SplitPattern((_QWEN3_5,), "qwen3.5", "NFC"),
-    "nanochat": SplitPattern((_LLAMA3.replace("{1,3}", "{1,2}"),), "nanochat"),
-    "o200k": SplitPattern((_O200K,), "o200k"),
-    "tekken": SplitPattern((_TEKKEN,), "tekken"),
+    "gpt2": SplitPattern((GPT2,), "gpt2"),
+    "cl100k": SplitPattern((CL100K,), "cl100k"),
+    "llama3": SplitPattern((LLAMA3,), "llama3"),
+    "qwen2": SplitPattern((LLAMA3.replace("{1,3}", ""),), "qwen2", "NFC"),
+    "qwen3.5": SplitPattern((QWEN3_5,), "qwen3.5", "NFC"),
+    "nanochat": SplitPattern((LLAMA3.replace("{1,3}", "{1,2}"),), "nanochat"),
+    "o200k": SplitPattern((O200K,), "o200k"),
+    "tekken": SplitPattern((TEKKEN,), "tekken"),
     "deepseek-v3": SplitPattern(
-        (r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_WORDS), "deepseek-v3"
+        (r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK_WORDS), "deepseek-v3"
     ),
-    "smollm2": SplitPattern((r"\p{N}", _GPT2), "smollm2"),
+    "smollm2": SplitPattern((r"\p{N}", GPT2), "smollm2"),
+} | {
+    name: SplitPattern(found.steps, name, found.normalization) for name, found in PUBLISHED.items()
 }
+
+OWNERS = {
+    "gpt2": "GPT-2, GPT-3, Codex",
+    "cl100k": "GPT-3.5, GPT-4",
+    "llama3": "Llama 3, GLM-4 to 5, Falcon 3, LFM2, DBRX, Smaug, Kanana 1.5",
+    "qwen2": "Qwen 1 to 3",
+    "qwen3.5": "Qwen3.5",
+    "nanochat": "nanochat",
+    "o200k": "GPT-4o, gpt-oss, Llama 4, MiniMax-M2, Kanana 2, Phi-4-mini",
+    "tekken": "Mistral NeMo and later, Nemotron 3",
+    "deepseek-v3": "DeepSeek V3 and R1, Hunyuan dense, Hy-V4, JoyAI",
+    "smollm2": "SmolLM, StarCoder 1 and 2, Granite 3, Refact, CodeShell, EXAONE 3, Minerva",
+} | {name: found.owners for name, found in PUBLISHED.items()}
 
 _ALIASES = {
     "r50k": "gpt2",
@@ -245,6 +245,17 @@ _ALIASES = {
     "o200k_base": "o200k",
     "o200k_harmony": "o200k",
     "llama4": "o200k",
+    "starcoder": "smollm2",
+    "starcoder2": "smollm2",
+    "refact": "smollm2",
+    "glm4": "llama3",
+    "nemotron3": "tekken",
+    "moonlight": "kimi-k2",
+    "bailing": "ling",
+    "pythia": "gpt-neox",
+    "tiny-aya": "command-a",
+    "trinity": "afmoe",
+    "gemma4": "lines",
 }
 
 
@@ -265,6 +276,7 @@ COMPILED_PATTERNS = (
     "tekken",
     "deepseek-v3",
 )
+_NAMED_BY_STEPS = {(pattern.steps, pattern.normalization): pattern for pattern in NAMED.values()}
 _COMPILED_NAME_OF = {_branches(NAMED[name].sources): name for name in COMPILED_PATTERNS}
 
 
@@ -326,7 +338,9 @@ def pattern_of_steps(
     'smollm2'
     """
     found = SplitPattern(map(_without_vain_removal, steps), normalization=normalization)
-    for pattern in NAMED.values() if found.scanner else ():
+    if found.scanner is None:
+        return _NAMED_BY_STEPS.get((found.steps, normalization), found)
+    for pattern in NAMED.values():
         if (pattern.scanner, pattern.normalization) == (found.scanner, normalization):
             return pattern
     return found

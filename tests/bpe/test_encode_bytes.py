@@ -6,12 +6,12 @@ import random
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, mixed_texts
 from vocabularies import published_ranks
 
 import fastllm
 from fastllm import BPETokenizer
-from fastllm.patterns.named import NAMED
 from fastllm.reference import tokenization as reference
 
 TOKENS = [b"aa", b" a", b"\xff\xff", b"a\xff", b"\xc3\xa9", b"\xe4\xb8", b"  ", b"\n\n", b"!\xff"]

@@ -9,6 +9,7 @@ import pytest
 from cli.running import COMMAND, TEXT, WITHOUT_SPECIAL, fail, succeed
 
 import fastllm
+from fastllm.patterns.named import NAMED
 
 
 def test_train_learns_what_the_library_learns(folder, tmp_path, tok):
@@ -128,6 +129,13 @@ def test_split_prints_a_json_string_for_each_piece(pattern, folder):
     result = succeed("split", "--pattern", pattern, folder / "text.txt")
     pieces = [json.loads(line) for line in result.stdout.splitlines()]
     assert pieces == fastllm.split(TEXT, pattern)
+
+
+def test_split_lists_the_named_patterns_with_their_models():
+    lines = succeed("split", "--list-patterns").stdout.splitlines()
+    found = {line.split()[0]: line.split()[1:3] for line in lines if len(line.split()) > 3}
+    assert NAMED.keys() <= found.keys()
+    assert (found["gpt2"], found["kimi-k2"]) == (["masks", "1"], ["automaton", "1"])
 
 
 def test_files_larger_than_a_chunk_are_the_same_as_one_text(folder, tmp_path, tok):

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 
 from fastllm import BPETokenizer
 from fastllm.corpus import text_files
 from fastllm.corpus.atomic_write import replacing
-from fastllm.patterns.named import NAMED, split_pattern
+from fastllm.patterns.named import split_pattern
 from fastllm.reference.tokenization import split
 
 ENGLISH = english()[:30_000]

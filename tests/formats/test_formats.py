@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import tiktoken
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 from tokenizers import Tokenizer, models, pre_tokenizers
 from vocabularies import published_ranks
@@ -16,7 +17,7 @@ from fastllm import BPETokenizer, CharTokenizer, WordTokenizer
 from fastllm.compat import minbpe as compat
 from fastllm.formats import files
 from fastllm.formats.tiktoken import read_tiktoken
-from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.patterns.named import SplitPattern
 
 ENGLISH = english()[:3000]
 TEXTS = [*TRAPS.values(), *mixed_texts(60, seed=5), ENGLISH[:1500]]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 from tokenizers import (
     AddedToken,
@@ -18,7 +19,7 @@ from tokenizers import (
 from vocabularies import published_ranks
 
 from fastllm import BPETokenizer
-from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.patterns.named import SplitPattern
 
 pytestmark = pytest.mark.filterwarnings("ignore:the split pattern .* is left to Python's re")
 

@@ -3,9 +3,21 @@
 import random
 
 import pytest
+from published_patterns import PUBLISHED
+from published_patterns import SCANNED as NAMED
 from texts import SPELLINGS, TRAPS, mixed_texts
+from tokenizers import Regex, pre_tokenizers
 
-from fastllm.patterns.named import NAMED, SplitPattern, pattern_of_steps, split_pattern
+from fastllm.checks.tokenization import check_text
+from fastllm.fast import tokenization as fast
+from fastllm.patterns.named import (
+    _ALIASES,
+    OWNERS,
+    SplitPattern,
+    pattern_of_steps,
+    split_pattern,
+)
+from fastllm.patterns.named import NAMED as EVERY
 from fastllm.patterns.spellings import branches
 from fastllm.reference import tokenization as reference
 
@@ -62,7 +74,7 @@ def test_pattern_in_any_mix_of_spellings_is_known_and_cuts_alike():
 
 def test_pattern_of_qwen_as_bare_text_has_a_scanner_but_does_not_normalize():
     bare = split_pattern(NAMED["qwen2"].steps[0])
-    assert bare.name is None
+    assert bare.name == "ling"
     assert bare.normalization is None
     assert bare.scanner == ("llama3", 1)
 
@@ -125,3 +137,56 @@ def test_split_by_any_number_of_digits_equals_the_reference(bpe_backend, digits)
         assert split_pattern(step).scanner == (base, digits)
         for text in [*texts, "1" * 200, "x" + "٣" * 90 + "12"]:
             assert bpe_backend.split(text, step) == reference.split(text, step)
+
+
+def test_published_patterns_are_found_by_their_steps_and_have_owners():
+    for name, pattern in PUBLISHED.items():
+        assert split_pattern(name) is pattern
+        assert pattern_of_steps(pattern.steps, pattern.normalization).steps == pattern.steps
+        assert pattern.engine != "re"
+    assert OWNERS.keys() == EVERY.keys()
+    assert set(_ALIASES.values()) <= EVERY.keys()
+
+
+def test_text_may_be_cut_behind_lines_where_a_pattern_says_so():
+    text = "one two\n12 three.\nfour\n\n 5x\nsix"
+    apart = {name for name, pattern in EVERY.items() if pattern.keeps_lines_apart}
+    assert EVERY.keys() - apart == {"bloom", "viking", "clip", "laguna", "jina-v2-zh", "superbpe"}
+    for name in apart:
+        pattern = SplitPattern(EVERY[name].steps)
+        whole = reference.split(text, pattern)
+        for cut in (8, 18):
+            parts = [reference.split(part, pattern) for part in (text[:cut], text[cut:])]
+            assert [*parts[0], *parts[1]] == whole
+
+
+def test_digits_in_groups_from_the_right():
+    """The owners' expressions, and what they do to numbers behind which something comes."""
+    facts = {
+        "1234567": ["1", "234", "567"],
+        "12345 678": ["12", "345", " ", "678"],
+        "123²": ["123²"],
+        "1234x": ["1234x"],
+        "1234_": ["1234_"],
+        "٣٤٥٦-": ["٣", "٤٥٦", "-"],
+    }
+    digits = SplitPattern(EVERY["command-a"].steps[:1])
+    theirs = pre_tokenizers.Split(Regex(r"\d{1,3}(?=(?:\d{3})*\b)"), "isolated")
+    for text, parts in facts.items():
+        assert reference.split(text, digits) == fast.split(text, digits) == parts
+    for text in [*facts, *TEXTS, *numbers()]:
+        clean = check_text(text)
+        expected = [part for part, _ in theirs.pre_tokenize_str(clean)]
+        assert reference.split(clean, digits) == fast.split(clean, digits) == expected
+    for expression in (r"(?=(\d{3})+(?!\d))", r"\p{N}{1,2}(?=(?:\p{N}{2})*(?:\P{N}|$))"):
+        groups = SplitPattern((expression,))
+        assert groups.engine == "automaton"
+        for text in numbers():
+            assert fast.split(text, groups) == reference.split(text, groups)
+    assert fast.split("7" * 1_000_000, digits)[:2] == ["7", "777"]
+
+
+def numbers():
+    rng = random.Random(71)
+    for _ in range(200):
+        yield "".join(rng.choices([*"1234a _\n-", "٣", "²", "é", "Ⅷ", "①", "\u0301"], k=25))

@@ -1,9 +1,10 @@
 import pytest
 import tokenizers
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, mixed_texts
 
 from fastllm.patterns.compiling import compile_pattern
-from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.patterns.named import SplitPattern
 
 FACTS = [
     ("gpt2", "Hello world's  end ", ["Hello", " world", "'s", " ", " end", " "]),

@@ -13,12 +13,13 @@ import pytest
 import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from vocabularies import published_ranks
 
 from fastllm import BPETokenizer
-from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.patterns.named import SplitPattern
 
 ENGLISH = english()[:40_000]
 COURSE = [

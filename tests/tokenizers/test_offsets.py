@@ -8,12 +8,12 @@ import pytest
 import tiktoken
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 from tokenizers import Tokenizer
 from vocabularies import published_ranks
 
 from fastllm import BPETokenizer
-from fastllm.patterns.named import NAMED
 from fastllm.reference import tokenization as reference
 from fastllm.tokenizers.offsets import segments
 

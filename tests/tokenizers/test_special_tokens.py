@@ -4,9 +4,9 @@ import pytest
 import tiktoken
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from published_patterns import SCANNED as NAMED
 
 from fastllm import BPETokenizer
-from fastllm.patterns.named import NAMED
 
 RANKS = {bytes([b]): b for b in range(256)} | {b"ab": 256, b"<|": 257}
 SPECIALS = {"<|a|>": 300, "<|b|>": 301, "<|a|><|b|>": 302}

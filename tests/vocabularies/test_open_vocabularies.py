@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from published_patterns import SCANNED as NAMED
 from vocabularies import BYTES, TOY, tiktoken_file
 
 from fastllm import get_encoding
 from fastllm.formats.byte_level import to_characters
-from fastllm.patterns.named import NAMED, pattern_of_steps
+from fastllm.patterns.named import pattern_of_steps
 from fastllm.vocabularies import open_vocabularies
 from fastllm.vocabularies.open_vocabularies import OpenVocabulary
 

@@ -4,7 +4,9 @@ import functools
 from typing import Any, Literal
 
 from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.dialects import without_nested_sets
 from fastllm.patterns.named import NAMED, SplitPattern, pattern_of_steps
+from fastllm.patterns.steps import Step
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.special_tokens import SpecialTokenPolicy
 
@@ -12,14 +14,18 @@ Ids = list[int]
 
 
 def pattern_of(pat_str: str) -> SplitPattern:
-    """The split pattern of a regular expression: the named one that it spells, if any."""
+    """The split pattern of a regular expression: the named one that it spells, if any.
+
+    What it does not match is in no token: tiktoken leaves it out.
+    """
     if not isinstance(pat_str, str):
         raise TypeError(f"pat_str must be a str, not {type(pat_str).__name__}")
-    compile_pattern(pat_str)
+    expression = without_nested_sets(pat_str)
+    compile_pattern(expression)
     for named in NAMED.values():
-        if named.steps == (pat_str,):
+        if named.scanner and named.steps == (expression,):
             return named._replace(normalization=None)  # bare text asks for none
-    return pattern_of_steps((pat_str,))
+    return pattern_of_steps((Step(expression, "removed", invert=True),))
 
 
 class PieceTokenizer(BPETokenizer):

@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 import tiktoken
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, any_scalars, edge_texts, english, mixed_texts, shortest
 from tokenizers import Tokenizer
 from vocabularies import published_ranks
@@ -25,7 +26,6 @@ from vocabularies import published_ranks
 from fastllm import BPETokenizer
 from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels
-from fastllm.patterns.named import NAMED
 from fastllm.reference import tokenization as reference
 
 BYTES = {bytes([b]): b for b in range(256)}

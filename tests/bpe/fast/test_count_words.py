@@ -10,13 +10,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 
 from fastllm import WordCounts
 from fastllm.corpus import sources as text_sources
 from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels, learning
-from fastllm.patterns.named import NAMED, split_pattern
+from fastllm.patterns.named import split_pattern
 from fastllm.reference import tokenization as reference
 
 TEXTS = [text.replace("\ud800", "?").replace("\ud83d\ude00", "😀") for text in TRAPS.values()]

@@ -10,11 +10,11 @@ import pytest
 import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 from vocabularies import published_ranks
 
 from fastllm.fast import tokenization as fast
-from fastllm.patterns.named import NAMED
 from fastllm.reference import bpe
 from fastllm.reference import tokenization as reference
 

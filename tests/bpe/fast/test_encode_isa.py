@@ -17,12 +17,12 @@ from string import ascii_letters, ascii_lowercase
 import numpy as np
 import pytest
 import tiktoken
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, edge_texts, english, mixed_texts, scalars
 from vocabularies import published_ranks
 
 from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels
-from fastllm.patterns.named import NAMED
 from fastllm.reference import tokenization as reference
 
 BYTES = {bytes([b]): b for b in range(256)}

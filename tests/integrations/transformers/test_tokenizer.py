@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, english, mixed_texts
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, processors
 from tokenizers import pre_tokenizers as pre
@@ -14,7 +15,6 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from fastllm.integrations.transformers import fast_tokenizer
-from fastllm.patterns.named import NAMED
 
 SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
 CHAT = (

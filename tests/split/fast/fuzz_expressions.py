@@ -104,7 +104,9 @@ class Run:
         seconds = time.process_time() - start
         self.slowest = max(self.slowest, (seconds, expression))
         if pattern.engine == "automaton":
-            entries = sum(len(one.table) * one.automaton.end for one in pattern.automata)
+            entries = sum(
+                len(step.fused.table) * step.fused.automaton.end for step in pattern.compiled_steps
+            )
             self.largest = max(self.largest, (entries, expression))
         return pattern
 

@@ -19,7 +19,6 @@ import sys
 import time
 from collections import Counter
 
-from published_patterns import PUBLISHED
 from texts import TRAPS, any_scalars, edge_texts, mixed_texts, shortest
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Sequence, Split
@@ -34,7 +33,7 @@ EDGES = list(edge_texts())
 
 def patterns():
     """Named patterns and others, without normalization."""
-    found = {name: SplitPattern(p.steps) for name, p in (NAMED | PUBLISHED).items()}
+    found = {name: SplitPattern(p.steps) for name, p in NAMED.items()}
     for name in ("cl100k", "llama3", "qwen3.5", "o200k", "tekken"):
         step = NAMED[name].steps[0]
         for digits in ("{1,2}", "{1,5}", "+"):

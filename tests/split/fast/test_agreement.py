@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, mixed_texts, scalars
 
 from fastllm.fast import tokenization as fast
-from fastllm.patterns.named import NAMED
 from fastllm.reference import tokenization as reference
 
 

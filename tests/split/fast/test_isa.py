@@ -7,13 +7,14 @@ import itertools
 from functools import cache
 
 import pytest
+from published_patterns import SCANNED as NAMED
 from texts import TRAPS, edge_texts, mixed_texts, scalars
 
 from fastllm.corpus.text_files import SAFE_CUT
 from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.code_points import class_ranges
 from fastllm.patterns.compiling import compile_pattern
-from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.patterns.named import SplitPattern
 from fastllm.reference import tokenization as reference
 
 LEVELS = ("scalar", *_kernels.ISAS[: _kernels.isa_number() + 1])

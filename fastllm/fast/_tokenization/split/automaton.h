@@ -61,6 +61,9 @@ struct AutomatonTables {
 
     Behavior behavior = ISOLATED;
     bool invert = false;               // what lies between the matches is taken for them
+    std::vector<uint8_t> first_is_match;  // for each class, where it tells what begins with it is a match; else empty
+    uint32_t group_size = 0;           // digits that are a group, counted from the right; 0: an automaton
+    bool groups_are_matches = false;   // else there are only cuts between them
     uint32_t columns = 0;              // classes, and the end of the text
     uint32_t waiting = 0;              // characters that wait in an open state
     uint32_t text_start = 0, start = 0, start_behind_gap = 0;  // rows of the fused table
@@ -138,8 +141,11 @@ struct AutomatonTables {
     }
 };
 
-inline void cut_by_behavior(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+inline void cut_by_behavior(const AutomatonTables &step, Isa isa, std::string_view text, size_t begin, size_t end,
                             uint64_t *starts, uint64_t *removed);  // behaviors.h
+
+inline void cut_groups_from_right(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+                                  uint64_t *starts);  // right_groups.h
 
 // The first place from `from` on that has a bit in `starts`, or `size`.
 inline size_t next_start(size_t size, size_t from, const uint64_t *starts) {
@@ -386,7 +392,7 @@ struct Automaton {
         for (const AutomatonTables &step : steps) {
             if (&step == steps.data()) {
                 cut_part(step, isa, text, 0, text.size(), starts, removed);
-            } else if (removed || step.behavior != AutomatonTables::ISOLATED) {
+            } else if (removed || step.group_size || step.behavior != AutomatonTables::ISOLATED) {
                 cut_parts(step, isa, text, starts, removed);
             } else {
                 parts.assign(starts, starts + (text.size() + 63) / 64);
@@ -426,10 +432,12 @@ struct Automaton {
 
     static void cut_part(const AutomatonTables &step, Isa isa, std::string_view text, size_t begin, size_t end,
                          uint64_t *starts, uint64_t *removed) {
-        if (step.behavior == AutomatonTables::ISOLATED) {
+        if (step.group_size) {
+            cut_groups_from_right(step, text, begin, end, starts);
+        } else if (step.behavior == AutomatonTables::ISOLATED) {
             AutomatonRun(step, isa, text, begin, end, starts).run();
         } else {
-            cut_by_behavior(step, text, begin, end, starts, removed);
+            cut_by_behavior(step, isa, text, begin, end, starts, removed);
         }
     }
 };

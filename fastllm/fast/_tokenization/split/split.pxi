@@ -10,8 +10,9 @@ from libc.string cimport memset
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
+from fastllm.patterns.code_points import complement, intersection
 from fastllm.patterns.named import NAMED, spans_of
-from fastllm.patterns.steps import BEHAVIORS, as_step
+from fastllm.patterns.steps import BEHAVIORS
 from fastllm.patterns.steps import parts as parts_of_step
 from fastllm.patterns.unicode_classes import RANGES
 
@@ -59,6 +60,8 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         bint matched, behind_gap, marked
 
     enum:
+        UNSAFE "fastllm::AutomatonTables::UNSAFE"
+        NEUTRAL "fastllm::AutomatonTables::NEUTRAL"
         OPEN "fastllm::AutomatonTables::OPEN"
         DEAD "fastllm::AutomatonTables::DEAD"
         MATCHES "fastllm::AutomatonTables::MATCHES"
@@ -67,8 +70,11 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         pass
 
     cdef cppclass AutomatonTables:
+        uint32_t group_size
+        bint groups_are_matches
         Behavior behavior
         bint invert
+        vector[uint8_t] first_is_match
         uint16_t plain_starts[2][2]
         uint32_t columns, waiting, text_start, start, start_behind_gap
         vector[uint32_t] fused
@@ -84,6 +90,12 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
     cdef cppclass SharedAutomaton "std::shared_ptr<const fastllm::Automaton>":
         SharedAutomaton()
         SharedAutomaton(Automaton*) except +
+
+cdef extern from "split/right_groups.h" namespace "fastllm" nogil:
+    enum GroupColumn:
+        OTHER_CHARACTER
+        GROUPED_DIGIT
+        BLOCKING
 
 cdef extern from "split/behaviors.h" namespace "fastllm" nogil:
     cdef cppclass RemovedParts:
@@ -200,12 +212,40 @@ def automaton_of(pattern):
     cdef AutomatonHandle handle = AutomatonHandle()
     cdef Automaton* automaton = new Automaton()
     handle.automaton = SharedAutomaton(automaton)
-    automaton.steps.resize(len(pattern.automata))
-    for number, (fused, step) in enumerate(zip(pattern.automata, map(as_step, pattern.steps))):
+    steps = pattern.compiled_steps
+    automaton.steps.resize(len(steps))
+    for number, step in enumerate(steps):
         automaton.steps[number].behavior = <Behavior><int>BEHAVIORS.index(step.behavior)
         automaton.steps[number].invert = step.invert
-        fill_tables(automaton.steps[number], fused)
+        for is_match in step.first_is_match:
+            automaton.steps[number].first_is_match.push_back(is_match)
+        if step.groups is not None:
+            fill_groups(automaton.steps[number], step.groups)
+        else:
+            fill_tables(automaton.steps[number], step.fused)
     return handle
+
+
+cdef int fill_groups(AutomatonTables& tables, groups) except -1:
+    """Fill in what `patterns.right_groups` has found."""
+    cdef vector[uint32_t] run_starts
+    cdef vector[uint8_t] run_classes
+    tables.group_size, tables.groups_are_matches, tables.columns = groups.size, groups.whole, 4
+    blocking = intersection(groups.blocked, complement(groups.digits))
+    marks = {0: <int>OTHER_CHARACTER}
+    for runs, column in ((groups.digits, <int>GROUPED_DIGIT), (blocking, <int>BLOCKING)):
+        for first, last in runs:
+            marks[first] = column
+            marks.setdefault(last + 1, <int>OTHER_CHARACTER)
+    for start in sorted(marks):
+        if start < 0x110000:
+            run_starts.push_back(start)
+            run_classes.push_back(marks[start])
+    tables.classes.set(run_starts, run_classes)
+    for before in range(3):
+        for after in range(3):
+            tables.cut_kinds.push_back(UNSAFE if before == <int>GROUPED_DIGIT and after != <int>OTHER_CHARACTER else NEUTRAL)
+    return 0
 
 
 cdef int fill_tables(AutomatonTables& tables, fused) except -1:

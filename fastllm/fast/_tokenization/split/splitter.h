@@ -19,6 +19,7 @@
 #include "normalize/bert_table.h"
 #include "split/behaviors.h"
 #include "split/dispatch.h"
+#include "split/right_groups.h"
 #include "split/scalar_scanner.h"
 #include "split/text_cuts.h"
 

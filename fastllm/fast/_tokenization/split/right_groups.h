@@ -1,0 +1,48 @@
+// Digits in groups from the right: patterns/right_groups.py says which expressions ask for that.
+//
+// Algorithm. A run of digits is read to its end. If what comes behind it does not forbid it, cuts are set every
+// `group_size` digits, counted from there.
+//
+//     text      a  1  2  3  4  5  6  7  _
+//     cuts         1  1  .  .  1  .  .  1         groups of three that are matches
+//
+// Invariants. Valid UTF-8. The tables have three classes: what forbids it, digits, and all else; no entries.
+//
+// Cost. A look-up a character; digits are passed twice.
+
+#pragma once
+
+#include "split/automaton.h"
+
+namespace fastllm {
+
+// Columns of such a step, as split.pxi makes them.
+enum GroupColumn : uint32_t { OTHER_CHARACTER, GROUPED_DIGIT, BLOCKING };
+
+inline void cut_groups_from_right(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+                                  uint64_t *starts) {
+    const auto set = [&](size_t i) { starts[i >> 6] |= uint64_t(1) << (i & 63); };
+    if (begin == end) return;
+    set(begin);
+    int length;
+    for (size_t i = begin; i < end;) {
+        const size_t first = i;
+        while (i < end && step.column_at(text, i, end, length) == GROUPED_DIGIT) i += size_t(length);
+        if (i == first) {
+            i += size_t(length);
+            continue;
+        }
+        if (i < end && step.column_at(text, i, end, length) == BLOCKING) continue;
+        if (step.groups_are_matches) {
+            set(first);
+            if (i < end) set(i);
+        }
+        uint32_t digits = 0;
+        for (size_t place = i; place > first;) {
+            do place--; while (is_continuation(uint8_t(text[place])));
+            if (++digits % step.group_size == 0) set(place);
+        }
+    }
+}
+
+}  // namespace fastllm
