@@ -162,7 +162,7 @@ class SubwordEncoder(Encoder):
 
     Parameters
     ----------
-    model : WordPiece
+    model : WordPiece, Unigram, CharacterBPE or SentencePieces
         What turns a pre-token into ids.
     pattern : str or SplitPattern
         How text is split; what the pattern leaves out has no ids.
@@ -187,7 +187,7 @@ class SubwordEncoder(Encoder):
         normalizer: Sequence[Normalizer] = (),
     ) -> None:
         if not isinstance(model, SubwordModel):
-            raise TypeError(f"model must be a WordPiece, not {type(model).__name__}")
+            raise TypeError(f"model must be a subword model, not {type(model).__name__}")
         steps = check_normalizer(normalizer)
         self._set_up(model, pretokenizer_pattern(pattern), steps)
 

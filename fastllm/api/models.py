@@ -299,4 +299,4 @@ class SentencePieces(Record):
         return f"<SentencePieces, {self.algorithm}, of {len(self.pieces):,} pieces>"
 
 
-SubwordModel = WordPiece
+SubwordModel = WordPiece | CharacterBPE | Unigram | SentencePieces

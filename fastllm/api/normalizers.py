@@ -146,6 +146,9 @@ class Precompiled(Record):
     def __init__(self, charsmap: bytes) -> None:
         self._set(charsmap=check_character_map(charsmap))
 
+    def __repr__(self) -> str:
+        return f"Precompiled(<{len(self.charsmap):,} bytes>)"
+
 
 class SentencePieceNormalizer(Record):
     """What SentencePiece does to text, by its own rules.
@@ -233,7 +236,18 @@ def check_character_map(charsmap: object) -> bytes:
     return charsmap
 
 
-Normalizer = UnicodeForm | Lowercase | StripAccents | Strip | Prepend | Replace | BertNormalizer
+Normalizer = (
+    UnicodeForm
+    | Lowercase
+    | StripAccents
+    | Strip
+    | Prepend
+    | Replace
+    | BertNormalizer
+    | Precompiled
+    | SentencePieceNormalizer
+    | Metaspace
+)
 
 
 def check_normalizer(steps: object) -> tuple[Normalizer, ...]:

@@ -22,7 +22,14 @@ from fastllm.checks.tokenization import IdArray
 from fastllm.patterns.named import SplitPattern
 
 try:
-    from fastllm.fast._tokenization import _kernels, counting, learning, left_to_re, normalizing
+    from fastllm.fast._tokenization import (
+        _kernels,
+        counting,
+        learning,
+        left_to_re,
+        normalizing,
+        text_cutting,
+    )
 except ImportError as error:
     raise ImportError(f"the compiled extension is not installed: {error}") from error
 
@@ -93,12 +100,19 @@ class SubwordEncoder(_kernels.ModelEncoder, Encoder, PublicSubwordEncoder):
     ) -> None:
         left_to_re.is_compiled(pattern)  # it says if not
         self._normalizer = normalizer
+        cuts = text_cutting.cuts_of(model, pattern, normalizer)
+
+        def normalize(text: str) -> str:
+            text = normalizing.normalize(text, cuts.steps)
+            return cuts.rewrite(text) if cuts.rewrite else text
+
         self._set_up_model(
             model,
             pattern,
-            (lambda text: normalizing.normalize(text, normalizer)) if normalizer else None,
+            normalize if cuts.steps or cuts.rewrite else None,
             lambda text: normalizing.normalize_with_places(text, normalizer),
             normalizing.fused_with_split(normalizer, pattern),
+            cuts,
         )
 
     def normalize(self, text: str) -> str:

@@ -4,6 +4,7 @@ They leave white space out, so that a word is the same token at the start of a l
 
 ========================  ========================================================================
 ``"bert"``                words, and each punctuation mark alone; BertPreTokenizer
+``"metaspace"``           words that begin with "▁", of which none is left out; Metaspace
 ``"whitespace"``          runs of word characters, and runs of what else there is; Whitespace
 ``"whitespace-split"``    what lies between white space; WhitespaceSplit
 ========================  ========================================================================
@@ -31,7 +32,11 @@ WORD = rf"\p{{L}}\p{{M}}\p{{Nd}}{as_members(OTHER_WORD_CHARACTERS)}"
 
 _NO_SPACE = Step(r"\s+", "removed")
 
+# A cut before each "▁".
+METASPACE = SplitPattern((r"▁[^▁]*",), "metaspace")
+
 NAMED_PRETOKENIZERS = {
+    "metaspace": METASPACE,
     "bert": SplitPattern((_NO_SPACE, punctuation()), "bert"),
     "whitespace": SplitPattern((_NO_SPACE, rf"[{WORD}]+"), "whitespace"),
     "whitespace-split": SplitPattern((_NO_SPACE,), "whitespace-split"),

@@ -23,9 +23,9 @@ PICTOGRAPHIC = Characters(classes.PICTOGRAPHIC)
 CONSONANT = Characters(classes.CONSONANT)
 LINKER = Characters(classes.LINKER)
 BETWEEN_CONSONANTS = Characters(classes.BETWEEN_CONSONANTS)
-HANGUL_L = Characters((0x1100, 0x115F, 0xA960, 0xA97C))
-HANGUL_V = Characters((0x1160, 0x11A7, 0xD7B0, 0xD7C6, 0x16D63, 0x16D63, 0x16D67, 0x16D6A))
-HANGUL_T = Characters((0x11A8, 0x11FF, 0xD7CB, 0xD7FB))
+HANGUL_L, HANGUL_V, HANGUL_T = map(
+    Characters, (classes.HANGUL_L, classes.HANGUL_V, classes.HANGUL_T)
+)
 
 
 def clusters(text: str) -> list[str]:

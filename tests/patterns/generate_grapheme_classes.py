@@ -21,6 +21,10 @@ HEAD = '''"""Which characters are one to a reader, as runs of code points: first
 Generated, do not edit: ``tests/patterns/generate_grapheme_classes.py`` says how. The classes are
 those of Unicode Standard Annex 29 in the version that Hugging Face tokenizers has.
 """
+
+HANGUL_L = (0x1100, 0x115F, 0xA960, 0xA97C)
+HANGUL_V = (0x1160, 0x11A7, 0xD7B0, 0xD7C6, 0x16D63, 0x16D63, 0x16D67, 0x16D6A)
+HANGUL_T = (0x11A8, 0x11FF, 0xD7CB, 0xD7FB)
 '''
 
 
@@ -75,7 +79,7 @@ def runs(characters: list[str]) -> list[int]:
 
 def main() -> None:
     """Print the module."""
-    print(HEAD)
+    print(HEAD, end="")
     for name, characters in classes().items():
         print(f"{name} = (")
         edges = [f"0x{edge:X}," for edge in runs(characters)]

@@ -2,7 +2,8 @@
 
 import struct
 
-from fastllm.api.models import CharacterBPE, Unigram, byte_token
+from fastllm.api.models import CharacterBPE, SentencePieces, Unigram, byte_token
+from fastllm.api.normalizers import Metaspace, Precompiled, Prepend, Replace
 
 LETTERS = ["a", "b", "c", "é", "株", "▁", "x", "😀"]
 # What normalization, splitting and clusters have rules about.
@@ -119,3 +120,39 @@ def some_rules(rng):
     }
     pairs = {rng.choice(STRANGE) + rng.choice(STRANGE) for _ in range(12)}
     return rules | {pair: rng.choice(["", "Q", "YZ"]) for pair in pairs}
+
+
+def sentence_pieces(rng):
+    """A model of SentencePiece's own rules: ties, unused pieces, pieces of a user."""
+    byte_fallback = rng.random() < 0.5
+    texts = {word(rng, rng.choice([1, 2, 2, 3, 4])) for _ in range(rng.randint(3, 25))}
+    tokens = ["<unk>", "<s>", *(map(byte_token, range(256)) if byte_fallback else ()), *texts]
+    numbers = range(len(tokens) - len(texts), len(tokens))
+    kinds = {number: rng.choice(["", "", "", "", "unused", "user"]) for number in numbers}
+    scores = rng.choice([[-0.1, -0.2, -0.3, -1.1], [-rng.random() for _ in range(400)]])
+    return SentencePieces(
+        [(token, rng.choice(scores)) for token in tokens],
+        rng.choice(["unigram", "bpe"]),
+        unknown=0,
+        byte_fallback=byte_fallback,
+        user_defined=frozenset(n for n in numbers if kinds[n] == "user"),
+        unused=frozenset(n for n in numbers if kinds[n] == "unused"),
+        no_text=frozenset(range(numbers[0])),
+    )
+
+
+def some_steps(rng):
+    """Steps before such models: character maps, and the ways to write blanks."""
+    steps = [Precompiled(character_map(some_rules(rng)))] if rng.random() < 0.4 else []
+    prepend, replace = Prepend("▁"), Replace(" ", "▁")
+    scheme = rng.choice(["always", "first", "never"])
+    return steps + rng.choice(
+        [
+            [],
+            [prepend, replace],
+            [replace, prepend],
+            [replace],
+            [Metaspace(prepend=scheme)],
+            [Metaspace(prepend=scheme, words=True)],
+        ]
+    )

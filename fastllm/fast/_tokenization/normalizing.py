@@ -5,6 +5,7 @@ the text that it got each of its own was made; None where the text has not chang
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -14,8 +15,9 @@ from fastllm.api import normalizers as steps
 from fastllm.api.encoder import Places
 from fastllm.api.normalizers import Normalizer
 from fastllm.checks import lazy_numpy as np
-from fastllm.fast._tokenization._kernels import BertTable
+from fastllm.fast._tokenization._kernels import BertTable, CharacterMap, set_cluster_classes
 from fastllm.patterns import bert_characters as bert
+from fastllm.patterns import grapheme_classes as graphemes
 from fastllm.patterns.code_points import Characters, class_ranges
 from fastllm.patterns.named import SplitPattern
 from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS
@@ -198,6 +200,65 @@ def bert_table(step: steps.BertNormalizer) -> BertTable:
     )
 
 
+# --- SentencePiece -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def fill_cluster_classes() -> None:
+    """Tell the compiled code which characters the rules of clusters name."""
+    classes = (
+        *(graphemes.CONTROL, graphemes.EXTEND, graphemes.SPACING_MARK, graphemes.PREPEND),
+        *(graphemes.PICTOGRAPHIC, graphemes.CONSONANT, graphemes.LINKER),
+        *(graphemes.BETWEEN_CONSONANTS, graphemes.HANGUL_L, graphemes.HANGUL_V),
+        graphemes.HANGUL_T,
+    )
+    set_cluster_classes({1 << bit: runs for bit, runs in enumerate(classes)})
+
+
+@lru_cache(maxsize=16)
+def precompiled_map(charsmap: bytes) -> CharacterMap:
+    """A map as Hugging Face tokenizers applies it."""
+    fill_cluster_classes()
+    return CharacterMap(charsmap)
+
+
+@lru_cache(maxsize=16)
+def sentencepiece_map(step: steps.SentencePieceNormalizer) -> CharacterMap:
+    """A map as SentencePiece applies it, with what it does to blanks."""
+    blanks = (
+        step.add_dummy_prefix,
+        step.remove_extra_whitespaces,
+        step.escape_whitespaces,
+        step.treat_whitespace_as_suffix,
+    )
+    return CharacterMap(step.charsmap, user_defined=step.user_defined, blanks=blanks)
+
+
+SPACES = re.compile(f"[{SPACE}]+")
+WORDS = re.compile(f"[^{SPACE}]+")
+
+
+def metaspace(text: str, step: steps.Metaspace) -> str:
+    words = SPACES.split(text) if step.words else [text]
+    return "".join(with_mark(word, step) for word in words)
+
+
+def with_mark(word: str, step: steps.Metaspace) -> str:
+    """A word with its blanks replaced, and one before it if it asks for that."""
+    marked = word.replace(" ", step.replacement)
+    wants_mark = marked and step.prepend != "never" and marked[0] != step.replacement
+    return step.replacement + marked if wants_mark else marked
+
+
+def metaspace_places(text: str, step: steps.Metaspace) -> list[int]:
+    matches = WORDS.finditer(text) if step.words else re.finditer("(?s:.+)", text)
+    places: list[int] = []
+    for match in matches:
+        added = len(with_mark(match[0], step)) - len(match[0])
+        places += [match.start()] * added + list(range(*match.span()))
+    return places
+
+
 STEPS: dict[type[Any], Step] = {
     steps.UnicodeForm: Step(lambda text, step: unicodedata.normalize(step.form, text), form_places),
     steps.Lowercase: Step(lowercase, lambda text, _: mapped_places(text, lower_table())),
@@ -212,4 +273,13 @@ STEPS: dict[type[Any], Step] = {
     ),
     steps.Replace: Step(replace, replace_places),
     steps.BertNormalizer: Step(bert_normalizer, bert_places),
+    steps.Precompiled: Step(
+        lambda text, step: precompiled_map(step.charsmap).map_clusters(text),
+        lambda text, step: precompiled_map(step.charsmap).places_of_clusters(text),
+    ),
+    steps.SentencePieceNormalizer: Step(
+        lambda text, step: sentencepiece_map(step).normalize(text),
+        lambda text, step: sentencepiece_map(step).places(text),
+    ),
+    steps.Metaspace: Step(metaspace, metaspace_places),
 }

@@ -23,11 +23,12 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
 from libcpp.string_view cimport string_view
-from libcpp.utility cimport move
+from libcpp.string cimport string
+from libcpp.utility cimport move, pair
 from libcpp.vector cimport vector
 from cython.operator cimport dereference as deref
 
-from fastllm.api.models import WordPiece
+from fastllm.api.models import CharacterBPE, SentencePieces, Unigram, WordPiece, byte_token
 from fastllm.api.threads import get_num_threads
 from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
@@ -109,6 +110,47 @@ cdef extern from "encode/word_piece.h" namespace "fastllm" nogil:
     cdef cppclass WordPieceModel(Model):
         WordPieceModel(const Vocabulary&, string_view prefix, uint32_t unknown, size_t max_characters) except +
 
+cdef extern from "encode/character_bpe.h" namespace "fastllm" nogil:
+    cdef cppclass CharacterRules:
+        bint byte_fallback, fuse_unknown, ignore_merges, reads_blanks
+        string prefix, suffix
+        uint32_t unknown
+        uint32_t bytes[256]
+
+    cdef cppclass UnknownRules:
+        bint byte_fallback
+        uint32_t unknown
+        uint32_t bytes[256]
+
+    cdef cppclass MergedPieces:
+        Vocabulary vocabulary
+        vector[pair[uint32_t, uint32_t]] halves
+        vector[uint32_t] order
+        bint halves_vary
+        vector[uint8_t] unused
+
+    cdef cppclass UserDefined:
+        Vocabulary vocabulary
+        ByteTrie trie
+
+    cdef cppclass CharacterBPEModel(Model):
+        CharacterBPEModel(const Vocabulary&, const CharacterRules&) except +
+
+    cdef cppclass MergedPiecesModel(Model):
+        MergedPiecesModel(
+            shared_ptr[MergedPieces], shared_ptr[UserDefined], const UnknownRules&, bint reads_blanks
+        ) except +
+
+cdef extern from "encode/unigram.h" namespace "fastllm" nogil:
+    cdef cppclass UnigramRules:
+        bint reads_blanks, takes_words, is_single
+        double unknown_score
+
+    cdef cppclass UnigramModel(Model):
+        UnigramModel(
+            shared_ptr[Vocabulary], vector[double] scores, const UnknownRules&, const UnigramRules&
+        ) except +
+
 cdef extern from "encode/worker_pool.h" namespace "fastllm" nogil:
     cdef cppclass WorkerPool:
         unique_ptr[Worker] take()
@@ -148,6 +190,8 @@ cdef enum:
     MIN_THREADS_BYTES = 1 << 17  # a batch that is worth threads
 
 
+cdef uint32_t NO_TOKEN = 0xFFFFFFFF  # NONE
+cdef dict CUTTER_KINDS = {"pairs": PAIRS, "pairs-blanks": PAIRS_BLANKS, "blanks": BLANKS, "spaces": SPACES}
 cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
 
 
@@ -562,17 +606,30 @@ cdef class ModelEncoder(Encoder):
     """The compiled half of `SubwordEncoder`."""
     cdef object normalize_with_places  # a function, from a text to the one that is split and where it comes from
 
-    def _set_up_model(self, model, pattern, normalize, normalize_with_places, BertTable bert=None):
-        """`bert` normalizes and splits as `normalize` and `pattern` do, at once."""
+    def _set_up_model(self, model, pattern, normalize, normalize_with_places, BertTable bert=None, cuts=None):
+        """`bert` normalizes and splits as `normalize` and `pattern` do, at once. `cuts` says how text is cut that
+        `pattern` does not split: see `fastllm.fast._tokenization.text_cutting`."""
         self.normalize_with_places = normalize_with_places
         self._set_splitter(pattern, normalize if bert is None else None)
         if bert is not None:
             self.splitter.bert = <shared_ptr[const CppBertTable]>bert.table
+        if cuts is not None and cuts.kind is not None:
+            self._set_cutter(cuts)
         self._add_tokens(model.vocabulary)
-        self._make_model(model)
+        self._make_model(model, cuts)
         self._finish(self._highest)
 
-    cdef int _make_model(self, model) except -1:
+    cdef int _set_cutter(self, cuts) except -1:
+        cdef PairCutter* cutter = new PairCutter(CUTTER_KINDS[cuts.kind], cuts.reads_blanks)
+        cdef bytes token
+        cdef shared_ptr[PairCutter] shared = shared_ptr[PairCutter](cutter)
+        for text in cuts.tokens:
+            token = text.encode()
+            cutter.add_token(string_view(<const char*>token, len(token)))
+        self.splitter = Splitter(SharedCutter(shared), self.splitter.isa)
+        return 0
+
+    cdef int _make_model(self, model, cuts) except -1:
         """Make what C++ calls a model; one `if` a kind."""
         cdef bytes prefix
         if isinstance(model, WordPiece):
@@ -586,7 +643,114 @@ cdef class ModelEncoder(Encoder):
                 )
             )
             return 0
+        if isinstance(model, CharacterBPE):
+            return self._make_character_bpe(model, cuts.reads_blanks)
+        if isinstance(model, Unigram):
+            return self._make_unigram(model, cuts)
+        if isinstance(model, SentencePieces):
+            return self._make_merged(model, cuts) if model.algorithm == "bpe" else self._make_single_unigram(model, cuts)
         raise NotImplementedError(f"{type(model).__name__} has no model in encode/")
+
+    cdef int _make_character_bpe(self, model, bint reads_blanks) except -1:
+        cdef CharacterRules rules
+        cdef vector[Pair] pairs
+        cdef uint32_t rank, number
+        cdef size_t byte
+        cdef dict token_of = {}
+        self.vocabulary.index_tokens()
+        if len(model.merges) > MAX_MERGES:
+            raise ValueError(
+                f"merges has {len(model.merges):,} entries; the compiled encoder takes {MAX_MERGES:,} at most"
+            )
+        for number, text in enumerate(in_order_of_ids(model.vocabulary)):
+            token_of[text] = number
+        cut = len(model.prefix)
+        for rank, (left, right) in enumerate(model.merges):
+            pairs.push_back(Pair(token_of[left], token_of[right], rank, token_of[left + right[cut:]]))
+        self.vocabulary.index_pairs(pairs, True)
+        rules.byte_fallback = model.byte_fallback
+        rules.fuse_unknown = model.fuse_unknown
+        rules.ignore_merges = model.ignore_merges
+        rules.reads_blanks = reads_blanks
+        rules.prefix = model.prefix.encode()
+        rules.suffix = model.suffix.encode()
+        if model.unknown is not None:
+            rules.unknown = token_of[model.unknown]
+        for byte in range(256):
+            rules.bytes[byte] = token_of.get(byte_token(byte), NO_TOKEN)
+        self.model.reset(<Model*>new CharacterBPEModel(self.vocabulary, rules))
+        return 0
+
+    cdef int _make_unigram(self, model, cuts) except -1:
+        cdef UnigramRules rules
+        cdef vector[double] scores
+        scored = [score for _, score in model.pieces]
+        scores = scored
+        rules.reads_blanks = cuts.reads_blanks
+        rules.takes_words = cuts.takes_words
+        rules.unknown_score = min(scored, default=0.0) - 10.0
+        self.model.reset(
+            <Model*>new UnigramModel(
+                vocabulary_of(list(model.vocabulary.items())), scores, unknown_rules(model), rules
+            )
+        )
+        return 0
+
+    cdef int _make_single_unigram(self, model, cuts) except -1:
+        cdef UnigramRules rules
+        cdef vector[double] scores
+        pieces = [
+            (piece, number)
+            for number, (piece, _) in enumerate(model.pieces)
+            if number not in model.no_text and number not in model.unused
+        ]
+        for piece, number in pieces:
+            if number in model.user_defined:
+                scores.push_back(<float>(0.1 * (len(piece.encode()) - 1)))
+            else:
+                scores.push_back(<float>model.pieces[number][1])
+        normal = [<float>model.pieces[n][1] for _, n in pieces if n not in model.user_defined]
+        rules.reads_blanks = cuts.reads_blanks
+        rules.is_single = True
+        rules.unknown_score = <float>(min(normal, default=0.0) - 10.0)
+        self.model.reset(
+            <Model*>new UnigramModel(vocabulary_of(pieces), scores, unknown_rules(model), rules)
+        )
+        return 0
+
+    cdef int _make_merged(self, model, cuts) except -1:
+        """Pieces that merge by their scores: pairs whose priorities are in the order of what they make."""
+        cdef MergedPieces* merged = new MergedPieces()
+        cdef shared_ptr[MergedPieces] shared = shared_ptr[MergedPieces](merged)
+        cdef shared_ptr[UserDefined] user_defined
+        cdef vector[Pair] pairs
+        cdef uint32_t number, priority, left, right
+        cdef bytes token
+        plan = cuts.merges
+        for text, number in plan.tokens:
+            token = text.encode()
+            merged.vocabulary.add_token(string_view(<const char*>token, len(token)), number)
+        merged.vocabulary.index_tokens()
+        for left, right, priority, number in plan.pairs:
+            pairs.push_back(Pair(left, right, priority, number))
+        merged.vocabulary.index_pairs(pairs, True)
+        for priority in plan.order:
+            merged.order.push_back(priority)
+        merged.halves_vary = plan.halves_vary
+        for is_unused, halves in zip(plan.unused, plan.halves):
+            merged.unused.push_back(is_unused)
+            merged.halves.push_back(pair[uint32_t, uint32_t](halves[0], halves[1]))
+        if model.user_defined:
+            user_defined = make_shared[UserDefined]()
+            for number, (text, id) in enumerate(plan.tokens):
+                if id in model.user_defined:
+                    token = text.encode()
+                    deref(user_defined).vocabulary.add_token(string_view(<const char*>token, len(token)), number)
+            deref(user_defined).trie.build(deref(user_defined).vocabulary)
+        self.model.reset(
+            <Model*>new MergedPiecesModel(shared, user_defined, unknown_rules(model), cuts.reads_blanks)
+        )
+        return 0
 
     def locate(self, text):
         cdef unique_ptr[Worker] worker
@@ -608,6 +772,34 @@ cdef class ModelEncoder(Encoder):
         edges = np.empty((spans.size(), 2), np.uint32)
         copy_spans(edges, spans)
         return ids, *characters_of_spans(encoded, edges, places)
+
+
+cdef shared_ptr[Vocabulary] vocabulary_of(list items) except *:
+    """Tokens, of str, with their ids, in this order."""
+    cdef shared_ptr[Vocabulary] vocabulary = make_shared[Vocabulary]()
+    cdef bytes token
+    cdef uint32_t number
+    for text, number in items:
+        token = text.encode()
+        deref(vocabulary).add_token(string_view(<const char*>token, len(token)), number)
+    deref(vocabulary).index_tokens()
+    return vocabulary
+
+
+cdef UnknownRules unknown_rules(model) except *:
+    """What is written for what is no piece."""
+    cdef UnknownRules rules
+    cdef size_t byte
+    rules.byte_fallback = model.byte_fallback
+    rules.unknown = NO_TOKEN if model.unknown is None else model.unknown
+    for byte in range(256):
+        rules.bytes[byte] = model.vocabulary.get(byte_token(byte), NO_TOKEN)
+    return rules
+
+
+def in_order_of_ids(vocabulary):
+    """The tokens of a vocabulary as `Encoder` numbers them."""
+    return vocabulary if are_in_order(vocabulary) else sorted(vocabulary, key=vocabulary.get)
 
 
 cdef int copy_spans(array, vector[Span]& spans) except -1:

@@ -94,24 +94,29 @@ static inline uint64_t merge_row(const Vocabulary &vocabulary, uint32_t *tokens,
     }
 }
 
-// The ids of a pre-token of up to MAX_SCAN_BYTES, after all merges; returns their number.
-static size_t merge_by_scan(const Vocabulary &vocabulary, std::string_view pretoken, bool drop_unknown, uint32_t *out,
-                            int &missing_byte) {
-    uint32_t tokens[MAX_SCAN_BYTES + 2], priorities[MAX_SCAN_BYTES];
+// Merge `n` tokens that lie from `tokens[1]` on; there is room before and behind them. `priorities` has those of the
+// pairs that they start, but for the last. Returns which positions are alive, in the end, of those from 1 to n.
+static uint64_t merge_tokens_by_scan(const Vocabulary &vocabulary, uint32_t *tokens, const uint32_t *priorities,
+                                     size_t n) {
     alignas(64) int32_t row[64];
-    size_t n;
-    if (!tokens_of_bytes(vocabulary, pretoken, drop_unknown, tokens + 1, priorities, n, missing_byte)) return 0;
     tokens[0] = tokens[n + 1] = NONE;
     row[0] = NO_PAIR;
     for (size_t i = 1; i < n; i++) row[i] = lane_of(priorities[i - 1], i);
     const size_t width = n < 16 ? 16 : n < 32 ? 32 : 64;
     for (size_t i = n ? n : 1; i < width; i++) row[i] = NO_PAIR;
-    uint64_t alive = width == 16   ? merge_row<1>(vocabulary, tokens, row, n)
-                     : width == 32 ? merge_row<2>(vocabulary, tokens, row, n)
-                                   : merge_row<4>(vocabulary, tokens, row, n);
-    size_t count = 0;
-    alive &= ~uint64_t(1);
-    alive &= ~(uint64_t(1) << (n + 1));
+    const uint64_t alive = width == 16   ? merge_row<1>(vocabulary, tokens, row, n)
+                           : width == 32 ? merge_row<2>(vocabulary, tokens, row, n)
+                                         : merge_row<4>(vocabulary, tokens, row, n);
+    return alive & ~uint64_t(1) & ~(uint64_t(1) << (n + 1));
+}
+
+// The ids of a pre-token of up to MAX_SCAN_BYTES, after all merges; returns their number.
+static size_t merge_by_scan(const Vocabulary &vocabulary, std::string_view pretoken, bool drop_unknown, uint32_t *out,
+                            int &missing_byte) {
+    uint32_t tokens[MAX_SCAN_BYTES + 2], priorities[MAX_SCAN_BYTES];
+    size_t n, count = 0;
+    if (!tokens_of_bytes(vocabulary, pretoken, drop_unknown, tokens + 1, priorities, n, missing_byte)) return 0;
+    uint64_t alive = merge_tokens_by_scan(vocabulary, tokens, priorities, n);
     for (; alive; alive &= alive - 1) out[count++] = vocabulary.ids[tokens[__builtin_ctzll(alive)]];
     return count;
 }

@@ -92,17 +92,9 @@ static inline bool find_lowest(const MergeTree &tree, uint32_t &priority, size_t
     return true;
 }
 
-// Merge all that merges in `text`; its tokens are left in `tree.tokens`. False: see `tokens_of_bytes`.
-static bool merge_by_tree(const Vocabulary &vocabulary, std::string_view text, bool drop_unknown, MergeTree &tree,
-                          int &missing_byte) {
-    tree.tokens.resize(text.size());
-    tree.priorities.assign(text.size(), NONE);
-    size_t n;
-    if (!tokens_of_bytes(vocabulary, text, drop_unknown, tree.tokens.data(), tree.priorities.data(), n, missing_byte)) {
-        return false;
-    }
-    tree.tokens.resize(n);
-    if (n == 0) return true;
+// Merge `tree.tokens`, at least one, whose pairs have `tree.priorities`; those that are left are alive.
+static void merge_tokens_by_tree(const Vocabulary &vocabulary, MergeTree &tree) {
+    const size_t n = tree.tokens.size();
     build_tree(tree);
     uint32_t best;
     for (size_t i; find_lowest(tree, best, i);) {
@@ -124,6 +116,20 @@ static bool merge_by_tree(const Vocabulary &vocabulary, std::string_view text, b
             i = again ? k : i;
         }
     }
+}
+
+// Merge all that merges in `text`; its tokens are left in `tree.tokens`. False: see `tokens_of_bytes`.
+static bool merge_by_tree(const Vocabulary &vocabulary, std::string_view text, bool drop_unknown, MergeTree &tree,
+                          int &missing_byte) {
+    tree.tokens.resize(text.size());
+    tree.priorities.assign(text.size(), NONE);
+    size_t n;
+    if (!tokens_of_bytes(vocabulary, text, drop_unknown, tree.tokens.data(), tree.priorities.data(), n, missing_byte)) {
+        return false;
+    }
+    tree.tokens.resize(n);
+    if (n == 0) return true;
+    merge_tokens_by_tree(vocabulary, tree);
     size_t count = 0;
     for (size_t i = 0; i < n; i = tree.next(i)) tree.tokens[count++] = tree.token(i);
     tree.tokens.resize(count);

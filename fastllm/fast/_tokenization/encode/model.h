@@ -13,8 +13,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
+
+#include "encode/merge_tree.h"
 
 namespace fastllm {
 
@@ -26,8 +29,13 @@ struct Span {
 // Memory that a model may use as it likes while it encodes one pre-token. It keeps its size.
 struct ModelScratch {
     std::vector<uint64_t> words;
+    std::vector<Span> symbols;  // what those in `tree` stand for
+    MergeTree tree;
+    std::string text;
 
-    size_t bytes_held() const { return 8 * words.capacity(); }
+    size_t bytes_held() const {
+        return 8 * words.capacity() + 8 * symbols.capacity() + text.capacity() + tree.bytes_held();
+    }
 };
 
 class Model {

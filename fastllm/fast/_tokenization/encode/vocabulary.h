@@ -21,6 +21,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -125,7 +126,11 @@ struct Vocabulary {
         pair_filter.assign(pair_slots.size() / 16 + 64, 0);  // some eight bits a pair
         filter_mask = 63;
         while (64 * pair_filter.size() > 2 * filter_mask + 1) filter_mask = 2 * filter_mask + 1;
-        if (listed) results.resize(pairs.size() + 1);  // never empty
+        if (listed) {
+            uint32_t priorities = 1;  // never none
+            for (const Pair &p : pairs) priorities = std::max(priorities, p.priority + 1);
+            results.resize(priorities);
+        }
         constexpr size_t PREFETCH_DISTANCE = 16;
         for (size_t i = 0; i < pairs.size(); i++) {
             const Pair &p = pairs[i];

@@ -1,9 +1,11 @@
-"""Normalizing text as BERT does: what is made of each character in Python, and run in C++ (bert_table.h)."""
+"""Normalizing text: as BERT does, by what is made of each character in Python (bert_table.h), and by the maps of
+SentencePiece (character_map.h)."""
 
 from libc.stdint cimport int64_t, uint32_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libcpp.memory cimport shared_ptr
+from libcpp.memory cimport make_shared, shared_ptr
+from libcpp.string cimport string
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
@@ -67,3 +69,92 @@ cdef class BertTable:
         cdef bytes encoded = text.encode()
         self.table.get().apply(string_view(<const char*>encoded, len(encoded)), normalized)
         return 0
+
+
+cdef extern from "encode/byte_trie.h" namespace "fastllm" nogil:
+    cdef cppclass ByteTrie:
+        ByteTrie() except +
+        void build(const Vocabulary&) except +
+
+cdef extern from "normalize/character_map.h" namespace "fastllm" nogil:
+    cdef cppclass BlankRules:
+        bint add, remove_extra, escape, as_suffix, keeps_blanks
+
+    cdef cppclass CppCharacterMap "fastllm::CharacterMap":
+        CppCharacterMap(string_view) except +
+        void map_clusters(string_view, string&, vector[int64_t]* places) except +
+        void normalize(string_view, const BlankRules&, const ByteTrie*, string&, vector[int64_t]* places) except +
+
+    void add_cluster_class(uint16_t bit, uint32_t first, uint32_t last)
+
+
+def set_cluster_classes(classes):
+    """Fill the table of what grapheme clusters have rules about: runs, first, last, first ..., by a bit each."""
+    for bit, runs in classes.items():
+        for first, last in zip(runs[::2], runs[1::2]):
+            add_cluster_class(bit, first, last)
+
+
+cdef class CharacterMap:
+    """A character map of SentencePiece; `map_clusters` wants the table of clusters filled."""
+    cdef shared_ptr[CppCharacterMap] map
+    cdef ByteTrie user_defined
+    cdef bint has_user_defined
+    cdef BlankRules blanks
+
+    def __init__(self, bytes charsmap, *, user_defined=(), blanks=(True, True, True, False)):
+        cdef Vocabulary vocabulary
+        cdef bytes piece
+        self.map = shared_ptr[CppCharacterMap](new CppCharacterMap(string_view(<const char*>charsmap, len(charsmap))))
+        self.blanks.add, self.blanks.remove_extra, self.blanks.escape, self.blanks.as_suffix = blanks
+        self.blanks.keeps_blanks = False
+        self.has_user_defined = len(user_defined) > 0
+        if self.has_user_defined:
+            for text in user_defined:
+                piece = text.encode()
+                vocabulary.add_token(string_view(<const char*>piece, len(piece)), 0)
+            self.user_defined.build(vocabulary)
+
+    def map_clusters(self, str text):
+        """What the rule of Hugging Face tokenizers makes of a text."""
+        return self._clusters(text, NULL)
+
+    def places_of_clusters(self, str text):
+        """From which character of the text each character of that comes."""
+        cdef vector[int64_t] places
+        self._clusters(text, &places)
+        return places
+
+    def normalize(self, str text):
+        """What SentencePiece makes of a text."""
+        return self._normalized(text, False, NULL)
+
+    def normalize_keeping_blanks(self, str text):
+        """The same, but blanks are not written as U+2581."""
+        return self._normalized(text, True, NULL)
+
+    def places(self, str text):
+        """From which character of the text each character of what `normalize` gives comes."""
+        cdef vector[int64_t] places
+        self._normalized(text, False, &places)
+        return places
+
+    cdef _clusters(self, str text, vector[int64_t]* places):
+        cdef string made
+        cdef bytes encoded = text.encode()
+        self.map.get().map_clusters(string_view(<const char*>encoded, len(encoded)), made, places)
+        return PyUnicode_DecodeUTF8(made.data(), made.size(), "replace")
+
+    cdef _normalized(self, str text, bint keeps_blanks, vector[int64_t]* places):
+        cdef string made
+        cdef BlankRules blanks = self.blanks
+        cdef bytes encoded = text.encode()
+        blanks.keeps_blanks = keeps_blanks
+        self.map.get().normalize(
+            string_view(<const char*>encoded, len(encoded)),
+            blanks,
+            &self.user_defined if self.has_user_defined else NULL,
+            made,
+            places,
+        )
+        return PyUnicode_DecodeUTF8(made.data(), made.size(), "replace")

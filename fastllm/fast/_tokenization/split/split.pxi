@@ -7,6 +7,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
 from libc.string cimport memset
+from libcpp.memory cimport shared_ptr
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
@@ -102,6 +103,20 @@ cdef extern from "split/behaviors.h" namespace "fastllm" nogil:
         vector[uint64_t] begins
         string_view leave_out(string_view, vector[uint64_t]& starts) except +
 
+cdef extern from "split/pair_cutter.h" namespace "fastllm" nogil:
+    enum CutterKind "fastllm::PairCutter::Kind":
+        PAIRS "fastllm::PairCutter::PAIRS"
+        PAIRS_BLANKS "fastllm::PairCutter::PAIRS_BLANKS"
+        BLANKS "fastllm::PairCutter::BLANKS"
+        SPACES "fastllm::PairCutter::SPACES"
+
+    cdef cppclass PairCutter:
+        PairCutter(CutterKind, bint reads_blanks) except +
+        void add_token(string_view) except +
+
+    cdef cppclass SharedCutter "std::shared_ptr<const fastllm::PairCutter>":
+        SharedCutter(shared_ptr[PairCutter])
+
 cdef extern from "split/splitter.h" namespace "fastllm" nogil:
     cdef cppclass SplitScratch:
         RemovedParts removed
@@ -110,6 +125,7 @@ cdef extern from "split/splitter.h" namespace "fastllm" nogil:
         Splitter()
         Splitter(Pattern, Isa)
         Splitter(SharedAutomaton, Isa) except +
+        Splitter(SharedCutter, Isa) except +
         Pattern pattern
         Isa isa
         shared_ptr[const CppBertTable] bert

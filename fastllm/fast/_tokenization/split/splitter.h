@@ -19,6 +19,7 @@
 #include "normalize/bert_table.h"
 #include "split/behaviors.h"
 #include "split/dispatch.h"
+#include "split/pair_cutter.h"
 #include "split/right_groups.h"
 #include "split/scalar_scanner.h"
 #include "split/text_cuts.h"
@@ -53,13 +54,15 @@ struct Splitter {
     Isa isa = BASELINE;
     std::shared_ptr<const Automaton> automaton;  // for a pattern without masks
     std::shared_ptr<const BertTable> bert;  // normalizes and splits at once, where nothing else is to be done
+    std::shared_ptr<const PairCutter> cutter;    // where no pattern splits
 
     Splitter() = default;
     Splitter(Pattern pattern, Isa isa) : pattern(pattern), isa(isa) {}
     Splitter(std::shared_ptr<const Automaton> automaton, Isa isa) : isa(isa), automaton(std::move(automaton)) {}
+    Splitter(std::shared_ptr<const PairCutter> cutter, Isa isa) : isa(isa), cutter(std::move(cutter)) {}
 
     // Whether it can split; if not, the standard `re` has to.
-    bool is_compiled() const { return pattern.has_masks() || automaton; }
+    bool is_compiled() const { return pattern.has_masks() || automaton || cutter; }
 
     // The pre-tokens of a text: what they lie in, with a bit of `starts` for each byte at which one starts. This is
     // `text` itself, but that steps of a pattern may leave out parts of it.
@@ -73,6 +76,10 @@ struct Splitter {
         const size_t words = (text.size() + 63) / 64;
         scratch.ambiguous.clear();
         scratch.removed.begins.clear();
+        if (cutter) {
+            starts.assign(words, 0);
+            return cutter->find_starts(text, starts.data());
+        }
         if (automaton) {
             starts.assign(words, 0);
             if (automaton->removes_text()) scratch.removed.begins.assign(words, 0);
@@ -98,8 +105,9 @@ struct Splitter {
     // Whether valid UTF-8 `text` may be cut before byte `i`, which is neither its first nor behind its last.
     bool is_safe_cut(std::string_view text, size_t i) const {
         if (bert) return text[i] == ' ';
-        if (!automaton) return fastllm::is_safe_cut(pattern, text, i);
-        return !is_continuation(uint8_t(text[i])) && automaton->is_safe_cut(text, i);
+        if (!automaton && !cutter) return fastllm::is_safe_cut(pattern, text, i);
+        if (is_continuation(uint8_t(text[i]))) return false;
+        return automaton ? automaton->is_safe_cut(text, i) : cutter->is_safe_cut(text, i);
     }
 
     // The first place from `from` on, not 0, where `text` may be cut, or its size.

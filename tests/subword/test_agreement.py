@@ -1,0 +1,70 @@
+"""Models of characters and pieces: the compiled ones give what the reference gives."""
+
+import random
+
+import pytest
+from subword import made_models
+
+from fastllm.api.normalizers import SentencePieceNormalizer
+from fastllm.fast.tokenization import SubwordEncoder as Compiled
+from fastllm.reference.tokenization import SubwordEncoder as Reference
+
+
+def texts(rng, count):
+    """Texts of words that the models have pieces of, and of anything."""
+    for _ in range(count):
+        words = [made_models.word(rng, 5) for _ in range(rng.randint(0, 5))]
+        yield rng.choice(["", "", "  "]) + " ".join(words)
+        yield " ".join(words) + made_models.strange_text(rng, 8)
+
+
+def assert_equal(model, pattern, steps, rng):
+    compiled = Compiled(model, pattern=pattern, normalizer=steps)
+    reference = Reference(model, pattern=pattern, normalizer=steps)
+    for text in texts(rng, 5):
+        try:
+            expected = reference.encode(text)
+        except ValueError:
+            with pytest.raises(ValueError):
+                compiled.encode(text)
+            continue
+        assert compiled.encode(text) == expected, (text, model, steps)
+        found, wanted = compiled.locate(text), reference.locate(text)
+        assert [*map(list, found)] == [*map(list, wanted)], (text, model, steps)
+
+
+@pytest.mark.parametrize("make", [made_models.unigram, made_models.character_bpe])
+@pytest.mark.parametrize("pattern", ["metaspace", "(?s:.+)"])
+def test_models_of_hugging_face_tokenizers(make, pattern):
+    rng = random.Random(21)
+    for _ in range(20):
+        assert_equal(make(rng), pattern, made_models.some_steps(rng), rng)
+
+
+def test_models_of_sentencepiece():
+    rng = random.Random(22)
+    for _ in range(60):
+        model = made_models.sentence_pieces(rng)
+        step = SentencePieceNormalizer(
+            made_models.character_map(made_models.some_rules(rng)) if rng.random() < 0.3 else b"",
+            *(rng.random() < 0.7 for _ in range(4)),
+            user_defined=[model.pieces[number][0] for number in sorted(model.user_defined)],
+        )
+        assert_equal(model, "(?s:.+)", [step], rng)
+
+
+def test_long_words_merge_and_score_as_short_ones_do():
+    rng = random.Random(23)
+    for make in (made_models.unigram, made_models.character_bpe, made_models.sentence_pieces) * 4:
+        model = make(rng)
+        word = "".join(rng.choice(made_models.LETTERS) for _ in range(400)).encode()
+        compiled = Compiled(model, pattern="(?s:.+)")
+        assert compiled.encode_piece(word) == Reference(model, pattern="(?s:.+)").encode_piece(word)
+
+
+def test_scores_far_from_zero_are_counted_anew():
+    model = made_models.sentence_pieces(random.Random(24))
+    far = type(model)([(piece, score - 9000) for piece, score in model.pieces], unknown=0)
+    word = ("".join(made_models.LETTERS) * 20).encode()
+    expected = Reference(far, pattern="(?s:.+)").encode_piece(word)
+    assert Compiled(far, pattern="(?s:.+)").encode_piece(word) == expected
