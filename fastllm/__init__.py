@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastllm.reference import scaled_dot_product_attention, self_attention, softmax
     from fastllm.tokenizers.added_tokens import AddedToken
     from fastllm.tokenizers.loading import load_tokenizer
+    from fastllm.tokenizers.pieces import CharacterBPETokenizer, UnigramTokenizer
     from fastllm.tokenizers.template import Template
     from fastllm.tokenizers.word_piece import WordPieceTokenizer
     from fastllm.vocabularies.published import get_encoding
@@ -40,7 +41,9 @@ train = _backend.bpe.train
 
 _TOKENIZERS = {
     "AddedToken": "added_tokens",
+    "CharacterBPETokenizer": "pieces",
     "Template": "template",
+    "UnigramTokenizer": "pieces",
     "WordPieceTokenizer": "word_piece",
     "load_tokenizer": "loading",
 }
@@ -85,11 +88,13 @@ __all__ = [
     "BPETokenizer",
     "BytePairEncoder",
     "CharTokenizer",
+    "CharacterBPETokenizer",
     "KVCache",
     "SubwordEncoder",
     "Template",
     "TimeLeft",
     "TokenFinder",
+    "UnigramTokenizer",
     "WordCounts",
     "WordPieceTokenizer",
     "WordTokenizer",

@@ -8,9 +8,15 @@ from typing import Any
 from fastllm.formats import files
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.pieces import CharacterBPETokenizer, UnigramTokenizer
 from fastllm.tokenizers.word_piece import WordPieceTokenizer
 
-CLASSES: dict[str, Any] = {"BPE": BPETokenizer, "WordPiece": WordPieceTokenizer}
+CLASSES: dict[str, Any] = {
+    "BPE": BPETokenizer,
+    "CharacterBPE": CharacterBPETokenizer,
+    "Unigram": UnigramTokenizer,
+    "WordPiece": WordPieceTokenizer,
+}
 
 
 def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordTokenizer:
@@ -19,14 +25,15 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
     Parameters
     ----------
     path : path
-        Hugging Face's tokenizer.json (byte-level BPE or WordPiece), BERT's vocab.txt, tiktoken
-        ranks, a minbpe model, GPT-2's vocab.json or merges.txt, or a folder with such files.
+        Hugging Face's tokenizer.json (BPE of bytes or characters, Unigram or WordPiece), BERT's
+        vocab.txt, tiktoken ranks, a minbpe model, GPT-2's vocab.json or merges.txt, or a folder
+        with such files.
     **options
         As for `BPETokenizer.from_file`: a file of ranks needs ``pattern=``.
 
     Returns
     -------
-    BPETokenizer or WordPieceTokenizer
+    BPETokenizer, CharacterBPETokenizer, UnigramTokenizer or WordPieceTokenizer
 
     Raises
     ------

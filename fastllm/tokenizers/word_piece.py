@@ -128,6 +128,7 @@ class WordPieceTokenizer(ModelTokenizer):
 
     def _settings(self) -> dict[str, Any]:
         model = self._model
+        assert isinstance(model, WordPiece)
         return {
             "vocabulary": model.vocabulary,
             "unknown": model.unknown,

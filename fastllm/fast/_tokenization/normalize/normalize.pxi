@@ -1,7 +1,7 @@
 """Normalizing text: as BERT does, by what is made of each character in Python (bert_table.h), and by the maps of
 SentencePiece (character_map.h)."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libcpp.memory cimport make_shared, shared_ptr

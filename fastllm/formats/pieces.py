@@ -1,0 +1,376 @@
+"""Files of pieces: a tokenizer.json of the kinds Unigram, and BPE over characters."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastllm.api import normalizers as steps
+from fastllm.api.normalizers import Normalizer
+from fastllm.corpus.atomic_write import replacing
+from fastllm.formats import components
+from fastllm.formats.source_file import SourceFile
+from fastllm.formats.text import json_text
+from fastllm.formats.tokenizer_json import Json, _kind, _members, _require, _section, _shown
+from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
+from fastllm.patterns.pretokenizers import METASPACE
+
+# Of the decoders; the classes are those of `fastllm.tokenizers.decoders`, by name.
+Decoder = list[tuple[str, tuple[Any, ...]]]
+
+
+def is_unigram(file: SourceFile) -> bool:
+    """Whether a file is a tokenizer.json whose model is Unigram."""
+    return _model_of(file).get("type") == "Unigram"
+
+
+def is_character_bpe(file: SourceFile) -> bool:
+    """Whether a file is a tokenizer.json whose model is BPE, but not of bytes."""
+    model = _model_of(file)
+    return model.get("type", "BPE") == "BPE" and "ByteLevel" not in _kinds(
+        [file.json.get("pre_tokenizer"), file.json.get("decoder")] if model else []
+    )
+
+
+def _model_of(file: SourceFile) -> Json:
+    if not file.should_be_json or not isinstance(file.json, dict):
+        return {}
+    model = file.json.get("model")
+    return model if isinstance(model, dict) else {}
+
+
+def _kinds(value: object) -> set[object]:
+    """The types of all components in a value."""
+    if isinstance(value, list):
+        return set().union(*map(_kinds, value))
+    if not isinstance(value, dict):
+        return set()
+    kind = value.get("type")
+    inner = [each for each in value.values() if isinstance(each, list)]
+    return ({kind} if isinstance(kind, str) else set()).union(*map(_kinds, inner))
+
+
+def _top(file: SourceFile) -> Json:
+    top = _section(
+        file.json,
+        "the file",
+        version="1.0",
+        truncation=None,
+        padding=None,
+        added_tokens=[],
+        normalizer=None,
+        pre_tokenizer=None,
+        post_processor=None,
+        decoder=None,
+        model=None,
+    )
+    _require(top, "the file", "version", "1.0")
+    return top
+
+
+def read_unigram(file: SourceFile) -> Json:
+    """What a tokenizer.json says, as arguments of `UnigramTokenizer`."""
+    top = _top(file)
+    where = "model Unigram"
+    model = _section(top["model"], where, unk_id=None, vocab=None, byte_fallback=False)
+    pieces = model["vocab"]
+    if not isinstance(pieces, list):
+        raise ValueError(f"{where} has no vocab")
+    for entry in pieces:
+        if not (isinstance(entry, list) and [*map(type, entry)] in ([str, float], [str, int])):
+            raise ValueError(f"{where} has {_shown(entry)}, not a piece and its score")
+    _require(model, where, "byte_fallback", True, False)
+    vocabulary = {piece: number for number, (piece, _) in enumerate(pieces)}
+    return {
+        "pieces": [(piece, float(score)) for piece, score in pieces],
+        "unknown": model["unk_id"],
+        "byte_fallback": model["byte_fallback"],
+        **_read_components(top, vocabulary),
+    }
+
+
+def read_character_bpe(file: SourceFile) -> Json:
+    """What a tokenizer.json says, as arguments of `CharacterBPETokenizer`."""
+    top = _top(file)
+    where = "model BPE"
+    model = _section(
+        top["model"],
+        where,
+        dropout=None,
+        unk_token=None,
+        continuing_subword_prefix=None,
+        end_of_word_suffix=None,
+        fuse_unk=False,
+        byte_fallback=False,
+        ignore_merges=False,
+        vocab=None,
+        merges=None,
+    )
+    _require(model, where, "dropout", None, 0)
+    for field in ("fuse_unk", "byte_fallback", "ignore_merges"):
+        _require(model, where, field, True, False)
+    vocabulary = model["vocab"]
+    if not isinstance(vocabulary, dict) or not isinstance(model["merges"], list):
+        raise ValueError(f"{where} has no vocab or no merges")
+    for token, number in vocabulary.items():
+        if type(number) is not int:
+            raise ValueError(f"{where} gives {token!r} the id {_shown(number)}")
+    return {
+        "vocabulary": vocabulary,
+        "merges": [_read_merge(place, entry) for place, entry in enumerate(model["merges"])],
+        "unknown": model["unk_token"],
+        "byte_fallback": model["byte_fallback"],
+        "fuse_unknown": model["fuse_unk"],
+        "prefix": model["continuing_subword_prefix"] or "",
+        "suffix": model["end_of_word_suffix"] or "",
+        "ignore_merges": model["ignore_merges"],
+        **_read_components(top, vocabulary),
+    }
+
+
+def _read_merge(place: int, entry: Any) -> tuple[str, str]:
+    parts = entry.split(" ") if isinstance(entry, str) else entry
+    if not isinstance(parts, list) or [type(token) for token in parts] != [str, str]:
+        raise ValueError(f"merge {place} is {_shown(entry)}, not two tokens")
+    return parts[0], parts[1]
+
+
+def _read_components(top: Json, vocabulary: Mapping[str, int]) -> Json:
+    normalizer = _read_normalizer(top["normalizer"])
+    marks, pattern = _read_pre_tokenizer(top["pre_tokenizer"], normalizer)
+    return {
+        "normalizer": [*normalizer, *marks],
+        "pattern": pattern,
+        "added_tokens": components.read_added_tokens(top["added_tokens"], vocabulary),
+        "template": components.read_post_processor(top["post_processor"]),
+        "decoder": _read_decoder(top["decoder"]),
+        "truncation": components.read_truncation(top["truncation"]),
+        "padding": components.read_padding(top["padding"]),
+    }
+
+
+def _read_normalizer(value: object) -> list[Normalizer]:
+    """The steps of a normalizer; character maps among them."""
+    if value is None:
+        return []
+    kind = _kind(value, "normalizer")
+    where = f"normalizer {kind}"
+    assert isinstance(value, dict)
+    if kind == "Sequence":
+        members = _members(value, "normalizers", where)
+        return [step for member in members for step in _read_normalizer(member)]
+    if kind != "Precompiled":
+        return [*components.read_normalizer(value)]
+    section = _section(value, where, precompiled_charsmap=None)
+    text = components.text_of(section, "precompiled_charsmap", where)
+    try:
+        return [steps.Precompiled(base64.b64decode(text, validate=True))]
+    except binascii.Error as error:
+        raise ValueError(f"{where} has a map that is no base64: {error}") from None
+
+
+def _read_pre_tokenizer(
+    value: object, normalizer: Sequence[Normalizer]
+) -> tuple[list[Normalizer], SplitPattern]:
+    """What a pre-tokenizer writes, as a step of normalization, and how it splits."""
+    members = [] if value is None else [value]
+    if members and _kind(value, "pre_tokenizer") == "Sequence":
+        assert isinstance(value, dict)
+        members = _members(value, "pretokenizers", "pre_tokenizer Sequence")
+    kinds = [_kind(member, "pre_tokenizer") for member in members]
+    if "Metaspace" not in kinds:
+        blank_is_gone = bool(normalizer) and normalizer[-1] == steps.Replace(" ", "▁")
+        if blank_is_gone and kinds == ["Split"] and _splits_at_blanks(members[0]):
+            return [], SplitPattern((WHOLE_TEXT,))  # there is nothing to split by
+        return [], components.read_pre_tokenizer(value)
+    if kinds not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
+        raise ValueError(
+            f"pre_tokenizer {' and '.join(kinds)} is not supported: Metaspace is, alone or behind "
+            "WhitespaceSplit"
+        )
+    where = "pre_tokenizer Metaspace"
+    section = _section(
+        members[-1],
+        where,
+        replacement=None,
+        prepend_scheme="always",
+        split=True,
+        str_rep=None,
+        add_prefix_space=None,
+    )
+    _require(section, where, "split", True, False)
+    _require(section, where, "add_prefix_space", None, True, False)
+    scheme = section["prepend_scheme"]
+    if section["add_prefix_space"] is False:
+        scheme = "never"
+    if scheme == "first":
+        raise ValueError(f"{where} with prepend_scheme 'first' is not supported; 'always' is")
+    mark = components.text_of(section, "replacement", where)
+    words = len(members) == 2
+    if words and not (section["split"] and mark == "▁"):
+        raise ValueError(f"{where} behind WhitespaceSplit has to split, and at '▁'")
+    if section["split"] and mark != "▁":
+        raise ValueError(f"{where} with replacement {mark!r} is not supported; '▁' is")
+    pattern = METASPACE if section["split"] else SplitPattern((WHOLE_TEXT,))
+    return [steps.Metaspace(mark, scheme, words)], pattern
+
+
+def _splits_at_blanks(split: object) -> bool:
+    assert isinstance(split, dict)
+    return split.get("pattern") == {"String": " "} and split.get("invert") is False
+
+
+def _read_decoder(value: object) -> Decoder | None:
+    if value is None:
+        return None
+    kind = _kind(value, "decoder")
+    where = f"decoder {kind}"
+    assert isinstance(value, dict)
+    if kind == "Sequence":
+        members = _members(value, "decoders", where)
+        return [step for member in members for step in _read_decoder(member) or ()]
+    if kind in ("ByteFallback", "Fuse"):
+        _section(value, where)
+        return [(kind, ())]
+    if kind == "Replace":
+        section = _section(value, where, pattern=None, content=None)
+        pattern = components.untyped(section["pattern"], where, String=None)
+        found = components.text_of(pattern, "String", where)
+        return [("ReplaceText", (found, components.text_of(section, "content", where)))]
+    if kind == "Strip":
+        section = _section(value, where, content=None, start=None, stop=None)
+        content = components.text_of(section, "content", where)
+        return [("StripEnds", (content, section["start"], section["stop"]))]
+    if kind == "Metaspace":
+        section = _section(
+            value,
+            where,
+            replacement=None,
+            prepend_scheme="always",
+            split=True,
+            str_rep=None,
+            add_prefix_space=None,
+        )
+        drops = section["prepend_scheme"] != "never" and section["add_prefix_space"] is not False
+        return [("BlanksForMarks", (components.text_of(section, "replacement", where), drops))]
+    if kind == "BPEDecoder":
+        section = _section(value, where, suffix="</w>")
+        return [("BlanksForSuffixes", (components.text_of(section, "suffix", where),))]
+    raise ValueError(f"{where} is not supported with pieces")
+
+
+# --- Writing -------------------------------------------------------------------------------------
+
+
+def write_file(kind: str, settings: Mapping[str, Any], path: Path) -> None:
+    """Write a tokenizer as a tokenizer.json."""
+    if path.suffix != ".json":
+        raise ValueError(f"{path}: such a tokenizer is saved as .json (tokenizer.json)")
+    text = json_text(tokenizer_json(kind, settings))
+    with replacing(path) as file:
+        file.write(text)
+
+
+def tokenizer_json(kind: str, settings: Mapping[str, Any]) -> Json:
+    """The arguments of a tokenizer of pieces as the content of a tokenizer.json."""
+    template = settings["template"]
+    normalizer = [step for step in settings["normalizer"] if not isinstance(step, steps.Metaspace)]
+    return {
+        "version": "1.0",
+        "truncation": settings["truncation"],
+        "padding": settings["padding"],
+        "added_tokens": components.write_added_tokens(settings["added_tokens"]),
+        "normalizer": _write_normalizer(normalizer),
+        "pre_tokenizer": _write_pre_tokenizer(settings["normalizer"], settings["pattern"]),
+        "post_processor": components.write_post_processor(
+            template.single, template.pair, template.ids
+        ),
+        "decoder": _write_decoder(settings["decoder"]),
+        "model": _write_unigram(settings) if kind == "Unigram" else _write_bpe(settings),
+    }
+
+
+def _write_normalizer(normalizer: Sequence[Normalizer]) -> Json | None:
+    written = []
+    for step in normalizer:
+        if isinstance(step, steps.Precompiled):
+            text = base64.b64encode(step.charsmap).decode()
+            written.append({"type": "Precompiled", "precompiled_charsmap": text})
+        else:
+            found = components.write_normalizer([step])
+            written += [found] if found else []
+    if len(written) > 1:
+        return {"type": "Sequence", "normalizers": written}
+    return written[0] if written else None
+
+
+def _write_pre_tokenizer(normalizer: Sequence[Normalizer], pattern: SplitPattern) -> Json | None:
+    marks = [step for step in normalizer if isinstance(step, steps.Metaspace)]
+    if not marks:
+        return components.write_pre_tokenizer(pattern)
+    if marks != [normalizer[-1]] or pattern.steps not in (METASPACE.steps, (WHOLE_TEXT,)):
+        raise ValueError("tokenizer.json has Metaspace only behind all other steps")
+    metaspace = {
+        "type": "Metaspace",
+        "replacement": marks[0].replacement,
+        "prepend_scheme": marks[0].prepend,
+        "split": pattern.steps == METASPACE.steps,
+    }
+    if not marks[0].words:
+        return metaspace
+    return {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]}
+
+
+def _write_decoder(decoder: Sequence[Any] | None) -> Json | None:
+    if decoder is None:
+        return None
+    written = [_write_decoding_step(step) for step in decoder]
+    return written[0] if len(written) == 1 else {"type": "Sequence", "decoders": written}
+
+
+def _write_decoding_step(step: Any) -> Json:
+    kind = type(step).__name__
+    if kind == "ReplaceText":
+        return {"type": "Replace", "pattern": {"String": step.found}, "content": step.content}
+    if kind == "StripEnds":
+        ends = {"start": step.start, "stop": step.stop}
+        return {"type": "Strip", "content": step.content, **ends}
+    if kind == "BlanksForMarks":
+        scheme = "always" if step.drops_first else "never"
+        return {
+            "type": "Metaspace",
+            "replacement": step.mark,
+            "prepend_scheme": scheme,
+            "split": True,
+        }
+    if kind == "BlanksForSuffixes":
+        return {"type": "BPEDecoder", "suffix": step.suffix}
+    return {"type": kind}
+
+
+def _write_unigram(settings: Mapping[str, Any]) -> Json:
+    return {
+        "type": "Unigram",
+        "unk_id": settings["unknown"],
+        "vocab": [list(piece) for piece in settings["pieces"]],
+        "byte_fallback": settings["byte_fallback"],
+    }
+
+
+def _write_bpe(settings: Mapping[str, Any]) -> Json:
+    vocabulary = settings["vocabulary"]
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": settings["unknown"],
+        "continuing_subword_prefix": settings["prefix"] or None,
+        "end_of_word_suffix": settings["suffix"] or None,
+        "fuse_unk": settings["fuse_unknown"],
+        "byte_fallback": settings["byte_fallback"],
+        "ignore_merges": settings["ignore_merges"],
+        "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
+        "merges": [list(merge) for merge in settings["merges"]],
+    }

@@ -1,0 +1,199 @@
+"""From tokens back to text: the steps of Hugging Face's decoders, each on a list of texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastllm.api.record import Record
+from fastllm.checks import tokenization as checks
+
+Texts = list[str]
+BYTE = re.compile(r"<0x([0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
+
+
+class ReplaceText(Record):
+    """In each text, something replaced."""
+
+    found: str
+    content: str
+
+    def __init__(self, found: str, content: str) -> None:
+        self._set(
+            found=checks.check_is_text(found, "found"),
+            content=checks.check_is_text(content, "content"),
+        )
+
+    def apply(self, texts: Texts) -> Texts:
+        return [text.replace(self.found, self.content) for text in texts]
+
+
+class ByteFallback(Record):
+    """Tokens for bytes in a row as the characters that they are; else U+FFFD for each.
+
+    >>> ByteFallback().apply(["<0xC3>", "<0xA4>", "b", "<0xC3>"]) == ["ä", "b", chr(0xFFFD)]
+    True
+    """
+
+    def apply(self, texts: Texts) -> Texts:
+        result: Texts = []
+        waiting = bytearray()
+
+        def write_bytes() -> None:
+            try:
+                result.extend([waiting.decode()] if waiting else [])
+            except UnicodeDecodeError:
+                result.extend(["\ufffd"] * len(waiting))
+            waiting.clear()
+
+        for text in texts:
+            found = BYTE.fullmatch(text)
+            if found:
+                waiting.append(int(found[1], 16))
+            else:
+                write_bytes()
+                result.append(text)
+        write_bytes()
+        return result
+
+
+class Fuse(Record):
+    """All texts as one."""
+
+    def apply(self, texts: Texts) -> Texts:
+        return ["".join(texts)]
+
+
+class StripEnds(Record):
+    """From each text, some of a character taken off at its ends.
+
+    >>> StripEnds(" ", 1, 0).apply(["  a ", "b"])
+    [' a ', 'b']
+    """
+
+    content: str
+    start: int
+    stop: int
+
+    def __init__(self, content: str, start: int, stop: int) -> None:
+        self._set(
+            content=checks.check_is_text(content, "content"),
+            start=checks.check_integer(start, "start", 0),
+            stop=checks.check_integer(stop, "stop", 0),
+        )
+
+    def apply(self, texts: Texts) -> Texts:
+        return [self._stripped(text) for text in texts]
+
+    def _stripped(self, text: str) -> str:
+        for _ in range(min(self.start, len(text))):
+            text = text.removeprefix(self.content)
+        for _ in range(min(self.stop, len(text))):
+            text = text.removesuffix(self.content)
+        return text
+
+
+class BlanksForMarks(Record):
+    """In each text, blanks where Metaspace has put its mark; in the first, nothing.
+
+    >>> BlanksForMarks().apply(["▁a", "▁b"])
+    ['a', ' b']
+    """
+
+    mark: str
+    drops_first: bool
+
+    def __init__(self, mark: str = "▁", drops_first: bool = True) -> None:
+        self._set(mark=checks.check_is_text(mark, "mark"), drops_first=bool(drops_first))
+
+    def apply(self, texts: Texts) -> Texts:
+        first = "" if self.drops_first else " "
+        return [
+            *(text.replace(self.mark, first) for text in texts[:1]),
+            *(text.replace(self.mark, " ") for text in texts[1:]),
+        ]
+
+
+class BlanksForSuffixes(Record):
+    """In each text, a blank where a word ends; in the last, nothing."""
+
+    suffix: str
+
+    def __init__(self, suffix: str = "</w>") -> None:
+        self._set(suffix=checks.check_is_text(suffix, "suffix"))
+
+    def apply(self, texts: Texts) -> Texts:
+        return [
+            *(text.replace(self.suffix, " ") for text in texts[:-1]),
+            *(text.replace(self.suffix, "") for text in texts[-1:]),
+        ]
+
+
+DecodingStep = ReplaceText | ByteFallback | Fuse | StripEnds | BlanksForMarks | BlanksForSuffixes
+
+
+STEPS: dict[str, Any] = {
+    step.__name__: step
+    for step in (ReplaceText, ByteFallback, Fuse, StripEnds, BlanksForMarks, BlanksForSuffixes)
+}
+
+
+def check_decoder(steps: object) -> tuple[DecodingStep, ...] | None:
+    """The steps of a decoder as a tuple; None for none."""
+    if steps is None:
+        return None
+    found = tuple(steps) if isinstance(steps, Sequence) else (steps,)
+    for step in found:
+        if not isinstance(step, DecodingStep):
+            raise TypeError(f"decoder holds {step!r}, which is no step of a decoder")
+    return found
+
+
+def joined(tokens: Sequence[str], steps: tuple[DecodingStep, ...] | None) -> str:
+    """The text of tokens; without steps they stand side by side, with blanks between."""
+    if steps is None:
+        return " ".join(tokens)
+    texts = list(tokens)
+    for step in steps:
+        texts = step.apply(texts)
+    return "".join(texts)
+
+
+class PieceStream:
+    """Text of tokens that come one by one; a part of a character is held back.
+
+    Parameters
+    ----------
+    text_of : callable
+        From tokens to their text.
+    tokens_of : callable
+        From ids to tokens.
+    """
+
+    def __init__(self, text_of: Callable[[Sequence[str]], str], tokens_of: Any) -> None:
+        self._text_of = text_of
+        self._tokens_of = tokens_of
+        self._waiting: list[str] = []
+        self._before: list[str] = []  # the last token that was written, if any was
+
+    def push(self, ids: Any) -> str:
+        """The text of more ids, as far as it is certain."""
+        self._waiting += self._tokens_of([ids] if isinstance(ids, int) else ids)
+        certain = len(self._waiting)
+        while certain and BYTE.fullmatch(self._waiting[certain - 1]):
+            certain -= 1
+        return self._write(certain)
+
+    def finish(self) -> str:
+        """What has been held back."""
+        return self._write(len(self._waiting))
+
+    def _write(self, count: int) -> str:
+        tokens, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not tokens:
+            return ""
+        known = self._text_of(self._before)
+        text = self._text_of([*self._before, *tokens])[len(known) :]
+        self._before = ["."]
+        return text
