@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastllm.tokenizers.added_tokens import AddedToken
     from fastllm.tokenizers.loading import load_tokenizer
     from fastllm.tokenizers.pieces import CharacterBPETokenizer, UnigramTokenizer
+    from fastllm.tokenizers.sentencepiece import SentencePieceTokenizer
     from fastllm.tokenizers.template import Template
     from fastllm.tokenizers.word_piece import WordPieceTokenizer
     from fastllm.vocabularies.published import get_encoding
@@ -43,6 +44,7 @@ _TOKENIZERS = {
     "AddedToken": "added_tokens",
     "CharacterBPETokenizer": "pieces",
     "Template": "template",
+    "SentencePieceTokenizer": "sentencepiece",
     "UnigramTokenizer": "pieces",
     "WordPieceTokenizer": "word_piece",
     "load_tokenizer": "loading",
@@ -90,6 +92,7 @@ __all__ = [
     "CharTokenizer",
     "CharacterBPETokenizer",
     "KVCache",
+    "SentencePieceTokenizer",
     "SubwordEncoder",
     "Template",
     "TimeLeft",

@@ -11,7 +11,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastllm.formats import gpt2, minbpe, pieces, tiktoken, tokenizer_json, word_piece
+from fastllm.formats import (
+    gpt2,
+    minbpe,
+    pieces,
+    sentencepiece,
+    tiktoken,
+    tokenizer_json,
+    word_piece,
+)
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import StrPath, naming
 from fastllm.formats.vocabulary import Vocabulary
@@ -129,6 +137,9 @@ class ModelFormat(NamedTuple):
 MODEL_FORMATS = (
     ModelFormat("WordPiece", word_piece.is_tokenizer, word_piece.read_file, ("tokenizer.json",)),
     ModelFormat("WordPiece", word_piece.is_vocab_txt, word_piece.read_vocab_txt, ("vocab.txt",)),
+    ModelFormat(
+        "SentencePiece", sentencepiece.is_model, sentencepiece.read_file, ("tokenizer.model",)
+    ),
     ModelFormat("Unigram", pieces.is_unigram, pieces.read_unigram, ("tokenizer.json",)),
     ModelFormat(
         "CharacterBPE", pieces.is_character_bpe, pieces.read_character_bpe, ("tokenizer.json",)

@@ -30,9 +30,9 @@ def is_unigram(file: SourceFile) -> bool:
 def is_character_bpe(file: SourceFile) -> bool:
     """Whether a file is a tokenizer.json whose model is BPE, but not of bytes."""
     model = _model_of(file)
-    return model.get("type", "BPE") == "BPE" and "ByteLevel" not in _kinds(
-        [file.json.get("pre_tokenizer"), file.json.get("decoder")] if model else []
-    )
+    if not model or model.get("type", "BPE") != "BPE":
+        return False
+    return "ByteLevel" not in _kinds([file.json.get("pre_tokenizer"), file.json.get("decoder")])
 
 
 def _model_of(file: SourceFile) -> Json:

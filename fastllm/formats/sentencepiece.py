@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fastllm.api.models import SentencePieces
 from fastllm.formats import protobuf
+from fastllm.formats.source_file import SourceFile
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE, WORD, CHAR = range(1, 5)
@@ -99,6 +100,17 @@ class SentencePieceModel(NamedTuple):
     normalizer: NormalizerSpec = NormalizerSpec()
     denormalizer: NormalizerSpec | None = None
     source: bytes = b""
+
+
+def is_model(file: SourceFile) -> bool:
+    """Whether a file is a SentencePiece model: it begins with a piece."""
+    return file.data[:1] == b"\n" and ".model" in file.path.name
+
+
+def read_file(file: SourceFile) -> dict[str, Any]:
+    """What a .model file says, as the argument of `SentencePieceTokenizer`."""
+    parse(file.data)
+    return {"data": file.data}
 
 
 def parse(data: bytes) -> SentencePieceModel:

@@ -9,11 +9,13 @@ from fastllm.formats import files
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.encoding import SubwordTokenizer
 from fastllm.tokenizers.pieces import CharacterBPETokenizer, UnigramTokenizer
+from fastllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from fastllm.tokenizers.word_piece import WordPieceTokenizer
 
 CLASSES: dict[str, Any] = {
     "BPE": BPETokenizer,
     "CharacterBPE": CharacterBPETokenizer,
+    "SentencePiece": SentencePieceTokenizer,
     "Unigram": UnigramTokenizer,
     "WordPiece": WordPieceTokenizer,
 }
@@ -26,8 +28,8 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
     ----------
     path : path
         Hugging Face's tokenizer.json (BPE of bytes or characters, Unigram or WordPiece), BERT's
-        vocab.txt, tiktoken ranks, a minbpe model, GPT-2's vocab.json or merges.txt, or a folder
-        with such files.
+        vocab.txt, a SentencePiece .model, tiktoken ranks, a minbpe model, GPT-2's vocab.json or
+        merges.txt, or a folder with such files.
     **options
         As for `BPETokenizer.from_file`: a file of ranks needs ``pattern=``.
 

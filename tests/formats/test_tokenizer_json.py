@@ -311,7 +311,7 @@ def sequence(*members):
         ("post_processor", {"type": "TemplateProcessing"}, "ignore_post_processor=True"),
         ("decoder", {"type": "WordPiece"}, "decoder WordPiece"),
         ("decoder", 1, "decoder is 1"),
-        ("model", {"type": "Unigram", "vocab": []}, "model 'Unigram'|'vocab'"),
+        ("model", {"type": "Unigram", "vocab": []}, "Unigram tokenizer"),
         ("model.type", "WordPiece", "WordPiece tokenizer, not byte-pair"),
         ("model.dropout", 0.1, "dropout 0.1"),
         ("model.unk_token", "<unk>", "unk_token '<unk>'"),

@@ -126,7 +126,8 @@ def sentence_pieces(rng):
     """A model of SentencePiece's own rules: ties, unused pieces, pieces of a user."""
     byte_fallback = rng.random() < 0.5
     texts = {word(rng, rng.choice([1, 2, 2, 3, 4])) for _ in range(rng.randint(3, 25))}
-    tokens = ["<unk>", "<s>", *(map(byte_token, range(256)) if byte_fallback else ()), *texts]
+    every_byte = map(byte_token, range(256)) if byte_fallback else ()
+    tokens = ["<unk>", "<s>", *every_byte, *sorted(texts)]
     numbers = range(len(tokens) - len(texts), len(tokens))
     kinds = {number: rng.choice(["", "", "", "", "unused", "user"]) for number in numbers}
     scores = rng.choice([[-0.1, -0.2, -0.3, -1.1], [-rng.random() for _ in range(400)]])

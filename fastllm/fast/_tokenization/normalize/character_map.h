@@ -75,6 +75,16 @@ class ClusterWalk {
         return !joined;
     }
 
+    // Whether what comes next belongs to the cluster so far, whatever it is.
+    bool joins_next() const { return classes_ & PREPEND_CLASS; }
+
+    // Go on behind a character that no rule is about.
+    void restart_behind(uint32_t character) {
+        *this = ClusterWalk();
+        before_ = character;
+        classes_ = 0;
+    }
+
   private:
     static constexpr uint32_t JOINER = 0x200D;
 
@@ -127,6 +137,7 @@ class CharacterMap {
             ascii_is_mapped_[byte] = found.size != 0;
         }
         for (uint8_t byte = 1; byte < 128; byte++) begins_keys_[byte] = begins_ascii_keys(byte);
+        for (uint8_t byte = ' '; byte < 127; byte++) is_plain_[byte] = !ascii_is_mapped_[byte];
     }
 
     // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`. Where `places` is not null, it gets
@@ -137,6 +148,16 @@ class CharacterMap {
         int64_t place = 0;
         int length = 0;
         for (size_t i = 0; i < text.size(); i += size_t(length)) {
+            const size_t plain = plain_run(text, i);
+            if (plain > 1 && !walk.joins_next()) {  // each character is a cluster, and stays as it is
+                if (i > start) map_cluster(text.substr(start, i - start), out, places, place);
+                out += text.substr(i, plain);
+                for (size_t n = 0; places && n < plain; n++) places->push_back(place++);
+                walk.restart_behind(uint8_t(text[i + plain - 1]));
+                start = i + plain;
+                length = int(plain);
+                continue;
+            }
             const bool ends = walk.ends_before(decode_at(text, i, length));
             if (ends && i > start) {
                 map_cluster(text.substr(start, i - start), out, places, place);
@@ -191,6 +212,14 @@ class CharacterMap {
     std::vector<uint32_t> trie_;
     std::string replacements_;
     bool ascii_is_mapped_[128] = {}, begins_keys_[128] = {};
+    bool is_plain_[256] = {};  // bytes that are printable ASCII and become themselves
+
+    // How many characters from `i` on are ASCII, of no class, no keys, and have ASCII behind them.
+    size_t plain_run(std::string_view text, size_t i) const {
+        size_t end = i;
+        while (end < text.size() && is_plain_[uint8_t(text[end])]) end++;
+        return end < text.size() && end > i && uint8_t(text[end]) >= 0x80 ? end - i - 1 : end - i;
+    }
 
     static uint32_t step_of(uint32_t unit) { return unit >> 10 << ((unit & (1u << 9)) >> 6); }
 

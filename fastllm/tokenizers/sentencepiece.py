@@ -1,0 +1,181 @@
+"""SentencePiece's own models, as users see them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from fastllm.api.normalizers import SentencePieceNormalizer
+from fastllm.corpus.atomic_write import replacing
+from fastllm.formats import sentencepiece as files
+from fastllm.patterns.named import WHOLE_TEXT
+from fastllm.tokenizers.decoders import PieceStream
+from fastllm.tokenizers.model_tokenizer import ModelTokenizer
+
+BLANK = "▁"
+
+
+class SentencePieceTokenizer(ModelTokenizer):
+    """The tokenizer of a SentencePiece model, Unigram or BPE, by SentencePiece's rules.
+
+    Control tokens, such as ``<s>``, are special tokens here. In SentencePiece they are ordinary
+    text, as with `encode_ordinary`.
+
+    Parameters
+    ----------
+    data : bytes
+        The content of a .model file.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or its pieces are words or characters.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._file = files.parse(data)
+        spec = self._file.normalizer
+        self._set_up(
+            files.pieces_of(self._file),
+            pattern=WHOLE_TEXT,
+            normalizer=SentencePieceNormalizer(
+                spec.charsmap,
+                spec.add_dummy_prefix,
+                spec.remove_extra_whitespaces,
+                spec.escape_whitespaces,
+                self._file.treat_whitespace_as_suffix,
+                [p.text for p in self._file.pieces if p.kind == files.USER_DEFINED],
+            ),
+            added_tokens={
+                piece.text: number
+                for number, piece in enumerate(self._file.pieces)
+                if piece.kind == files.CONTROL
+            },
+            template=None,
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return {"data": self._file.source}
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a .model file, as it was read.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If the name asks for another format.
+        """
+        path = Path(path)
+        if path.suffix != ".model":
+            raise ValueError(f"{path}: a SentencePiece model is saved as .model")
+        with replacing(path, "wb") as file:
+            file.write(self._file.source)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read the tokenizer of a .model file.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is no such file, or asks for what is not supported; the message says so.
+        """
+        from fastllm.formats import files as formats
+        from fastllm.formats import text
+
+        with text.naming(path):
+            return cls(**formats.read_settings(path, "SentencePiece"))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a tokenizer from a file; another name for `from_file`."""
+        return cls.from_file(path)
+
+    # Ids to text
+
+    def decode(
+        self, ids: Iterable[int], errors: str = "replace", *, skip_special_tokens: bool = False
+    ) -> str:
+        """The text that `ids` stand for; control tokens stand for nothing.
+
+        Parameters
+        ----------
+        ids : iterable of int
+        errors, skip_special_tokens
+            Not used: bytes that are no characters are U+FFFD each.
+
+        Raises
+        ------
+        KeyError
+            If an id is not in the vocabulary.
+        """
+        return self._text_of(self.tokens_of(ids))
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The same as UTF-8."""
+        return self.decode(ids).encode()
+
+    def stream_decoder(
+        self, errors: str = "replace", *, skip_special_tokens: bool = False
+    ) -> PieceStream:
+        """A decoder that takes ids as they come and returns their text."""
+        return PieceStream(self._text_of, self.tokens_of)
+
+    def _text_of(self, tokens: Sequence[str]) -> str:
+        spec = self._file.normalizer
+        drops_blanks = spec.add_dummy_prefix or spec.remove_extra_whitespaces
+        text, waiting, begins, dropped = "", bytearray(), True, False
+        for token in tokens:
+            kind = self._kind_of.get(token, files.NORMAL)
+            if kind == files.BYTE:
+                waiting.append(int(token[3:5], 16))
+                continue
+            text += characters_of(waiting)
+            waiting.clear()
+            begins = begins and not dropped and not text
+            dropped = False
+            if kind == files.CONTROL:
+                continue
+            if kind == files.UNKNOWN:
+                text += self._file.unk_surface
+                continue
+            if begins and drops_blanks and token.startswith(BLANK):
+                token = token.removeprefix(BLANK)
+                dropped = not spec.remove_extra_whitespaces
+            text += token.replace(BLANK, " ")
+        return text + characters_of(waiting)
+
+    @cached_property
+    def _kind_of(self) -> dict[str, int]:
+        return {piece.text: piece.kind for piece in self._file.pieces}
+
+
+def characters_of(data: bytes | bytearray) -> str:
+    """Bytes as characters, and U+FFFD for each that is part of none.
+
+    >>> characters_of("ä".encode() + bytes([0xE2, 0x82])) == "ä" + 2 * chr(0xFFFD)
+    True
+    """
+    text = ""
+    start = 0
+    while start < len(data):
+        for end in range(min(start + 4, len(data)), start, -1):
+            try:
+                text += bytes(data[start:end]).decode()
+            except UnicodeDecodeError:
+                continue
+            start = end
+            break
+        else:
+            text += "\ufffd"
+            start += 1
+    return text
