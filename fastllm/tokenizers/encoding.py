@@ -28,11 +28,10 @@ from fastllm.tokenizers.special_tokens import (
     SpecialTokenPolicies,
     SpecialTokenPolicy,
 )
-from fastllm.tokenizers.stream_decoder import StreamDecoder, TokenStreamDecoder
 from fastllm.tokenizers.template import Template
 
 if TYPE_CHECKING:
-    from fastllm.tokenizers.stop_strings import StoppingDecoder
+    from fastllm.tokenizers.stop_strings import Decoder
     from fastllm.tokenizers.token_locator import Locator
 
 Ids = list[int]
@@ -95,8 +94,8 @@ class SubwordTokenizer(Tokenizer):
 
     @abstractmethod
     def stream_decoder(
-        self, errors: str = "replace"
-    ) -> StreamDecoder | TokenStreamDecoder | StoppingDecoder:
+        self, errors: str = "replace", *, stop: str | Iterable[str] | None = None
+    ) -> Decoder:
         """A decoder that takes ids as they come and returns text."""
 
     # Special tokens

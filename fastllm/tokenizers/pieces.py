@@ -24,6 +24,7 @@ from fastllm.tokenizers.decoders import (
     joined,
 )
 from fastllm.tokenizers.model_tokenizer import ModelTokenizer, with_records, without_records
+from fastllm.tokenizers.stop_strings import StoppingDecoder
 from fastllm.tokenizers.template import Template
 
 
@@ -147,13 +148,21 @@ class PieceTokenizer(ModelTokenizer):
         return self.decode(ids).encode()
 
     def stream_decoder(
-        self, errors: str = "replace", *, skip_special_tokens: bool = False
-    ) -> PieceStream:
-        """A decoder that takes ids as they come and returns their text."""
-        return PieceStream(
+        self,
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+        stop: str | Iterable[str] | None = None,
+    ) -> PieceStream | StoppingDecoder:
+        """A decoder that takes ids as they come and returns their text.
+
+        With `stop` the text ends before the first of these strings, as for `BPETokenizer`.
+        """
+        decoder = PieceStream(
             lambda tokens: joined(tokens, self._decoder),
             lambda ids: self.tokens_of(ids, skip_special_tokens=skip_special_tokens),
         )
+        return decoder if stop is None else StoppingDecoder(decoder, stop)
 
 
 class UnigramTokenizer(PieceTokenizer):

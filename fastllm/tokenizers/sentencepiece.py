@@ -14,6 +14,7 @@ from fastllm.formats import sentencepiece as files
 from fastllm.patterns.named import WHOLE_TEXT
 from fastllm.tokenizers.decoders import PieceStream
 from fastllm.tokenizers.model_tokenizer import ModelTokenizer
+from fastllm.tokenizers.stop_strings import StoppingDecoder
 
 BLANK = "▁"
 
@@ -125,10 +126,18 @@ class SentencePieceTokenizer(ModelTokenizer):
         return self.decode(ids).encode()
 
     def stream_decoder(
-        self, errors: str = "replace", *, skip_special_tokens: bool = False
-    ) -> PieceStream:
-        """A decoder that takes ids as they come and returns their text."""
-        return PieceStream(self._text_of, self.tokens_of)
+        self,
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+        stop: str | Iterable[str] | None = None,
+    ) -> PieceStream | StoppingDecoder:
+        """A decoder that takes ids as they come and returns their text.
+
+        With `stop` the text ends before the first of these strings, as for `BPETokenizer`.
+        """
+        decoder = PieceStream(self._text_of, self.tokens_of)
+        return decoder if stop is None else StoppingDecoder(decoder, stop)
 
     def _text_of(self, tokens: Sequence[str]) -> str:
         spec = self._file.normalizer
