@@ -13,7 +13,6 @@ from fastllm.api.threads import get_num_threads
 from fastllm.checks import tokenization as arguments
 from fastllm.compat.tiktoken.pieces import PieceTokenizer, pattern_of
 from fastllm.compat.tiktoken.unstable import Completions, last_unstable
-from fastllm.patterns.compiling import compile_pattern
 from fastllm.tokenizers.special_tokens import PartsAndTokens
 
 Ids = list[int]
@@ -80,14 +79,10 @@ class Encoding:
             assert count == explicit_n_vocab, f"{count} tokens, not {explicit_n_vocab}"
             assert self.max_token_value == explicit_n_vocab - 1, "ids are not consecutive"
         self._pattern = pattern_of(pat_str)
-        # The named patterns match everything. With others, only the matches are wanted.
-        self._matches = None if self._pattern.name else compile_pattern(pat_str)
         self._tokenizer = PieceTokenizer(
             mergeable_ranks, pattern=self._pattern, special_tokens=special_tokens, shared_ids=True
         )
-        self._encode_plain = (
-            self._tokenizer.encode_ordinary if self._matches is None else self._encode_matches
-        )
+        self._encode_plain = self._tokenizer.encode_ordinary
         self._usual_policy = self._tokenizer.special_policy(NOTHING, "all")
 
     def __repr__(self) -> str:
@@ -145,8 +140,6 @@ class Encoding:
         """
         allowed = self._allowed(text, allowed_special, disallowed_special)
         _refuse_surrogates(text)
-        if self._matches is not None:
-            return np.array(self._encode(text, allowed), dtype=np.uint32)
         ids = self._tokenizer.encode_to_numpy(
             text, allowed_special=allowed, disallowed_special=NOTHING
         )
@@ -243,27 +236,7 @@ class Encoding:
     def _encode(self, text: str, allowed: frozenset[str]) -> Ids:
         if not allowed:
             return self._encode_plain(text)
-        if self._matches is None:
-            return self._tokenizer.encode(text, allowed_special=allowed, disallowed_special=NOTHING)
-        ids: Ids = []
-        for part, token in self._cut(arguments.check_text(text), allowed):
-            ids += self._encode_matches(part)
-            if token is not None:
-                ids.append(self._special_tokens[token])
-        return ids
-
-    def _encode_matches(self, text: str) -> Ids:
-        """The ids of what a pattern without a name matches."""
-        assert self._matches is not None
-        ids: Ids = []
-        known: dict[str, Ids] = {}  # most pieces of a text are there more than once
-        for match in self._matches.finditer(arguments.check_text(text)):
-            piece = match[0]
-            found = known.get(piece)
-            if found is None:
-                found = known[piece] = self._tokenizer.encode_piece(piece.encode())
-            ids += found
-        return ids
+        return self._tokenizer.encode(text, allowed_special=allowed, disallowed_special=NOTHING)
 
     def _cut(self, text: str, allowed: frozenset[str]) -> PartsAndTokens:
         """Each part of `text` before an allowed token, with that token; None at the end."""
@@ -272,8 +245,6 @@ class Encoding:
     def _encode_batch(
         self, texts: list[str], allowed: frozenset[str], threads: int | None
     ) -> list[Ids]:
-        if self._matches is not None:
-            return [self._encode(text, allowed) for text in texts]
         return self._tokenizer.encode_batch(
             texts, threads=threads, allowed_special=allowed, disallowed_special=NOTHING
         )
@@ -281,11 +252,7 @@ class Encoding:
     def _count_unstable(self, ids: Ids, text: str, allowed: frozenset[str]) -> int:
         """How many of the last ids of `text` more text could change."""
         *_, (part, _) = self._cut(text, allowed)
-        pieces = (
-            _backend.bpe.split(part, self._pattern)
-            if self._matches is None
-            else [match[0] for match in self._matches.finditer(part) if match[0]]
-        )
+        pieces = _backend.bpe.split(part, self._pattern)
         if not pieces:
             return 0
         last_piece = len(self._tokenizer.encode_piece(pieces[-1].encode()))

@@ -134,7 +134,7 @@ def test_patterns_of_qwen_are_compiled_and_not_normalized():
     pattern = fastllm.patterns.named.NAMED["qwen2"].steps[0]
     settings = settings_of("small") | {"pat_str": pattern}
     mine, other = ours.Encoding("x", **settings), theirs.Encoding("x", **settings)
-    assert mine._matches is None
+    assert mine._pattern.engine == "masks"
     for text in (*TRAPS.values(), *mixed_texts(100, seed=9)):
         assert mine.encode_ordinary(text) == other.encode_ordinary(text), text
 
@@ -152,3 +152,13 @@ def test_pickles_and_copies_encode_the_same():
         assert other.name == "small"
         assert other.encode("abc<|a|>", allowed_special="all") == [257, 301]
         assert other._special_tokens == OURS._special_tokens
+
+
+@pytest.mark.parametrize("pattern", [r"\w+", r" ?[^(\s|[.,!?…。，、।۔،])]+", r"\d(?=\d\d)|[a-z]"])
+@pytest.mark.filterwarnings("ignore:the split pattern")
+def test_what_a_pattern_does_not_match_is_left_out(pattern):
+    settings = settings_of("small") | {"pat_str": pattern}
+    mine, other = ours.Encoding("x", **settings), theirs.Encoding("x", **settings)
+    for text in ("one, two (three) [4] 5678 ab", "...", "", "a.b,c!"):
+        assert mine.encode_ordinary(text) == other.encode_ordinary(text)
+        assert mine.encode_batch([text] * 2) == [other.encode_ordinary(text)] * 2
