@@ -259,6 +259,8 @@ def _read_added_tokens(value: object, vocab: Mapping[str, int]) -> list[Json]:
         )
         if not isinstance(token["content"], str) or type(token["id"]) is not int:
             raise ValueError(f"added token {_shown(token['content'])} needs a content and an id")
+        if token in tokens:
+            continue  # said again, as files that were put together have it
         where = f"added token {token['content']!r}"
         for field in ("single_word", "lstrip", "rstrip"):
             _require(token, where, field, False)

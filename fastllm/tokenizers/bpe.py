@@ -690,7 +690,9 @@ class BPETokenizer(SubwordTokenizer):
 
     # Ids to text
 
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+    def decode(
+        self, ids: Iterable[int], errors: str = "replace", *, skip_special_tokens: bool = False
+    ) -> str:
         """The text that `ids` stand for.
 
         Parameters
@@ -698,13 +700,32 @@ class BPETokenizer(SubwordTokenizer):
         ids : iterable of int
         errors : str
             What `bytes.decode` does with bytes that are not UTF-8: ids may cut a character in two.
+        skip_special_tokens : bool
+            Whether special tokens are left out.
 
         Raises
         ------
         KeyError
             If an id is not in the vocabulary.
+
+        Examples
+        --------
+        >>> tokenizer = BPETokenizer.train("", 257, special_tokens=["</s>"])
+        >>> tokenizer.decode([97, 256]), tokenizer.decode([97, 256], skip_special_tokens=True)
+        ('a</s>', 'a')
         """
+        if skip_special_tokens:
+            ids = self._ordinary(ids)
         return self.decode_bytes(ids).decode("utf-8", errors)
+
+    def _ordinary(self, ids: Iterable[int]) -> Ids:
+        """The ids without those of special tokens."""
+        special = self._special_ids
+        return [number for number in arguments.check_ids(ids) if number not in special]
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self._vocabulary.special_tokens.values())
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that `ids` stand for; a KeyError if an id is not in the vocabulary."""
@@ -750,13 +771,17 @@ class BPETokenizer(SubwordTokenizer):
         return self.decode_bytes(numbers).decode(), self._locator.starts_of(numbers)
 
     def stream_decoder(
-        self, errors: str = "replace", *, stop: str | Iterable[str] | None = None
+        self,
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+        stop: str | Iterable[str] | None = None,
     ) -> StreamDecoder | StoppingDecoder:
         """A decoder that takes ids as they come and returns complete characters.
 
         Parameters
         ----------
-        errors : str
+        errors, skip_special_tokens
             As for `decode`.
         stop : str or iterable of str, optional
             Text ends before the first of these strings, the decoder's `stopped` says which it was;
@@ -774,5 +799,8 @@ class BPETokenizer(SubwordTokenizer):
         >>> decoder.stopped
         '</s>'
         """
-        decoder = StreamDecoder(self.decode_bytes, errors)
+        decode: Callable[[Iterable[int]], bytes] = self.decode_bytes
+        if skip_special_tokens:
+            decode = lambda ids: self.decode_bytes(self._ordinary(ids))  # noqa: E731
+        decoder = StreamDecoder(decode, errors)
         return decoder if stop is None else StoppingDecoder(decoder, stop)

@@ -84,7 +84,9 @@ class SubwordTokenizer(Tokenizer):
         return self.split_pattern
 
     @abstractmethod
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+    def decode(
+        self, ids: Iterable[int], errors: str = "replace", *, skip_special_tokens: bool = False
+    ) -> str:
         """The text that `ids` stand for."""
 
     @property
@@ -499,9 +501,15 @@ class SubwordTokenizer(Tokenizer):
 
     # Ids to text
 
-    def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
-        """The text that each sequence of ids stands for."""
-        return [self.decode(ids, errors) for ids in batch]
+    def decode_batch(
+        self,
+        batch: Iterable[Iterable[int]],
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+    ) -> list[str]:
+        """The text that each sequence of ids stands for; otherwise as `decode`."""
+        return [self.decode(ids, errors, skip_special_tokens=skip_special_tokens) for ids in batch]
 
 
 def _cut_batch(texts: list[str], policy: SpecialTokenPolicy) -> list[PartsAndTokens] | None:

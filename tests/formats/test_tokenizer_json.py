@@ -210,6 +210,21 @@ def test_json_added_tokens_in_every_combination(
     assert bpe_tokenizer.from_file(tmp_path / "again.json") == tokenizer
 
 
+def test_json_may_say_an_added_token_twice(bpe_tokenizer, tmp_path):
+    rival = rival_of(BYTE_LEVEL)
+    rival.add_tokens(["<t>", "<u>"])
+    content = json.loads(rival.to_str())
+    content["added_tokens"] += content["added_tokens"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = bpe_tokenizer.from_file(tmp_path / "tokenizer.json")
+    again = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert tokenizer.encode("a<t>b<u>") == again.encode("a<t>b<u>").ids
+    content["added_tokens"][-1] = content["added_tokens"][-1] | {"special": True}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="'<u>' "):
+        bpe_tokenizer.from_file(tmp_path / "tokenizer.json")
+
+
 def test_json_added_token_that_is_a_merged_token_too(bpe_tokenizer, tmp_path):
     rival = rival_of(BYTE_LEVEL)
     rival.add_tokens(["er", "a"])

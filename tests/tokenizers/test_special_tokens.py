@@ -133,3 +133,17 @@ def test_special_tokens_of_many_different_calls_are_not_all_kept(tokenizer):
 def test_special_tokens_made_by_joining_surrogates_are_found(bpe_tokenizer):
     tokenizer = bpe_tokenizer(RANKS, pattern="gpt2", special_tokens={"🎈": 300, "\ufffd": 301})
     assert tokenizer.encode("a\ud83c\udf88\ud800", allowed_special="all") == [97, 300, 301]
+
+
+def test_decoding_leaves_special_tokens_out_where_asked(bpe_tokenizer):
+    ranks = {bytes([b]): b for b in range(256)}
+    tokenizer = bpe_tokenizer(
+        ranks, pattern="gpt2", special_tokens={"<s>": 256}, added_tokens={"<t>": 257}
+    )
+    ids = [256, 97, 257, 0xC3, 256, 0xA9]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a<t>é"
+    assert tokenizer.decode_batch([ids], skip_special_tokens=True) == ["a<t>é"]
+    decoder = tokenizer.stream_decoder(skip_special_tokens=True)
+    assert "".join(map(decoder.push, ids)) + decoder.finish() == "a<t>é"
+    with pytest.raises(KeyError, match="id 999 is not in the vocabulary"):
+        tokenizer.decode([256, 999], skip_special_tokens=True)
