@@ -6,9 +6,8 @@ That many texts for each pattern, named ones, some with other numbers of digits,
 that have no name. The starts of pre-tokens at every instruction-set level, and by the automaton,
 must be the scalar scanner's, for patterns that have one, and those of others the same at every
 level; of one text in 20, the pre-tokens must be
-the reference's, and of one in 20 those of Hugging Face tokenizers, given the same expressions.
-Wherever a text may be cut in two, the starts of both parts must be those of the
-whole.
+the reference's, and of one in 20 those of Hugging Face tokenizers, given the same steps. Wherever a
+text may be cut in two, the pre-tokens of both parts must be those of the whole.
 The first difference ends the run with the shortest text that still shows it.
 """
 
@@ -52,14 +51,11 @@ def endless_texts(rng):
         yield long.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def starts_of(pretokens):
-    """The places of pre-tokens in the text in UTF-8."""
-    sizes = (len(pretoken.encode()) for pretoken in pretokens)
-    return list(itertools.accumulate(sizes, initial=0))[:-1]
-
-
-def places(bitmap):
-    return [8 * i + bit for i, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
+def step_of_tokenizers(step):
+    """A step of a split pattern, as tokenizers has it."""
+    if isinstance(step, str):
+        return Split(Regex(step), "isolated")
+    return Split(Regex(step.expression), step.behavior, step.invert)
 
 
 class Setting:
@@ -68,8 +64,7 @@ class Setting:
     def __init__(self, pattern):
         self.pattern = pattern
         self.form = "automaton" if pattern.scanner is None else "scalar"
-        steps = [Split(Regex(step), "isolated") for step in pattern.steps]
-        self.rival = Sequence(steps)
+        self.rival = Sequence(list(map(step_of_tokenizers, pattern.steps)))
 
     def wrong_level(self, text):
         encoded = text.encode()
@@ -77,24 +72,23 @@ class Setting:
         others = LEVELS if self.form == "automaton" else (*LEVELS, "automaton")
         return [n for n in others if _kernels.pretoken_starts(encoded, self.pattern, n) != starts]
 
-    def found(self, text):
-        return places(_kernels.pretoken_starts(text.encode(), self.pattern, self.form))
+    def pretokens(self, text):
+        return _kernels.split_text(text, self.pattern)
 
     def wrong_reference(self, text):
-        return self.found(text) != starts_of(reference.split(text, self.pattern))
+        return self.pretokens(text) != reference.split(text, self.pattern)
 
     def wrong_tokenizers(self, text):
         rival = [pretoken for pretoken, _ in self.rival.pre_tokenize_str(text)]
-        return self.found(text) != starts_of(rival)
+        return self.pretokens(text) != rival
 
     def wrong_cut(self, text):
         encoded = text.encode()
-        whole = self.found(text)
+        whole = self.pretokens(text)
         cut = 0
         while (cut := _kernels.next_cut(encoded, self.pattern, cut + 1)) < len(encoded):
             before, after = encoded[:cut].decode(), encoded[cut:].decode()
-            parts = self.found(before) + [cut + place for place in self.found(after)]
-            if parts != whole:
+            if self.pretokens(before) + self.pretokens(after) != whole:
                 return True
         return False
 
