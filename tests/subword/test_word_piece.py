@@ -165,17 +165,18 @@ def test_white_space_is_that_of_unicode_16():
     ]
 
 
-def test_long_texts_and_threads_make_no_difference():
-    from fastllm import fast
-
-    encoder = fast.SubwordEncoder(WordPiece(VOCABULARY), pattern="bert", normalizer=OPTIONS[:1])
+def test_long_texts_and_threads_make_no_difference(bpe_backend):
+    slow = bpe_backend.__name__.startswith("fastllm.reference")
+    encoder = bpe_backend.SubwordEncoder(
+        WordPiece(VOCABULARY), pattern="bert", normalizer=OPTIONS[:1]
+    )
     rng = random.Random(3)
     pools = [SCALARS[:0x80], SCALARS[:0x500], [*EXOTIC, *"ab 1.,\x0b\x00"], list("Foxé ,.中")]
     parts = ["".join(rng.choices(rng.choice(pools), k=rng.randrange(90))) for _ in range(1000)]
-    text = " ".join(parts)
+    text = " ".join(parts[:100] if slow else parts)
     expected = owner(OPTIONS[0]).encode(text).ids
     assert encoder.encode(text) == expected
-    many = 1_100_000 // len(text.encode()) + 1
+    many = 2 if slow else 1_100_000 // len(text.encode()) + 1
     long = " ".join([text] * many)
     assert encoder.encode(long) == expected * many
     flat, _ = encoder.encode_batch_to_numpy([long, text], 2)
