@@ -128,7 +128,7 @@ class BertNormalizer(Record):
 
     @property
     def strips_accents(self) -> bool:
-        """Whether accents are taken off."""
+        """Whether accents are removed."""
         return self.lowercase if self.strip_accents is None else self.strip_accents
 
 

@@ -66,7 +66,7 @@ class Fuse(Record):
 
 
 class StripEnds(Record):
-    """From each text, some of a character taken off at its ends.
+    """From each text, some of a character removed at its ends.
 
     >>> StripEnds(" ", 1, 0).apply(["  a ", "b"])
     [' a ', 'b']

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from fastllm.api.models import SubwordModel
 from fastllm.api.normalizers import BertNormalizer, Normalizer, check_normalizer
@@ -23,6 +24,7 @@ from fastllm.tokenizers.special_tokens import (
     SpecialTokenPolicies,
     SpecialTokenPolicy,
 )
+from fastllm.tokenizers.stop_strings import Decoder, StoppingDecoder
 from fastllm.tokenizers.template import Part, Template
 from fastllm.tokenizers.token_locator import LocatedTokens, Locator
 
@@ -40,6 +42,8 @@ class ModelTokenizer(SubwordTokenizer):
         normalizer: Normalizer | Sequence[Normalizer],
         added_tokens: Mapping[str, AddedToken | int] | None,
         template: Template | None,
+        truncation: Mapping[str, Any] | None = None,
+        padding: Mapping[str, Any] | None = None,
     ) -> None:
         self._model = model
         self._pattern = pretokenizer_pattern(pattern)
@@ -58,6 +62,8 @@ class ModelTokenizer(SubwordTokenizer):
                     f"id {token.id} belongs to both {self._token_with[token.id]!r} and {text!r}"
                 )
         self._template = template or Template()
+        self._truncation = None if truncation is None else dict(truncation)
+        self._padding = None if padding is None else dict(padding)
         self._encoder  # noqa: B018 - is made now, so that a bad pattern fails here
         for text, token in self._tokens.items():
             if token.normalized:  # shown as it is found, as Hugging Face does
@@ -148,6 +154,16 @@ class ModelTokenizer(SubwordTokenizer):
         return self._pattern
 
     @property
+    def truncation(self) -> dict[str, Any] | None:
+        """What the file says about cutting encodings off, as a dict of its own; not applied."""
+        return None if self._truncation is None else dict(self._truncation)
+
+    @property
+    def padding(self) -> dict[str, Any] | None:
+        """What the file says about filling up encodings, as a dict of its own; not applied here."""
+        return None if self._padding is None else dict(self._padding)
+
+    @property
     def normalizer(self) -> tuple[Normalizer, ...]:
         """What is done to text before it is split: steps, in order."""
         return self._normalizer
@@ -183,6 +199,18 @@ class ModelTokenizer(SubwordTokenizer):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self):,} tokens, pattern {self._pattern}>"
+
+    # Files
+
+    @classmethod
+    @abstractmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a tokenizer from a file."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a tokenizer from a file; another name for `from_file`."""
+        return cls.from_file(path)
 
     # Text to ids
 
@@ -221,9 +249,53 @@ class ModelTokenizer(SubwordTokenizer):
             tokens = [token for token in tokens if token not in special]
         return tokens
 
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The same as UTF-8."""
+        return self.decode(ids).encode()
+
+    def stream_decoder(
+        self,
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+        stop: str | Iterable[str] | None = None,
+    ) -> Decoder:
+        """A decoder that takes ids as they come and returns their text.
+
+        Parameters
+        ----------
+        errors, skip_special_tokens
+            As for `decode`.
+        stop : str or iterable of str, optional
+            Text ends before the first of these strings, as for `BPETokenizer`.
+
+        Examples
+        --------
+        >>> from fastllm import WordPieceTokenizer
+        >>> decoder = WordPieceTokenizer({"[UNK]": 0, "un": 1, "##do": 2, "it": 3}).stream_decoder()
+        >>> decoder.push(1), decoder.push([2, 3]), decoder.finish()
+        ('un', 'do it', '')
+        """
+        check_errors(errors)
+        decoder = self._stream(skip_special_tokens)
+        return decoder if stop is None else StoppingDecoder(decoder, stop)
+
+    @abstractmethod
+    def _stream(self, skip_special_tokens: bool) -> Decoder:
+        """What decodes a stream to its end."""
+
     @cached_property
     def _special_set(self) -> frozenset[str]:
         return frozenset(text for text, token in self._tokens.items() if token.special)
+
+
+def check_errors(errors: object) -> None:
+    """Refuse what cannot be done: tokens are text, and no bytes are left to be strict about."""
+    if errors != "replace":
+        raise ValueError(
+            f"errors must be 'replace', not {errors!r}: tokens are text, and bytes among them that "
+            "are no characters become U+FFFD"
+        )
 
 
 class AddedTokenPolicies(SpecialTokenPolicies):

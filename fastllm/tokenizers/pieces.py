@@ -23,8 +23,12 @@ from fastllm.tokenizers.decoders import (
     check_decoder,
     joined,
 )
-from fastllm.tokenizers.model_tokenizer import ModelTokenizer, with_records, without_records
-from fastllm.tokenizers.stop_strings import StoppingDecoder
+from fastllm.tokenizers.model_tokenizer import (
+    ModelTokenizer,
+    check_errors,
+    with_records,
+    without_records,
+)
 from fastllm.tokenizers.template import Template
 
 
@@ -38,13 +42,9 @@ class PieceTokenizer(ModelTokenizer):
         self,
         model: SubwordModel,
         decoder: object,
-        truncation: Mapping[str, Any] | None,
-        padding: Mapping[str, Any] | None,
         **options: Any,
     ) -> None:
         self._decoder = check_decoder(decoder)
-        self._truncation = None if truncation is None else dict(truncation)
-        self._padding = None if padding is None else dict(padding)
         self._set_up(model, **options)
         if any(isinstance(step, Metaspace) for step in self._normalizer):
             late = [text for text, token in self._tokens.items() if token.normalized]
@@ -58,16 +58,6 @@ class PieceTokenizer(ModelTokenizer):
     def decoder(self) -> tuple[DecodingStep, ...] | None:
         """The steps from tokens to text, in order."""
         return self._decoder
-
-    @property
-    def truncation(self) -> dict[str, Any] | None:
-        """What the file says about cutting encodings off, as a dict of its own; not applied."""
-        return None if self._truncation is None else dict(self._truncation)
-
-    @property
-    def padding(self) -> dict[str, Any] | None:
-        """What the file says about filling up encodings, as a dict of its own; not applied here."""
-        return None if self._padding is None else dict(self._padding)
 
     def _common_settings(self) -> dict[str, Any]:
         return {
@@ -115,11 +105,6 @@ class PieceTokenizer(ModelTokenizer):
                 settings["decoder"] = [STEPS[name](*given) for name, given in settings["decoder"]]
             return cls(**settings)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a tokenizer from a file; another name for `from_file`."""
-        return cls.from_file(path)
-
     # Ids to text
 
     def decode(
@@ -130,8 +115,8 @@ class PieceTokenizer(ModelTokenizer):
         Parameters
         ----------
         ids : iterable of int
-        errors : str
-            Not used: bytes that are no characters are U+FFFD.
+        errors : {"replace"}
+            Bytes that are no characters are U+FFFD.
         skip_special_tokens : bool
             Whether special tokens are left out.
 
@@ -139,30 +124,18 @@ class PieceTokenizer(ModelTokenizer):
         ------
         KeyError
             If an id is not in the vocabulary.
+        ValueError
+            If `errors` asks for something else.
         """
+        check_errors(errors)
         tokens = self.tokens_of(ids, skip_special_tokens=skip_special_tokens)
         return joined(tokens, self._decoder)
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The same as UTF-8."""
-        return self.decode(ids).encode()
-
-    def stream_decoder(
-        self,
-        errors: str = "replace",
-        *,
-        skip_special_tokens: bool = False,
-        stop: str | Iterable[str] | None = None,
-    ) -> PieceStream | StoppingDecoder:
-        """A decoder that takes ids as they come and returns their text.
-
-        With `stop` the text ends before the first of these strings, as for `BPETokenizer`.
-        """
-        decoder = PieceStream(
+    def _stream(self, skip_special_tokens: bool) -> PieceStream:
+        return PieceStream(
             lambda tokens: joined(tokens, self._decoder),
             lambda ids: self.tokens_of(ids, skip_special_tokens=skip_special_tokens),
         )
-        return decoder if stop is None else StoppingDecoder(decoder, stop)
 
 
 class UnigramTokenizer(PieceTokenizer):
@@ -222,8 +195,8 @@ class UnigramTokenizer(PieceTokenizer):
         self._set_up_pieces(
             Unigram(pieces, unknown, byte_fallback),
             decoder,
-            truncation,
-            padding,
+            truncation=truncation,
+            padding=padding,
             normalizer=normalizer,
             pattern=pattern,
             added_tokens=added_tokens,
@@ -322,8 +295,8 @@ class CharacterBPETokenizer(PieceTokenizer):
         self._set_up_pieces(
             model,
             decoder,
-            truncation,
-            padding,
+            truncation=truncation,
+            padding=padding,
             normalizer=normalizer,
             pattern=pattern,
             added_tokens=added_tokens,

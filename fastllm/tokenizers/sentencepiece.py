@@ -13,8 +13,7 @@ from fastllm.corpus.atomic_write import replacing
 from fastllm.formats import sentencepiece as files
 from fastllm.patterns.named import WHOLE_TEXT
 from fastllm.tokenizers.decoders import PieceStream
-from fastllm.tokenizers.model_tokenizer import ModelTokenizer
-from fastllm.tokenizers.stop_strings import StoppingDecoder
+from fastllm.tokenizers.model_tokenizer import ModelTokenizer, check_errors
 
 BLANK = "▁"
 
@@ -96,11 +95,6 @@ class SentencePieceTokenizer(ModelTokenizer):
         with text.naming(path):
             return cls(**formats.read_settings(path, "SentencePiece"))
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a tokenizer from a file; another name for `from_file`."""
-        return cls.from_file(path)
-
     # Ids to text
 
     def decode(
@@ -111,33 +105,23 @@ class SentencePieceTokenizer(ModelTokenizer):
         Parameters
         ----------
         ids : iterable of int
-        errors, skip_special_tokens
-            Not used: bytes that are no characters are U+FFFD each.
+        errors : {"replace"}
+            Bytes that are no characters are U+FFFD each.
+        skip_special_tokens : bool
+            Control tokens, the special ones, are left out either way.
 
         Raises
         ------
         KeyError
             If an id is not in the vocabulary.
+        ValueError
+            If `errors` asks for something else.
         """
+        check_errors(errors)
         return self._text_of(self.tokens_of(ids))
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The same as UTF-8."""
-        return self.decode(ids).encode()
-
-    def stream_decoder(
-        self,
-        errors: str = "replace",
-        *,
-        skip_special_tokens: bool = False,
-        stop: str | Iterable[str] | None = None,
-    ) -> PieceStream | StoppingDecoder:
-        """A decoder that takes ids as they come and returns their text.
-
-        With `stop` the text ends before the first of these strings, as for `BPETokenizer`.
-        """
-        decoder = PieceStream(self._text_of, self.tokens_of)
-        return decoder if stop is None else StoppingDecoder(decoder, stop)
+    def _stream(self, skip_special_tokens: bool) -> PieceStream:
+        return PieceStream(self._text_of, self.tokens_of)
 
     def _text_of(self, tokens: Sequence[str]) -> str:
         spec = self._file.normalizer

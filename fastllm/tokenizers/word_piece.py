@@ -13,8 +13,12 @@ from fastllm.api.normalizers import BertNormalizer, Normalizer
 from fastllm.checks import tokenization as arguments
 from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers.added_tokens import AddedToken
-from fastllm.tokenizers.model_tokenizer import ModelTokenizer, with_records, without_records
-from fastllm.tokenizers.stop_strings import StoppingDecoder
+from fastllm.tokenizers.model_tokenizer import (
+    ModelTokenizer,
+    check_errors,
+    with_records,
+    without_records,
+)
 from fastllm.tokenizers.stream_decoder import TokenStreamDecoder
 from fastllm.tokenizers.template import Template
 
@@ -57,10 +61,10 @@ class WordPieceTokenizer(ModelTokenizer):
     template : Template, optional
         What ``add_special_tokens=True`` puts around texts.
     decoder : {"wordpiece", None}
-        Whether decoding joins words by blanks and takes off the prefix, or only puts blanks between
+        Whether decoding joins words by blanks and removes the prefix, or only puts blanks between
         tokens.
     decoder_prefix : str, optional
-        The prefix that decoding takes off; `prefix` by default.
+        The prefix that decoding removes; `prefix` by default.
     clean_up : bool
         Whether decoding takes out the blanks before punctuation, where a call does not say.
     truncation, padding : mapping, optional
@@ -106,25 +110,15 @@ class WordPieceTokenizer(ModelTokenizer):
         self._decoder = decoder
         self._decoder_prefix = prefix if decoder_prefix is None else decoder_prefix
         self._clean_up = bool(clean_up)
-        self._truncation = None if truncation is None else dict(truncation)
-        self._padding = None if padding is None else dict(padding)
         self._set_up(
             model,
             pattern=pattern,
             normalizer=normalizer,
             added_tokens=added_tokens,
             template=template,
+            truncation=truncation,
+            padding=padding,
         )
-
-    @property
-    def truncation(self) -> dict[str, Any] | None:
-        """What the file says about cutting encodings off, as a dict of its own; not applied."""
-        return None if self._truncation is None else dict(self._truncation)
-
-    @property
-    def padding(self) -> dict[str, Any] | None:
-        """What the file says about filling up encodings, as a dict of its own; not applied here."""
-        return None if self._padding is None else dict(self._padding)
 
     def _settings(self) -> dict[str, Any]:
         model = self._model
@@ -189,11 +183,6 @@ class WordPieceTokenizer(ModelTokenizer):
         with text.naming(path):
             return cls(**with_records(files.read_settings(path, "WordPiece")))
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a tokenizer from a file; another name for `from_file`."""
-        return cls.from_file(path)
-
     # Ids to text
 
     def decode(
@@ -209,8 +198,8 @@ class WordPieceTokenizer(ModelTokenizer):
         Parameters
         ----------
         ids : iterable of int
-        errors : str
-            Not used: every token is text.
+        errors : {"replace"}
+            Every token is text: there are no bytes to be strict about.
         skip_special_tokens : bool
             Whether special tokens are left out.
         clean_up : bool, optional
@@ -220,32 +209,15 @@ class WordPieceTokenizer(ModelTokenizer):
         ------
         KeyError
             If an id is not in the vocabulary.
+        ValueError
+            If `errors` asks for something else.
         """
+        check_errors(errors)
         tokens = self.tokens_of(ids, skip_special_tokens=skip_special_tokens)
         shown = self._shown(self._clean_up if clean_up is None else bool(clean_up))
         return "".join([*map(shown.first, tokens[:1]), *map(shown.later, tokens[1:])])
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The same as UTF-8."""
-        return self.decode(ids).encode()
-
-    def stream_decoder(
-        self,
-        errors: str = "replace",
-        *,
-        skip_special_tokens: bool = False,
-        stop: str | Iterable[str] | None = None,
-    ) -> TokenStreamDecoder | StoppingDecoder:
-        """A decoder that takes ids as they come and returns their text.
-
-        With `stop` the text ends before the first of these strings, as for `BPETokenizer`.
-
-        Examples
-        --------
-        >>> decoder = WordPieceTokenizer({"[UNK]": 0, "un": 1, "##do": 2, "it": 3}).stream_decoder()
-        >>> decoder.push(1), decoder.push([2, 3]), decoder.finish()
-        ('un', 'do it', '')
-        """
+    def _stream(self, skip_special_tokens: bool) -> TokenStreamDecoder:
         shown = self._shown(self._clean_up)
 
         def decode(ids: Iterable[int], is_first: bool) -> tuple[str, bool]:
@@ -254,8 +226,7 @@ class WordPieceTokenizer(ModelTokenizer):
             parts = [*map(shown.first, tokens[:first]), *map(shown.later, tokens[first:])]
             return "".join(parts), is_first and not tokens
 
-        decoder = TokenStreamDecoder(decode)
-        return decoder if stop is None else StoppingDecoder(decoder, stop)
+        return TokenStreamDecoder(decode)
 
     def _shown(self, clean_up: bool) -> ShownTokens:
         return self._shown_clean if clean_up else self._shown_plain

@@ -8,7 +8,7 @@ from subword import made_models
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 import fastllm
-from fastllm import CharacterBPETokenizer, UnigramTokenizer
+from fastllm import CharacterBPETokenizer, UnigramTokenizer, WordPieceTokenizer
 
 TEXTS = [
     *("", " ", "low lower lowest", "  two  blanks ", "x<s>low</s> <s> er", "äé😀\n\tlow", "▁low ▁"),
@@ -149,3 +149,18 @@ def test_what_is_not_supported_is_refused_by_name(change, message, tmp_path):
     path.write_text(json.dumps(data | change))
     with pytest.raises(ValueError, match=message):
         fastllm.load_tokenizer(path)
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        UnigramTokenizer([("<unk>", 0.0), ("a", -1.0)]),
+        WordPieceTokenizer({"[UNK]": 0, "a": 1}),
+    ],
+    ids=lambda tokenizer: type(tokenizer).__name__,
+)
+def test_bytes_cannot_be_asked_for_strictly(tokenizer):
+    with pytest.raises(ValueError, match="errors must be 'replace', not 'strict'"):
+        tokenizer.decode([1], "strict")
+    with pytest.raises(ValueError, match="errors must be 'replace', not 'ignore'"):
+        tokenizer.stream_decoder("ignore")

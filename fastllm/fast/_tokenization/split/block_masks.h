@@ -79,7 +79,7 @@ static inline __m256i all(uint8_t byte) { return _mm256_set1_epi8(char(byte)); }
 static inline __m256i twice(const uint8_t *p) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
 }
-static inline uint64_t tops(const Bytes &x) {
+static inline uint64_t top_bits(const Bytes &x) {
     return uint32_t(_mm256_movemask_epi8(x.low)) | uint64_t(uint32_t(_mm256_movemask_epi8(x.high))) << 32;
 }
 static inline Bytes both(const Bytes &x, const Bytes &y) {
@@ -104,8 +104,8 @@ static inline Bytes bytes_from(const Bytes &x, uint8_t first, int count) {
 static inline Bytes chosen(const Bytes &x, const Bytes &y, const Bytes &where) {
     return {_mm256_blendv_epi8(x.low, y.low, where.low), _mm256_blendv_epi8(x.high, y.high, where.high)};
 }
-static inline uint64_t equal(const Bytes &x, uint8_t byte) { return tops(bytes_equal(x, byte)); }
-static inline uint64_t at_least(const Bytes &x, uint8_t byte) { return tops(bytes_at_least(x, byte)); }
+static inline uint64_t equal(const Bytes &x, uint8_t byte) { return top_bits(bytes_equal(x, byte)); }
+static inline uint64_t at_least(const Bytes &x, uint8_t byte) { return top_bits(bytes_at_least(x, byte)); }
 
 #endif
 
@@ -259,14 +259,14 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, 
     Bytes found = v;
     uint64_t rest = m.high & ~m.continuation;
     const Bytes wide = bytes_at_least(v, 0xE3);
-    if (tops(wide)) {
+    if (top_bits(wide)) {
         const __m256i leads = twice(caseless_leads);
         const Bytes caseless = {_mm256_shuffle_epi8(leads, _mm256_and_si256(v.low, all(15))),
                                 _mm256_shuffle_epi8(leads, _mm256_and_si256(v.high, all(15)))};
         const Bytes three = both(wide, bytes_from(v, 0xE0, 16)), here = both(three, caseless);
         const __m256i name = all(StandIns<alphabet>::of[CASELESS]);
         found = chosen(found, {name, name}, here);
-        rest &= ~tops(here);
+        rest &= ~top_bits(here);
         if (alphabet == PUNCTUATED) m.kana = kana_and_han(p, v, m.continuation);
     }
     while (rest) {
@@ -288,7 +288,7 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, 
         };
         look_up(trail.low, same.low, found.low);
         look_up(trail.high, same.high, found.high);
-        rest &= ~tops(same);
+        rest &= ~top_bits(same);
     }
     // The other bytes of a character are like the one before.
     const Bytes continues = bytes_from(v, 0x80, 64);
@@ -305,15 +305,15 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, 
 template <Alphabet alphabet>
 FASTLLM_INLINE void ascii_masks(const Bytes &v, Masks &m) {
     const Bytes fold = {all(32), all(32)}, blank = bytes_equal(v, ' ');
-    m.letter = tops(bytes_from(either(v, fold), 'a', 26));
-    m.number = tops(bytes_from(v, '0', 10));
-    m.blank = tops(blank);
-    m.space = tops(either(blank, bytes_from(v, 9, 5)));
-    m.newline = tops(either(bytes_equal(v, '\n'), bytes_equal(v, '\r')));
+    m.letter = top_bits(bytes_from(either(v, fold), 'a', 26));
+    m.number = top_bits(bytes_from(v, '0', 10));
+    m.blank = top_bits(blank);
+    m.space = top_bits(either(blank, bytes_from(v, 9, 5)));
+    m.newline = top_bits(either(bytes_equal(v, '\n'), bytes_equal(v, '\r')));
     m.quote = equal(v, '\'');
-    if (alphabet == PUNCTUATED) m.control = tops(either(bytes_from(v, 0, 32), bytes_equal(v, 127)));
+    if (alphabet == PUNCTUATED) m.control = top_bits(either(bytes_from(v, 0, 32), bytes_equal(v, 127)));
     if (alphabet == CASED) {
-        m.upper = tops(bytes_from(v, 'A', 26));
+        m.upper = top_bits(bytes_from(v, 'A', 26));
         m.slash = equal(v, '/');
         m.caseless = m.high ? equal(v, STANDS_CASELESS) : 0;
         m.mark = m.high ? equal(v, STANDS_MARK) : 0;
@@ -323,8 +323,8 @@ FASTLLM_INLINE void ascii_masks(const Bytes &v, Masks &m) {
 static inline uint8_t last_of(const Bytes &v) { return uint8_t(_mm256_extract_epi8(v.high, 31)); }
 
 static inline uint64_t high_bytes(const Bytes &v, uint64_t &continuation) {
-    const uint64_t high = tops(v);
-    if (high) continuation = tops(bytes_from(v, 0x80, 64));
+    const uint64_t high = top_bits(v);
+    if (high) continuation = top_bits(bytes_from(v, 0x80, 64));
     return high;
 }
 

@@ -45,7 +45,7 @@ class Actions {
 #if FASTLLM_ISA == 2
         return _mm512_test_epi8_mask(bits_, _mm512_set1_epi8(char(1 << bit)));
 #else
-        return tops({_mm256_slli_epi16(bits_.low, 7 - bit), _mm256_slli_epi16(bits_.high, 7 - bit)});
+        return top_bits({_mm256_slli_epi16(bits_.low, 7 - bit), _mm256_slli_epi16(bits_.high, 7 - bit)});
 #endif
     }
 
