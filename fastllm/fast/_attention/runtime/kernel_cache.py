@@ -142,12 +142,12 @@ class KernelCache(_Cache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled code for a signature, or None."""
         path = self._path(sig, target_context)
-        # Otherwise `refresh` does that, and much that only compiling needs.
-        rtsys.initialize(target_context)
         for folder in cache_folders():
             try:
                 reduced = _read(folder / path)
                 _mark_as_used((folder / path).parent)
+                # Otherwise `refresh` does that, and much that only compiling needs.
+                rtsys.initialize(target_context)
                 return CompileResult._rebuild(target_context, *reduced)
             except Exception:
                 # Not there, damaged, or not for here: what reading raises depends on where.
