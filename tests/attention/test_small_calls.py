@@ -6,7 +6,8 @@ import pytest
 from tolerances import assert_agrees
 
 import fastllm
-from fastllm import fast, reference
+from fastllm import reference
+from fastllm.fast import attention as fast
 
 SDPA = "scaled_dot_product_attention"
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int64, np.uint16]
@@ -125,7 +126,7 @@ def test_keys_that_grow_within_their_memory(query_heads, dtype):
     """Slices give what their copies give, whatever the lengths before them were."""
     query, other = plain(7, *[(1, query_heads, 1, 8)] * 2, dtype=dtype)
     keys, values = plain(8, (1, 2, 300, 8), (1, 2, 300, 4), dtype=dtype)
-    attend = fast.attention.scaled_dot_product_attention
+    attend = fast.scaled_dot_product_attention
     # Before or behind what has been seen: block sizes change at 65, 129, 193 and 257 keys.
     for n in (100, 101, 64, 65, 66, 300, 2, 1, 0, 128, 129, 257, 258):
         for q in (query, other):
@@ -139,7 +140,7 @@ def test_keys_that_grow_within_their_memory(query_heads, dtype):
 @pytest.mark.parametrize("kv_heads", [8, 1])
 def test_longer_calls_after_the_number_of_threads_changed(kv_heads):
     query, keys, values = plain(11, (1, 8, 1, 64), *[(1, kv_heads, 2100, 64)] * 2)
-    attend = fast.attention.scaled_dot_product_attention
+    attend = fast.scaled_dot_product_attention
     # Splits of keys are another number from 1024 and from 2048 on.
     for threads in (2, 1):
         fastllm.set_num_threads(threads)

@@ -5,6 +5,9 @@ parts on one floor do not know each other. What is above the engines reaches the
 `fastllm._backend`, and the two engines know nothing of one another: that keeps the oracle honest.
 """
 
+import ast
+from pathlib import Path
+
 import pytest
 from backends.arrows import NODES, arrows, circles
 
@@ -63,3 +66,35 @@ def test_hidden_imports_are_seen(drawn):
     assert compiled + "split/split.pxi" in drawn[compiled + "_kernels"]
     assert compiled + "split/splitter.h" in drawn[compiled + "split/split.pxi"]
     assert compiled + "split/kernels.h" in drawn[compiled + "split/dispatch.h"]  # by a macro
+
+
+TESTS = Path(__file__).parents[1]
+WITHOUT_EXTENSION = ("fastllm.fast.attention", "fastllm.fast._attention")
+ATTENTION = {"scaled_dot_product_attention", "self_attention", "softmax"}
+
+
+def _names_imported(path):
+    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
+
+
+def _needs_the_extension(name):
+    inside = name.removeprefix("fastllm.fast")
+    if inside == name or inside.removeprefix(".") in ATTENTION:
+        return False
+    return inside[:1] in ("", ".") and not name.startswith(WITHOUT_EXTENSION)
+
+
+def test_tests_that_import_the_extension_lie_in_folders_named_fast():
+    """Elsewhere they could not be collected where there is only the reference."""
+    wrong = [
+        f"{path.relative_to(TESTS)} imports {name}"
+        for path in sorted(TESTS.rglob("*.py"))
+        if "fast" not in path.relative_to(TESTS).parts
+        for name in _names_imported(path)
+        if _needs_the_extension(name)
+    ]
+    assert wrong == []
