@@ -14,9 +14,12 @@ from typer.core import TyperGroup
 
 import fastllm
 from fastllm.cli.files import UsageError
+from fastllm.tokenizers.special_tokens import DisallowedTokenError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 TRACEBACK = "FASTLLM_TRACEBACK"
+# Messages name the argument of the library; here it is an option.
+OPTIONS = {'errors="replace"': "--errors replace", "give pattern=": "give --pattern"}
 
 
 class Commands(TyperGroup):
@@ -67,9 +70,14 @@ def say(line: str) -> None:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'standard output'}: {error.strerror}"
+    if isinstance(error, DisallowedTokenError):
+        return (
+            f"the text holds {error.token!r}, which is a special token: --allow-special makes that "
+            "token of it, --special-as-text ordinary text"
+        )
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    # Messages name the argument of the library; here it is an option.
-    text = text.replace('errors="replace"', "--errors replace")
+    for argument, option in OPTIONS.items():
+        text = text.replace(argument, option)
     return " ".join(text.split()) or type(error).__name__
 
 

@@ -5,22 +5,27 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import fastllm
-from fastllm.cli import files
+from fastllm.cli import files, tokenizers
 from fastllm.cli.app import app, say
 from fastllm.cli.explain_command import explain
 from fastllm.cli.files import STREAM, UsageError
 from fastllm.cli.options import (
+    AddSpecialOption,
+    AsTextOption,
     Documents,
     Errors,
     ErrorsOption,
     LoadPatternOption,
     PatternOption,
+    SkipSpecialOption,
+    SpecialIdsOption,
     SpecialsOption,
     TextArgument,
     ThreadsOption,
@@ -33,11 +38,6 @@ from fastllm.formats.files import SUFFIXES, any_of
 from fastllm.tokenizers.encoding import SubwordTokenizer
 
 __all__ = ["app"]
-
-
-def _load(path: Path, pattern: str | None = None) -> SubwordTokenizer:
-    options = {} if pattern is None else {"pattern": pattern}
-    return fastllm.load_tokenizer(path, **options)
 
 
 @app.command()
@@ -129,24 +129,29 @@ def encode(
         str, typer.Option("--output", "-o", help="Ids as .bin or .npy; - prints them.")
     ] = STREAM,
     pattern: LoadPatternOption = None,
+    special: SpecialIdsOption = None,
     allow_special: SpecialsOption = False,
+    special_as_text: AsTextOption = False,
+    add_special_tokens: AddSpecialOption = False,
     errors: ErrorsOption = Errors.strict,
     threads: ThreadsOption = None,
 ) -> None:
     """Turn text into ids."""
     if output != STREAM and Path(output).suffix not in (".bin", ".npy"):
         raise UsageError(f"{output}: ids are saved as .bin or .npy, or printed (-o -)")
-    tok = _load(tokenizer, pattern)
-    specials = _specials(tok, allow_special)
+    specials = tokenizers.special_tokens_in_text(allow_special, special_as_text)
+    tok = tokenizers.load(tokenizer, pattern, special)
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bars("encoding"))
         if output == STREAM:
             chunks = files.text_chunks(
                 file, tok.pattern_to_cut_by, tok.special_tokens, errors.value, progress
             )
+            before, after = tok.template.around() if add_special_tokens else ((), ())
             blank = ""
-            for chunk in chunks:
-                ids = tok.encode(chunk, **specials)
+            for ids in chain(
+                [before], (tok.encode(chunk, **specials) for chunk in chunks), [after]
+            ):
                 if ids:
                     sys.stdout.write(blank + " ".join(map(str, ids)))
                     blank = " "
@@ -155,7 +160,13 @@ def encode(
             path = stack.enter_context(files.as_file(file))
             stack.enter_context(files.naming_errors(output))
             tok.encode_file(
-                path, output, errors=errors.value, threads=threads, progress=progress, **specials
+                path,
+                output,
+                add_special_tokens=add_special_tokens,
+                errors=errors.value,
+                threads=threads,
+                progress=progress,
+                **specials,
             )
 
 
@@ -167,10 +178,12 @@ def decode(
     ] = STREAM,
     output: Annotated[str, typer.Option("--output", "-o", help="A file; - is stdout.")] = STREAM,
     pattern: LoadPatternOption = None,
+    special: SpecialIdsOption = None,
+    skip_special_tokens: SkipSpecialOption = False,
 ) -> None:
     """Turn ids back into the bytes they were made from, or into text that is near it."""
-    tok = _load(tokenizer, pattern)
-    decode_bytes = _bytes_decoder(tok)
+    tok = tokenizers.load(tokenizer, pattern, special)
+    decode_bytes = _bytes_decoder(tok, skip_special_tokens)
     ids = files.read_ids(file, tok.max_token_value)
     with ExitStack() as stack:
         out: Any = sys.stdout.buffer
@@ -191,19 +204,23 @@ def count(
         list[str] | None, typer.Argument(metavar="FILE...", help="UTF-8 text; - is stdin.")
     ] = None,
     pattern: LoadPatternOption = None,
+    special: SpecialIdsOption = None,
     allow_special: SpecialsOption = False,
+    special_as_text: AsTextOption = False,
+    add_special_tokens: AddSpecialOption = False,
     errors: ErrorsOption = Errors.strict,
 ) -> None:
     """Count the tokens of text files, and of all of them together."""
-    tok = _load(tokenizer, pattern)
-    specials = _specials(tok, allow_special)
+    specials = tokenizers.special_tokens_in_text(allow_special, special_as_text)
+    tok = tokenizers.load(tokenizer, pattern, special)
+    around = tok.template.added() if add_special_tokens else 0
     total = 0
     for text in texts or [STREAM]:
         with progress_bars("counting") as progress:
             chunks = files.text_chunks(
                 text, tok.pattern_to_cut_by, tok.special_tokens, errors.value, progress
             )
-            found = sum(tok.count(chunk, **specials) for chunk in chunks)
+            found = around + sum(tok.count(chunk, **specials) for chunk in chunks)
         print(found if text == STREAM else f"{found} {text}")
         total += found
     if texts and len(texts) > 1:
@@ -214,6 +231,10 @@ def count(
 def split(
     file: TextArgument = STREAM,
     pattern: PatternOption = "gpt2",
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", "-t", help="Split as this tokenizer does, as for encode."),
+    ] = None,
     errors: ErrorsOption = Errors.strict,
     list_patterns: Annotated[
         bool, typer.Option("--list-patterns", help="List the named patterns instead.")
@@ -226,9 +247,11 @@ def split(
         plain_console().print(patterns_table())
         return
     escaped = codecs.lookup(sys.stdout.encoding).name != "utf-8"  # or it would not be JSON
+    tok = None if tokenizer is None else tokenizers.load(tokenizer)
+    cut_by = pattern if tok is None else tok.pattern_to_cut_by
     with progress_bars("splitting") as progress:
-        for chunk in files.text_chunks(file, pattern, (), errors.value, progress):
-            for pretoken in fastllm.split(chunk, pattern):
+        for chunk in files.text_chunks(file, cut_by, (), errors.value, progress):
+            for pretoken in fastllm.split(chunk, pattern) if tok is None else tok.split(chunk):
                 sys.stdout.write(json.dumps(pretoken, ensure_ascii=escaped) + "\n")
 
 
@@ -236,7 +259,8 @@ def split(
 def attend(
     sentence: Annotated[str, typer.Argument(help="A sentence; - reads it from stdin.")],
     tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", "-t", help="Whose tokens; else words.")
+        str | None,
+        typer.Option("--tokenizer", "-t", help="Whose tokens, as for encode; else words."),
     ] = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Each token sees only itself and earlier ones.")
@@ -248,9 +272,7 @@ def attend(
 
     if sentence == STREAM:
         sentence = sys.stdin.buffer.read().decode()
-    tok = None
-    if tokenizer is not None:
-        tok = fastllm.BPETokenizer.from_file(tokenizer, pattern=pattern)
+    tok = None if tokenizer is None else tokenizers.load(tokenizer, pattern)
     show_attention(plain_console(), sentence.rstrip("\n"), tok, causal=causal)
 
 
@@ -319,8 +341,12 @@ def compile_kernels(
 @app.command()
 def info(
     tokenizer: Annotated[
-        Path | None,
-        typer.Option("--tokenizer", "-t", help="A tokenizer, to see what splits text for it."),
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            "-t",
+            help="A tokenizer, as for encode, to see what it is and what splits text for it.",
+        ),
     ] = None,
     pattern: Annotated[
         str | None,
@@ -335,7 +361,7 @@ def info(
     from fastllm import _machine
 
     if tokenizer is not None:
-        facts = _machine.tokenizer_facts(_load(tokenizer, pattern))
+        facts = _machine.tokenizer_facts(tokenizers.load(tokenizer, pattern))
     elif pattern is not None:
         facts = _machine.pattern_facts(pattern)
     else:
@@ -344,14 +370,9 @@ def info(
         print(f"{name + ':':<20}{value}")
 
 
-def _bytes_decoder(tok: SubwordTokenizer) -> Callable[[Any], bytes]:
+def _bytes_decoder(tok: SubwordTokenizer, skip_special_tokens: bool) -> Callable[[Any], bytes]:
     """What turns ids into bytes, part by part."""
-    if isinstance(tok, fastllm.BPETokenizer):
+    if isinstance(tok, fastllm.BPETokenizer) and not skip_special_tokens:
         return tok.decode_bytes
-    decoder = tok.stream_decoder()
+    decoder = tok.stream_decoder(skip_special_tokens=skip_special_tokens)
     return lambda ids: decoder.push(ids).encode()
-
-
-def _specials(tok: SubwordTokenizer, allow: bool) -> dict[str, Any]:
-    """What special tokens in a text become: their ids, or the error that the library raises."""
-    return {"allowed_special": "all"} if allow else {}

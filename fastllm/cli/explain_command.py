@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 import fastllm
+from fastllm.cli import tokenizers
 from fastllm.cli.files import STREAM
 from fastllm.cli.options import LoadPatternOption
 from fastllm.cli.progress import plain_console
@@ -38,8 +39,10 @@ def explain(
         typer.Option("--output", "-o", help="Write one HTML page instead of text to the terminal."),
     ] = None,
     tokenizer: Annotated[
-        Path | None,
-        typer.Option("--tokenizer", "-t", help="Whose byte pairs; else those of a novel."),
+        str | None,
+        typer.Option(
+            "--tokenizer", "-t", help="Whose tokens, as for encode; else byte pairs of a novel."
+        ),
     ] = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Each token sees only itself and earlier ones.")
@@ -55,9 +58,9 @@ def explain(
 
     if sentence == STREAM:
         sentence = sys.stdin.buffer.read().decode().rstrip("\n")
-    chosen = (
-        None if tokenizer is None else fastllm.BPETokenizer.from_file(tokenizer, pattern=pattern)
-    )
+    chosen = None if tokenizer is None else tokenizers.load(tokenizer, pattern)
+    if not isinstance(chosen, fastllm.BPETokenizer | None):
+        raise ValueError(f"{tokenizer}: byte-level BPE is explained, not {type(chosen).__name__}")
     with plain_console(stderr=True).status(
         "following the text (the first time, kernels are compiled) ..."
     ):

@@ -1,12 +1,13 @@
 """Arguments and options that several commands share."""
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fastllm.formats.files import NAMES, any_of
+
+FILES = (*NAMES, "vocab.txt")
 
 
 class Errors(Enum):
@@ -32,8 +33,13 @@ class Documents(Enum):
 
 
 TokenizerOption = Annotated[
-    Path,
-    typer.Option("--tokenizer", "-t", help=f"A tokenizer: {any_of(NAMES)}."),
+    str,
+    typer.Option(
+        "--tokenizer",
+        "-t",
+        help=f"A tokenizer: {any_of(FILES)}, a folder with one, or the name of a published one: "
+        "gpt2, cl100k_base, o200k_base, llama3, ...",
+    ),
 ]
 PatternOption = Annotated[
     str,
@@ -45,6 +51,28 @@ TextArgument = Annotated[str, typer.Argument(metavar="FILE", help="UTF-8 text; -
 SpecialsOption = Annotated[
     bool,
     typer.Option("--allow-special", help="Special tokens in the text become their ids."),
+]
+AsTextOption = Annotated[
+    bool,
+    typer.Option("--special-as-text", help="Special tokens in the text are ordinary text."),
+]
+AddSpecialOption = Annotated[
+    bool,
+    typer.Option(
+        "--add-special-tokens",
+        help="Put the special tokens around that the tokenizer's model wants, as [CLS] and [SEP].",
+    ),
+]
+SkipSpecialOption = Annotated[
+    bool, typer.Option("--skip-special-tokens", help="Leave special tokens out.")
+]
+SpecialIdsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--special",
+        metavar="NAME=ID",
+        help="A special token of a file of ranks (.tiktoken), which names none; may be repeated.",
+    ),
 ]
 LoadPatternOption = Annotated[
     str | None,

@@ -13,6 +13,8 @@ import fastllm
 from fastllm.cli.tables import shown_token, weights_table
 from fastllm.explain.formatting import text_of
 from fastllm.explain.worked_example import INPUTS, WORDS
+from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.model_tokenizer import ModelTokenizer
 
 DIM = 16
 LENGTH = 1.5  # a score of 2.25 with itself: enough to see, not so much that nothing else is seen
@@ -20,7 +22,7 @@ STRONGEST = 5
 
 
 def show_attention(
-    console: Console, sentence: str, tokenizer: fastllm.BPETokenizer | None, *, causal: bool
+    console: Console, sentence: str, tokenizer: SubwordTokenizer | None, *, causal: bool
 ) -> None:
     """Print the weights that each token of `sentence` gives to each other one, in percent."""
     tokens = _tokens(sentence, tokenizer)
@@ -47,10 +49,12 @@ def show_attention(
     _show_strongest(console, tokens, steps.weights)
 
 
-def _tokens(sentence: str, tokenizer: fastllm.BPETokenizer | None) -> list[str]:
-    if tokenizer is not None:
+def _tokens(sentence: str, tokenizer: SubwordTokenizer | None) -> list[str]:
+    if isinstance(tokenizer, fastllm.BPETokenizer):
         ids = tokenizer.encode_ordinary(sentence)
         return list(map(text_of, tokenizer.decode_tokens_bytes(ids)))
+    if isinstance(tokenizer, ModelTokenizer):
+        return tokenizer.tokens_of(tokenizer.encode_ordinary(sentence))
     words = fastllm.WordTokenizer.train(sentence, special_tokens=())
     return [words.decode([number]) for number in words.encode(sentence)]
 

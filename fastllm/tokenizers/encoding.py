@@ -95,8 +95,16 @@ class SubwordTokenizer(Tokenizer):
         """The id of each special token, as a dict of its own."""
 
     @abstractmethod
+    def split(self, text: str) -> list[str]:
+        """The pre-tokens of `text`; special tokens are ordinary text."""
+
+    @abstractmethod
     def stream_decoder(
-        self, errors: str = "replace", *, stop: str | Iterable[str] | None = None
+        self,
+        errors: str = "replace",
+        *,
+        skip_special_tokens: bool = False,
+        stop: str | Iterable[str] | None = None,
     ) -> Decoder:
         """A decoder that takes ids as they come and returns text."""
 
@@ -440,6 +448,7 @@ class SubwordTokenizer(Tokenizer):
         path: str | os.PathLike[str],
         out_path: str | os.PathLike[str],
         *,
+        add_special_tokens: bool = False,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
         threads: int | None = None,
@@ -455,6 +464,8 @@ class SubwordTokenizer(Tokenizer):
         out_path : path
             ``.npy``, or ``.bin`` for the bare ids: 16 bits each if all ids of the vocabulary fit,
             otherwise 32, little-endian. It appears whole or not at all.
+        add_special_tokens : bool
+            Whether the special tokens of the template are put around the whole file.
         allowed_special, disallowed_special, threads
             As for `encode_batch`.
         errors : {"strict", "replace"}
@@ -479,12 +490,14 @@ class SubwordTokenizer(Tokenizer):
             *self._id_of,
             *(() if isinstance(disallowed_special, str) else disallowed_special),
         }
-        count = 0
+        before, after = self._template.around() if add_special_tokens else ((), ())
+        count = len(before) + len(after)
         with (
             open(path, "rb") as file,
             writing_ids(out_path, id_dtype(self.max_token_value)) as write,
         ):
             size = os.fstat(file.fileno()).st_size
+            write(np.array(before, dtype=np.uint32))
             chunks = read_chunks(file, self.pattern_to_cut_by, tokens, errors)
             while group := list(islice(chunks, CHUNKS_AT_ONCE)):
                 ids, _ = self.encode_batch_to_numpy(
@@ -497,6 +510,7 @@ class SubwordTokenizer(Tokenizer):
                 count += len(ids)
                 if progress is not None:
                     progress(file.tell(), size)
+            write(np.array(after, dtype=np.uint32))
         return count
 
     # Ids to text

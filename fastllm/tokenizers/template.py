@@ -87,6 +87,17 @@ class Template(Record):
                 made += second
         return made
 
+    def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids before one text, and those behind it.
+
+        >>> Template("[CLS] $A [SEP]", ids={"[CLS]": 101, "[SEP]": 102}).around()
+        ((101,), (102,))
+        """
+        place = [part.is_text for part in self.single].index(True)
+        before = [self.ids[part.name] for part in self.single[:place]]
+        after = [self.ids[part.name] for part in self.single[place + 1 :]]
+        return sum(before, ()), sum(after, ())
+
     def type_ids(self, first: int, second: int | None = None) -> list[int]:
         """The type of each of these ids, for texts of so many."""
         sizes = {"A": first, "B": second or 0}

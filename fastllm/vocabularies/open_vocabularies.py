@@ -136,7 +136,10 @@ def open_vocabulary(
     """
     shape = OPEN_VOCABULARIES[name]
     if path is None:
-        raise ValueError(f"{name} is read from a local file: give path=, the model's {shape.file}")
+        raise ValueError(
+            f"{name} is read from a local file: give path=, the model's {shape.file}, or put it as "
+            f"{name}.json into a folder that FASTLLM_VOCAB_DIR names"
+        )
     with naming(path):
         found = _read(name, path)
         if found.pattern is None:

@@ -19,6 +19,7 @@ _GPT2_FILES = (
 _R50K = PublishedFile(
     _OPENAI + "encodings/r50k_base.tiktoken",
     "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
+    ("gpt2.tiktoken",),
 )
 _P50K = PublishedFile(
     _OPENAI + "encodings/p50k_base.tiktoken",

@@ -9,7 +9,7 @@ from fastllm.formats.gpt2 import read_pair
 from fastllm.formats.text import StrPath
 from fastllm.formats.tiktoken import read_tiktoken
 from fastllm.tokenizers.bpe import BPETokenizer
-from fastllm.vocabularies import open_vocabularies, published_files
+from fastllm.vocabularies import local_files, open_vocabularies, published_files
 from fastllm.vocabularies.openai_encodings import ENCODINGS
 
 
@@ -22,14 +22,17 @@ def get_encoding(
     ----------
     name : str
         An encoding of OpenAI's: ``gpt2`` (the same as ``r50k_base``), ``p50k_base``, ``p50k_edit``,
-        ``cl100k_base``, ``o200k_base``, ``o200k_harmony``. Or, with `path`, the vocabulary of an
-        open model: ``llama3``, ``qwen2``, ``qwen2.5``, ``qwen3``, ``deepseek-v3``, ``smollm2``,
-        ``tekken``.
+        ``cl100k_base``, ``o200k_base``, ``o200k_harmony``. Or the vocabulary of an open model:
+        ``llama3``, ``qwen2``, ``qwen2.5``, ``qwen3``, ``deepseek-v3``, ``smollm2``, ``tekken``.
     path : path, optional
         The file. Without it the file of an OpenAI encoding is looked for in the folder that
-        ``FASTLLM_VOCAB_DIR`` names, in that of ``TIKTOKEN_CACHE_DIR``, and in the user's cache, by
-        its own name (``cl100k_base.tiktoken``) or by the one that tiktoken's cache gives it; if it
-        is nowhere, it is downloaded into the user's cache (needs the extra ``vocab``).
+        ``FASTLLM_VOCAB_DIR`` names, in that of ``TIKTOKEN_CACHE_DIR``, in the user's cache, in that
+        of tiktoken, and in installed packages that bring it (litellm, llama-index,
+        openai-whisper), by its own name (``cl100k_base.tiktoken``) or by the one that tiktoken's
+        cache gives it; if it is nowhere, it is downloaded into the user's cache (needs the extra
+        ``vocab``). That of an open model is looked for in the first and the third of these folders,
+        as ``qwen3.json`` or a folder ``qwen3``, and in installed packages (mistral-common,
+        dashscope, litellm); it is not downloaded.
     missing_bytes : {"raise", "drop"}
         What to do with a byte of a text that is not in the vocabulary: SmolLM2's lacks 21, and
         Hugging Face's tokenizers drops them.
@@ -57,10 +60,11 @@ def get_encoding(
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     arguments.check_choice(missing_bytes, "missing_bytes", arguments.MISSING_BYTES)
     if name in open_vocabularies.OPEN_VOCABULARIES:
+        path = local_files.find(name) if path is None else path
         return open_vocabularies.open_vocabulary(name, path, missing_bytes=missing_bytes)
     if name not in ENCODINGS:
         raise ValueError(
-            f"name must be one of {', '.join(ENCODINGS)}, or, with a path, one of "
+            f"name must be one of {', '.join(ENCODINGS)}, or, with a file, one of "
             f"{', '.join(open_vocabularies.OPEN_VOCABULARIES)}, not {name!r}"
         )
     if path is not None:

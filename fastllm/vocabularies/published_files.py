@@ -4,12 +4,12 @@ A file is used only if its SHA-256 is the published one.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from fastllm.api.user_cache import user_cache
+from fastllm.vocabularies.local_files import folders
 
 Files = tuple["PublishedFile", ...]
 
@@ -27,6 +27,7 @@ class PublishedFile:
 
     url: str
     sha256: str
+    other_names: tuple[str, ...] = ()  # what packages that bring it call it
 
     @property
     def name(self) -> str:
@@ -67,18 +68,11 @@ class PublishedFile:
             If that file has another SHA-256 than the published one.
         """
         for folder in folders():
-            for path in (folder / self.name, folder / self.cache_key):
+            for name in (self.name, self.cache_key, *self.other_names):
+                path = folder / name
                 if path.is_file():
                     return self.check(path.read_bytes(), os.fspath(path))
         return None
-
-
-def folders() -> Iterator[Path]:
-    """The folders in which files are looked for, in order."""
-    for variable in ("FASTLLM_VOCAB_DIR", "TIKTOKEN_CACHE_DIR"):
-        if os.environ.get(variable):
-            yield Path(os.environ[variable])
-    yield user_cache()
 
 
 def read(name: str, alternatives: tuple[Files, ...]) -> list[bytes]:
