@@ -3,13 +3,13 @@
 import math
 import operator
 from collections.abc import Hashable, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastllm import _backend
-from fastllm.api.attention import PreparedCall
+from fastllm.api.attention import PreparedQueries
 from fastllm.checks.attention import AttentionArguments, check_attention, plain_signature
 
 Array = NDArray[Any]
@@ -21,6 +21,19 @@ _LINE = 64
 _ROUND, _MAX_PREPARED = 256, 64
 # What `KVCache.state` holds.
 _STATE = "keys", "values", "lengths", "kept", "capacity", "window"
+
+
+class _Step(NamedTuple):
+    """A call with one new position of every sequence that was checked and can be made again."""
+
+    shapes: tuple[tuple[int, ...], ...]  # of query, key and value
+    scale: float | None
+    softcap: float
+    begin: int  # the first position that was planned for
+    end: int  # and the one behind the last
+    key_slots: Array  # where the keys of a position go, by its number
+    value_slots: Array
+    attend: PreparedQueries
 
 
 class KVCache:
@@ -103,7 +116,8 @@ class KVCache:
         self._new = np.zeros(self._batch, np.int64)
         # The last call of attention that was checked, and those that can be made again.
         self._accepted: Hashable = None
-        self._prepared: dict[Hashable, PreparedCall | None] = {}
+        self._prepared: dict[Hashable, PreparedQueries | None] = {}
+        self._step: _Step | None = None
 
     @property
     def lengths(self) -> Array:
@@ -375,7 +389,7 @@ class KVCache:
             array[:, :, kept] = source[which, :, kept]
         self._kept, self._gone = self._kept[which], self._gone[which]
         self._new = np.zeros(self._batch, np.int64)
-        self._prepared.clear()
+        self._forget_plans()
 
     def _sequences(self, name: str, rows: ArrayLike) -> Array:
         """Which sequences, as numbers from 0 on."""
@@ -416,7 +430,7 @@ class KVCache:
         """
         keys, values = np.asarray(key), np.asarray(value)
         self._check(keys, values)
-        new, step = keys.shape[2], self._step()
+        new, step = keys.shape[2], self._piece()
         counts = self._counts(lengths, new)
         for start in range(0, new, step):
             piece = slice(start, start + step)
@@ -467,6 +481,10 @@ class KVCache:
         >>> cache.attend(new, new, new, lengths=[2, 1]).ravel().tolist()
         [0.0, 1.0, 2.0, 0.0]
         """
+        if self._step is not None and lengths is alibi_slopes is sinks is None:
+            result = self._attend_again(self._step, query, key, value, scale, softcap)
+            if result is not None:
+                return result
         queries, keys, values = np.asarray(query), np.asarray(key), np.asarray(value)
         options = scale, softcap, alibi_slopes, sinks
         signature = None
@@ -480,7 +498,7 @@ class KVCache:
             # What attention would refuse is refused before anything is stored.
             self._arguments(queries, 0, options)
             self._accepted = signature
-        new, step = keys.shape[2], self._step()
+        new, step = keys.shape[2], self._piece()
         counts = self._counts(lengths, new)
         if new <= step:
             self._store(keys, values, counts)
@@ -493,6 +511,35 @@ class KVCache:
             out[:, :, piece] = self._attend_stored(queries[:, :, piece], part, options, None)
         return out
 
+    def _attend_again(
+        self, step: _Step, query: Any, key: Any, value: Any, scale: object, softcap: object
+    ) -> Array | None:
+        """Make a step as it was made before, if it is as plain; checks take longer than that."""
+        at = self._longest
+        shapes, known_scale, known_softcap, begin, end, key_slots, value_slots, attend = step
+        if not (
+            type(query) is type(key) is type(value) is np.ndarray
+            and query.dtype is key.dtype is value.dtype is self._dtype
+            and (query.shape, key.shape, value.shape) == shapes
+            and query.flags.carray
+            # What is equal may be of another type, and refused.
+            and (scale is known_scale or (type(scale) is float and scale == known_scale))
+            and (softcap is known_softcap or (type(softcap) is float and softcap == known_softcap))
+            and begin <= at == self._shortest < end
+        ):
+            return None
+        key_slots[at] = key
+        value_slots[at] = value
+        at += 1
+        self._kept.fill(at)
+        self._shortest = self._longest = at
+        result = attend(query)
+        if result is None:
+            self._step = None
+            options = known_scale, known_softcap, None, None
+            return self._attend_stored(query, None, options, None)
+        return result
+
     def _attend_stored(
         self, queries: Array, counts: Array | None, options: _Options, signature: Hashable
     ) -> Array:
@@ -504,8 +551,10 @@ class KVCache:
         call = signature, seen, counts is None
         prepared = self._prepared.get(call)
         if prepared is not None:
-            result = prepared(queries, self._keys, self._values)
+            result = prepared(queries)
             if result is not None:
+                if counts is None and queries.shape[2] == 1:
+                    self._remember(queries, options, seen, prepared)
                 return result
         arguments = self._arguments(queries, seen, options)._replace(
             kv_lens=self._kept, q_lens=None if counts is None else self._new
@@ -514,9 +563,27 @@ class KVCache:
         if signature is not None and (prepared or call not in self._prepared):
             if len(self._prepared) >= _MAX_PREPARED:
                 self._prepared.clear()
-            self._prepared[call] = engine.prepare(arguments, (queries, self._keys, self._values))
+            self._prepared[call] = engine.prepare_queries(arguments, self._keys, self._values)
         out: Array = engine.attend(arguments)[0]
         return out
+
+    def _remember(
+        self, queries: Array, options: _Options, seen: int, attend: PreparedQueries
+    ) -> None:
+        """Let the next steps like this one be made at once, if there are no other options."""
+        scale, softcap, *_ = options
+        if self._shortest == self._longest and queries.flags.carray:
+            shape = self._batch, self._heads, 1
+            self._step = _Step(
+                shapes=(queries.shape, (*shape, self._head_dim), (*shape, self._value_dim)),
+                scale=scale,
+                softcap=softcap,
+                begin=(seen - 1) // _ROUND * _ROUND,
+                end=seen,
+                key_slots=self._keys.transpose(2, 0, 1, 3)[:, :, :, None],
+                value_slots=self._values.transpose(2, 0, 1, 3)[:, :, :, None],
+                attend=attend,
+            )
 
     def _arguments(self, queries: Array, seen: int, options: _Options) -> AttentionArguments:
         """Checked arguments of attention over the first positions that are kept."""
@@ -550,7 +617,7 @@ class KVCache:
         """
         return window - 1 + window // 2
 
-    def _step(self) -> int:
+    def _piece(self) -> int:
         # With a window, as many at a time as fit behind the positions that are still kept.
         return 2**62 if self._window is None else self.capacity - self._still_kept(self._window)
 
@@ -599,7 +666,7 @@ class KVCache:
         old_keys, old_values = self._keys, self._values
         if self._window is None:
             self._keys, self._values = self._allocate(max(needed, 2 * self.capacity))
-            self._prepared.clear()
+            self._forget_plans()
         for i, kept in enumerate(self._kept.tolist()):
             still = kept if self._window is None else min(kept, self._still_kept(self._window))
             self._keys[i, :, :still] = old_keys[i, :, kept - still : kept]
@@ -607,6 +674,11 @@ class KVCache:
             self._kept[i] = still
             self._gone[i] += kept - still
         self._find_extremes()
+
+    def _forget_plans(self) -> None:
+        """Plan anew, in other memory."""
+        self._prepared.clear()
+        self._step = None
 
     def _check(self, keys: Array, values: Array) -> None:
         for name, array, dim in (

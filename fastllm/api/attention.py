@@ -24,10 +24,17 @@ from fastllm.checks.attention import (
     self_arguments,
 )
 
-__all__ = ["AttentionEngine", "AttentionFunctions", "PreparedCall", "PreparedSoftmax"]
+__all__ = [
+    "AttentionEngine",
+    "AttentionFunctions",
+    "PreparedCall",
+    "PreparedQueries",
+    "PreparedSoftmax",
+]
 
 # Query, key and value to the result.
 PreparedCall = Callable[[Any, Any, Any], Array | None]
+PreparedQueries = Callable[[Any], Array | None]
 PreparedSoftmax = Callable[[Any], Array]
 # A model that writes, a token after the other, has as many shapes.
 _MAX_PREPARED = 256
@@ -49,6 +56,10 @@ class AttentionEngine(NamedTuple):
         What `attend` would give, without its logarithms, as a function of query, key and value that
         need no more checks: they have the `plain_signature` of those that the arguments were made
         of. None where that would not be faster; it gives None itself where it holds no longer.
+    prepare_queries : callable, (`AttentionArguments`, key, value) to a callable or None
+        The same as a function of the query alone, which has the layout of that of the arguments.
+        Those have the first rows of key and value, contiguous arrays, and may have `kv_lens` and
+        `q_lens`, which are read in each call.
     prepare_softmax : callable, (scores, axis) to a callable or None
         The same for `softmax`: a function of scores of the shape and dtype of these, which are
         contiguous, aligned and writable. None where that would not be faster.
@@ -58,6 +69,7 @@ class AttentionEngine(NamedTuple):
     attention_steps: Callable[[Array, bool], AttentionSteps]
     attend: Callable[[AttentionArguments], tuple[Array, Array]]
     prepare: Callable[[AttentionArguments, tuple[Array, Array, Array]], PreparedCall | None]
+    prepare_queries: Callable[[AttentionArguments, Array, Array], PreparedQueries | None]
     prepare_softmax: Callable[[Array, int], PreparedSoftmax | None]
 
 

@@ -4,6 +4,7 @@ The entry point: arguments that have been checked are laid out (`_attention/layo
 chooses the kernel (`_attention/plan.py`, which says what decides), and the kernel is run.
 """
 
+import functools
 import importlib.util
 import math
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from fastllm.api.attention import (
     AttentionEngine,
     AttentionFunctions,
     PreparedCall,
+    PreparedQueries,
     PreparedSoftmax,
 )
 from fastllm.checks.attention import Array, AttentionArguments, AttentionSteps, like_lengths
@@ -149,7 +151,7 @@ def _run(plan: plans.Plan, inputs: Inputs, out: Array, lse: Array) -> None:
     """Run the kernels of a plan, into flat `out` and `lse`."""
     shared = _run_once(plan, inputs, out, lse)
     if shared[NONFINITE]:
-        _run_again(plan, np.flatnonzero(shared[FIRST_GROUP:]), inputs, out, lse)
+        _run_marked(plan, plan.params, shared, inputs, out, lse)
 
 
 def _run_once(plan: plans.Plan, inputs: Inputs, out: Array, lse: Array) -> Array:
@@ -179,6 +181,14 @@ def _run_again(plan: plans.Plan, groups: Array, inputs: Inputs, out: Array, lse:
         _launch_plan(plans.rows_plan(adding, large), (*inputs, out, lse))
 
 
+def _run_marked(
+    plan: plans.Plan, params: KernelParams, shared: Array, inputs: Inputs, out: Array, lse: Array
+) -> None:
+    """Run again what a kernel with these params has marked in `shared`."""
+    groups = np.flatnonzero(shared[FIRST_GROUP:])
+    _run_again(plan._replace(params=params), groups, inputs, out, lse)
+
+
 def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...], shared: Array | None = None) -> Array:
     """Run a kernel that takes these arrays and the params of its plan; `shared` after another."""
     if shared is None:
@@ -191,28 +201,16 @@ def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...], shared: Array | No
 def prepare(
     arguments: AttentionArguments, arrays: tuple[Array, Array, Array]
 ) -> PreparedCall | None:
-    """A call without a mask or a place to write to, laid out and planned to be made again.
-
-    With arrays of the same shapes, except that key and value may be longer: the memory that those
-    were the first rows of. Lengths are those that `kv_lens` and `q_lens` hold at the time of each
-    call.
-    """
-    query, key, value = arguments[:3]
-    if (
-        not storage_dtype(query.dtype) == query.dtype == arguments.out_dtype
-        or arguments.mask is not None
-        or arguments.cu_seqlens_q is not None
-        or arguments.return_lse
-        or arguments.out is not None
-        or 0 in query.shape
-    ):
+    """A call without lengths, a mask or a place to write to, planned to be made again."""
+    if not _is_plain(arguments) or arguments.kv_lens is not None:
         return None
+    query, key, value = arguments[:3]
     start, any_length, kv_lens = None, False, (key.shape[-2], key.shape[-2])
     if not all(array.flags.c_contiguous for array in arrays):
         if load_kernels().CHECKED or not all(map(begins_at_its_start, arrays)):
             return None
         start = start_of(query.ndim)
-        if query.shape[-2] == 1 and arguments.kv_lens is None:
+        if query.shape[-2] == 1:
             any_length, kv_lens = True, like_lengths(key.shape[-2])
     out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
     inputs = [query, key, value]
@@ -221,8 +219,23 @@ def prepare(
         least = plans.plan_call(arguments, inputs, NO_MASK, out, kv_lens[0])
         if not plans.are_alike(least, plan):
             return None
-    is_small = plan.fmas <= plans.SERIAL_FMAS and not plan.partials_size
-    return (_small_call if is_small else _shared_call)(plan, arguments, start, any_length)
+    return (_small_call if _is_small(plan) else _shared_call)(plan, arguments, start, any_length)
+
+
+def _is_plain(arguments: AttentionArguments) -> bool:
+    """Whether calls for arguments like these differ in numbers alone, and there are any queries."""
+    query = arguments.query
+    return (
+        storage_dtype(query.dtype) == query.dtype == arguments.out_dtype
+        and arguments.mask is arguments.cu_seqlens_q is arguments.out is None
+        and not arguments.return_lse
+        and 0 not in query.shape
+    )
+
+
+def _is_small(plan: plans.Plan) -> bool:
+    """Whether there is too little to do to share it among threads."""
+    return plan.fmas <= plans.SERIAL_FMAS and not plan.partials_size
 
 
 def _shared_call(
@@ -232,27 +245,54 @@ def _shared_call(
 
     It gives None where there may be more or fewer threads than were planned for.
     """
-    dtype, no_lse = arguments.query.dtype, _NO_LSE[arguments.sum_dtype.itemsize]
-    shape = (*arguments.query.shape[:-1], arguments.value.shape[-1])
-    make, limit = np.empty if arguments.q_lens is None else np.zeros, thread_pool.thread_limit()
-    given_lengths = plans.views_of_lengths(plan.params.lengths, arguments)
-    masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[no_lse.itemsize]
+    shape, dtype = (*arguments.query.shape[:-1], arguments.value.shape[-1]), arguments.query.dtype
+    run, limit = _shared_run(plan, arguments), thread_pool.thread_limit()
+    params_of = functools.lru_cache(functools.partial(plans.with_kv_len, plan.params))
 
     def call(query: Array, key: Array, value: Array) -> Array | None:
         if thread_pool.thread_limit() != limit:
             return None
-        for planned, given in given_lengths:
-            planned[...] = given
+        out = np.empty(shape, dtype)
+        params = params_of(key.shape[-2]) if any_length else plan.params
         if start is None:
-            inputs = Inputs(query.ravel(), key.ravel(), value.ravel(), *masks)
+            run(query.ravel(), key.ravel(), value.ravel(), out.ravel(), params)
         else:
-            inputs = Inputs(query[start], key[start], value[start], *masks)
-        params = plans.with_kv_len(plan.params, key.shape[-2]) if any_length else plan.params
-        out: Array = make(shape, dtype)
-        _run(plan._replace(params=params), inputs, out.ravel(), no_lse)
+            run(query[start], key[start], value[start], out.ravel(), params)
         return out
 
     return call
+
+
+def _shared_run(
+    plan: plans.Plan, arguments: AttentionArguments
+) -> Callable[[Array, Array, Array, Array, KernelParams], None]:
+    """Attention of this plan on as many threads as it is worth, from flat arrays into one."""
+    dtype, no_lse = arguments.query.dtype, _NO_LSE[arguments.sum_dtype.itemsize]
+    masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[no_lse.itemsize]
+    threads, wakes = plans.number_of_threads(plan.n_items, plan.fmas), plan.fmas > plans.WAKE_FMAS
+    partials_size, shared_size = plan.partials_size, plans.shared_size(plan)
+    writes_out = plan.kernel != "decode_attention_amx"
+    results = (no_lse,) * plan.is_decode + (np.empty(0, dtype), no_lse) * writes_out
+    rows = np.empty(0, dtype)
+    kernel = _entry(plan.kernel, dtype, rows, rows, rows, *masks, *results, *plan.params)
+    merge_splits = load_kernels().merge_splits
+
+    def run(query: Array, key: Array, value: Array, out: Array, params: KernelParams) -> None:
+        shared, partials = np.zeros(shared_size, np.int64), np.zeros(partials_size, no_lse.dtype)
+        results: tuple[Array, ...] = out, no_lse
+        if plan.is_decode:
+            results = (partials, out, no_lse) if writes_out else (partials,)
+        slots = thread_pool.worker_slots(threads - 1, wakes) if threads > 1 else _NO_SLOTS
+        kernel(slots, query, key, value, *masks, *results, *params, shared)
+        if threads > 1:
+            thread_pool.end_call()
+        if partials_size:
+            merge_splits(partials, out, no_lse, *params, shared)
+        if shared[NONFINITE]:
+            inputs = Inputs(query, key, value, *masks)
+            _run_marked(plan, params, shared, inputs, out, no_lse)
+
+    return run
 
 
 def _small_call(
@@ -265,8 +305,7 @@ def _small_call(
     """
     dtype, no_lse = arguments.query.dtype, _NO_LSE[arguments.sum_dtype.itemsize]
     shape = (*arguments.query.shape[:-1], arguments.value.shape[-1])
-    make, shared_size = np.empty if arguments.q_lens is None else np.zeros, plans.shared_size(plan)
-    given_lengths = plans.views_of_lengths(plan.params.lengths, arguments)
+    shared_size = plans.shared_size(plan)
     # What a kernel is given between the inputs and `out`, and after that, by the number of keys.
     masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[no_lse.itemsize]
     before_out = (*masks, no_lse) if plan.is_decode else masks
@@ -282,8 +321,6 @@ def _small_call(
 
     def call(query: Array, key: Array, value: Array) -> Array:
         after = after_out
-        for planned, given in given_lengths:
-            planned[...] = given
         if start is None:
             queries, keys, values = query.ravel(), key.ravel(), value.ravel()
         else:
@@ -291,16 +328,90 @@ def _small_call(
             if any_length:
                 kv_len = key.shape[-2]
                 after = after_out_by_length.get(kv_len) or for_length(kv_len)
-        out: Array = make(shape, dtype)
+        out = np.empty(shape, dtype)
         flat_out, shared = out.ravel(), np.zeros(shared_size, np.int64)
         kernel(_NO_SLOTS, queries, keys, values, *before_out, flat_out, *after, shared)
         if shared[NONFINITE]:
-            again = plan._replace(params=KernelParams(*after[1:]))
-            inputs, groups = (
-                Inputs(queries, keys, values, *masks),
-                np.flatnonzero(shared[FIRST_GROUP:]),
-            )
-            _run_again(again, groups, inputs, flat_out, no_lse)
+            inputs = Inputs(queries, keys, values, *masks)
+            _run_marked(plan, KernelParams(*after[1:]), shared, inputs, flat_out, no_lse)
+        return out
+
+    return call
+
+
+def prepare_queries(
+    arguments: AttentionArguments, key: Array, value: Array
+) -> PreparedQueries | None:
+    """Calls with other queries, on memory whose first rows are key and value of the arguments.
+
+    Of that as many keys and queries count as `kv_lens` and `q_lens` say at the time of each call.
+    """
+    query = arguments.query
+    if not _is_plain(arguments):
+        return None
+    start = None
+    if not query.flags.c_contiguous:
+        if load_kernels().CHECKED or not begins_at_its_start(query):
+            return None
+        start = start_of(query.ndim)
+    out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
+    plan = plans.plan_call(arguments, list(arguments[:3]), NO_MASK, out)
+    memory = key.ravel(), value.ravel()
+    return (_small_queries if _is_small(plan) else _shared_queries)(plan, arguments, memory, start)
+
+
+def _shared_queries(
+    plan: plans.Plan,
+    arguments: AttentionArguments,
+    memory: tuple[Array, Array],
+    start: Start | None,
+) -> PreparedQueries:
+    """As `_shared_call`, on flat keys and values."""
+    shape, dtype = (*arguments.query.shape[:-1], arguments.value.shape[-1]), arguments.query.dtype
+    make = np.empty if arguments.q_lens is None else np.zeros
+    run, limit = _shared_run(plan, arguments), thread_pool.thread_limit()
+    lengths = plans.views_of_lengths(plan.params.lengths, arguments)
+
+    def call(query: Array) -> Array | None:
+        if thread_pool.thread_limit() != limit:
+            return None
+        for planned, given in lengths:
+            planned[...] = given
+        out: Array = make(shape, dtype)
+        run(query.ravel() if start is None else query[start], *memory, out.ravel(), plan.params)
+        return out
+
+    return call
+
+
+def _small_queries(
+    plan: plans.Plan,
+    arguments: AttentionArguments,
+    memory: tuple[Array, Array],
+    start: Start | None,
+) -> PreparedQueries:
+    """As `_small_call`, on flat keys and values."""
+    shape, dtype = (*arguments.query.shape[:-1], arguments.value.shape[-1]), arguments.query.dtype
+    # What lies behind the queries of a sequence is not written.
+    make = np.empty if arguments.q_lens is None else np.zeros
+    lengths = plans.views_of_lengths(plan.params.lengths, arguments)
+    no_lse, shared_size = _NO_LSE[arguments.sum_dtype.itemsize], plans.shared_size(plan)
+    masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[no_lse.itemsize]
+    before_out = (*memory, *masks, no_lse) if plan.is_decode else (*memory, *masks)
+    after_out = no_lse, *plan.params
+    rows = np.empty(0, dtype)
+    kernel = _entry(plan.kernel, dtype, rows, *before_out, rows, *after_out)
+
+    def call(query: Array) -> Array:
+        for planned, given in lengths:
+            planned[...] = given
+        out: Array = make(shape, dtype)
+        queries = query.ravel() if start is None else query[start]
+        flat_out, shared = out.ravel(), np.zeros(shared_size, np.int64)
+        kernel(_NO_SLOTS, queries, *before_out, flat_out, *after_out, shared)
+        if shared[NONFINITE]:
+            inputs = Inputs(queries, *memory, *masks)
+            _run_marked(plan, plan.params, shared, inputs, flat_out, no_lse)
         return out
 
     return call
@@ -342,7 +453,9 @@ def _launch(
         thread_pool.end_call()
 
 
-ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare, prepare_softmax)
+ENGINE = AttentionEngine(
+    softmax_along, attention_steps, attend, prepare, prepare_queries, prepare_softmax
+)
 FUNCTIONS = AttentionFunctions(__name__, ENGINE)
 softmax = FUNCTIONS.softmax
 self_attention = FUNCTIONS.self_attention

@@ -338,11 +338,17 @@ def prepare(arguments: AttentionArguments, arrays: tuple[Array, Array, Array]) -
     """Nothing is prepared: the textbook is not about speed."""
 
 
+def prepare_queries(arguments: AttentionArguments, key: Array, value: Array) -> None:
+    """Neither here."""
+
+
 def prepare_softmax(x: Array, axis: int) -> None:
     """Nor here."""
 
 
-ENGINE = AttentionEngine(softmax_along, attention_steps, attend, prepare, prepare_softmax)
+ENGINE = AttentionEngine(
+    softmax_along, attention_steps, attend, prepare, prepare_queries, prepare_softmax
+)
 FUNCTIONS = AttentionFunctions(__name__, ENGINE)
 softmax = FUNCTIONS.softmax
 self_attention = FUNCTIONS.self_attention

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tolerances import assert_agrees
 
+import fastllm
 from fastllm import KVCache
 from fastllm.reference.attention import scaled_dot_product_attention as whole
 
@@ -179,3 +180,74 @@ def test_slices_of_other_lengths_are_refused_again(cache_type):
     with pytest.raises(ValueError, match="query must have shape"):
         cache.attend(query[:, :, :1], key[:, :, :2], value[:, :, :2])
     assert cache.lengths.tolist() == [2]
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_step_made_again_is_the_step_that_is_checked(cache_type, window):
+    """The same bits as with `lengths`, which are looked at each time, whatever lies between."""
+    query, key, value = sequences(16, 2, 2, 40, 8, 4, np.float32, query_heads=4)
+    key[0, 0, 21, 3], value[1, 1, 25, 2] = np.nan, np.inf
+    caches = [cache_type(2, 2, 8, 4, capacity=16, window=window) for _ in range(2)]
+    options: dict[str, float] = {}
+    for i in range(40):
+        if i in (7, 12):
+            options = {"scale": 0.5} if i == 7 else {"softcap": 2.0, "scale": 0.5}
+        for cache in caches:
+            if i in (6, 20, 22):
+                cache.crop(i - 1) if i != 20 else cache.reorder([1, 0])
+            if i == 30:
+                cache.append(key[:, :, :1], value[:, :, :1], lengths=[1, 0])
+        step = [x[:, :, i : i + 1] for x in (query, key, value)]
+        if i % 5 == 4:
+            step = [x.copy() for x in step]
+        one, other = (
+            caches[0].attend(*step, **options),
+            caches[1].attend(*step, **options, lengths=[1, 1]),
+        )
+        assert np.array_equal(one, other, equal_nan=True)
+        assert caches[0].lengths.tolist() == caches[1].lengths.tolist()
+
+
+WRONG_STEPS = {
+    "query dtype": (lambda q, k, v: (q.astype("f8"), k, v, {}), TypeError),
+    "key dtype": (lambda q, k, v: (q, k.astype("f2"), v, {}), TypeError),
+    "key that would broadcast": (lambda q, k, v: (q, k[:, :1], v, {}), ValueError),
+    "value that would broadcast": (lambda q, k, v: (q, k, v[..., :1], {}), ValueError),
+    "scale that is equal": (lambda q, k, v: (q, k, v, {"scale": True}), TypeError),
+    "softcap": (lambda q, k, v: (q, k, v, {"scale": 1.0, "softcap": -1.0}), ValueError),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_STEPS)
+def test_a_step_made_again_is_refused_as_at_first(cache_type, case):
+    wrong, error = WRONG_STEPS[case]
+    arrays = sequences(17, 1, 2, 1, 8, 8, np.float32)
+    cache, fresh = cache_type(1, 2, 8), cache_type(1, 2, 8)
+    for _ in range(4):
+        cache.attend(*arrays, scale=1.0)
+    *wrong_arrays, options = wrong(*arrays)
+    messages = []
+    for refusing in (cache, fresh):
+        with pytest.raises(error) as caught:
+            refusing.attend(*wrong_arrays, **options)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert cache.lengths.tolist() == [4]
+
+
+def test_steps_go_on_when_the_number_of_threads_changes():
+    query, key, value = sequences(18, 1, 8, 900, 64, 64, np.float32)
+    cache = KVCache(1, 8, 64, capacity=1024)
+    cache.append(key[:, :, :890], value[:, :, :890])
+    try:
+        for i in range(890, 900):
+            if i % 4 == 0:
+                fastllm.set_num_threads(1 + i % 8 // 4)
+            step = slice(i, i + 1)
+            actual = cache.attend(query[:, :, step], key[:, :, step], value[:, :, step])
+            so_far = key[:, :, : i + 1], value[:, :, : i + 1]
+            expected = fastllm.scaled_dot_product_attention(query[:, :, step], *so_far)
+            assert_agrees(SDPA, np.float32, actual, expected)
+            assert cache.lengths.tolist() == [i + 1]
+    finally:
+        fastllm.set_num_threads(None)
