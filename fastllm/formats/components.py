@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastllm.api import normalizers as steps
 from fastllm.api.normalizers import Normalizer
-from fastllm.formats.tokenizer_json import (
+from fastllm.formats.json_fields import (
     Json,
-    _kind,
-    _members,
-    _read_split,
-    _read_split_pattern,
-    _require,
-    _section,
-    _shown,
-    _split_component,
+    flags,
+    kind_of,
+    members_of,
+    require,
+    require_count,
+    require_flag,
+    section_of,
+    shown,
+    text_of,
+    untyped,
 )
-from fastllm.patterns.dialects import to_oniguruma
+from fastllm.patterns.dialects import from_oniguruma, to_oniguruma
 from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
 from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS
-from fastllm.patterns.steps import BEHAVIORS, Step, as_step, check_step, punctuation
+from fastllm.patterns.steps import (
+    BEHAVIORS,
+    Behavior,
+    Step,
+    as_step,
+    check_step,
+    digits,
+    punctuation,
+)
 
+BEHAVIOR_OF: dict[str, Behavior] = {
+    "Isolated": "isolated",
+    "Removed": "removed",
+    "MergedWithPrevious": "merged_with_previous",
+    "MergedWithNext": "merged_with_next",
+    "Contiguous": "contiguous",
+}
 OWNERS_NAMES = {
     "BertPreTokenizer": "bert",
     "Whitespace": "whitespace",
@@ -36,28 +54,28 @@ def read_normalizer(value: object) -> tuple[Normalizer, ...]:
     """The steps of a normalizer."""
     if value is None:
         return ()
-    kind = _kind(value, "normalizer")
+    kind = kind_of(value, "normalizer")
     where = f"normalizer {kind}"
     assert isinstance(value, dict)
     if kind == "Sequence":
-        members = _members(value, "normalizers", where)
+        members = members_of(value, "normalizers", where)
         return tuple(step for member in members for step in read_normalizer(member))
     if kind in steps.FORMS:
-        _section(value, where)
+        section_of(value, where)
         return (steps.UnicodeForm(kind),)
     if kind == "Lowercase":
-        _section(value, where)
+        section_of(value, where)
         return (steps.Lowercase(),)
     if kind == "StripAccents":
-        _section(value, where)
+        section_of(value, where)
         return (steps.StripAccents(),)
     if kind == "Strip":
         section = flags(value, where, "strip_left", "strip_right")
         return (steps.Strip(section["strip_left"], section["strip_right"]),)
     if kind == "Prepend":
-        return (steps.Prepend(text_of(_section(value, where, prepend=None), "prepend", where)),)
+        return (steps.Prepend(text_of(section_of(value, where, prepend=None), "prepend", where)),)
     if kind == "Replace":
-        section = _section(value, where, pattern=None, content=None)
+        section = section_of(value, where, pattern=None, content=None)
         content = text_of(section, "content", where)
         pattern = section["pattern"]
         if isinstance(pattern, dict) and [*pattern] == ["String"]:
@@ -72,7 +90,7 @@ def read_normalizer(value: object) -> tuple[Normalizer, ...]:
 
 
 def read_bert_normalizer(value: Json, where: str) -> steps.BertNormalizer:
-    section = _section(
+    section = section_of(
         value,
         where,
         clean_text=None,
@@ -81,9 +99,9 @@ def read_bert_normalizer(value: Json, where: str) -> steps.BertNormalizer:
         lowercase=None,
     )
     for name in ("clean_text", "handle_chinese_chars", "lowercase"):
-        _require_flag(section, where, name)
+        require_flag(section, where, name)
     if section["strip_accents"] is not None:
-        _require_flag(section, where, "strip_accents")
+        require_flag(section, where, "strip_accents")
     return steps.BertNormalizer(
         section["clean_text"],
         section["handle_chinese_chars"],
@@ -137,14 +155,14 @@ def read_pre_tokenizer(value: object) -> SplitPattern:
 def _read_pre_tokenizer(value: object) -> list[str | Step]:
     if value is None:
         return []
-    kind = _kind(value, "pre_tokenizer")
+    kind = kind_of(value, "pre_tokenizer")
     where = f"pre_tokenizer {kind}"
     assert isinstance(value, dict)
     if kind == "Sequence":
-        members = _members(value, "pretokenizers", where)
+        members = members_of(value, "pretokenizers", where)
         return [step for member in members for step in _read_pre_tokenizer(member)]
     if kind in OWNERS_NAMES:
-        _section(value, where)
+        section_of(value, where)
         return list(NAMED_PRETOKENIZERS[OWNERS_NAMES[kind]].steps)
     if kind == "Digits":
         flags(value, where, "individual_digits")
@@ -155,7 +173,48 @@ def _read_pre_tokenizer(value: object) -> list[str | Step]:
             f"{where} is not supported here; read are BertPreTokenizer, Whitespace, "
             "WhitespaceSplit, Punctuation, Digits, Split and a Sequence of them"
         )
-    return _read_split(value)
+    return read_split(value)
+
+
+def read_split(value: object) -> list[str | Step]:
+    """The step of a pre-tokenizer that only splits."""
+    kind = kind_of(value, "pre_tokenizer")
+    where = f"pre_tokenizer {kind}"
+    if kind == "Digits":
+        section = section_of(value, where, individual_digits=False)
+        require(section, where, "individual_digits", True, False)
+        return [digits(section["individual_digits"])]
+    if kind == "Punctuation":
+        section = section_of(value, where, behavior="Isolated")
+        require(section, where, "behavior", *BEHAVIOR_OF)
+        return [punctuation(BEHAVIOR_OF[section["behavior"]])]
+    if kind != "Split":
+        raise ValueError(f"{where} is not supported")
+    section = section_of(value, where, pattern=None, behavior=None, invert=False)
+    require(section, where, "behavior", *BEHAVIOR_OF)
+    require(section, where, "invert", True, False)
+    expression = read_split_pattern(section["pattern"], where)
+    return [Step(expression, BEHAVIOR_OF[section["behavior"]], section["invert"])]
+
+
+def read_split_pattern(value: object, where: str) -> str:
+    section = section_of(value, f"{where} pattern", Regex=None, String=None)
+    regex, string = section["Regex"], section["String"]
+    if isinstance(string, str) and regex is None:
+        return re.escape(string)
+    if isinstance(regex, str) and string is None:
+        return from_oniguruma(regex)
+    raise ValueError(f"{where} has neither a Regex nor a String as its pattern")
+
+
+def split_component(step: str | Step) -> Json:
+    """A step as a component of the format."""
+    for name, behavior in BEHAVIOR_OF.items():
+        if step == punctuation(behavior):
+            return {"type": "Punctuation", "behavior": name}
+    expression, behavior, invert = as_step(step)
+    name = next(name for name, known in BEHAVIOR_OF.items() if known == behavior)
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": name, "invert": invert}
 
 
 def write_pre_tokenizer(pattern: SplitPattern) -> Json | None:
@@ -169,7 +228,7 @@ def write_pre_tokenizer(pattern: SplitPattern) -> Json | None:
                 del steps[: len(known)]
                 break
         else:
-            written.append(_split_component(_in_owners_syntax(steps.pop(0))))
+            written.append(split_component(_in_owners_syntax(steps.pop(0))))
     if len(written) > 1:
         return {"type": "Sequence", "pretokenizers": written}
     return written[0] if written else None
@@ -193,16 +252,17 @@ def read_post_processor(value: object) -> tuple[Parts, Parts, dict[str, list[int
     """What surrounds one text and two, and the ids of the special tokens; None for nothing."""
     if value is None:
         return None
-    kind = _kind(value, "post_processor")
+    kind = kind_of(value, "post_processor")
     where = f"post_processor {kind}"
     assert isinstance(value, dict)
     if kind == "Sequence":
-        found = [read_post_processor(each) for each in _members(value, "processors", where)]
+        found = [read_post_processor(each) for each in members_of(value, "processors", where)]
         templates = [each for each in found if each is not None]
         if len(templates) > 1:
             raise ValueError(f"{where} of several that add tokens is not supported")
         return templates[0] if templates else None
     if kind == "ByteLevel":  # it only says where tokens stand
+        read_byte_level(value, where)
         return None
     if kind in ("BertProcessing", "RobertaProcessing"):
         return _read_pair_processor(value, kind, where)
@@ -216,15 +276,15 @@ def _read_pair_processor(
 ) -> tuple[Parts, Parts, dict[str, list[int]]]:
     roberta = kind == "RobertaProcessing"
     offsets = dict.fromkeys(("trim_offsets", "add_prefix_space")) if roberta else {}
-    section = _section(value, where, sep=None, cls=None, **offsets)
+    section = section_of(value, where, sep=None, cls=None, **offsets)
     for name in offsets:
-        _require_flag(section, where, name)
+        require_flag(section, where, name)
     ids: dict[str, list[int]] = {}
     names = []
     for field in ("cls", "sep"):
         pair = section[field]
         if not (isinstance(pair, list) and [type(each) for each in pair] == [str, int]):
-            raise ValueError(f"{where} has {field} {_shown(pair)}, not a token and its id")
+            raise ValueError(f"{where} has {field} {shown(pair)}, not a token and its id")
         names.append(pair[0])
         if ids.setdefault(pair[0], [pair[1]]) != [pair[1]]:
             raise ValueError(f"{where} gives {pair[0]!r} two ids")
@@ -236,7 +296,7 @@ def _read_pair_processor(
 
 
 def _read_template(value: Json, where: str) -> tuple[Parts, Parts, dict[str, list[int]]]:
-    section = _section(value, where, single=None, pair=None, special_tokens=None)
+    section = section_of(value, where, single=None, pair=None, special_tokens=None)
     ids: dict[str, list[int]] = {}
     tokens = section["special_tokens"]
     if not isinstance(tokens, dict):
@@ -258,7 +318,7 @@ def _read_template(value: Json, where: str) -> tuple[Parts, Parts, dict[str, lis
 
 def _read_parts(value: object, where: str) -> Parts:
     if not isinstance(value, list):
-        raise ValueError(f"{where} has a template {_shown(value)}, not a list")
+        raise ValueError(f"{where} has a template {shown(value)}, not a list")
     parts: Parts = []
     for entry in value:
         part = untyped(entry, f"{where} part", SpecialToken=None, Sequence=None)
@@ -267,7 +327,7 @@ def _read_parts(value: object, where: str) -> Parts:
             part["Sequence" if is_text else "SpecialToken"], f"{where} part", id=None, type_id=None
         )
         if (is_text and named["id"] not in ("A", "B")) or len(entry) != 1:
-            raise ValueError(f"{where} has the part {_shown(entry)}")
+            raise ValueError(f"{where} has the part {shown(entry)}")
         type_id = named["type_id"]
         if not isinstance(named["id"], str) or type(type_id) is not int or type_id < 0:
             raise ValueError(f"{where} has a part without id or type_id")
@@ -275,12 +335,58 @@ def _read_parts(value: object, where: str) -> Parts:
     return parts
 
 
-def write_post_processor(
-    single: Sequence[Sequence[Any]], pair: Sequence[Sequence[Any]], ids: Mapping[str, Sequence[int]]
-) -> Json | None:
-    """A template as the file has it; None if it adds nothing."""
-    if not ids:
+def read_byte_level(value: object, where: str) -> Json:
+    """A ByteLevel component, its fields checked for being known."""
+    section = section_of(value, where, add_prefix_space=True, trim_offsets=True, use_regex=True)
+    for field in ("add_prefix_space", "trim_offsets", "use_regex"):
+        require(section, where, field, True, False)
+    return section
+
+
+def read_trimming(value: object) -> bool | None:
+    """Whether tokens stand without their blanks, but for one that may have been added.
+
+    >>> read_trimming({"type": "ByteLevel", "trim_offsets": True, "add_prefix_space": False})
+    False
+    >>> read_trimming(None)
+    """
+    if not isinstance(value, dict):
         return None
+    kind = kind_of(value, "post_processor")
+    if kind == "Sequence":
+        found = map(read_trimming, members_of(value, "processors", f"post_processor {kind}"))
+        return next((each for each in found if each is not None), None)
+    if kind not in ("ByteLevel", "RobertaProcessing") or not value.get("trim_offsets", True):
+        return None
+    return bool(value.get("add_prefix_space", True))
+
+
+def write_post_processor(
+    single: Sequence[Sequence[Any]],
+    pair: Sequence[Sequence[Any]],
+    ids: Mapping[str, Sequence[int]],
+    trimming: bool | None = None,
+) -> Json | None:
+    """A template and a trimming as the file has them; None if there is neither."""
+    written = [] if trimming is None else [_trimming(trimming)]
+    written += [_template(single, pair, ids)] if ids else []
+    if len(written) > 1:
+        return {"type": "Sequence", "processors": written}
+    return written[0] if written else None
+
+
+def _trimming(add_prefix_space: bool) -> Json:
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": add_prefix_space,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+
+
+def _template(
+    single: Sequence[Sequence[Any]], pair: Sequence[Sequence[Any]], ids: Mapping[str, Sequence[int]]
+) -> Json:
 
     def written(parts: Sequence[Sequence[Any]]) -> list[Json]:
         return [
@@ -307,17 +413,17 @@ RULES = ("special", "lstrip", "rstrip", "single_word", "normalized")
 def read_added_tokens(value: object, vocabulary: Mapping[str, int]) -> dict[str, Json]:
     """The added tokens: of each its id and its rules."""
     if not isinstance(value, list):
-        raise ValueError(f"added_tokens is {_shown(value)}, not a list")
+        raise ValueError(f"added_tokens is {shown(value)}, not a list")
     tokens: dict[str, Json] = {}
     highest = len(vocabulary) - 1
     for entry in value:
         token = untyped(entry, "an added token", id=None, content=None, **dict.fromkeys(RULES))
         content = token["content"]
         if not isinstance(content, str) or not content or type(token["id"]) is not int:
-            raise ValueError(f"added token {_shown(content)} needs a content and an id")
+            raise ValueError(f"added token {shown(content)} needs a content and an id")
         where = f"added token {content!r}"
         for field in RULES:
-            _require_flag(token, where, field)
+            require_flag(token, where, field)
         # Hugging Face does not go by the id: it looks in the vocabulary, or counts on.
         expected = vocabulary.get(content, highest + 1)
         rules = {"id": token["id"], **{field: token[field] for field in RULES}}
@@ -348,10 +454,10 @@ def read_truncation(value: object) -> Json | None:
         return None
     where = "truncation"
     section = untyped(value, where, direction="Right", max_length=None, strategy=None, stride=None)
-    _require(section, where, "direction", "Left", "Right")
-    _require(section, where, "strategy", "LongestFirst", "OnlyFirst", "OnlySecond")
-    _require_count(section, where, "max_length")
-    _require_count(section, where, "stride")
+    require(section, where, "direction", "Left", "Right")
+    require(section, where, "strategy", "LongestFirst", "OnlyFirst", "OnlySecond")
+    require_count(section, where, "max_length")
+    require_count(section, where, "stride")
     if section["max_length"] and section["stride"] >= section["max_length"]:
         raise ValueError("truncation has a stride that is not below its max_length")
     return section
@@ -372,14 +478,14 @@ def read_padding(value: object) -> Json | None:
         pad_type_id=None,
         pad_token=None,
     )
-    _require(section, where, "direction", "Left", "Right")
+    require(section, where, "direction", "Left", "Right")
     strategy = section["strategy"]
     if strategy != "BatchLongest":
-        _require_count(untyped(strategy, "padding strategy", Fixed=None), where, "Fixed")
+        require_count(untyped(strategy, "padding strategy", Fixed=None), where, "Fixed")
     if section["pad_to_multiple_of"] is not None:
-        _require_count(section, where, "pad_to_multiple_of")
-    _require_count(section, where, "pad_id")
-    _require_count(section, where, "pad_type_id")
+        require_count(section, where, "pad_to_multiple_of")
+    require_count(section, where, "pad_id")
+    require_count(section, where, "pad_type_id")
     text_of(section, "pad_token", where)
     return section
 
@@ -390,37 +496,4 @@ def read_padding(value: object) -> Json | None:
 def expression_of(pattern: object, where: str) -> str:
     """A pattern, given as a Regex or as a String."""
     checked = untyped(pattern, where, Regex=None, String=None)
-    return _read_split_pattern({key: text for key, text in checked.items() if text}, where)
-
-
-def untyped(value: object, where: str, **known: Any) -> Json:
-    """The fields of an object that has no type."""
-    if isinstance(value, dict) and "type" in value:
-        raise ValueError(f"{where} has 'type', which is not supported")
-    return _section(value, where, **known)
-
-
-def flags(value: object, where: str, *names: str) -> Json:
-    """A section whose fields all say True or False."""
-    section = _section(value, where, **dict.fromkeys(names))
-    for name in names:
-        _require_flag(section, where, name)
-    return section
-
-
-def _require_flag(section: Json, where: str, field: str) -> None:
-    if type(section[field]) is not bool:
-        raise ValueError(f"{where} has {field} {_shown(section[field])}, not true or false")
-
-
-def _require_count(section: Json, where: str, field: str) -> None:
-    if type(section[field]) is not int or not 0 <= section[field] < 2**32:
-        raise ValueError(f"{where} has {field} {_shown(section[field])}, not a number")
-
-
-def text_of(section: Json, field: str, where: str) -> str:
-    """A field that is a text."""
-    if not isinstance(section[field], str):
-        raise ValueError(f"{where} has {field} {_shown(section[field])}, not a text")
-    text: str = section[field]
-    return text
+    return read_split_pattern({key: text for key, text in checked.items() if text}, where)

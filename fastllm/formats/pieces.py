@@ -12,9 +12,18 @@ from fastllm.api import normalizers as steps
 from fastllm.api.normalizers import Normalizer
 from fastllm.corpus.atomic_write import replacing
 from fastllm.formats import components
+from fastllm.formats.json_fields import (
+    Json,
+    kind_of,
+    members_of,
+    require,
+    section_of,
+    shown,
+    text_of,
+    untyped,
+)
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import json_text
-from fastllm.formats.tokenizer_json import Json, _kind, _members, _require, _section, _shown
 from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
 from fastllm.patterns.pretokenizers import METASPACE
 
@@ -54,7 +63,7 @@ def _kinds(value: object) -> set[object]:
 
 
 def _top(file: SourceFile) -> Json:
-    top = _section(
+    top = section_of(
         file.json,
         "the file",
         version="1.0",
@@ -67,7 +76,7 @@ def _top(file: SourceFile) -> Json:
         decoder=None,
         model=None,
     )
-    _require(top, "the file", "version", "1.0")
+    require(top, "the file", "version", "1.0")
     return top
 
 
@@ -75,14 +84,14 @@ def read_unigram(file: SourceFile) -> Json:
     """What a tokenizer.json says, as arguments of `UnigramTokenizer`."""
     top = _top(file)
     where = "model Unigram"
-    model = _section(top["model"], where, unk_id=None, vocab=None, byte_fallback=False)
+    model = section_of(top["model"], where, unk_id=None, vocab=None, byte_fallback=False)
     pieces = model["vocab"]
     if not isinstance(pieces, list):
         raise ValueError(f"{where} has no vocab")
     for entry in pieces:
         if not (isinstance(entry, list) and [*map(type, entry)] in ([str, float], [str, int])):
-            raise ValueError(f"{where} has {_shown(entry)}, not a piece and its score")
-    _require(model, where, "byte_fallback", True, False)
+            raise ValueError(f"{where} has {shown(entry)}, not a piece and its score")
+    require(model, where, "byte_fallback", True, False)
     vocabulary = {piece: number for number, (piece, _) in enumerate(pieces)}
     return {
         "pieces": [(piece, float(score)) for piece, score in pieces],
@@ -96,7 +105,7 @@ def read_character_bpe(file: SourceFile) -> Json:
     """What a tokenizer.json says, as arguments of `CharacterBPETokenizer`."""
     top = _top(file)
     where = "model BPE"
-    model = _section(
+    model = section_of(
         top["model"],
         where,
         dropout=None,
@@ -109,15 +118,15 @@ def read_character_bpe(file: SourceFile) -> Json:
         vocab=None,
         merges=None,
     )
-    _require(model, where, "dropout", None, 0)
+    require(model, where, "dropout", None, 0)
     for field in ("fuse_unk", "byte_fallback", "ignore_merges"):
-        _require(model, where, field, True, False)
+        require(model, where, field, True, False)
     vocabulary = model["vocab"]
     if not isinstance(vocabulary, dict) or not isinstance(model["merges"], list):
         raise ValueError(f"{where} has no vocab or no merges")
     for token, number in vocabulary.items():
         if type(number) is not int:
-            raise ValueError(f"{where} gives {token!r} the id {_shown(number)}")
+            raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
     return {
         "vocabulary": vocabulary,
         "merges": [_read_merge(place, entry) for place, entry in enumerate(model["merges"])],
@@ -134,7 +143,7 @@ def read_character_bpe(file: SourceFile) -> Json:
 def _read_merge(place: int, entry: Any) -> tuple[str, str]:
     parts = entry.split(" ") if isinstance(entry, str) else entry
     if not isinstance(parts, list) or [type(token) for token in parts] != [str, str]:
-        raise ValueError(f"merge {place} is {_shown(entry)}, not two tokens")
+        raise ValueError(f"merge {place} is {shown(entry)}, not two tokens")
     return parts[0], parts[1]
 
 
@@ -156,16 +165,16 @@ def _read_normalizer(value: object) -> list[Normalizer]:
     """The steps of a normalizer; character maps among them."""
     if value is None:
         return []
-    kind = _kind(value, "normalizer")
+    kind = kind_of(value, "normalizer")
     where = f"normalizer {kind}"
     assert isinstance(value, dict)
     if kind == "Sequence":
-        members = _members(value, "normalizers", where)
+        members = members_of(value, "normalizers", where)
         return [step for member in members for step in _read_normalizer(member)]
     if kind != "Precompiled":
         return [*components.read_normalizer(value)]
-    section = _section(value, where, precompiled_charsmap=None)
-    text = components.text_of(section, "precompiled_charsmap", where)
+    section = section_of(value, where, precompiled_charsmap=None)
+    text = text_of(section, "precompiled_charsmap", where)
     try:
         return [steps.Precompiled(base64.b64decode(text, validate=True))]
     except binascii.Error as error:
@@ -177,10 +186,10 @@ def _read_pre_tokenizer(
 ) -> tuple[list[Normalizer], SplitPattern]:
     """What a pre-tokenizer writes, as a step of normalization, and how it splits."""
     members = [] if value is None else [value]
-    if members and _kind(value, "pre_tokenizer") == "Sequence":
+    if members and kind_of(value, "pre_tokenizer") == "Sequence":
         assert isinstance(value, dict)
-        members = _members(value, "pretokenizers", "pre_tokenizer Sequence")
-    kinds = [_kind(member, "pre_tokenizer") for member in members]
+        members = members_of(value, "pretokenizers", "pre_tokenizer Sequence")
+    kinds = [kind_of(member, "pre_tokenizer") for member in members]
     if "Metaspace" not in kinds:
         blank_is_gone = bool(normalizer) and normalizer[-1] == steps.Replace(" ", "▁")
         if blank_is_gone and kinds == ["Split"] and _splits_at_blanks(members[0]):
@@ -192,7 +201,7 @@ def _read_pre_tokenizer(
             "WhitespaceSplit"
         )
     where = "pre_tokenizer Metaspace"
-    section = _section(
+    section = section_of(
         members[-1],
         where,
         replacement=None,
@@ -201,14 +210,14 @@ def _read_pre_tokenizer(
         str_rep=None,
         add_prefix_space=None,
     )
-    _require(section, where, "split", True, False)
-    _require(section, where, "add_prefix_space", None, True, False)
+    require(section, where, "split", True, False)
+    require(section, where, "add_prefix_space", None, True, False)
     scheme = section["prepend_scheme"]
     if section["add_prefix_space"] is False:
         scheme = "never"
     if scheme == "first":
         raise ValueError(f"{where} with prepend_scheme 'first' is not supported; 'always' is")
-    mark = components.text_of(section, "replacement", where)
+    mark = text_of(section, "replacement", where)
     words = len(members) == 2
     if words and not (section["split"] and mark == "▁"):
         raise ValueError(f"{where} behind WhitespaceSplit has to split, and at '▁'")
@@ -226,26 +235,26 @@ def _splits_at_blanks(split: object) -> bool:
 def _read_decoder(value: object) -> Decoder | None:
     if value is None:
         return None
-    kind = _kind(value, "decoder")
+    kind = kind_of(value, "decoder")
     where = f"decoder {kind}"
     assert isinstance(value, dict)
     if kind == "Sequence":
-        members = _members(value, "decoders", where)
+        members = members_of(value, "decoders", where)
         return [step for member in members for step in _read_decoder(member) or ()]
     if kind in ("ByteFallback", "Fuse"):
-        _section(value, where)
+        section_of(value, where)
         return [(kind, ())]
     if kind == "Replace":
-        section = _section(value, where, pattern=None, content=None)
-        pattern = components.untyped(section["pattern"], where, String=None)
-        found = components.text_of(pattern, "String", where)
-        return [("ReplaceText", (found, components.text_of(section, "content", where)))]
+        section = section_of(value, where, pattern=None, content=None)
+        pattern = untyped(section["pattern"], where, String=None)
+        found = text_of(pattern, "String", where)
+        return [("ReplaceText", (found, text_of(section, "content", where)))]
     if kind == "Strip":
-        section = _section(value, where, content=None, start=None, stop=None)
-        content = components.text_of(section, "content", where)
+        section = section_of(value, where, content=None, start=None, stop=None)
+        content = text_of(section, "content", where)
         return [("StripEnds", (content, section["start"], section["stop"]))]
     if kind == "Metaspace":
-        section = _section(
+        section = section_of(
             value,
             where,
             replacement=None,
@@ -255,10 +264,10 @@ def _read_decoder(value: object) -> Decoder | None:
             add_prefix_space=None,
         )
         drops = section["prepend_scheme"] != "never" and section["add_prefix_space"] is not False
-        return [("BlanksForMarks", (components.text_of(section, "replacement", where), drops))]
+        return [("BlanksForMarks", (text_of(section, "replacement", where), drops))]
     if kind == "BPEDecoder":
-        section = _section(value, where, suffix="</w>")
-        return [("BlanksForSuffixes", (components.text_of(section, "suffix", where),))]
+        section = section_of(value, where, suffix="</w>")
+        return [("BlanksForSuffixes", (text_of(section, "suffix", where),))]
     raise ValueError(f"{where} is not supported with pieces")
 
 

@@ -1,8 +1,10 @@
 """What a vocabulary file says, whatever its format: the record that formats read and write."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastllm.formats.byte_level import to_bytes
+from fastllm.formats.json_fields import Json
 from fastllm.patterns.named import SplitPattern, split_pattern
 
 Merge = tuple[bytes, bytes]
@@ -24,6 +26,17 @@ class Vocabulary:
         None where they follow from the ranks.
     ignore_merges : bool
         Whether a pre-token that is a token is never taken apart.
+    token_rules : dict from str to dict
+        Of special and added tokens that take white space with them, or that have to be words.
+    add_prefix_space : bool
+        Whether a blank is put before text that does not begin with one.
+    template : parts for one text, parts for two, ids; optional
+        What is put around texts, as `components.read_post_processor` gives it.
+    trimming : bool, optional
+        Whether tokens stand without their blanks, but for one that may have been added; None where
+        they stand with them.
+    truncation, padding : dict, optional
+        In the words of tokenizer.json.
     """
 
     ranks: dict[bytes, int]
@@ -33,6 +46,12 @@ class Vocabulary:
     normalized_tokens: frozenset[str] = frozenset()
     merges: list[Merge] | None = None
     ignore_merges: bool = False
+    token_rules: dict[str, Json] = field(default_factory=dict)
+    add_prefix_space: bool = False
+    template: Any = None
+    trimming: bool | None = None
+    truncation: Json | None = None
+    padding: Json | None = None
 
     @property
     def split_pattern(self) -> SplitPattern:

@@ -9,9 +9,17 @@ from typing import Any
 from fastllm.api.normalizers import BertNormalizer
 from fastllm.corpus.atomic_write import replacing
 from fastllm.formats import components
+from fastllm.formats.json_fields import (
+    Json,
+    flags,
+    kind_of,
+    require,
+    section_of,
+    shown,
+    text_of,
+)
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import json_text, parse_json
-from fastllm.formats.tokenizer_json import Json, _kind, _require, _section, _shown
 from fastllm.patterns.code_points import class_ranges
 
 BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -31,7 +39,7 @@ def is_tokenizer(file: SourceFile) -> bool:
 
 def read_file(file: SourceFile) -> Json:
     """What a tokenizer.json says, as arguments of `WordPieceTokenizer`."""
-    top = _section(
+    top = section_of(
         file.json,
         "the file",
         version="1.0",
@@ -44,11 +52,11 @@ def read_file(file: SourceFile) -> Json:
         decoder=None,
         model=None,
     )
-    _require(top, "the file", "version", "1.0")
+    require(top, "the file", "version", "1.0")
     if "type" in file.json:
         raise ValueError("the file has 'type', which is not supported")
     where = "model WordPiece"
-    model = _section(
+    model = section_of(
         top["model"],
         where,
         unk_token=None,
@@ -61,14 +69,14 @@ def read_file(file: SourceFile) -> Json:
         raise ValueError(f"{where} has no vocab")
     for token, number in vocabulary.items():
         if type(number) is not int:
-            raise ValueError(f"{where} gives {token!r} the id {_shown(number)}")
+            raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
     longest = model["max_input_chars_per_word"]
     if type(longest) is not int:
-        raise ValueError(f"{where} has max_input_chars_per_word {_shown(longest)}")
+        raise ValueError(f"{where} has max_input_chars_per_word {shown(longest)}")
     return {
         "vocabulary": vocabulary,
-        "unknown": components.text_of(model, "unk_token", where),
-        "prefix": components.text_of(model, "continuing_subword_prefix", where),
+        "unknown": text_of(model, "unk_token", where),
+        "prefix": text_of(model, "continuing_subword_prefix", where),
         "max_word_characters": longest,
         "normalizer": components.read_normalizer(top["normalizer"]),
         "pattern": components.read_pre_tokenizer(top["pre_tokenizer"]),
@@ -83,16 +91,16 @@ def read_file(file: SourceFile) -> Json:
 def _read_decoder(value: object) -> Json:
     if value is None:
         return {"decoder": None}
-    kind = _kind(value, "decoder")
+    kind = kind_of(value, "decoder")
     if kind != "WordPiece":
         raise ValueError(f"decoder {kind} is not supported with WordPiece; WordPiece or null is")
-    section = _section(value, "decoder WordPiece", prefix=None, cleanup=None)
+    section = section_of(value, "decoder WordPiece", prefix=None, cleanup=None)
     return {
         "decoder": "wordpiece",
-        "decoder_prefix": components.text_of(section, "prefix", "decoder WordPiece"),
-        "clean_up": components.flags(
-            {"cleanup": section["cleanup"]}, "decoder WordPiece", "cleanup"
-        )["cleanup"],
+        "decoder_prefix": text_of(section, "prefix", "decoder WordPiece"),
+        "clean_up": flags({"cleanup": section["cleanup"]}, "decoder WordPiece", "cleanup")[
+            "cleanup"
+        ],
     }
 
 

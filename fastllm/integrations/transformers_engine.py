@@ -68,18 +68,21 @@ class Engine:
         if not self.processor.trimming.trim_offsets:
             return [ids for ids, _ in found], [spans for _, spans in found]
         return [ids for ids, _ in found], [
-            self.processor.trimming.trim(spans, [self._shown(number) for number in ids])
-            for ids, spans in found
+            self.processor.trimming.trim(
+                spans,
+                [self._shown(*each, text) for each in zip(ids, spans, strict=True)],
+            )
+            for text, (ids, spans) in zip(texts, found, strict=True)
         ]
 
-    def _shown(self, number: int) -> str:
+    def _shown(self, number: int, span: Span, text: str) -> str:
         """A token with its blanks, as `str.isspace` knows them.
 
         In the characters that tokenizer.json writes a space is one, but a line end is not; tokens
-        that are taken whole are written as they are.
+        that are taken whole are written as they stand in the text, with the blanks they take.
         """
         if number in self._text_of:
-            return self._text_of[number]
+            return text[slice(*span)]
         return "".join(" " if byte == 0x20 else "." for byte in self.bytes_of[number])
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool) -> str:
@@ -143,7 +146,7 @@ def _byte_level_bpe(content: dict[str, Any]) -> BPETokenizer:
     content = content | {"truncation": None, "padding": None}
     found = read_tokenizer_json(content, ignore_post_processor=True)
     found.take_out_special_tokens()
-    return BPETokenizer(**vars(found), missing_bytes="drop")
+    return BPETokenizer._of_vocabulary(found, "drop")
 
 
 def _probe(backend: Any) -> Callable[[], Any]:

@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
 from fastllm.patterns.code_points import Characters, class_ranges
-from fastllm.tokenizers.special_tokens import PartsAndTokens, SpecialTokenPolicy, finder
+from fastllm.tokenizers.special_tokens import (
+    Choice,
+    PartsAndTokens,
+    SpecialTokenPolicies,
+    SpecialTokenPolicy,
+    finder,
+)
 
 
 class AddedToken(NamedTuple):
@@ -164,6 +170,25 @@ class AddedTokenPolicy(SpecialTokenPolicy):
             else:
                 cuts.append((part, token))
         return cuts
+
+
+class AddedTokenPolicies(SpecialTokenPolicies):
+    """`SpecialTokenPolicies` of tokens with rules."""
+
+    def __init__(self, kind: Any, tokens: Mapping[str, AddedToken], normalize: Any) -> None:
+        special = frozenset(text for text, token in tokens.items() if token.special)
+        super().__init__(kind, special, frozenset(tokens) - special, frozenset(), normalize)
+        self._tokens = tokens
+
+    def _make(self, allowed: Choice, disallowed: Choice) -> AddedTokenPolicy:
+        may_stand = self._special if allowed == "all" else self._special & allowed
+        return AddedTokenPolicy(
+            self._kind,
+            self._special - may_stand if disallowed == "all" else disallowed,
+            self._added | may_stand,
+            self._normalize,
+            self._tokens,
+        )
 
 
 def parts_between(text: str, found: list[FoundToken]) -> PartsAndTokens:

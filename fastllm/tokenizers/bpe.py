@@ -42,19 +42,22 @@ from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers import bpe_training
+from fastllm.tokenizers.added_tokens import AddedToken, AddedTokenPolicies
 from fastllm.tokenizers.base import check_token_ids
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
-from fastllm.tokenizers.encoding import SubwordTokenizer
-from fastllm.tokenizers.special_tokens import (
-    NOTHING,
-    SpecialTokenPolicies,
-)
+from fastllm.tokenizers.encoding import NO_TEMPLATE, SubwordTokenizer
+from fastllm.tokenizers.prefix_space import PrefixSpaceEncoder
+from fastllm.tokenizers.records import of_vocabulary
+from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
+from fastllm.tokenizers.special_tokens import NOTHING, SpecialTokenPolicies, SpecialTokenPolicy
 from fastllm.tokenizers.stop_strings import StoppingDecoder
 from fastllm.tokenizers.stream_decoder import StreamDecoder
+from fastllm.tokenizers.template import Template
 
 if TYPE_CHECKING:
     from fastllm.formats.vocabulary import Vocabulary
-    from fastllm.tokenizers.token_locator import TokenLocator
+    from fastllm.tokenizers.token_locator import LocatedTokens, Locator, TokenLocator
+    from fastllm.tokenizers.trimming import BlankCounts, Trimming
 
 Ids = list[int]
 CHUNKS_AT_ONCE = 8
@@ -69,15 +72,15 @@ class BPETokenizer(SubwordTokenizer):
         The id of each ordinary token; tiktoken's ``mergeable_ranks``.
     pattern : str or SplitPattern
         Name of a split pattern, or a regular expression.
-    special_tokens : mapping from str to int, optional
-        Tokens that text may hold only where a call allows it.
+    special_tokens : mapping from str to int or AddedToken, optional
+        Tokens that text may hold only where a call allows it; `AddedToken` says more than the id.
     merges : sequence of (bytes, bytes), optional
         The merges allowed, best first, as in Hugging Face files. Without them ids are ranks: two
         tokens merge if their concatenation is a token, lowest id first, and a pre-token that is a
         token is never taken apart.
     ignore_merges : bool
         With `merges`: a pre-token that is a token is never taken apart.
-    added_tokens : mapping from str to int, optional
+    added_tokens : mapping from str to int or AddedToken, optional
         Tokens that are taken whole wherever they stand in a text, without being special.
     normalized_tokens : collection of str
         Which of the special and added tokens are looked for only after all others are, and after
@@ -87,6 +90,16 @@ class BPETokenizer(SubwordTokenizer):
     shared_ids : bool
         Whether several special or added tokens may have one id, as in o200k_harmony. Each of them
         is encoded as the id; decoding gives the last one.
+    add_prefix_space : bool
+        Whether a blank is put before text that does not begin with one, as RoBERTa has it; also
+        behind tokens that are taken whole.
+    template : Template, optional
+        What ``add_special_tokens=True`` puts around texts.
+    trimming : Trimming, optional
+        Whether `encode_with_offsets` says where tokens stand without their blanks.
+    truncation, padding : mapping, optional
+        What a file says about both, in its own words: kept, and written back; no ids depend on
+        them.
 
     Raises
     ------
@@ -115,13 +128,18 @@ class BPETokenizer(SubwordTokenizer):
         ranks: Mapping[bytes, int],
         *,
         pattern: str | SplitPattern,
-        special_tokens: Mapping[str, int] | None = None,
+        special_tokens: Mapping[str, int | AddedToken] | None = None,
         merges: Sequence[Merge] | None = None,
         ignore_merges: bool = False,
-        added_tokens: Mapping[str, int] | None = None,
+        added_tokens: Mapping[str, int | AddedToken] | None = None,
         normalized_tokens: Collection[str] = (),
         missing_bytes: str = "raise",
         shared_ids: bool = False,
+        add_prefix_space: bool = False,
+        template: Template | None = None,
+        trimming: Trimming | None = None,
+        truncation: Mapping[str, Any] | None = None,
+        padding: Mapping[str, Any] | None = None,
     ) -> None:
         self._vocabulary = BPEVocabulary(
             self._bpe,
@@ -135,15 +153,31 @@ class BPETokenizer(SubwordTokenizer):
             missing_bytes=missing_bytes,
             shared_ids=shared_ids,
         )
+        self._add_prefix_space = bool(add_prefix_space)
+        self._template = NO_TEMPLATE if template is None else template
+        self._trimming = trimming
+        self._truncation = None if truncation is None else dict(truncation)
+        self._padding = None if padding is None else dict(padding)
         if not self._trusted:
             self._encoder  # noqa: B018 - is made now, so that a bad vocabulary fails here
-        self._policies = SpecialTokenPolicies(
-            self._bpe.TokenFinder,
-            self._vocabulary.special_set,
-            self._vocabulary.added_set,
-            self._vocabulary.normalized_tokens,
-            self._vocabulary.pattern.normalize,
+        self._policies = self._make_policies()
+
+    def _make_policies(self) -> SpecialTokenPolicies:
+        vocabulary, kind = self._vocabulary, self._bpe.TokenFinder
+        normalize = vocabulary.pattern.normalize
+        if self._goes_by_rules:
+            return AddedTokenPolicies(kind, vocabulary.all_rules, normalize)
+        return SpecialTokenPolicies(
+            kind,
+            vocabulary.special_set,
+            vocabulary.added_set,
+            vocabulary.normalized_tokens,
+            normalize,
         )
+
+    @cached_property
+    def _goes_by_rules(self) -> bool:
+        return self._add_prefix_space or self._vocabulary.goes_by_rules
 
     # What it is made of, beside the vocabulary and the policies; each is made at its first use
 
@@ -161,15 +195,49 @@ class BPETokenizer(SubwordTokenizer):
 
     @cached_property
     def _encoder(self) -> Any:
-        """The backend's encoder, for text without tokens to take whole."""
-        return self._vocabulary.encoder
+        """What encodes text without tokens to take whole: the backend's encoder."""
+        encoder = self._vocabulary.encoder
+        return PrefixSpaceEncoder(encoder) if self._add_prefix_space else encoder
 
     @cached_property
-    def _locator(self) -> TokenLocator:
+    def _locator(self) -> Locator:
         """What finds the places of tokens."""
+        if not self._goes_by_rules:
+            return self._token_locator
+        from fastllm.tokenizers.part_locator import PartLocator
+        from fastllm.tokenizers.token_locator import BPEParts
+
+        return PartLocator(self._id_of, BPEParts(self._token_locator, self._add_prefix_space))
+
+    @cached_property
+    def _token_locator(self) -> TokenLocator:
+        """What finds those of tokens that are their text."""
         from fastllm.tokenizers.token_locator import TokenLocator
 
-        return TokenLocator(self._vocabulary, self._special_token_encoder)
+        encoder = SpecialTokenEncoder(self._vocabulary.encoder, self._id_of)
+        return TokenLocator(self._vocabulary, encoder)
+
+    def _located(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
+        located = super()._located(text, policy)
+        if self._trimming is None:
+            return located
+        from fastllm.tokenizers.trimming import trim
+
+        return trim(located, text, self._blanks, self._trimming)
+
+    @cached_property
+    def _blanks(self) -> BlankCounts:
+        from fastllm.tokenizers.trimming import BlankCounts
+
+        # Of bytes the blank alone counts; tokens that are taken whole are looked at where they are.
+        blanks = bytes(0x20 if byte == 0x20 else 0x2E for byte in range(256))
+        tokens = self._vocabulary.token_of
+        return BlankCounts({n: token.translate(blanks).decode() for n, token in tokens.items()})
+
+    @property
+    def pattern_to_cut_by(self) -> SplitPattern:
+        pattern = self.split_pattern
+        return pattern._replace(name=None) if self._goes_by_rules else pattern
 
     # Learning
 
@@ -379,6 +447,8 @@ class BPETokenizer(SubwordTokenizer):
         >>> small.encode("lower"), large.encode("lower")
         ([256, 119, 101, 114], [260])
         """
+        if self._add_prefix_space:
+            raise ValueError("a tokenizer with add_prefix_space learns no more tokens")
         trained = bpe_training.extend(
             self._vocabulary,
             texts,
@@ -393,7 +463,7 @@ class BPETokenizer(SubwordTokenizer):
             field=field,
             errors=errors,
         )
-        tokenizer = type(self)(**trained.settings)
+        tokenizer = type(self)(**self._settings() | trained.settings)
         tokenizer._report = trained.report
         return tokenizer
 
@@ -490,6 +560,16 @@ class BPETokenizer(SubwordTokenizer):
         return self._vocabulary.normalized_tokens
 
     @property
+    def added_token_rules(self) -> dict[str, AddedToken]:
+        """How each special and added token is looked for, as a dict of its own."""
+        return dict(self._vocabulary.all_rules)
+
+    @property
+    def add_prefix_space(self) -> bool:
+        """Whether a blank is put before text that does not begin with one."""
+        return self._add_prefix_space
+
+    @property
     def ignore_merges(self) -> bool:
         """Whether a pre-token that is a token is never taken apart; ranks always have it so."""
         return self._vocabulary.listed_merges is None or self._vocabulary.ignore_merges
@@ -516,12 +596,22 @@ class BPETokenizer(SubwordTokenizer):
     # Comparing and showing
 
     def _settings(self) -> dict[str, Any]:
-        return self._vocabulary.settings()
+        return self._vocabulary.settings() | self._around()
+
+    def _around(self) -> dict[str, Any]:
+        """The settings beside the vocabulary."""
+        return {
+            "add_prefix_space": self._add_prefix_space,
+            "template": self._template,
+            "trimming": self._trimming,
+            "truncation": self._truncation,
+            "padding": self._padding,
+        }
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BPETokenizer):
             return NotImplemented
-        return self._vocabulary == other._vocabulary
+        return self._vocabulary == other._vocabulary and self._around() == other._around()
 
     def __hash__(self) -> int:
         return hash(self._vocabulary)
@@ -573,6 +663,15 @@ class BPETokenizer(SubwordTokenizer):
             vocabulary.normalized_tokens,
             merges=vocabulary.merges if needs_merges else None,
             ignore_merges=self.ignore_merges if holds_ignore_merges else not self.merges_make_all,
+            token_rules={
+                text: {name: getattr(rule, name) for name in ("lstrip", "rstrip", "single_word")}
+                for text, rule in vocabulary.token_rules.items()
+            },
+            add_prefix_space=self._add_prefix_space,
+            template=(self._template.single, self._template.pair, self._template.ids),
+            trimming=None if self._trimming is None else self._trimming.add_prefix_space,
+            truncation=self._truncation,
+            padding=self._padding,
         )
 
     @classmethod
@@ -629,7 +728,12 @@ class BPETokenizer(SubwordTokenizer):
                     "a file of ranks does not say how text is split: give pattern=, a name such as "
                     "'cl100k' or a regular expression"
                 )
-            return cls(**vars(found), missing_bytes=missing_bytes)
+            return cls._of_vocabulary(found, missing_bytes)
+
+    @classmethod
+    def _of_vocabulary(cls, found: Vocabulary, missing_bytes: str = "raise") -> Self:
+        """A tokenizer of what a file says."""
+        return cls(**of_vocabulary(found), missing_bytes=missing_bytes)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -768,7 +872,7 @@ class BPETokenizer(SubwordTokenizer):
         ('baaé', [0, 1, 3, 3])
         """
         numbers = arguments.check_ids(ids)
-        return self.decode_bytes(numbers).decode(), self._locator.starts_of(numbers)
+        return self.decode_bytes(numbers).decode(), self._token_locator.starts_of(numbers)
 
     def stream_decoder(
         self,

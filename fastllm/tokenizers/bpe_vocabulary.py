@@ -6,6 +6,7 @@ from typing import Any
 
 from fastllm.checks import tokenization as arguments
 from fastllm.patterns.named import SplitPattern, split_pattern
+from fastllm.tokenizers.added_tokens import AddedToken
 from fastllm.tokenizers.base import check_token_ids
 
 Merge = tuple[bytes, bytes]
@@ -20,6 +21,8 @@ class BPEVocabulary:
         The id of each ordinary token.
     special_tokens, added_tokens, id_of : dict from str to int
         The ids of the tokens that are taken whole; `id_of` has both kinds.
+    token_rules : dict from str to AddedToken
+        Of those that came with more than an id.
     listed_merges : list of (bytes, bytes) or None
         None where ids are ranks, from which the merges follow.
     """
@@ -30,10 +33,10 @@ class BPEVocabulary:
         ranks: Mapping[bytes, int],
         *,
         pattern: str | SplitPattern,
-        special_tokens: Mapping[str, int] | None = None,
+        special_tokens: Mapping[str, int | AddedToken] | None = None,
         merges: Sequence[Merge] | None = None,
         ignore_merges: bool = False,
-        added_tokens: Mapping[str, int] | None = None,
+        added_tokens: Mapping[str, int | AddedToken] | None = None,
         normalized_tokens: Collection[str] = (),
         missing_bytes: str = "raise",
         shared_ids: bool = False,
@@ -43,12 +46,14 @@ class BPEVocabulary:
         if self.pattern.name is None:
             self.pattern.check()  # now, so that a bad pattern fails here
         self.ranks = arguments.check_vocabulary(ranks)
+        self.token_rules = {**_rules(added_tokens), **_rules(special_tokens)}
         self.special_tokens = _token_ids(special_tokens, "special_tokens")
         self.added_tokens = _token_ids(added_tokens, "added_tokens")
         self.id_of = self.added_tokens | self.special_tokens
         self.shared_ids = bool(shared_ids)
         self._check_collisions()
         self.normalized_tokens = frozenset(arguments.check_special_tokens(normalized_tokens))
+        self.normalized_tokens |= {t for t, rule in self.token_rules.items() if rule.normalized}
         for text in self.normalized_tokens - self.id_of.keys():
             raise ValueError(f"normalized_tokens holds {text!r}, not a special or added token")
         self.listed_merges = None if merges is None else [(left, right) for left, right in merges]
@@ -78,14 +83,37 @@ class BPEVocabulary:
         return {
             "ranks": self.ranks,
             "pattern": pattern.name or SplitPattern(pattern.steps, None, pattern.normalization),
-            "special_tokens": self.special_tokens,
+            "special_tokens": self._with_rules(self.special_tokens),
             "merges": self.listed_merges,
             "ignore_merges": self.ignore_merges,
-            "added_tokens": self.added_tokens,
+            "added_tokens": self._with_rules(self.added_tokens),
             "normalized_tokens": self.normalized_tokens,
             "missing_bytes": self.missing_bytes,
             "shared_ids": self.shared_ids,
         }
+
+    def _with_rules(self, tokens: dict[str, int]) -> dict[str, int | AddedToken]:
+        """Tokens with their rules; the id alone of one that has none."""
+        return {text: self.token_rules.get(text, number) for text, number in tokens.items()}
+
+    @cached_property
+    def all_rules(self) -> dict[str, AddedToken]:
+        """How each special and added token is looked for."""
+        return {
+            text: self.token_rules.get(text, AddedToken(number))._replace(
+                special=text in self.special_set, normalized=text in self.normalized_tokens
+            )
+            for text, number in self.id_of.items()
+        }
+
+    @property
+    def goes_by_rules(self) -> bool:
+        """Whether some token is more than its text, found as it stands there."""
+        normalize = self.pattern.normalize
+        unusual = any(
+            rule.lstrip or rule.rstrip or rule.single_word for rule in self.token_rules.values()
+        )
+        return unusual or any(normalize(token) != token for token in self.normalized_tokens)
 
     @cached_property
     def encoder(self) -> Any:
@@ -96,7 +124,10 @@ class BPEVocabulary:
             pattern=self.pattern,
             ignore_merges=self.ignore_merges,
             missing_bytes=self.missing_bytes,
-            special_tokens=self.id_of,
+            special_tokens={
+                self.pattern.normalize(text) if text in self.normalized_tokens else text: number
+                for text, number in self.id_of.items()
+            },
         )
 
     # Ids
@@ -104,9 +135,14 @@ class BPEVocabulary:
     @cached_property
     def token_of(self) -> dict[int, bytes]:
         """The bytes of each id."""
-        return {number: token for token, number in self.ranks.items()} | {
-            number: token.encode() for token, number in self.id_of.items()
-        }
+        return (
+            {number: token for token, number in self.ranks.items()}
+            | {number: token.encode() for token, number in self.id_of.items()}
+            | {
+                self.id_of[token]: self.pattern.normalize(token).encode()  # as it is found
+                for token in self.normalized_tokens
+            }
+        )
 
     @cached_property
     def max_id(self) -> int:
@@ -169,7 +205,7 @@ class BPEVocabulary:
             self.ranks == other.ranks
             and self.special_tokens == other.special_tokens
             and self.added_tokens == other.added_tokens
-            and self.normalized_tokens == other.normalized_tokens
+            and self.all_rules == other.all_rules
             and self.missing_bytes == other.missing_bytes
             and self.pattern.normalization == other.pattern.normalization
             and self.pattern.expressions == other.pattern.expressions
@@ -180,5 +216,14 @@ class BPEVocabulary:
         return hash((len(self.ranks), self.max_id, self.special_set, self.added_set))
 
 
-def _token_ids(tokens: Mapping[str, int] | None, name: str) -> dict[str, int]:
+def _token_ids(tokens: Mapping[str, int | AddedToken] | None, name: str) -> dict[str, int]:
+    if isinstance(tokens, Mapping):
+        ids = {text: t.id if isinstance(t, AddedToken) else t for text, t in tokens.items()}
+        return check_token_ids(ids, name)
     return {} if tokens is None else check_token_ids(tokens, name)
+
+
+def _rules(tokens: Mapping[str, int | AddedToken] | None) -> dict[str, AddedToken]:
+    """The tokens that come with rules."""
+    found = tokens.items() if isinstance(tokens, Mapping) else ()
+    return {text: token for text, token in found if isinstance(token, AddedToken)}

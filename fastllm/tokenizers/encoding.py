@@ -32,7 +32,7 @@ from fastllm.tokenizers.template import Template
 
 if TYPE_CHECKING:
     from fastllm.tokenizers.stop_strings import Decoder
-    from fastllm.tokenizers.token_locator import Locator
+    from fastllm.tokenizers.token_locator import LocatedTokens, Locator
 
 Ids = list[int]
 NO_TEMPLATE = Template()
@@ -192,7 +192,7 @@ class SubwordTokenizer(Tokenizer):
             encode = partial(
                 self.encode, allowed_special=allowed_special, disallowed_special=disallowed_special
             )
-            around = self._template if add_special_tokens else NO_TEMPLATE
+            around = self._around_texts(add_special_tokens)
             return around.apply(encode(text), None if pair is None else encode(pair))
         policy = self._policy(allowed_special, disallowed_special)
         cuts = policy.cut(text)
@@ -200,6 +200,10 @@ class SubwordTokenizer(Tokenizer):
             ids: Ids = self._encoder.encode(text)
             return ids
         return self._cut_encoder(policy).encode(cuts)
+
+    def _around_texts(self, add_special_tokens: bool) -> Template:
+        """What a call puts around texts."""
+        return self._template if add_special_tokens else NO_TEMPLATE
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""
@@ -210,6 +214,8 @@ class SubwordTokenizer(Tokenizer):
         text: str,
         *,
         dtype: np.typing.DTypeLike | None = None,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
     ) -> IdArray:
@@ -217,7 +223,7 @@ class SubwordTokenizer(Tokenizer):
 
         Parameters
         ----------
-        text, allowed_special, disallowed_special
+        text, pair, add_special_tokens, allowed_special, disallowed_special
             As for `encode`.
         dtype : {uint32, uint16, int32, int64}, optional
             uint32 unless given; uint16 only where all ids of the vocabulary fit.
@@ -235,6 +241,17 @@ class SubwordTokenizer(Tokenizer):
         """
         if dtype is not None:
             dtype = arguments.check_id_dtype(dtype, self.max_token_value)
+        if add_special_tokens or pair is not None:
+            encode = partial(
+                self.encode_to_numpy,
+                dtype=dtype,
+                allowed_special=allowed_special,
+                disallowed_special=disallowed_special,
+            )
+            around = self._around_texts(add_special_tokens)
+            ids = around.parts(encode(text), None if pair is None else encode(pair))
+            joined: IdArray = np.concatenate(ids, dtype=dtype or np.uint32, casting="unsafe")
+            return joined
         policy = self._policy(allowed_special, disallowed_special)
         cuts = policy.cut(text)
         if cuts is None:
@@ -247,6 +264,7 @@ class SubwordTokenizer(Tokenizer):
         self,
         texts: Iterable[str],
         *,
+        pairs: Iterable[str] | None = None,
         threads: int | None = None,
         add_special_tokens: bool = False,
         allowed_special: Allowed = NOTHING,
@@ -257,6 +275,8 @@ class SubwordTokenizer(Tokenizer):
         Parameters
         ----------
         texts : iterable of str
+        pairs : iterable of str, optional
+            A second text for each, as `pair` of `encode`.
         threads : int, optional
             How many threads may work at once.
         add_special_tokens, allowed_special, disallowed_special
@@ -269,6 +289,17 @@ class SubwordTokenizer(Tokenizer):
         [[97], [], [98, 99]]
         """
         texts = arguments.check_batch(texts, threads)
+        if add_special_tokens or pairs is not None:
+            encode = partial(
+                self.encode_batch,
+                threads=threads,
+                allowed_special=allowed_special,
+                disallowed_special=disallowed_special,
+            )
+            around = self._around_texts(add_special_tokens)
+            seconds = check_pairs(texts, pairs)
+            behind = [None] * len(texts) if seconds is None else encode(seconds)
+            return [*map(around.apply, encode(texts), behind)]
         policy = self._policy(allowed_special, disallowed_special)
         cuts = _cut_batch(texts, policy)
         batch: list[Ids]
@@ -276,15 +307,17 @@ class SubwordTokenizer(Tokenizer):
             batch = self._encoder.encode_batch(texts, threads)
         else:
             batch = self._cut_encoder(policy).encode_batch(cuts, threads)
-        return [self._template.apply(ids) for ids in batch] if add_special_tokens else batch
+        return batch
 
     def encode_batch_to_numpy(
         self,
         texts: Iterable[str],
         *,
+        pairs: Iterable[str] | None = None,
         threads: int | None = None,
         out: IdArray | None = None,
         dtype: np.typing.DTypeLike | None = None,
+        add_special_tokens: bool = False,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
     ) -> tuple[IdArray, np.typing.NDArray[np.int64]]:
@@ -292,7 +325,7 @@ class SubwordTokenizer(Tokenizer):
 
         Parameters
         ----------
-        texts, threads, allowed_special, disallowed_special
+        texts, pairs, threads, add_special_tokens, allowed_special, disallowed_special
             As for `encode_batch`.
         out : array of uint32, uint16, int32 or int64, optional
             Where the ids are written, at the front, instead of into a new array. What was behind
@@ -317,6 +350,21 @@ class SubwordTokenizer(Tokenizer):
         texts = arguments.check_batch(texts, threads)
         if out is not None or dtype is not None:
             dtype = arguments.check_id_dtype(dtype, self.max_token_value, out)
+        if add_special_tokens or pairs is not None:
+            encode = partial(
+                self.encode_batch_to_numpy,
+                threads=threads,
+                allowed_special=allowed_special,
+                disallowed_special=disallowed_special,
+            )
+            around = self._around_texts(add_special_tokens)
+            seconds = check_pairs(texts, pairs)
+            made, ends = around.apply_to_batch(
+                encode(texts), None if seconds is None else encode(seconds)
+            )
+            ids = arguments.room_for_ids(out, made.size, dtype)
+            ids[:] = made
+            return ids, ends
         policy = self._policy(allowed_special, disallowed_special)
         cuts = _cut_batch(texts, policy)
         if cuts is None:
@@ -332,10 +380,18 @@ class SubwordTokenizer(Tokenizer):
         self,
         text: str,
         *,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
     ) -> int:
         """How many ids `text` has; otherwise as `encode`."""
+        if add_special_tokens or pair is not None:
+            count = partial(
+                self.count, allowed_special=allowed_special, disallowed_special=disallowed_special
+            )
+            around = self._around_texts(add_special_tokens)
+            return around.count(count(text), None if pair is None else count(pair))
         policy = self._policy(allowed_special, disallowed_special)
         cuts = policy.cut(text)
         if cuts is None:
@@ -346,7 +402,9 @@ class SubwordTokenizer(Tokenizer):
         self,
         texts: Iterable[str],
         *,
+        pairs: Iterable[str] | None = None,
         threads: int | None = None,
+        add_special_tokens: bool = False,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
     ) -> list[int]:
@@ -359,6 +417,17 @@ class SubwordTokenizer(Tokenizer):
         [1, 0, 2]
         """
         texts = arguments.check_batch(texts, threads)
+        if add_special_tokens or pairs is not None:
+            count = partial(
+                self.count_batch,
+                threads=threads,
+                allowed_special=allowed_special,
+                disallowed_special=disallowed_special,
+            )
+            around = self._around_texts(add_special_tokens)
+            seconds = check_pairs(texts, pairs)
+            behind = [None] * len(texts) if seconds is None else count(seconds)
+            return [*map(around.count, count(texts), behind)]
         policy = self._policy(allowed_special, disallowed_special)
         cuts = _cut_batch(texts, policy)
         if cuts is None:
@@ -370,6 +439,8 @@ class SubwordTokenizer(Tokenizer):
         self,
         text: str,
         *,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
         allowed_special: Allowed = NOTHING,
         disallowed_special: Allowed = "all",
     ) -> tuple[Ids, list[tuple[int, int]]]:
@@ -377,7 +448,7 @@ class SubwordTokenizer(Tokenizer):
 
         Parameters
         ----------
-        text, allowed_special, disallowed_special
+        text, pair, add_special_tokens, allowed_special, disallowed_special
             As for `encode`.
 
         Returns
@@ -386,7 +457,8 @@ class SubwordTokenizer(Tokenizer):
         spans : list of (int, int)
             Token i stands for ``text[start:end]``. A token that holds only a part of a character
             gets all of it, and so do the tokens that hold the other parts; likewise where
-            normalization made one character of several.
+            normalization made one character of several. Those of `pair` are places in it; special
+            tokens that were put around stand at (0, 0).
 
         Examples
         --------
@@ -394,11 +466,25 @@ class SubwordTokenizer(Tokenizer):
         >>> BPETokenizer.train("aa", 257).encode_with_offsets("baaé")
         ([98, 256, 195, 169], [(0, 1), (1, 3), (3, 4), (3, 4)])
         """
+        if add_special_tokens or pair is not None:
+            locate = partial(
+                self.encode_with_offsets,
+                allowed_special=allowed_special,
+                disallowed_special=disallowed_special,
+            )
+            around = self._around_texts(add_special_tokens)
+            ids, spans = locate(text)
+            others = (None, None) if pair is None else locate(pair)
+            return around.apply(ids, others[0]), around.apply_spans(spans, others[1])
         policy = self._policy(allowed_special, disallowed_special)
-        located = self._locator.locate(text, policy)
+        located = self._located(text, policy)
         lists: tuple[Ids, list[tuple[int, int]]]
         lists = self._encoder.as_lists(located.ids, located.starts, located.ends)
         return lists
+
+    def _located(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
+        """The tokens of `text`, where they stand for those who ask."""
+        return self._locator.locate(text, policy)
 
     def truncate(
         self,
@@ -524,6 +610,16 @@ class SubwordTokenizer(Tokenizer):
     ) -> list[str]:
         """The text that each sequence of ids stands for; otherwise as `decode`."""
         return [self.decode(ids, errors, skip_special_tokens=skip_special_tokens) for ids in batch]
+
+
+def check_pairs(texts: list[str], pairs: Iterable[str] | None) -> list[str] | None:
+    """The second texts, as many as there are first ones."""
+    if pairs is None:
+        return None
+    seconds = arguments.check_batch(pairs, None)
+    if len(seconds) != len(texts):
+        raise ValueError(f"pairs has {len(seconds)} texts, and texts {len(texts)}: each needs one")
+    return seconds
 
 
 def _cut_batch(texts: list[str], policy: SpecialTokenPolicy) -> list[PartsAndTokens] | None:

@@ -10,23 +10,23 @@ from typing import Any, Self
 
 from fastllm.api.models import SubwordModel
 from fastllm.api.normalizers import BertNormalizer, Normalizer, check_normalizer
-from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
 from fastllm.patterns.named import SplitPattern
 from fastllm.patterns.pretokenizers import pretokenizer_pattern
-from fastllm.tokenizers.added_tokens import AddedToken, AddedTokenPolicy, check_added_tokens
-from fastllm.tokenizers.encoding import SubwordTokenizer
-from fastllm.tokenizers.offsets import of_surrogates
-from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
-from fastllm.tokenizers.special_tokens import (
-    NOTHING,
-    Choice,
-    SpecialTokenPolicies,
-    SpecialTokenPolicy,
+from fastllm.tokenizers.added_tokens import (
+    AddedToken,
+    AddedTokenPolicies,
+    AddedTokenPolicy,
+    check_added_tokens,
 )
+from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.offsets import Places
+from fastllm.tokenizers.part_locator import Located, PartLocator
+from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
+from fastllm.tokenizers.special_tokens import NOTHING, SpecialTokenPolicy
 from fastllm.tokenizers.stop_strings import Decoder, StoppingDecoder
-from fastllm.tokenizers.template import Part, Template
-from fastllm.tokenizers.token_locator import LocatedTokens, Locator
+from fastllm.tokenizers.template import Template
+from fastllm.tokenizers.token_locator import Locator
 
 Ids = list[int]
 
@@ -97,7 +97,7 @@ class ModelTokenizer(SubwordTokenizer):
 
     @cached_property
     def _locator(self) -> Locator:
-        return ModelLocator(self)
+        return PartLocator(self._id_of, ModelParts(self))
 
     @cached_property
     def _id_of(self) -> dict[str, int]:
@@ -298,108 +298,20 @@ def check_errors(errors: object) -> None:
         )
 
 
-class AddedTokenPolicies(SpecialTokenPolicies):
-    """`SpecialTokenPolicies` of tokens with rules."""
-
-    def __init__(self, kind: Any, tokens: Mapping[str, AddedToken], normalize: Any) -> None:
-        special = frozenset(text for text, token in tokens.items() if token.special)
-        super().__init__(kind, special, frozenset(tokens) - special, frozenset(), normalize)
-        self._tokens = tokens
-
-    def _make(self, allowed: Choice, disallowed: Choice) -> AddedTokenPolicy:
-        may_stand = self._special if allowed == "all" else self._special & allowed
-        return AddedTokenPolicy(
-            self._kind,
-            self._special - may_stand if disallowed == "all" else disallowed,
-            self._added | may_stand,
-            self._normalize,
-            self._tokens,
-        )
-
-
-def with_records(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a format reads, with the records of this folder in the place of plain data."""
-    made = dict(settings)
-    if made.get("added_tokens"):
-        tokens = made["added_tokens"]
-        made["added_tokens"] = {text: AddedToken(**rules) for text, rules in tokens.items()}
-    if made.get("template"):
-        single, pair, ids = made["template"]
-        made["template"] = Template(
-            [Part(*part) for part in single], [Part(*part) for part in pair], ids
-        )
-    return made
-
-
-def without_records(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a format writes: plain data."""
-    tokens = {text: token._asdict() for text, token in settings["added_tokens"].items()}
-    return settings | {"added_tokens": tokens}
-
-
-class ModelLocator:
-    """Encodes texts and finds the place of each token."""
+class ModelParts:
+    """How such a tokenizer encodes what lies between tokens."""
 
     def __init__(self, tokenizer: ModelTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._encoder = tokenizer._encoder
 
-    def locate(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
-        """The tokens of `text`, and their places in it."""
-        assert isinstance(policy, AddedTokenPolicy)
-        policy.refuse_forbidden(text)
-        joined = arguments.check_text(text)
-        found = _Found()
-        done = 0
-        for token in policy.early_tokens(joined):
-            self._add_part(found, joined[done : token.start], done, policy)
-            found.add_token(self._tokenizer._id_of[token.token], token.start, token.end)
-            done = token.end
-        self._add_part(found, joined[done:], done, policy)
-        located = found.located()
-        if joined != text:
-            places = of_surrogates(text).places(located.starts, located.ends)
-            located = LocatedTokens(located.ids, *places, located.whole)
+    def locate(self, part: str, is_first: bool) -> Located:
+        located: Located = self._tokenizer._encoder.locate(part)
         return located
 
-    def _add_part(self, found: _Found, part: str, start: int, policy: AddedTokenPolicy) -> None:
-        """Add the tokens of a part of the text without tokens that are found as it is."""
-        if not policy.is_late:
-            ids, starts, ends = self._encoder.locate(part)
-            return found.add(ids, starts + start, ends + start)
-        normalized, places = self._encoder.normalize_with_places(part)
-        done = 0
-        for token in policy.late_tokens(normalized):
-            self._add_normalized(found, normalized[done : token.start], places[done:] + start)
-            number = self._tokenizer._id_of[token.token]
-            found.add_token(number, places[token.start] + start, places[token.end - 1] + 1 + start)
-            done = token.end
-        self._add_normalized(found, normalized[done:], places[done:] + start)
+    def locate_normalized(self, part: str, is_first: bool) -> Located:
+        located: Located = self._tokenizer._encoder_of_normalized.locate(part)
+        return located
 
-    def _add_normalized(self, found: _Found, part: str, places: Any) -> None:
-        ids, starts, ends = self._tokenizer._encoder_of_normalized.locate(part)
-        if len(ids):
-            found.add(ids, places[starts], places[ends - 1] + 1)
-
-
-class _Found:
-    """Tokens and their places, as they are found."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Any, Any, Any]] = []
-        self._whole: list[int] = []
-        self._count = 0
-
-    def add(self, ids: Any, starts: Any, ends: Any) -> None:
-        self._parts.append((ids, starts, ends))
-        self._count += len(ids)
-
-    def add_token(self, number: int, start: int, end: int) -> None:
-        self._whole.append(self._count)
-        self.add(*(np.array([each], dtype=np.int64) for each in (number, start, end)))
-
-    def located(self) -> LocatedTokens:
-        nothing = np.empty((3, 0), dtype=np.int64)
-        ids, starts, ends = map(np.concatenate, zip(nothing, *self._parts, strict=True))
-        whole = np.array(self._whole, dtype=np.int64)
-        return LocatedTokens(ids.astype(np.uint32), starts, ends, whole)
+    def normalize(self, part: str) -> tuple[str, Places, Places]:
+        normalized, places = self._tokenizer._encoder.normalize_with_places(part)
+        return normalized, places, places + 1

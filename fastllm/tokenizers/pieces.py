@@ -26,9 +26,8 @@ from fastllm.tokenizers.decoders import (
 from fastllm.tokenizers.model_tokenizer import (
     ModelTokenizer,
     check_errors,
-    with_records,
-    without_records,
 )
+from fastllm.tokenizers.records import with_records, without_records
 from fastllm.tokenizers.template import Template
 
 

@@ -22,6 +22,7 @@ from fastllm.tokenizers.offsets import (
     of_surrogates,
     segments,
 )
+from fastllm.tokenizers.prefix_space import with_prefix_space
 from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
 from fastllm.tokenizers.special_tokens import SpecialTokenPolicy
 
@@ -78,6 +79,23 @@ class TokenLocator:
             starts, ends = character_runs_of_kept(encoded, sizes, np.concatenate(list(kept)))
         return LocatedTokens(ids, *self._align(text, policy).places(starts, ends), whole)
 
+    def locate_part(self, part: str) -> LocatedTokens:
+        """The tokens of a part that is cut at no tokens."""
+        return self.locate(part, self._whole)
+
+    @cached_property
+    def _whole(self) -> SpecialTokenPolicy:
+        nothing: frozenset[str] = frozenset()
+        return SpecialTokenPolicy(None, nothing, nothing, nothing, str)
+
+    def alignment(self, part: str) -> Alignment:
+        """What each character of a part, once normalized, was made from."""
+        return self._align(part, self._whole)
+
+    def normalize(self, part: str) -> str:
+        """A part as the pattern has it."""
+        return self._pattern.normalize(part)
+
     def starts_of(self, ids: list[int]) -> list[int]:
         """Where each token begins in the text that `ids` stand for, in characters."""
         characters, inside = self._shapes.of(np.array(ids, dtype=np.int64))
@@ -132,3 +150,27 @@ class TokenLocator:
             for lengths, found in zip((before, after), segments(part, form), strict=True):
                 lengths += found + [1] * len(token or "")
         return Alignment.of_segments(before, after).after(surrogates)
+
+
+class BPEParts:
+    """How a byte-pair tokenizer encodes what lies between tokens: see `part_locator`."""
+
+    def __init__(self, locator: TokenLocator, add_prefix_space: bool) -> None:
+        self._locator = locator
+        self._add_prefix_space = add_prefix_space
+
+    def locate(self, part: str, is_first: bool) -> tuple[IdArray, Places, Places]:
+        """The tokens of a part; a blank that was put before it lies on its first character."""
+        prefixed = with_prefix_space(part) if self._add_prefix_space else part
+        ids, starts, ends, _ = self._locator.locate_part(prefixed)
+        if prefixed is not part:
+            starts, ends = np.maximum(starts - 1, 0), np.maximum(ends - 1, 1)
+        return ids, starts, ends
+
+    locate_normalized = locate
+
+    def normalize(self, part: str) -> tuple[str, Places, Places]:
+        """A part as late tokens are looked for in it, and what each character was made from."""
+        normalized = self._locator.normalize(part)
+        every = np.arange(len(normalized))
+        return normalized, *self._locator.alignment(part).places(every, every + 1)

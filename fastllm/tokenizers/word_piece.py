@@ -16,9 +16,8 @@ from fastllm.tokenizers.added_tokens import AddedToken
 from fastllm.tokenizers.model_tokenizer import (
     ModelTokenizer,
     check_errors,
-    with_records,
-    without_records,
 )
+from fastllm.tokenizers.records import with_records, without_records
 from fastllm.tokenizers.stream_decoder import TokenStreamDecoder
 from fastllm.tokenizers.template import Template
 

@@ -148,7 +148,7 @@ def open_vocabulary(
             found.added_tokens = dict(shape.added_tokens)
         found.take_out_special_tokens()
         _check_shape(name, shape, found)
-        return BPETokenizer(**vars(found), missing_bytes=missing_bytes)
+        return BPETokenizer._of_vocabulary(found, missing_bytes)
 
 
 def _read(name: str, path: StrPath) -> Vocabulary:

@@ -264,11 +264,10 @@ def test_json_with_a_post_processor_is_read_without_it_on_request(bpe_tokenizer,
     )
     path = tmp_path / "tokenizer.json"
     rival.save(str(path))
-    with pytest.raises(ValueError, match=r"post_processor Sequence .* ignore_post_processor=True"):
-        bpe_tokenizer.from_file(path)
     tokenizer = bpe_tokenizer.from_file(path, ignore_post_processor=True)
+    assert tokenizer.encode("the", add_special_tokens=True) == tokenizer.encode("the")
     assert tokenizer.encode("the") == rival.encode("the", add_special_tokens=False).ids
-    rival.post_processor = processors.ByteLevel()
+    rival.post_processor = processors.ByteLevel(trim_offsets=False)
     rival.save(str(path))
     assert bpe_tokenizer.from_file(path) == tokenizer
 
@@ -318,12 +317,13 @@ def sequence(*members):
         ("pre_tokenizer", sequence({**SPLIT, "pattern": {"Regex": "a$"}}), r"'\$' at position 1"),
         ("pre_tokenizer", sequence({**SPLIT, "pattern": {"Regex": "("}}), "missing \\)"),
         ("pre_tokenizer", sequence({**SPLIT, "extra": 1}), "'extra'"),
-        ("pre_tokenizer", {"type": "ByteLevel"}, "add_prefix_space True"),
-        ("pre_tokenizer.add_prefix_space", True, "add_prefix_space True"),
+        ("pre_tokenizer", sequence(SPLIT, {"type": "ByteLevel"}), "ByteLevel"),
+        ("pre_tokenizer.add_prefix_space", None, "add_prefix_space None"),
         ("pre_tokenizer.use_regex", "yes", "use_regex 'yes'"),
         ("pre_tokenizer.what", 1, "'what'"),
         ("post_processor", {"type": "BertProcessing"}, "post_processor BertProcessing"),
-        ("post_processor", {"type": "TemplateProcessing"}, "ignore_post_processor=True"),
+        ("post_processor", {"type": "TemplateProcessing"}, "no special_tokens"),
+        ("post_processor", {"type": "ByteLevel", "trim_offsets": 1}, "trim_offsets 1"),
         ("decoder", {"type": "WordPiece"}, "decoder WordPiece"),
         ("decoder", 1, "decoder is 1"),
         ("model", {"type": "Unigram", "vocab": []}, "Unigram tokenizer"),
@@ -351,9 +351,9 @@ def sequence(*members):
         ("added_tokens.0", 5, "an added token is 5"),
         ("added_tokens.0.content", None, "needs a content"),
         ("added_tokens.0.id", 77, "has id 77, but the library of this format gives it"),
-        ("added_tokens.0.single_word", True, "'<s>' with single_word True"),
-        ("added_tokens.0.lstrip", True, "'<s>' with lstrip True"),
-        ("added_tokens.0.rstrip", True, "'<s>' with rstrip True"),
+        ("added_tokens.0.single_word", "no", "'<s>' with single_word 'no'"),
+        ("added_tokens.0.lstrip", "no", "'<s>' with lstrip 'no'"),
+        ("added_tokens.0.rstrip", "no", "'<s>' with rstrip 'no'"),
     ],
 )
 def test_json_that_is_not_byte_level_bpe_is_refused_by_name(tmp_path, place, value, message):

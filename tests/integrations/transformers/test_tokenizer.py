@@ -513,8 +513,16 @@ def word_piece():
     return tokenizer
 
 
-def prefixed():
-    return trained(pre.ByteLevel(add_prefix_space=True), None)
+@pytest.mark.parametrize("trim_offsets", [False, True])
+def test_blanks_before_text_and_with_tokens_are_the_owners(trim_offsets):
+    made = trained(
+        pre.ByteLevel(add_prefix_space=True), processors.ByteLevel(trim_offsets=trim_offsets)
+    )
+    made.add_special_tokens([AddedToken("<mask>", lstrip=True, rstrip=True)])
+    owner = PreTrainedTokenizerFast(tokenizer_object=made)
+    ours = fast_tokenizer(PreTrainedTokenizerFast(tokenizer_object=made))
+    for text in ("", " ", "low", " low", "the <mask>  low", "  <mask>the"):
+        assert ours(text, return_offsets_mapping=True) == owner(text, return_offsets_mapping=True)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +530,6 @@ def prefixed():
     [
         (sentence_piece, "pre_tokenizer Metaspace"),
         (word_piece, "pre_tokenizer Whitespace"),
-        (prefixed, "add_prefix_space True"),
         (
             lambda: trained(GPT2, template("$A </s> $A")),
             "more than to put tokens around",

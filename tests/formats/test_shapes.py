@@ -1,0 +1,116 @@
+"""Every shape of tokenizer.json that model families have, against the owner of the format."""
+
+import json
+
+import pytest
+from formats.shapes import SHAPES
+from texts import TRAPS, english, mixed_texts
+from tokenizers import Tokenizer
+
+import fastllm
+
+# What shapes have rules about: blanks, added tokens and their neighbours, characters that change.
+TEXTS = [
+    *("", " ", "Hello world's end, don't", "  two  blanks\n\n x \t y", "word sword word"),
+    "the 1234 é <mask> a<s>b </s>  <unk>x <mask>",
+    "a <mask> <mask>  b<mask>c  <s>  <s>d",
+    "\u00a0x\u2003y  <|x|>  z  <|endoftext|>    <|im|>  r\n<tool> <|im_start|>s",
+    "▁low ▁ a▁b <s> ▁c",
+    "株式会社ABC 😀 12345²½ 12",
+    "Déjà Vu «İstanbul» ΑΣ ﬁne Å ½",
+    english()[5000:5400],
+]
+# These change in NFC, and we say of such characters that they stand for all they were made from.
+COMBINED = ["e\u0301x中 e\u0301xx e\u0301", "<s>\u0338 <tool>\u0301 A\u030a"]
+HOSTILE = [text for text in TRAPS.values() if not any(0xD800 <= ord(c) < 0xE000 for c in text)]
+PAIR = "  two </s> words"
+
+
+@pytest.fixture(scope="module", params=sorted(SHAPES))
+def shape(request, tmp_path_factory):
+    """A shape: the owner's tokenizer, and the file that it is made of."""
+    content = json.dumps(SHAPES[request.param]())
+    path = tmp_path_factory.mktemp("shape") / "tokenizer.json"
+    path.write_text(content, encoding="utf-8")
+    return Tokenizer.from_str(content), path
+
+
+def test_ids_are_the_owners(shape):
+    owner, path = shape
+    ours = fastllm.load_tokenizer(path)
+    texts = [*TEXTS, *COMBINED, *HOSTILE, *mixed_texts(20, seed=5)]
+    for add in (False, True):
+        expected = [each.ids for each in owner.encode_batch(texts, add_special_tokens=add)]
+        options = {"allowed_special": "all", "add_special_tokens": add}
+        for text, ids in zip(texts, expected, strict=True):
+            assert ours.encode(text, **options) == ids, text
+        assert ours.encode_batch(texts, **options) == expected
+        assert ours.count_batch(texts, **options) == [*map(len, expected)]
+        flat, ends = ours.encode_batch_to_numpy(texts, **options)
+        assert flat.tolist() == [number for ids in expected for number in ids]
+        assert ends.tolist() == [sum(map(len, expected[:i])) for i in range(len(expected) + 1)]
+        assert ours.encode_to_numpy(texts[5], **options).tolist() == expected[5]
+        assert ours.count(texts[5], **options) == len(expected[5])
+
+
+def test_pairs_are_the_owners(shape):
+    owner, path = shape
+    ours = fastllm.load_tokenizer(path)
+    for add in (False, True):
+        options = {"allowed_special": "all", "add_special_tokens": add}
+        expected = owner.encode_batch([(text, PAIR) for text in TEXTS], add_special_tokens=add)
+        ids = [each.ids for each in expected]
+        assert [ours.encode(text, pair=PAIR, **options) for text in TEXTS] == ids
+        pairs = [PAIR] * len(TEXTS)
+        assert ours.encode_batch(TEXTS, pairs=pairs, **options) == ids
+        assert ours.count_batch(TEXTS, pairs=pairs, **options) == [*map(len, ids)]
+        flat, _ = ours.encode_batch_to_numpy(TEXTS, pairs=pairs, **options)
+        assert flat.tolist() == [number for each in ids for number in each]
+        found = ours.encode_with_offsets(TEXTS[5], pair=PAIR, **options)
+        assert found == (ids[5], expected[5].offsets)
+        if add:
+            texts = [len(ours.encode(each, allowed_special="all")) for each in (TEXTS[5], PAIR)]
+            assert ours.template.type_ids(*texts) == expected[5].type_ids
+
+
+def test_offsets_are_the_owners(shape):
+    owner, path = shape
+    ours = fastllm.load_tokenizer(path)
+    for text in TEXTS:
+        expected = owner.encode(text)
+        found = ours.encode_with_offsets(text, allowed_special="all", add_special_tokens=True)
+        assert found == (expected.ids, expected.offsets), text
+
+
+def test_text_is_the_owners(shape):
+    owner, path = shape
+    ours = fastllm.load_tokenizer(path)
+    for text in [*TEXTS, *COMBINED]:
+        ids = owner.encode(text).ids
+        for skip in (False, True):
+            expected = owner.decode(ids, skip_special_tokens=skip)
+            assert ours.decode(ids, skip_special_tokens=skip) == expected, text
+        stream = ours.stream_decoder()
+        assert "".join(map(stream.push, ids)) + stream.finish() == ours.decode(ids)
+
+
+def test_what_is_written_is_read_alike_here_and_there(shape, tmp_path):
+    owner, path = shape
+    ours = fastllm.load_tokenizer(path)
+    ours.save(tmp_path / "tokenizer.json")
+    assert fastllm.load_tokenizer(tmp_path / "tokenizer.json") == ours
+    again = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    texts = [*TEXTS, *COMBINED]
+    for add in (False, True):
+        for found, expected in zip(
+            again.encode_batch([*texts, *((text, PAIR) for text in texts)], add_special_tokens=add),
+            owner.encode_batch([*texts, *((text, PAIR) for text in texts)], add_special_tokens=add),
+            strict=True,
+        ):
+            assert (found.ids, found.offsets, found.type_ids) == (
+                expected.ids,
+                expected.offsets,
+                expected.type_ids,
+            )
+    ids = owner.encode(TEXTS[5]).ids
+    assert again.decode(ids) == owner.decode(ids)
