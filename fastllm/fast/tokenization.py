@@ -102,17 +102,15 @@ class SubwordEncoder(_kernels.ModelEncoder, Encoder, PublicSubwordEncoder):
         self._normalizer = normalizer
         cuts = text_cutting.cuts_of(model, pattern, normalizer)
 
-        def normalize(text: str) -> str:
-            text = normalizing.normalize(text, cuts.steps)
-            return cuts.rewrite(text) if cuts.rewrite else text
-
+        steps, compiled = text_cutting.compiled_steps(cuts)
         self._set_up_model(
             model,
             pattern,
-            normalize if cuts.steps or cuts.rewrite else None,
+            (lambda text: normalizing.normalize(text, steps)) if steps else None,
             lambda text: normalizing.normalize_with_places(text, normalizer),
             normalizing.fused_with_split(normalizer, pattern),
             cuts,
+            compiled,
         )
 
     def normalize(self, text: str) -> str:

@@ -23,11 +23,14 @@ from fastllm.api.models import (
 from fastllm.api.normalizers import (
     Metaspace,
     Normalizer,
+    Precompiled,
     Prepend,
     Replace,
     SentencePieceNormalizer,
+    Strip,
 )
-from fastllm.fast._tokenization.normalizing import sentencepiece_map
+from fastllm.fast._tokenization._kernels import TextSteps
+from fastllm.fast._tokenization.normalizing import precompiled_map, sentencepiece_map
 from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
 from fastllm.patterns.pretokenizers import METASPACE
 
@@ -35,7 +38,7 @@ BLANK = "▁"
 NONE = 0xFFFFFFFF
 BYTES = frozenset(map(byte_token, range(256)))
 
-Rewrite = Callable[[str], str]
+AddStep = Callable[[TextSteps], None]
 
 
 class Merges(NamedTuple):
@@ -70,7 +73,7 @@ class Cuts(NamedTuple):
 
     Attributes
     ----------
-    kind : {None, "pairs", "pairs-blanks", "blanks", "spaces"}
+    kind : {None, "pairs", "pairs-blanks", "blanks", "spaces", "runs"}
         Where: see `PairCutter`; None leaves it to the pattern.
     reads_blanks : bool
         Whether the model takes a blank for "▁".
@@ -79,10 +82,11 @@ class Cuts(NamedTuple):
     tokens : iterable of str
         Between whose characters there is no cut.
     merges : Merges, optional
-    rewrite : callable, optional
-        What is done in place of the steps that the model's reading makes needless.
     steps : tuple of Normalizer
         Those that are left.
+    last : tuple of callable
+        What is done behind them, in place of those that the model's reading makes needless: each
+        adds a compiled step.
     """
 
     kind: str | None = None
@@ -90,8 +94,8 @@ class Cuts(NamedTuple):
     takes_words: bool = False
     tokens: Iterable[str] = ()
     merges: Merges | None = None
-    rewrite: Rewrite | None = None
     steps: tuple[Normalizer, ...] = ()
+    last: tuple[AddStep, ...] = ()
 
 
 def cuts_of(model: SubwordModel, pattern: SplitPattern, normalizer: tuple[Normalizer, ...]) -> Cuts:
@@ -122,7 +126,24 @@ def cut_by_pairs(model: SubwordModel, cuts: Cuts) -> Cuts:
         if BLANK in model.vocabulary and model.vocabulary[BLANK] not in model.unused:
             # Unknown characters in a row are one: but a blank is known.
             return cuts._replace(kind="pairs-blanks", tokens=pieces)
+    elif isinstance(model, SentencePieces) and model.algorithm == "unigram" and has_words(model):
+        return cuts._replace(kind="runs")
     return cuts
+
+
+def has_words(model: SentencePieces) -> bool:
+    """Whether no piece reaches into another word, and sums of scores only fall: see unigram.h."""
+    pieces = [
+        (piece, score)
+        for number, (piece, score) in enumerate(model.pieces)
+        if number not in model.no_text | model.unused
+    ]
+    return (
+        BLANK in dict(pieces)
+        and not model.user_defined
+        and all(BLANK not in piece.lstrip(BLANK) for piece, _ in pieces)
+        and all(score <= 0 for _, score in pieces)
+    )
 
 
 def is_independent(model: CharacterBPE) -> bool:
@@ -157,18 +178,22 @@ def reading_blanks(model: SubwordModel, cuts: Cuts) -> Cuts:
     rest = cuts._replace(steps=tuple(step for step in before if step is not None))
     if isinstance(last, Metaspace) and last.replacement == BLANK:
         if not last.words:
-            rewrite = None if last.prepend == "never" else with_blank_first
-            return rest._replace(reads_blanks=True, rewrite=rewrite)
+            first = () if last.prepend == "never" else (blank_first,)
+            return rest._replace(reads_blanks=True, last=first)
         if isinstance(model, Unigram) and last.prepend != "never" and cuts.kind == "blanks":
-            return rest._replace(kind="spaces", takes_words=True, rewrite=with_space_first)
-    if isinstance(last, SentencePieceNormalizer) and last.escape_whitespaces:
-        return rest._replace(reads_blanks=True, rewrite=keeping_blanks(last))
+            return rest._replace(kind="spaces", takes_words=True)
+    if (
+        isinstance(last, SentencePieceNormalizer)
+        and last.escape_whitespaces
+        and sentencepiece_map(last).makes_utf8
+    ):
+        return rest._replace(reads_blanks=True, last=keeping_blanks(last))
     if Replace(" ", BLANK) in cuts.steps:
         place = cuts.steps.index(Replace(" ", BLANK))
         behind = cuts.steps[place + 1 :]
         in_front = cuts.steps[:place]
         if all(isinstance(step, Prepend) for step in behind):
-            # Put before all texts, a blank is as good; texts of ASCII stay so.
+            # Put before all texts, a blank is as good.
             added = [
                 Prepend(step.text.replace(BLANK, " ")) if isinstance(step, Prepend) else step
                 for step in (*in_front, *behind)
@@ -177,24 +202,49 @@ def reading_blanks(model: SubwordModel, cuts: Cuts) -> Cuts:
     return cuts
 
 
-def keeping_blanks(step: SentencePieceNormalizer) -> Rewrite:
+def keeping_blanks(step: SentencePieceNormalizer) -> tuple[AddStep, ...]:
     """What SentencePiece makes of a text, but for blanks."""
     if step.charsmap or step.remove_extra_whitespaces or step.treat_whitespace_as_suffix:
-        rewrite: Rewrite = sentencepiece_map(step).normalize_keeping_blanks
-        return rewrite
-    if step.add_dummy_prefix:
-        return lambda text: " " + text if text else text
-    return lambda text: text
+        return (lambda steps: steps.add_sentencepiece(sentencepiece_map(step)),)
+    return (lambda steps: steps.add_prefix(" ", True),) if step.add_dummy_prefix else ()
 
 
-def with_blank_first(text: str) -> str:
+def blank_first(steps: TextSteps) -> None:
     """What Metaspace makes of a text, but for blanks."""
-    return text if not text or text[0] in " ▁" else " " + text
+    steps.add_prefix(" ", False)
 
 
-def with_space_first(text: str) -> str:
-    """A text that begins with white space, as every word does that has "▁" before it."""
-    return text if not text or text[0] == " " else " " + text
+# --- Steps on UTF-8 ------------------------------------------------------------------------------
+
+TWO_BLANKS = " {2,}"
+
+
+def compiled_steps(cuts: Cuts) -> tuple[tuple[Normalizer, ...], TextSteps | None]:
+    """The first of the steps, which Python does, and the others, which need no `str`."""
+    added = list(cuts.last)
+    steps = list(cuts.steps)
+    while steps and (add := compiled_step(steps[-1])):
+        added.insert(0, add)
+        steps.pop()
+    if not added:
+        return cuts.steps, None
+    compiled = TextSteps()
+    for add in added:
+        add(compiled)
+    return tuple(steps), compiled
+
+
+def compiled_step(step: Normalizer) -> AddStep | None:
+    """What adds a step that is compiled; None for others."""
+    if isinstance(step, Precompiled) and precompiled_map(step.charsmap).makes_utf8:
+        return lambda steps: steps.add_clusters(precompiled_map(step.charsmap))
+    if isinstance(step, Strip):
+        return lambda steps: steps.add_strip(step.left, step.right)
+    if isinstance(step, Prepend):
+        return lambda steps: steps.add_prefix(step.text, True)
+    if isinstance(step, Replace) and step.is_regex and step.pattern == TWO_BLANKS:
+        return lambda steps: steps.add_squeeze(step.content)
+    return None
 
 
 # --- Pieces that merge by scores -----------------------------------------------------------------

@@ -313,7 +313,7 @@ class MergedPiecesModel final : public CharacterModel {
         const size_t n = tokens.size();
         std::vector<uint32_t> next(n), before(n);
         std::vector<bool> alive(n, true);
-        auto halves = pieces_->halves;
+        auto met = pieces_->halves_vary ? pieces_->halves : std::vector<std::pair<uint32_t, uint32_t>>();
         struct Entry {
             uint32_t order, place, priority, left, right;
             bool operator<(const Entry &other) const {
@@ -328,7 +328,7 @@ class MergedPiecesModel final : public CharacterModel {
             const uint32_t order = pieces_->order.empty() ? priority : pieces_->order[priority];
             agenda.push({order, uint32_t(i), priority, tokens[i], tokens[next[i]]});
             const uint32_t result = vocabulary.result(priority);
-            if (pieces_->unused[result]) halves[result] = {tokens[i], tokens[next[i]]};
+            if (pieces_->halves_vary && pieces_->unused[result]) met[result] = {tokens[i], tokens[next[i]]};
         };
         for (size_t i = 0; i < n; i++) next[i] = uint32_t(i + 1), before[i] = uint32_t(i - 1);
         for (size_t i = 0; i < n; i++) offer(i);
@@ -345,6 +345,7 @@ class MergedPiecesModel final : public CharacterModel {
             if (i > 0) offer(before[i]);
             offer(i);
         }
+        const auto &halves = pieces_->halves_vary ? met : pieces_->halves;
         for (size_t i = 0; i < n; i = next[i]) take_apart(halves, text, tokens[i], span_of(scratch.symbols, i, next[i]), use);
     }
 };

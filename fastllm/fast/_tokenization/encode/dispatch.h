@@ -7,6 +7,7 @@
 #include "encode/pretoken_cache.h"
 #include "isa.h"
 #include "normalize/bert_table.h"
+#include "normalize/plain_bytes.h"
 
 namespace fastllm {
 
@@ -21,6 +22,18 @@ struct EncodeContext {
     bool drop_unknown;   // bytes that are no token are left out
     std::string_view text;
     int missing_byte = -1;  // a byte that is no token and may not be dropped
+
+    // For models that sum scores: up to which of the ids they are in the sum, and whether that has become too low.
+    const uint32_t *summed = nullptr;
+    bool is_too_low = false;
+
+    static constexpr float MIN_SUM = -99000;  // see unigram.h
+
+    void sum_up_to(const uint32_t *out) {
+        model->sum_scores(summed, size_t(out - summed), scratch);
+        summed = out;
+        is_too_low = is_too_low || !(scratch.sum > MIN_SUM);
+    }
 };
 
 constexpr size_t ID_PADDING = 16;    // ids that may be written behind the last
@@ -51,6 +64,41 @@ inline size_t gather_words(Isa isa, const BertTable &table, std::string_view tex
     if (isa == AVX2) return avx2::gather_words(table, text, words, starts);
 #endif
     return baseline::gather_words(table, text, words, starts);
+}
+
+// See space_words.h.
+inline size_t gather_space_words(Isa isa, std::string_view text, char *words, uint64_t *starts) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::gather_space_words(text, words, starts);
+    if (isa == AVX2) return avx2::gather_space_words(text, words, starts);
+#endif
+    return baseline::gather_space_words(text, words, starts);
+}
+
+inline size_t find_two_blanks(Isa isa, std::string_view text) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::find_two_blanks(text);
+    if (isa == AVX2) return avx2::find_two_blanks(text);
+#endif
+    return baseline::find_two_blanks(text);
+}
+
+// See plain_runs.h.
+inline size_t copy_plain(Isa isa, const PlainBytes &plain, const char *from, size_t size, char *to) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::copy_plain(plain, from, size, to);
+    if (isa == AVX2) return avx2::copy_plain(plain, from, size, to);
+#endif
+    return baseline::copy_plain(plain, from, size, to);
+}
+
+inline size_t copy_plain_squeezed(Isa isa, const PlainBytes &plain, const char *from, size_t size, char *&to,
+                                  bool &behind_blank) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::copy_plain_squeezed(plain, from, size, to, behind_blank);
+    if (isa == AVX2) return avx2::copy_plain_squeezed(plain, from, size, to, behind_blank);
+#endif
+    return baseline::copy_plain_squeezed(plain, from, size, to, behind_blank);
 }
 
 // See encode_pretokens.h.

@@ -143,7 +143,7 @@ cdef extern from "encode/character_bpe.h" namespace "fastllm" nogil:
 
 cdef extern from "encode/unigram.h" namespace "fastllm" nogil:
     cdef cppclass UnigramRules:
-        bint reads_blanks, takes_words, is_single
+        bint reads_blanks, takes_words, is_single, by_words
         double unknown_score
 
     cdef cppclass UnigramModel(Model):
@@ -191,7 +191,7 @@ cdef enum:
 
 
 cdef uint32_t NO_TOKEN = 0xFFFFFFFF  # NONE
-cdef dict CUTTER_KINDS = {"pairs": PAIRS, "pairs-blanks": PAIRS_BLANKS, "blanks": BLANKS, "spaces": SPACES}
+cdef dict CUTTER_KINDS = {"pairs": PAIRS, "pairs-blanks": PAIRS_BLANKS, "blanks": BLANKS, "spaces": SPACES, "runs": RUNS}
 cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
 
 
@@ -488,6 +488,11 @@ cdef class Encoder:
         self.options.cache_bytes = cache_bytes
         self.workers.idle.clear()
 
+    def _set_isa(self, int isa):
+        """Use another instruction set, by its place in ISAS; for tests."""
+        self.splitter.isa = self.options.isa = <Isa>isa
+        self.workers.idle.clear()
+
     def _cache_state(self):
         """Bytes held and how often it was emptied, of each worker's cache that is not in use; for tests."""
         cdef size_t i
@@ -606,15 +611,20 @@ cdef class ModelEncoder(Encoder):
     """The compiled half of `SubwordEncoder`."""
     cdef object normalize_with_places  # a function, from a text to the one that is split and where it comes from
 
-    def _set_up_model(self, model, pattern, normalize, normalize_with_places, BertTable bert=None, cuts=None):
+    def _set_up_model(
+        self, model, pattern, normalize, normalize_with_places, BertTable bert=None, cuts=None, TextSteps steps=None
+    ):
         """`bert` normalizes and splits as `normalize` and `pattern` do, at once. `cuts` says how text is cut that
-        `pattern` does not split: see `fastllm.fast._tokenization.text_cutting`."""
+        `pattern` does not split: see `fastllm.fast._tokenization.text_cutting`. `steps` come after `normalize`."""
         self.normalize_with_places = normalize_with_places
         self._set_splitter(pattern, normalize if bert is None else None)
         if bert is not None:
             self.splitter.bert = <shared_ptr[const CppBertTable]>bert.table
         if cuts is not None and cuts.kind is not None:
             self._set_cutter(cuts)
+        if steps is not None:
+            self.splitter.steps = <shared_ptr[const CppTextSteps]>steps.steps
+        self.splitter.gathers_words = cuts is not None and cuts.takes_words
         self._add_tokens(model.vocabulary)
         self._make_model(model, cuts)
         self._finish(self._highest)
@@ -712,6 +722,7 @@ cdef class ModelEncoder(Encoder):
         normal = [<float>model.pieces[n][1] for _, n in pieces if n not in model.user_defined]
         rules.reads_blanks = cuts.reads_blanks
         rules.is_single = True
+        rules.by_words = self.splitter.sums_scores = cuts.kind == "runs"
         rules.unknown_score = <float>(min(normal, default=0.0) - 10.0)
         self.model.reset(
             <Model*>new UnigramModel(vocabulary_of(pieces), scores, unknown_rules(model), rules)

@@ -59,7 +59,7 @@ class BatchEncoder {
     void add(const Splitter &splitter, const Text &text, bool shared) {
         offsets.push_back(0);
         std::string_view utf8 = text.utf8();
-        if (!shared || text.bytes() <= MAX_ITEM_BYTES) {
+        if (!shared || text.bytes() <= MAX_ITEM_BYTES || !splitter.cuts_texts()) {
             add_item(text);
         } else if (text.width == 0 || write_long_text(splitter.isa, text, utf8)) {
             for (size_t start = 0; start < utf8.size();) {

@@ -40,7 +40,12 @@ struct Batch {
 
 // Write the ids of a pre-token that is no token to `out`; returns their number.
 static size_t merge_pretoken(EncodeContext &context, std::string_view pretoken, uint32_t *out) {
-    if (context.model) return context.model->encode(pretoken, context.scratch, out, nullptr);
+    if (context.model) {
+        if (context.summed) context.sum_up_to(out);
+        const size_t count = context.model->encode(pretoken, context.scratch, out, nullptr);
+        if (!context.scratch.is_certain) context.summed = out + count;
+        return count;
+    }
     const Vocabulary &vocabulary = context.vocabulary;
     if (pretoken.size() <= MAX_SCAN_BYTES) {
         return merge_by_scan(vocabulary, pretoken, context.drop_unknown, out, context.missing_byte);
@@ -73,7 +78,7 @@ __attribute__((noinline)) static size_t lookup_slow_path(EncodeContext &context,
             !write_if_token(context.vocabulary, pretoken, hash_bytes(pretoken.data(), pretoken.size()), out)) {
             count = merge_pretoken(context, pretoken, out);
         }
-        if (context.missing_byte < 0) cache.add_short(key, out, count);
+        if (context.missing_byte < 0 && context.scratch.is_certain) cache.add_short(key, out, count);
         return count;
     }
     const bool cached = pretoken.size() <= MAX_CACHED_BYTES;
@@ -82,7 +87,7 @@ __attribute__((noinline)) static size_t lookup_slow_path(EncodeContext &context,
     if (!context.ignore_merges || !write_if_token(context.vocabulary, pretoken, h, out)) {
         count = merge_pretoken(context, pretoken, out);
     }
-    if (cached && context.missing_byte < 0) cache.add_long(pretoken, h, out, count);
+    if (cached && context.missing_byte < 0 && context.scratch.is_certain) cache.add_long(pretoken, h, out, count);
     return count;
 }
 
@@ -280,6 +285,19 @@ static inline uint32_t next_start(std::string_view text, const uint64_t *starts,
     return uint32_t(word < words ? 64 * word + size_t(__builtin_ctzll(starts[word])) : text.size());
 }
 
+// Write the ids of a chunk, none of them from the cache, where the sum of scores is too low for it.
+__attribute__((noinline)) static uint32_t *encode_in_text(EncodeContext &context, const uint32_t *positions,
+                                                          size_t count, float sum_before, uint32_t *out) {
+    context.scratch.sum = sum_before;
+    for (size_t i = 0; i < count; i++) {
+        const std::string_view word = context.text.substr(positions[i], positions[i + 1] - positions[i]);
+        out += context.model->encode_in_text(word, context.scratch, out);
+    }
+    context.summed = out;
+    context.is_too_low = false;
+    return out;
+}
+
 // Write the ids of `context.text`, whose pre-tokens start where `starts` has a bit, from `out` on; returns where they
 // end.
 template <int ID_BITS>
@@ -294,6 +312,8 @@ static uint32_t *encode_pretokens(EncodeContext &context, const uint64_t *starts
         if (count == 0) continue;  // all of it inside one pre-token
         positions[count] = next_start(context.text, starts, end);
         context.cache.reserve(count);
+        uint32_t *const chunk_out = out;
+        const float sum_before = context.scratch.sum;
         int now = 0;
         batches[1].count = 0;
         for (size_t i = 0; i < count; i += BATCH_SIZE, now ^= 1) {
@@ -303,6 +323,10 @@ static uint32_t *encode_pretokens(EncodeContext &context, const uint64_t *starts
         }
         out = lookup_batch<ID_BITS>(context, batches[now ^ 1], out);
         if (context.missing_byte >= 0) return out;
+        if (context.summed) {
+            context.sum_up_to(out);
+            if (context.is_too_low) out = encode_in_text(context, positions, count, sum_before, chunk_out);
+        }
     }
     return out;
 }

@@ -32,6 +32,8 @@ struct ModelScratch {
     std::vector<Span> symbols;  // what those in `tree` stand for
     MergeTree tree;
     std::string text;
+    float sum = 0;           // of the scores of a text so far, and
+    bool is_certain = true;  // whether the last word has these ids wherever it stands: for models that sum scores
 
     size_t bytes_held() const {
         return 8 * words.capacity() + 8 * symbols.capacity() + text.capacity() + tree.bytes_held();
@@ -45,6 +47,14 @@ class Model {
     // Write the ids of a pre-token to `out`; returns their number. Where `spans` is not null, it gets the bytes that
     // each stands for: a token that holds a part of a character has all of it.
     virtual size_t encode(std::string_view pretoken, ModelScratch &scratch, uint32_t *out, Span *spans) const = 0;
+
+    // Whether the ids of a word may depend on the sum of scores before it, in the text (unigram.h). `sum_scores` adds
+    // those of ids to it; `encode_in_text` is `encode` of a word where the sum is known, and adds to it as well.
+    virtual bool sums_scores() const { return false; }
+    virtual void sum_scores(const uint32_t *, size_t, ModelScratch &) const {}
+    virtual size_t encode_in_text(std::string_view word, ModelScratch &scratch, uint32_t *out) const {
+        return encode(word, scratch, out, nullptr);
+    }
 
     // Whether every pre-token of up to MAX_INLINE_BYTES that is a token has only that one id: then the cache begins
     // with all tokens.

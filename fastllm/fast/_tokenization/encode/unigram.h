@@ -8,9 +8,22 @@
 //     score       0   -3   -4   -7
 //     began       -    0    0    2
 //
-// Hugging Face tokenizers adds in double precision, SentencePiece in single precision: `Score`.
+// Hugging Face tokenizers adds in double precision (`find_best`): there all pieces that go on are walked a byte at a time, side by
+// side, so that their look-ups do not wait for each other.
 //
-// Invariants. The end of every character is reached: by a piece, or as unknown.
+// SentencePiece adds in single precision, and along the whole text (`find_best_single`): how a sum is rounded depends on
+// all that came before, and where two ways are nearly as good, so does which is taken. But most words have one best way
+// by far. If no piece reaches from a word into the next, and the best way to each of its places is better than any other
+// by more than rounding could make up for, it is the best wherever the word stands: only such words are cached, and the
+// others are walked anew, from the very sum that the whole text has there (`sum_scores`).
+//
+//     rounding     each sum is wrong by half a unit of its last place, 1/256 at most as long as it is above -131,072;
+//                  a way to a place behind c characters has c sums at most, and so has the way next to it:
+//     certain      best - second > 2 * c / 256, for each place on the best way
+//
+// Invariants. The end of every character is reached: by a piece, or as unknown. Words are cached only by models whose
+// scores are not above 0, so that the sum only falls until it is counted anew (`count_from_here`); cached words are used
+// only above MIN_SUM, where that does not happen in any of them (encode_pretokens.h).
 //
 // Cost. A step of the trie for each byte and each piece that could go on: some 5 to 6 a byte.
 
@@ -38,6 +51,7 @@ struct UnigramRules {
     bool reads_blanks = false;  // a blank is "▁"
     bool takes_words = false;   // white space is left out, and "▁" put before what does not begin with it
     bool is_single = false;     // sums in single precision, and unknown characters as SentencePiece has them
+    bool by_words = false;      // a text comes word by word, and no piece reaches from one into the next
     double unknown_score = 0;
 };
 
@@ -48,15 +62,41 @@ class UnigramModel final : public Model {
                  const UnigramRules &rules)
         : vocabulary_(std::move(vocabulary)), scores_(std::move(scores)), unknown_(unknown), rules_(rules) {
         trie_.build(*vocabulary_);
+        if (!rules_.by_words) return;
+        for (uint32_t token = 0; token < scores_.size(); token++) {
+            const uint32_t id = vocabulary_->ids[token];
+            if (id >= score_of_id_.size()) score_of_id_.resize(id + 1);
+            score_of_id_[id] = float(scores_[token]);
+        }
     }
 
     bool keeps_tokens_whole() const override { return false; }
 
+    bool sums_scores() const override { return rules_.by_words; }
+
+    void sum_scores(const uint32_t *ids, size_t count, ModelScratch &scratch) const override {
+        float sum = scratch.sum;
+        for (size_t i = 0; i < count; i++) sum += score_of_id_[ids[i]];
+        scratch.sum = sum;
+    }
+
     size_t encode(std::string_view given, ModelScratch &scratch, uint32_t *out, Span *spans) const override {
         const std::string_view text = prepare(given, scratch);
         if (text.empty()) return 0;
-        return rules_.is_single ? encode_as<float>(text, scratch, out, spans)
-                                : encode_as<double>(text, scratch, out, spans);
+        if (!rules_.is_single) {
+            find_best<false>(text, scratch);
+            return write_ids(text, reached<double>(scratch), scratch, out, spans);
+        }
+        if (rules_.by_words && !spans) {
+            scratch.is_certain = find_best<true>(text, scratch);
+            if (scratch.is_certain) return write_ids(text, reached<double>(scratch), scratch, out, nullptr);
+        }
+        return encode_from_sum(text, scratch, out, spans);
+    }
+
+    size_t encode_in_text(std::string_view given, ModelScratch &scratch, uint32_t *out) const override {
+        const std::string_view text = prepare(given, scratch);
+        return text.empty() ? 0 : encode_from_sum(text, scratch, out, nullptr);
     }
 
   private:
@@ -68,20 +108,15 @@ class UnigramModel final : public Model {
     UnknownRules unknown_;
     UnigramRules rules_;
     ByteTrie trie_;
+    std::vector<float> score_of_id_;
+
+    static constexpr double MAX_ROUNDING = 1.0 / 256;  // of a sum above -131,072
+    static constexpr double MIN_SCORE_IN_WORD = -500;  // of a place, counted from the beginning of the word
 
     // The text in which pieces are looked for.
     std::string_view prepare(std::string_view text, ModelScratch &scratch) const {
         if (rules_.takes_words) {
-            int length;
-            while (!text.empty() && class_at(text, 0, length) == SPACE) text.remove_prefix(size_t(length));
-            size_t size = text.size();
-            for (size_t i = 0; i < text.size(); i += size_t(length)) {
-                if (class_at(text, i, length) == SPACE) {
-                    size = i;
-                    break;
-                }
-            }
-            text = text.substr(0, size);
+            text = without_space(text);
             if (text.empty() || text.substr(0, BLANK.size()) == BLANK) return text;
             scratch.text = BLANK;
             scratch.text += text;
@@ -99,30 +134,111 @@ class UnigramModel final : public Model {
         return scratch.text;
     }
 
-    template <typename Score>
-    size_t encode_as(std::string_view text, ModelScratch &scratch, uint32_t *out, Span *spans) const {
-        static_assert(sizeof(Reached<Score>) <= 16);
-        const size_t n = text.size();
-        scratch.words.resize(2 * (n + 1));
-        Reached<Score> *reached = reinterpret_cast<Reached<Score> *>(scratch.words.data());
-        for (size_t i = 0; i <= n; i++) reached[i] = {0, NONE, NONE};
-        find_best(text, reached);
-        return write_ids(text, reached, scratch, out, spans);
+    // The first word of a text, if it has one.
+    static std::string_view without_space(std::string_view text) {
+        int length;
+        while (!text.empty() && class_at(text, 0, length) == SPACE) text.remove_prefix(size_t(length));
+        for (size_t i = 0; i < text.size(); i++) {
+            const uint8_t byte = uint8_t(text[i]);
+            const bool may_be_space = byte <= ' ' || byte == 0xC2 || (byte >= 0xE1 && byte <= 0xE3);
+            if (may_be_space && class_at(text, i) == SPACE) return text.substr(0, i);
+        }
+        return text;
     }
 
     template <typename Score>
-    void find_best(std::string_view text, Reached<Score> *reached) const {
+    static Reached<Score> *reached(ModelScratch &scratch) {
+        static_assert(sizeof(Reached<Score>) <= 16);
+        return reinterpret_cast<Reached<Score> *>(scratch.words.data());
+    }
+
+    // A piece that may go on: where it is in the trie, where it began, and the best score there.
+    struct Walk {
+        uint32_t node, start;
+        double score;
+    };
+
+    // Find the best way to each place. Returns, if it is asked for, whether it is the best wherever the text stands.
+    template <bool CHECKS>
+    bool find_best(std::string_view text, ModelScratch &scratch) const {
         const size_t n = text.size();
-        const Score unknown_score = Score(rules_.unknown_score);
+        scratch.words.resize(4 * (n + 1) + (CHECKS ? n + 1 : 0));
+        Reached<double> *const best_at = reached<double>(scratch);
+        Walk *const walks = reinterpret_cast<Walk *>(scratch.words.data() + 2 * (n + 1));
+        double *const leads = reinterpret_cast<double *>(scratch.words.data() + 4 * (n + 1));
+        best_at[0] = {0, NONE, NONE};
+        size_t count = 0, character = 0, characters = 0;
+        double lowest = 0;
+        for (size_t i = 0; i < n; i++) {
+            const uint8_t byte = uint8_t(text[i]);
+            if (!is_continuation(byte)) {
+                character = i;
+                characters++;
+                walks[count++] = {ByteTrie::ROOT, uint32_t(i), best_at[i].score};
+            }
+            Reached<double> best{0, NONE, NONE};
+            double second = -HUGE_VAL;
+            auto offer = [&](double total, uint32_t start, uint32_t token) {
+                if (best.began == NONE || total > best.score) {
+                    if (CHECKS && best.began != NONE) second = best.score;
+                    best = {total, start, token};
+                } else if (CHECKS && total > second) {
+                    second = total;
+                }
+            };
+            size_t going = 0;
+            bool alone = false;
+            for (size_t k = 0; k < count; k++) {
+                const Walk walk = walks[k];
+                const uint32_t node = trie_.step(walk.node, byte);
+                walks[going] = {node, walk.start, walk.score};
+                going += node != NONE;
+                const uint32_t token = node == NONE ? NONE : trie_.value(node);
+                if (token == NONE) continue;
+                alone = walk.start == character;
+                offer(walk.score + scores_[token], walk.start, token);
+            }
+            count = going;
+            if (i + 1 < n && is_continuation(uint8_t(text[i + 1]))) continue;
+            if (!alone) offer(best_at[character].score + rules_.unknown_score, uint32_t(character), NONE);
+            best_at[i + 1] = best;
+            if (CHECKS) {
+                lowest = std::min(lowest, best.score);
+                leads[i + 1] = best.score - second - 2 * MAX_ROUNDING * double(characters);
+            }
+        }
+        if (!CHECKS) return true;
+        bool certain = lowest >= MIN_SCORE_IN_WORD;
+        for (size_t end = n; end > 0; end = best_at[end].began) {
+            certain = certain && leads[end] > 1e-6 && best_at[end].token != NONE;
+        }
+        return certain;
+    }
+
+    // In the middle of a text: from its sum so far, which then has the scores of this part, too.
+    size_t encode_from_sum(std::string_view text, ModelScratch &scratch, uint32_t *out, Span *spans) const {
+        const size_t n = text.size();
+        scratch.words.resize(2 * (n + 1));
+        Reached<float> *const best_at = reached<float>(scratch);
+        for (size_t i = 0; i <= n; i++) best_at[i] = {0, NONE, NONE};
+        best_at[0].score = scratch.sum;
+        find_best_single(text, best_at);
+        scratch.sum = best_at[n].score;
+        return write_ids(text, best_at, scratch, out, spans);
+    }
+
+    void find_best_single(std::string_view text, Reached<float> *best_at) const {
+        const size_t n = text.size();
+        const float unknown_score = float(rules_.unknown_score);
         size_t frontier = 0;
         int length;
         for (size_t start = 0; start < n; start += size_t(length)) {
             decode_at(text, start, length);
-            if (sizeof(Score) == 4) count_from_here(reached, start, frontier);
-            const Score so_far = reached[start].score;
-            auto offer = [&](size_t end, Score score, uint32_t token) {
-                const Score total = so_far + score;
-                Reached<Score> &best = reached[end];
+            count_from_here(best_at, start, frontier);
+            const float so_far = best_at[start].score;
+            auto offer = [&](size_t end, float score, uint32_t token) {
+                const float total = so_far + score;
+                Reached<float> &best = best_at[end];
                 if (best.began == NONE || total > best.score) best = {total, uint32_t(start), token};
                 frontier = std::max(frontier, end);
             };
@@ -133,7 +249,7 @@ class UnigramModel final : public Model {
                 if (node == NONE) break;
                 const uint32_t token = trie_.value(node);
                 if (token == NONE) continue;
-                offer(end, Score(scores_[token]), token);
+                offer(end, float(scores_[token]), token);
                 alone |= end == start + size_t(length);
             }
             if (!alone) offer(start + size_t(length), unknown_score, NONE);
@@ -141,12 +257,11 @@ class UnigramModel final : public Model {
     }
 
     // In single precision, scores far from 0 are too coarse: those of all places reached are counted from here.
-    template <typename Score>
-    static void count_from_here(Reached<Score> *reached, size_t start, size_t frontier) {
-        const Score so_far = reached[start].score;
+    static void count_from_here(Reached<float> *best_at, size_t start, size_t frontier) {
+        const float so_far = best_at[start].score;
         if (so_far >= -MAX_SCORE && so_far <= MAX_SCORE) return;
         for (size_t i = start; i <= frontier; i++) {
-            if (i == start || reached[i].began != NONE) reached[i].score -= so_far;
+            if (i == start || best_at[i].began != NONE) best_at[i].score -= so_far;
         }
     }
 

@@ -13,7 +13,8 @@
 //
 // Invariants. No worker serves two threads. What is kept has a bound, whatever the texts were (`begin`).
 //
-// Cost. Kept at most: the cache (64 MB), ids (16 MB), UTF-8 and merge tree (4 MB each), a bitmap (half a megabyte).
+// Cost. Kept at most: the cache (64 MB), ids (16 MB), texts after steps (16 MB), UTF-8 and merge tree (4 MB each), a bitmap
+// (half a megabyte).
 
 #pragma once
 
@@ -24,6 +25,7 @@
 
 #include "encode/dispatch.h"
 #include "encode/id_buffer.h"
+#include "normalize/text_steps.h"
 #include "split/splitter.h"
 
 namespace fastllm {
@@ -86,6 +88,7 @@ struct Worker {
     std::vector<uint64_t> starts;
     SplitScratch split_scratch;
     ByteBuffer utf8, words;
+    StepBuffers step_buffers;
     IdBuffer out;
     int missing_byte = -1;        // see EncodeContext
     bool lone_surrogate = false;  // whether a text has half of a surrogate pair; its ids are left out
@@ -105,10 +108,12 @@ struct Worker {
     // Ready for a new call.
     void begin() {
         out.clear();
+        scratch.sum = 0;
         missing_byte = -1;
         lone_surrogate = false;
         if (utf8.capacity > MAX_KEPT) utf8 = ByteBuffer();
         if (words.capacity > MAX_WORDS_GROWTH * MAX_KEPT) words = ByteBuffer();
+        if (step_buffers.bytes_held() > 4 * MAX_KEPT) step_buffers = StepBuffers();
         if (starts.capacity() > MAX_KEPT / 64) std::vector<uint64_t>().swap(starts);
         if (split_scratch.removed.kept.capacity() > MAX_KEPT) split_scratch = SplitScratch();
         if (merge_tree.bytes_held() > MAX_KEPT) merge_tree = MergeTree();
@@ -123,6 +128,14 @@ struct Worker {
         return {memory, encode::gather_words(isa, table, text, memory, starts.data())};
     }
 
+    // The same of a text whose words stand between white space.
+    std::string_view gather_space_words(std::string_view text) {
+        check_size(text);
+        char *const memory = words.reserve(text.size() + WORDS_PADDING);
+        starts.resize((text.size() + 63) / 64);
+        return {memory, encode::gather_space_words(isa, text, memory, starts.data())};
+    }
+
     // Append the ids of a text.
     void encode_text(const Splitter &splitter, const Text &text) {
         std::string_view bytes = text.utf8();
@@ -135,16 +148,26 @@ struct Worker {
 
     // The same for valid UTF-8.
     void encode_utf8(const Splitter &splitter, std::string_view text) {
+        scratch.sum = 0;
+        if (splitter.steps) text = splitter.steps->apply(isa, text, step_buffers);
+        if (splitter.gathers_words) {
+            out.reserve(2 * text.size() + ID_PADDING);  // a "▁" for each word, besides
+            return encode_pretokens(gather_space_words(text));
+        }
         for (size_t start = 0; start < text.size() && missing_byte < 0;) {
             const size_t end = splitter.segment_end(text, start, SEGMENT_BYTES);
             const std::string_view segment = text.substr(start, end - start);
-            if (segment.size() >= NONE) {  // positions have 32 bits
-                throw std::invalid_argument(
-                    "the text has a stretch of 4 GB or more in which it cannot be cut in two");
-            }
+            check_size(segment);
             encode_pretokens(splitter.bert ? gather_words(*splitter.bert, segment)
                                            : splitter.split(segment, starts, split_scratch));
             start = end;
+        }
+    }
+
+    // Positions have 32 bits.
+    static void check_size(std::string_view text) {
+        if (text.size() >= NONE) {
+            throw std::invalid_argument("the text has a stretch of 4 GB or more in which it cannot be cut in two");
         }
     }
 
@@ -153,6 +176,7 @@ struct Worker {
         if (text.empty()) return;
         out.reserve(text.size() + ID_PADDING);
         EncodeContext context{vocabulary, cache, merge_tree, scratch, model, ignore_merges, drop_unknown, text};
+        if (model && model->sums_scores()) context.summed = out.data + out.size;
         uint32_t *end = encode::encode_pretokens(isa, context, starts.data(), out.data + out.size);
         out.size = size_t(end - out.data);
         missing_byte = context.missing_byte;

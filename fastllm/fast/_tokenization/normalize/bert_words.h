@@ -21,23 +21,48 @@
 // Cost. ASCII with AVX-512: one pass over 64 bytes without a branch a character. Other characters: two look-ups and a
 // few branches each; Hangul and marks that are sorted are the slow ones. Figures: NOTES.md, normalize.
 
+// A bitmap of the bytes at which words start, as they are written one after the other.
+class StartBits {
+  public:
+    explicit StartBits(uint64_t *bitmap) : bitmap_(bitmap) {}
+
+    size_t size() const { return size_; }
+
+    // `count` more bytes, up to 64, that start words where `starts` has a bit.
+    void append(uint64_t starts, size_t count) {
+        const size_t used = size_ & 63;
+        bits_ |= starts << used;
+        if (used + count >= 64) {
+            bitmap_[size_ >> 6] = bits_;
+            bits_ = used ? starts >> (64 - used) : 0;
+        }
+        size_ += count;
+    }
+
+    // Store the last, incomplete word of the bitmap.
+    void finish() {
+        if (size_ & 63) bitmap_[size_ >> 6] = bits_;
+    }
+
+  private:
+    uint64_t *const bitmap_;
+    size_t size_ = 0;
+    uint64_t bits_ = 0;  // of the word of the bitmap that is being filled
+};
+
 // The words of a text, gathered; a sink of `BertTable`.
 class WordGatherer {
   public:
     WordGatherer(char *words, uint64_t *starts) : words_(words), starts_(starts) {}
 
-    size_t size() const { return size_; }
-
-    // Store the last, incomplete word of the bitmap.
-    void finish() {
-        if (size_ & 63) starts_[size_ >> 6] = bits_;
-    }
+    size_t size() const { return starts_.size(); }
+    void finish() { starts_.finish(); }
 
     void at(size_t) {}
     void wait() {}
     void same(const char *character, size_t length) {
-        for (size_t i = 0; i < length; i++) words_[size_ + i] = character[i];
-        append(between_, length);
+        for (size_t i = 0; i < length; i++) words_[size() + i] = character[i];
+        starts_.append(between_, length);
         between_ = false;
     }
     void alone(const char *character, size_t length) {
@@ -54,8 +79,8 @@ class WordGatherer {
             between_ = true;
             return;
         }
-        std::memcpy(words_ + size_, character, 4);
-        append(between_ || kind == ALONE, length);
+        std::memcpy(words_ + size(), character, 4);
+        starts_.append(between_ || kind == ALONE, length);
         between_ = kind == ALONE;
     }
 
@@ -65,29 +90,16 @@ class WordGatherer {
         const uint64_t valid = count == 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1;
         const uint64_t separates = space | alone, kept = valid & ~space;
         const uint64_t starts = alone | (separates << 1 | uint64_t(between_));
-        _mm512_storeu_si512(words_ + size_, _mm512_maskz_compress_epi8(kept, bytes));
-        append(_pext_u64(starts, kept), size_t(__builtin_popcountll(kept)));
+        _mm512_storeu_si512(words_ + size(), _mm512_maskz_compress_epi8(kept, bytes));
+        starts_.append(_pext_u64(starts, kept), size_t(__builtin_popcountll(kept)));
         between_ = separates >> (count - 1) & 1;
     }
 #endif
 
   private:
     char *const words_;
-    uint64_t *const starts_;
-    size_t size_ = 0;
-    uint64_t bits_ = 0;    // of the word of the bitmap that is being filled
+    StartBits starts_;
     bool between_ = true;  // whether what comes next starts a word
-
-    // `count` more bytes, up to 64, that start words where `starts` has a bit.
-    void append(uint64_t starts, size_t count) {
-        const size_t used = size_ & 63;
-        bits_ |= starts << used;
-        if (used + count >= 64) {
-            starts_[size_ >> 6] = bits_;
-            bits_ = used ? starts >> (64 - used) : 0;
-        }
-        size_ += count;
-    }
 };
 
 // Take the characters of `text` from `i` on that are not ASCII, and ASCII where it is only a few characters between

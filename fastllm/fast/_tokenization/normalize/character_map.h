@@ -1,23 +1,32 @@
 // CharacterMap: what SentencePiece's maps make of a text, by its own rule or by that of Hugging Face tokenizers.
 // `fastllm.reference.character_map` says what a map is, and how the rules differ.
 //
-// Algorithm. What each character of ASCII becomes, where another follows, is known beforehand: mostly itself, so that
-// text is copied in one go up to the next that is something else. All else walks the trie: SentencePiece's rule from
-// every character as far as it goes; the other rule cluster by cluster (`ClusterWalk`).
+// Algorithm. What each character of ASCII becomes, where another follows, is known beforehand, and is one byte nearly
+// always: whole runs go through plain_runs.h. What is known of every other character is a table of entries:
+//
+//     page_of_     code point >> 6 -> page             entries_    page << 6 | code point & 63 -> entry
+//     entry        number of what it becomes << 8 | MADE | LONGER | SECOND | ASK | JOINS | LINKS | ALONE
+//
+// Most characters stay, or become something by themselves. Only where a longer key may begin, or a cluster may be of
+// more than one character, is the trie walked: SentencePiece's rule goes from every character as far as it goes; the
+// other rule cluster by cluster (`ClusterWalk`).
 //
 // Invariants. A place behind the trie, or behind the replacements, is never read: it ends a key, or is nothing.
 //
-// Cost. ASCII: a look at a table of 128 for each byte.
+// Cost. ASCII: see plain_runs.h. Others: two look-ups. Filling the table of nmt_nfkc takes some 10 ms.
 
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "encode/byte_trie.h"
+#include "encode/dispatch.h"
 #include "split/characters.h"
 
 namespace fastllm {
@@ -115,6 +124,30 @@ class ClusterWalk {
     }
 };
 
+// Text that is being written: memory that grows and is kept.
+struct TextBuffer {
+    std::unique_ptr<char[]> data;
+    size_t size = 0, capacity = 0;
+
+    // Where to write next: there is room for `count` bytes.
+    char *room(size_t count) {
+        if (capacity - size < count) {
+            const size_t larger = size + count + size / 2;
+            std::unique_ptr<char[]> memory(new char[larger]);
+            if (size) std::memcpy(memory.get(), data.get(), size);
+            data.swap(memory);
+            capacity = larger;
+        }
+        return data.get() + size;
+    }
+    void append(std::string_view text) {
+        char *const to = room(text.size());
+        if (!text.empty()) std::memcpy(to, text.data(), text.size());
+        size += text.size();
+    }
+    std::string_view text() const { return {data.get(), size}; }
+};
+
 // What SentencePiece does with blanks.
 struct BlankRules {
     bool add = true, remove_extra = true, escape = true, as_suffix = false;
@@ -124,13 +157,7 @@ struct BlankRules {
 class CharacterMap {
   public:
     explicit CharacterMap(std::string_view charsmap) {
-        if (charsmap.empty()) return;
-        uint32_t size;
-        std::memcpy(&size, charsmap.data(), 4);
-        if (size == 0 || size % 4 || size > charsmap.size() - 4) throw std::invalid_argument("no character map");
-        trie_.resize(size / 4);
-        std::memcpy(trie_.data(), charsmap.data() + 4, size);
-        replacements_ = std::string(charsmap.substr(4 + size));
+        if (!charsmap.empty()) read_trie(charsmap);
         for (uint8_t byte = 1; byte < 128; byte++) {
             const char character = char(byte);
             Found found = find({&character, 1}, true);
@@ -138,6 +165,79 @@ class CharacterMap {
         }
         for (uint8_t byte = 1; byte < 128; byte++) begins_keys_[byte] = begins_ascii_keys(byte);
         for (uint8_t byte = ' '; byte < 127; byte++) is_plain_[byte] = !ascii_is_mapped_[byte];
+        fill_entries();
+        fill_plain_bytes();
+    }
+
+    // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`.
+    void map_clusters(Isa isa, std::string_view text, TextBuffer &out) const {
+        for (size_t i = 0; i < text.size();) {
+            char *const to = out.room(text.size() - i + PLAIN_PADDING);
+            size_t plain = encode::copy_plain(isa, plain_alone_, text.data() + i, text.size() - i, to);
+            // The last may be a cluster with what comes behind it.
+            plain -= plain && i + plain < text.size() && uint8_t(text[i + plain]) >= 0x80;
+            out.size += plain;
+            i += plain;
+            if (i < text.size()) i = map_other_clusters(text, i, out);
+        }
+    }
+
+    // Append what SentencePiece makes of valid UTF-8 `text`, but that blanks are not written "▁"; pieces of the user, a
+    // trie or null, stay as they are, and `plain` is `plain_for` them.
+    void normalize_keeping_blanks(Isa isa, std::string_view text, const BlankRules &blanks, const PlainBytes &plain,
+                                  const ByteTrie *user_defined, TextBuffer &out) const {
+        const size_t begin = out.size;
+        bool behind_blank = blanks.remove_extra, nothing_yet = true;
+        for (size_t i = 0; i < text.size();) {
+            if (!nothing_yet) {
+                i += copy_plain_run(isa, text.substr(i), plain, blanks.remove_extra, behind_blank, out);
+                if (i == text.size()) break;
+            }
+            const Found found = find_longest(text.substr(i), user_defined);
+            std::string_view part = found.text;
+            i += found.size;
+            if (i < text.size() && is_continuation(uint8_t(text[i]))) {
+                throw std::invalid_argument("a key of the character map ends inside a character");
+            }
+            if (nothing_yet && blanks.remove_extra && part == " ") continue;
+            if (nothing_yet && blanks.add && !blanks.as_suffix) out.append(" ");
+            nothing_yet = false;
+            while (behind_blank && !part.empty() && part[0] == ' ') part.remove_prefix(1);
+            out.append(part);
+            if (!part.empty()) behind_blank = part.back() == ' ' && blanks.remove_extra;
+        }
+        if (nothing_yet) return;
+        while (blanks.remove_extra) {
+            const std::string_view made = out.text().substr(begin);
+            const bool ends_with_mark =
+                blanks.escape && made.size() >= BLANK.size() && made.substr(made.size() - BLANK.size()) == BLANK;
+            if (!ends_with_mark && (made.empty() || made.back() != ' ')) break;
+            out.size -= ends_with_mark ? BLANK.size() : 1;
+        }
+        if (blanks.add && blanks.as_suffix) out.append(" ");
+    }
+
+    // Whether no replacement begins inside a character.
+    bool has_whole_replacements() const {
+        for (size_t state = 0; state < trie_.size(); state++) {
+            const uint32_t unit = trie_[state];
+            if (unit >> 31 || !(unit >> 8 & 1)) continue;
+            const size_t value = state ^ step_of(unit);
+            if (value >= trie_.size()) continue;
+            const std::string_view text = replacement_at(trie_[value] & 0x7FFFFFFF);
+            if (!text.empty() && is_continuation(uint8_t(text[0]))) return false;
+        }
+        return true;
+    }
+
+    // What becomes of bytes of ASCII by SentencePiece's rule, if pieces of the user stay as they are.
+    PlainBytes plain_for(const std::vector<std::string> &user_defined) const {
+        PlainBytes plain = plain_first_;
+        for (const std::string &piece : user_defined) {
+            if (!piece.empty() && uint8_t(piece[0]) < 0x80) plain.becomes[uint8_t(piece[0])] = PlainBytes::NOT_PLAIN;
+        }
+        plain.finish();
+        return plain;
     }
 
     // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`. Where `places` is not null, it gets
@@ -219,6 +319,229 @@ class CharacterMap {
         size_t end = i;
         while (end < text.size() && is_plain_[uint8_t(text[end])]) end++;
         return end < text.size() && end > i && uint8_t(text[end]) >= 0x80 ? end - i - 1 : end - i;
+    }
+
+    void read_trie(std::string_view charsmap) {
+        uint32_t size;
+        std::memcpy(&size, charsmap.data(), 4);
+        if (size == 0 || size % 4 || size > charsmap.size() - 4) throw std::invalid_argument("no character map");
+        trie_.resize(size / 4);
+        std::memcpy(trie_.data(), charsmap.data() + 4, size);
+        replacements_ = std::string(charsmap.substr(4 + size));
+    }
+
+    // ---- entries
+
+    enum : uint32_t {
+        MADE = 1,    // the only key that begins here and ends in this character is the character
+        LONGER = 2,  // a key goes on behind it
+        SECOND = 4,  // it may be the second of a key
+        ASK = 8,     // a key ends inside of it: the trie has to be walked
+        JOINS = 16,  // it belongs to the cluster before it
+        LINKS = 32,  // so, but there are more rules about it
+        ALONE = 64,  // it begins a cluster, which ends before what does not join
+    };
+
+    std::vector<uint16_t> page_of_;
+    std::vector<uint32_t> entries_;
+    std::vector<std::string_view> made_;  // in `replacements_`
+    PlainBytes plain_alone_, plain_first_;  // by the rule of clusters; by SentencePiece's
+
+    uint32_t entry(uint32_t c) const { return entries_[size_t(page_of_[c >> 6]) << 6 | (c & 63)]; }
+    std::string_view made(uint32_t entry) const { return made_[entry >> 8]; }
+
+    void fill_entries() {
+        std::vector<uint32_t> all(0x110000, 0);
+        const std::vector<uint16_t> &of_clusters = cluster_classes();
+        for (uint32_t c = 0; c < 0x110000; c++) all[c] = cluster_flags(c, of_clusters[c]);
+        if (!trie_.empty()) {
+            const uint32_t root = step_of(trie_[0]);
+            for_each_character(root, [&](uint32_t c, uint32_t state, bool ends) {
+                if (ends) {
+                    all[c] |= uint32_t(made_.size()) << 8 | MADE;
+                    made_.push_back(replacement_at(trie_[state] & 0x7FFFFFFF));
+                }
+                bool goes_on = false, next_ends;
+                for (uint32_t byte = 1; byte < 256 && !goes_on; byte++) {
+                    uint32_t behind = state;
+                    goes_on = step(behind, uint8_t(byte), next_ends);
+                }
+                if (!goes_on) return;
+                all[c] |= LONGER;
+                for_each_character(
+                    state, [&](uint32_t second, uint32_t, bool) { all[second] |= SECOND; },
+                    [&](uint32_t first, uint32_t last) {
+                        for (uint32_t second = first; second <= last; second++) all[second] |= SECOND;
+                    });
+            }, [&](uint32_t first, uint32_t last) {
+                for (uint32_t c = first; c <= last; c++) all[c] |= ASK;
+            });
+        }
+        entries_.assign(all.begin() + 0x4E00, all.begin() + 0x4E40);  // most pages are as this one is
+        for (size_t first = 0; first < all.size(); first += 64) {
+            const bool usual = std::equal(entries_.begin(), entries_.begin() + 64, all.begin() + ptrdiff_t(first));
+            page_of_.push_back(uint16_t(usual ? 0 : entries_.size() / 64));
+            if (!usual) entries_.insert(entries_.end(), all.begin() + ptrdiff_t(first), all.begin() + ptrdiff_t(first) + 64);
+        }
+    }
+
+    static uint32_t cluster_flags(uint32_t c, uint16_t its) {
+        if (c == 0x200D) return JOINS | LINKS;
+        if (its & (EXTEND_CLASS | SPACING_CLASS)) return JOINS | (its & LINKER_CLASS ? uint32_t(LINKS) : 0);
+        if (its & (HANGUL_V_CLASS | HANGUL_T_CLASS)) return JOINS | LINKS;
+        const bool is_flag = c - 0x1F1E6 <= 25;
+        if (its & (CONTROL_CLASS | PREPEND_CLASS | HANGUL_L_CLASS) || c == '\r' || c == '\n' || is_flag) return 0;
+        return ALONE;
+    }
+
+    // Call `use(c, state, ends)` for each character behind `root` in the trie, with the state behind it and whether a
+    // key ends there; and `inside(first, last)` for those in the middle of which one ends.
+    template <typename Use, typename Inside>
+    void for_each_character(uint32_t root, Use use, Inside inside) const {
+        for (uint32_t lead = 1; lead < 0xF5; lead++) {
+            if (lead >= 0x80 && lead < 0xC2) continue;
+            uint32_t state = root;
+            bool ends;
+            if (!step(state, uint8_t(lead), ends)) continue;
+            const int left = lead < 0x80 ? 0 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
+            complete(state, ends, lead & (left == 0 ? 0x7F : 0x3F >> left), left, use, inside);
+        }
+    }
+
+    template <typename Use, typename Inside>
+    void complete(uint32_t state, bool ends, uint32_t bits, int left, Use &use, Inside &inside) const {
+        const uint32_t first = bits << 6 * left;
+        if (first >= 0x110000) return;
+        if (left == 0) return use(bits, state, ends);
+        if (ends) inside(first, std::min<uint32_t>(first | ((1u << 6 * left) - 1), 0x10FFFF));
+        for (uint32_t byte = 0x80; byte < 0xC0; byte++) {
+            uint32_t next = state;
+            bool next_ends;
+            if (step(next, uint8_t(byte), next_ends)) complete(next, next_ends, bits << 6 | (byte & 63), left - 1, use, inside);
+        }
+    }
+
+    void fill_plain_bytes() {
+        for (uint32_t byte = 0; byte < 128; byte++) {
+            const uint32_t its = entry(byte);
+            uint8_t becomes = uint8_t(byte);
+            if (its & MADE) {
+                const bool one = made(its).size() == 1 && uint8_t(made(its)[0]) < 0x80;
+                becomes = one ? uint8_t(made(its)[0]) : PlainBytes::NOT_PLAIN;
+            }
+            const bool rolls_back = becomes == ' ' && its & LONGER;
+            plain_alone_.becomes[byte] = byte == '\r' ? PlainBytes::NOT_PLAIN : becomes;
+            plain_first_.becomes[byte] = begins_keys_[byte] || rolls_back ? PlainBytes::NOT_PLAIN : becomes;
+        }
+        plain_alone_.finish();
+        plain_first_.finish();
+    }
+
+    // ---- without places
+
+    // Append what becomes of the ASCII that `text` begins with; returns its size.
+    size_t copy_plain_run(Isa isa, std::string_view text, const PlainBytes &plain, bool squeezes, bool &behind_blank,
+                          TextBuffer &out) const {
+        char *const from = out.room(text.size() + PLAIN_PADDING), *to = from;
+        size_t size;
+        if (squeezes) {
+            size = encode::copy_plain_squeezed(isa, plain, text.data(), text.size(), to, behind_blank);
+        } else {
+            size = encode::copy_plain(isa, plain, text.data(), text.size(), to);
+            to += size;
+        }
+        out.size += size_t(to - from);
+        if (size == 0 || size == text.size() || uint8_t(text[size]) < 0x80) return size;
+        int length;
+        const bool is_key = entry(uint8_t(text[size - 1])) & LONGER && entry(decode_at(text, size, length)) & SECOND;
+        if (!is_key) return size;
+        out.size--;  // the last, which is no blank, may be a key with what comes behind it
+        behind_blank = squeezes && out.size > 0 && out.data[out.size - 1] == ' ';
+        return size - 1;
+    }
+
+    // Append what becomes of the clusters from `i` on, up to ASCII that has ASCII behind it; returns where that is. What
+    // has not changed since `kept` is copied at once.
+    size_t map_other_clusters(std::string_view text, size_t i, TextBuffer &out) const {
+        const char *const data = text.data();
+        size_t kept = i;
+        int length, next_length = 0;
+        uint32_t its = entry(decode_at(text, i, length));
+        while (true) {
+            if (i + 1 < text.size() && !((data[i] | data[i + 1]) & 0x80) &&
+                plain_alone_.becomes[uint8_t(data[i])] != PlainBytes::NOT_PLAIN) {
+                break;
+            }
+            size_t end = i + size_t(length);
+            uint32_t next = 0, all = its;
+            bool may_be_key = false;
+            while (end < text.size() && (next = entry(decode_at(text, end, next_length))) & JOINS && !(next & LINKS)) {
+                may_be_key |= (its & LONGER) && (next & SECOND);
+                all |= next;
+                end += size_t(next_length);
+            }
+            if (!(its & ALONE) || (end < text.size() && next & LINKS)) {
+                out.append(text.substr(kept, i - kept));
+                kept = i = map_by_walk(text, i, out);
+                if (i == text.size()) break;
+                its = entry(decode_at(text, i, length));
+                continue;
+            }
+            if (all & (MADE | ASK) || may_be_key) {
+                out.append(text.substr(kept, i - kept));
+                map_cluster(text.substr(i, end - i), out);
+                kept = end;
+            }
+            i = end;
+            if (i == text.size()) break;
+            its = next;
+            length = next_length;
+        }
+        out.append(text.substr(kept, i - kept));
+        return i;
+    }
+
+    // The same for clusters about which there are more rules, up to a character that stands for itself.
+    size_t map_by_walk(std::string_view text, size_t i, TextBuffer &out) const {
+        ClusterWalk walk;
+        int length;
+        walk.ends_before(decode_at(text, i, length));
+        for (size_t end = i + size_t(length); end < text.size(); end += size_t(length)) {
+            const uint32_t c = decode_at(text, end, length);
+            if (!walk.ends_before(c)) continue;
+            map_cluster(text.substr(i, end - i), out);
+            i = end;
+            if (entry(c) & ALONE) return i;
+        }
+        map_cluster(text.substr(i), out);
+        return text.size();
+    }
+
+    void map_cluster(std::string_view cluster, TextBuffer &out) const {
+        int length;
+        const uint32_t first = entry(decode_at(cluster, 0, length));
+        if (cluster.size() < 6 && first & (MADE | LONGER | ASK)) {
+            if ((first & (MADE | ASK)) == MADE) return out.append(made(first));
+            const Found found = find(cluster, true);
+            if (found.size) return out.append(found.text);
+        }
+        for (size_t i = 0; i < cluster.size(); i += size_t(length)) {
+            const uint32_t its = entry(decode_at(cluster, i, length));
+            append_character(cluster.substr(i, size_t(length)), its, out);
+        }
+    }
+
+    void append_character(std::string_view character, uint32_t its, TextBuffer &out) const {
+        if (its & ASK) {
+            const Found found = find(character, true);
+            out.append(found.size ? found.text : character);
+        } else if (its & MADE) {
+            out.append(made(its));
+        } else {
+            char *const to = out.room(4);
+            for (size_t i = 0; i < character.size(); i++) to[i] = character[i];
+            out.size += character.size();
+        }
     }
 
     static uint32_t step_of(uint32_t unit) { return unit >> 10 << ((unit & (1u << 9)) >> 6); }
@@ -306,14 +629,16 @@ class CharacterMap {
             }
             if (size) return {size, text.substr(0, size)};
         }
-        const uint8_t first = uint8_t(text[0]);
-        const bool plain = first < 0x80 && !ascii_is_mapped_[first] && !begins_keys_[first] &&
-                           (text.size() == 1 || uint8_t(text[1]) < 0x80);
-        const Found found = plain ? Found{0, {}} : find(text, false);
-        if (found.size) return found;
-        int length;
-        decode_at(text, 0, length);
-        return {size_t(length), text.substr(0, size_t(length))};
+        int length, next_length;
+        const uint32_t its = entry(decode_at(text, 0, length));
+        const size_t size = std::min(size_t(length), text.size());
+        if (its & ASK || (its & LONGER && size < text.size() && entry(decode_at(text, size, next_length)) & SECOND)) {
+            const Found found = find(text, false);
+            if (found.size) return found;
+        } else if (its & MADE) {
+            return {size, made(its)};
+        }
+        return {size, text.substr(0, size)};
     }
 
     static void append(std::string_view part, std::string_view blank, std::string &out) {

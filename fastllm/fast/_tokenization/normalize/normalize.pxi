@@ -9,6 +9,12 @@ from libcpp.string cimport string
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
+cdef extern from "isa.h" namespace "fastllm" nogil:
+    enum Isa:
+        pass
+
+    Isa supported_isa()
+
 cdef extern from "normalize/bert_table.h" namespace "fastllm" nogil:
     cdef cppclass NormalizedText:
         vector[char] bytes
@@ -82,10 +88,32 @@ cdef extern from "normalize/character_map.h" namespace "fastllm" nogil:
 
     cdef cppclass CppCharacterMap "fastllm::CharacterMap":
         CppCharacterMap(string_view) except +
+        bint has_whole_replacements()
         void map_clusters(string_view, string&, vector[int64_t]* places) except +
         void normalize(string_view, const BlankRules&, const ByteTrie*, string&, vector[int64_t]* places) except +
 
+    cdef cppclass TextBuffer:
+        string_view text()
+
     void add_cluster_class(uint16_t bit, uint32_t first, uint32_t last)
+
+cdef extern from "normalize/text_steps.h" namespace "fastllm" nogil:
+    enum PrefixRule "fastllm::TextSteps::PrefixRule":
+        ALWAYS "fastllm::TextSteps::ALWAYS"
+        UNLESS_BLANK "fastllm::TextSteps::UNLESS_BLANK"
+
+    cdef cppclass StepBuffers:
+        pass
+
+    cdef cppclass CppTextSteps "fastllm::TextSteps":
+        void add_clusters(shared_ptr[CppCharacterMap]) except +
+        void add_sentencepiece(
+            shared_ptr[CppCharacterMap], const BlankRules&, shared_ptr[ByteTrie], const vector[string]& pieces
+        ) except +
+        void add_strip(bint left, bint right) except +
+        void add_squeeze(string_view content) except +
+        void add_prefix(string_view prefix, PrefixRule) except +
+        string_view apply(Isa, string_view, StepBuffers&) except +
 
 
 def set_cluster_classes(classes):
@@ -96,65 +124,105 @@ def set_cluster_classes(classes):
 
 
 cdef class CharacterMap:
-    """A character map of SentencePiece; `map_clusters` wants the table of clusters filled."""
+    """A character map of SentencePiece; `map_clusters` wants the table of clusters filled before."""
     cdef shared_ptr[CppCharacterMap] map
-    cdef ByteTrie user_defined
-    cdef bint has_user_defined
+    cdef shared_ptr[ByteTrie] user_defined
+    cdef vector[string] pieces  # of the user
     cdef BlankRules blanks
+    cdef readonly bint makes_utf8  # what it makes of UTF-8 is UTF-8; else only a `str` can be made of it
 
     def __init__(self, bytes charsmap, *, user_defined=(), blanks=(True, True, True, False)):
         cdef Vocabulary vocabulary
         cdef bytes piece
         self.map = shared_ptr[CppCharacterMap](new CppCharacterMap(string_view(<const char*>charsmap, len(charsmap))))
+        replacements = charsmap[4 + int.from_bytes(charsmap[:4], "little"):]
+        self.makes_utf8 = self.map.get().has_whole_replacements() and is_utf8(replacements)
         self.blanks.add, self.blanks.remove_extra, self.blanks.escape, self.blanks.as_suffix = blanks
         self.blanks.keeps_blanks = False
-        self.has_user_defined = len(user_defined) > 0
-        if self.has_user_defined:
+        if len(user_defined) > 0:
             for text in user_defined:
                 piece = text.encode()
                 vocabulary.add_token(string_view(<const char*>piece, len(piece)), 0)
-            self.user_defined.build(vocabulary)
+                self.pieces.push_back(piece)
+            self.user_defined = make_shared[ByteTrie]()
+            self.user_defined.get().build(vocabulary)
 
     def map_clusters(self, str text):
         """What the rule of Hugging Face tokenizers makes of a text."""
-        return self._clusters(text, NULL)
+        steps = TextSteps()
+        steps.add_clusters(self)
+        return steps.apply(text)
 
     def places_of_clusters(self, str text):
         """From which character of the text each character of that comes."""
         cdef vector[int64_t] places
-        self._clusters(text, &places)
+        cdef string made
+        cdef bytes encoded = text.encode()
+        self.map.get().map_clusters(string_view(<const char*>encoded, len(encoded)), made, &places)
         return places
 
     def normalize(self, str text):
         """What SentencePiece makes of a text."""
-        return self._normalized(text, False, NULL)
-
-    def normalize_keeping_blanks(self, str text):
-        """The same, but blanks are not written as U+2581."""
-        return self._normalized(text, True, NULL)
+        return self._normalized(text, NULL)
 
     def places(self, str text):
         """From which character of the text each character of what `normalize` gives comes."""
         cdef vector[int64_t] places
-        self._normalized(text, False, &places)
+        self._normalized(text, &places)
         return places
 
-    cdef _clusters(self, str text, vector[int64_t]* places):
+    cdef _normalized(self, str text, vector[int64_t]* places):
         cdef string made
         cdef bytes encoded = text.encode()
-        self.map.get().map_clusters(string_view(<const char*>encoded, len(encoded)), made, places)
+        self.map.get().normalize(
+            string_view(<const char*>encoded, len(encoded)), self.blanks, self.user_defined.get(), made, places
+        )
         return PyUnicode_DecodeUTF8(made.data(), made.size(), "replace")
 
-    cdef _normalized(self, str text, bint keeps_blanks, vector[int64_t]* places):
-        cdef string made
-        cdef BlankRules blanks = self.blanks
+
+cdef bint is_utf8(bytes data):
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+cdef class TextSteps:
+    """Steps that are done on UTF-8, in the order in which they are added."""
+    cdef shared_ptr[CppTextSteps] steps
+
+    def __init__(self):
+        self.steps = make_shared[CppTextSteps]()
+
+    def add_clusters(self, CharacterMap map):
+        """What the rule of Hugging Face tokenizers makes of a text."""
+        self.steps.get().add_clusters(map.map)
+
+    def add_sentencepiece(self, CharacterMap map):
+        """What SentencePiece makes of a text, but that blanks are not written "▁"."""
+        self.steps.get().add_sentencepiece(map.map, map.blanks, map.user_defined, map.pieces)
+
+    def add_strip(self, bint left, bint right):
+        """White space at the ends is left out."""
+        self.steps.get().add_strip(left, right)
+
+    def add_squeeze(self, str content):
+        """Two blanks or more are replaced by `content`."""
+        cdef bytes encoded = content.encode()
+        self.steps.get().add_squeeze(string_view(<const char*>encoded, len(encoded)))
+
+    def add_prefix(self, str prefix, bint always):
+        """`prefix` is put before a text that is not empty, unless, if it is not `always`, a blank begins it."""
+        cdef bytes encoded = prefix.encode()
+        self.steps.get().add_prefix(string_view(<const char*>encoded, len(encoded)), ALWAYS if always else UNLESS_BLANK)
+
+    def apply(self, str text):
+        """What they make of a text."""
+        cdef StepBuffers buffers
+        cdef int isa = isa_number()
         cdef bytes encoded = text.encode()
-        blanks.keeps_blanks = keeps_blanks
-        self.map.get().normalize(
-            string_view(<const char*>encoded, len(encoded)),
-            blanks,
-            &self.user_defined if self.has_user_defined else NULL,
-            made,
-            places,
+        cdef string_view made = self.steps.get().apply(
+            <Isa>isa, string_view(<const char*>encoded, len(encoded)), buffers
         )
         return PyUnicode_DecodeUTF8(made.data(), made.size(), "replace")

@@ -9,6 +9,7 @@
 #include "split/characters.h"
 #include "split/class_table.h"
 #include "split/hot_states.h"
+#include "split/neighbors.h"
 #include "split/pattern.h"
 
 namespace fastllm::split {
@@ -33,6 +34,24 @@ inline void find_starts(Pattern pattern, Isa isa, std::string_view text, uint64_
     if (isa == AVX2) return avx2::find_starts(pattern, {data, text.size()}, starts, ambiguous);
 #endif
     baseline::find_starts(pattern, {data, text.size()}, starts, ambiguous);
+}
+
+// See pair_starts.h.
+inline void find_pair_starts(Isa isa, const Neighbors &neighbors, bool before_blanks, std::string_view text,
+                             uint64_t *starts) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::find_pair_starts(neighbors, before_blanks, text, starts);
+    if (isa == AVX2) return avx2::find_pair_starts(neighbors, before_blanks, text, starts);
+#endif
+    baseline::find_pair_starts(neighbors, before_blanks, text, starts);
+}
+
+inline void find_blank_starts(Isa isa, bool reads_blanks, bool runs, std::string_view text, uint64_t *starts) {
+#if FASTLLM_DISPATCH
+    if (isa == AVX512) return avx512::find_blank_starts(reads_blanks, runs, text, starts);
+    if (isa == AVX2) return avx2::find_blank_starts(reads_blanks, runs, text, starts);
+#endif
+    baseline::find_blank_starts(reads_blanks, runs, text, starts);
 }
 
 // Read on from a place to the end of the text, or to a character that leads to no hot state, and set a bit of `starts`

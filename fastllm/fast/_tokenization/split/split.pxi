@@ -21,12 +21,6 @@ from fastllm.patterns.unicode_classes import RANGES
 cdef extern from *:
     int lowest_bit "__builtin_ctzll"(uint64_t) noexcept nogil
 
-cdef extern from "isa.h" namespace "fastllm" nogil:
-    enum Isa:
-        pass
-
-    Isa supported_isa()
-
 cdef extern from "split/characters.h" namespace "fastllm" nogil:
     enum CharacterClass:
         OTHER
@@ -109,6 +103,7 @@ cdef extern from "split/pair_cutter.h" namespace "fastllm" nogil:
         PAIRS_BLANKS "fastllm::PairCutter::PAIRS_BLANKS"
         BLANKS "fastllm::PairCutter::BLANKS"
         SPACES "fastllm::PairCutter::SPACES"
+        RUNS "fastllm::PairCutter::RUNS"
 
     cdef cppclass PairCutter:
         PairCutter(CutterKind, bint reads_blanks) except +
@@ -129,6 +124,8 @@ cdef extern from "split/splitter.h" namespace "fastllm" nogil:
         Pattern pattern
         Isa isa
         shared_ptr[const CppBertTable] bert
+        shared_ptr[const CppTextSteps] steps
+        bint gathers_words, sums_scores
         bint is_compiled()
         string_view split(string_view, vector[uint64_t]& starts, SplitScratch&) except +
         void find_starts(string_view, vector[uint64_t]& starts, SplitScratch&) except +

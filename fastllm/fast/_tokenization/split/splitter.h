@@ -49,17 +49,25 @@ struct SplitScratch {
     RemovedParts removed;
 };
 
+class TextSteps;
+
 struct Splitter {
     Pattern pattern;
     Isa isa = BASELINE;
     std::shared_ptr<const Automaton> automaton;  // for a pattern without masks
     std::shared_ptr<const BertTable> bert;  // normalizes and splits at once, where nothing else is to be done
     std::shared_ptr<const PairCutter> cutter;    // where no pattern splits
+    std::shared_ptr<const TextSteps> steps;  // what is done to whole texts before
+    bool gathers_words = false;              // what is left is words between white space, which is left out
+    bool sums_scores = false;                // ids depend on what is in front of them
 
     Splitter() = default;
     Splitter(Pattern pattern, Isa isa) : pattern(pattern), isa(isa) {}
     Splitter(std::shared_ptr<const Automaton> automaton, Isa isa) : isa(isa), automaton(std::move(automaton)) {}
     Splitter(std::shared_ptr<const PairCutter> cutter, Isa isa) : isa(isa), cutter(std::move(cutter)) {}
+
+    // Whether a text can be cut before it is encoded.
+    bool cuts_texts() const { return !steps && !gathers_words && !sums_scores; }
 
     // Whether it can split; if not, the standard `re` has to.
     bool is_compiled() const { return pattern.has_masks() || automaton || cutter; }
@@ -77,8 +85,8 @@ struct Splitter {
         scratch.ambiguous.clear();
         scratch.removed.begins.clear();
         if (cutter) {
-            starts.assign(words, 0);
-            return cutter->find_starts(text, starts.data());
+            starts.resize(words);
+            return cutter->find_starts(isa, text, starts.data());
         }
         if (automaton) {
             starts.assign(words, 0);

@@ -1,0 +1,124 @@
+// Runs of ASCII in which a step changes little. Included once per instruction set, inside its namespace.
+//
+// Algorithm. Most text is ASCII that a character map leaves as it is, but for newlines and the like, which become
+// blanks: what each byte becomes is a table (`PlainBytes`), and 64 of them go through it at once. A run ends at the first byte
+// that is not so simple. On the way out, blanks in a row can become one.
+//
+//     text      T w o \n  _  _  w o r d s  é          NOT_PLAIN: é
+//     becomes   T w o  _  _  _  w o r d s
+//     squeezed  T w o  _        w o r d s
+//
+// Without AVX-512 only bytes that stay what they are go by vectors, and others one by one.
+//
+// Invariants. `to` has room for the run and PLAIN_PADDING bytes more. Nothing behind `from + size` is read.
+//
+// Cost. AVX-512: some 4 ticks for 64 bytes, 8 if blanks are squeezed.
+
+#if FASTLLM_ISA == 2
+// The table for the low and the high half of ASCII.
+struct PlainVectors {
+    __m512i low, high;
+    explicit PlainVectors(const PlainBytes &plain)
+        : low(_mm512_load_si512(plain.becomes)), high(_mm512_load_si512(plain.becomes + 64)) {}
+};
+#endif
+
+// How many of the bytes at `from` stay what they are and go by one vector: all that are copied if all are, else none.
+static inline size_t copy_same(const PlainBytes &plain, const char *from, size_t size, char *to, bool squeezes) {
+    size_t i = 0;
+    if (!plain.keeps_printable) return 0;
+#if FASTLLM_ISA >= 1
+    const __m256i blank = _mm256_set1_epi8(' '), last = _mm256_set1_epi8(0x7E);
+    for (; size - i > 32; i += 32) {
+        const __m256i bytes = _mm256_loadu_si256((const __m256i *)(from + i));
+        __m256i odd = _mm256_or_si256(_mm256_cmpgt_epi8(blank, bytes), _mm256_cmpgt_epi8(bytes, last));
+        if (squeezes) {  // a blank before a blank
+            const __m256i next = _mm256_loadu_si256((const __m256i *)(from + i + 1));
+            odd = _mm256_or_si256(odd, _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_cmpeq_epi8(bytes, blank), next), blank));
+        }
+        _mm256_storeu_si256((__m256i *)(to + i), bytes);
+        const uint32_t stops = uint32_t(_mm256_movemask_epi8(odd));
+        if (stops) return i + size_t(__builtin_ctz(stops));
+    }
+#elif defined(__SSE2__)
+    const __m128i blank = _mm_set1_epi8(' '), last = _mm_set1_epi8(0x7E);
+    for (; size - i > 16; i += 16) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(from + i));
+        __m128i odd = _mm_or_si128(_mm_cmpgt_epi8(blank, bytes), _mm_cmpgt_epi8(bytes, last));
+        if (squeezes) {
+            const __m128i next = _mm_loadu_si128((const __m128i *)(from + i + 1));
+            odd = _mm_or_si128(odd, _mm_cmpeq_epi8(_mm_and_si128(_mm_cmpeq_epi8(bytes, blank), next), blank));
+        }
+        _mm_storeu_si128((__m128i *)(to + i), bytes);
+        const uint32_t stops = uint32_t(_mm_movemask_epi8(odd));
+        if (stops) return i + size_t(__builtin_ctz(stops));
+    }
+#endif
+    return i;
+}
+
+// Write what the plain bytes at the beginning of `size` bytes become to `to`; returns how many there are.
+static size_t copy_plain(const PlainBytes &plain, const char *from, size_t size, char *to) {
+    size_t i = 0;
+#if FASTLLM_ISA == 2
+    const PlainVectors table(plain);
+    while (i < size) {
+        const size_t room = size - i < 64 ? size - i : 64;
+        const __m512i bytes = _mm512_maskz_loadu_epi8(~uint64_t(0) >> (64 - room), from + i);
+        const __m512i made = _mm512_permutex2var_epi8(table.low, bytes, table.high);
+        const uint64_t stops = _mm512_movepi8_mask(_mm512_or_si512(bytes, made));
+        _mm512_storeu_si512(to + i, made);
+        if (stops) return i + size_t(__builtin_ctzll(stops));
+        i += room;
+    }
+#else
+    while (i < size) {
+        i += copy_same(plain, from + i, size - i, to + i, false);
+        const uint8_t byte = uint8_t(from[i]);
+        if (byte >= 0x80 || plain.becomes[byte] == PlainBytes::NOT_PLAIN) return i;
+        to[i++] = char(plain.becomes[byte]);
+    }
+#endif
+    return size;
+}
+
+// The same, but blanks behind blanks are left out; `behind_blank` says whether one came before, and then whether one
+// came last. `to` is moved on.
+static size_t copy_plain_squeezed(const PlainBytes &plain, const char *from, size_t size, char *&to,
+                                  bool &behind_blank) {
+    size_t i = 0;
+#if FASTLLM_ISA == 2
+    const PlainVectors table(plain);
+    while (i < size) {
+        const size_t room = size - i < 64 ? size - i : 64;
+        const __m512i bytes = _mm512_maskz_loadu_epi8(~uint64_t(0) >> (64 - room), from + i);
+        const __m512i made = _mm512_permutex2var_epi8(table.low, bytes, table.high);
+        const uint64_t stops = _mm512_movepi8_mask(_mm512_or_si512(bytes, made));
+        const size_t count = stops ? size_t(__builtin_ctzll(stops)) : room;
+        if (count == 0) return i;
+        const uint64_t blank = _mm512_cmpeq_epi8_mask(made, _mm512_set1_epi8(' '));
+        const uint64_t kept = (~uint64_t(0) >> (64 - count)) & ~(blank & (blank << 1 | uint64_t(behind_blank)));
+        _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(kept, made));
+        to += __builtin_popcountll(kept);
+        behind_blank = blank >> (count - 1) & 1;
+        i += count;
+        if (stops) return i;
+    }
+#else
+    while (i < size) {
+        if (!behind_blank) {
+            const size_t same = copy_same(plain, from + i, size - i, to, true);
+            to += same;
+            i += same;
+            if (same) behind_blank = to[-1] == ' ';
+        }
+        const uint8_t byte = uint8_t(from[i]);
+        if (byte >= 0x80 || plain.becomes[byte] == PlainBytes::NOT_PLAIN) return i;
+        const char made = char(plain.becomes[byte]);
+        i++;
+        if (made != ' ' || !behind_blank) *to++ = made;
+        behind_blank = made == ' ';
+    }
+#endif
+    return size;
+}

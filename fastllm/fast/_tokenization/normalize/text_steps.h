@@ -1,0 +1,109 @@
+// TextSteps: what is done to a text before it is split, where it need not be left to Python. The steps are those of
+// `fastllm.api.normalizers`, on UTF-8.
+//
+// Algorithm. Each step writes the whole text anew, from one of two buffers to the other, most of it by vectors. It
+// stays in the nearest caches, and no `str` is made.
+//
+// Invariants. The result lies in a buffer, or is the text that was given. Text is valid UTF-8, before and after.
+//
+// Cost. See character_map.h for maps. Others: about that of a copy.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "normalize/character_map.h"
+
+namespace fastllm {
+
+// Memory for the steps, kept from text to text.
+struct StepBuffers {
+    TextBuffer texts[2];
+    size_t bytes_held() const { return texts[0].capacity + texts[1].capacity; }
+};
+
+class TextSteps {
+  public:
+    // What comes before a text that is not empty.
+    enum PrefixRule { ALWAYS, UNLESS_BLANK };  // a blank is ' ' or "▁"
+
+    void add_clusters(std::shared_ptr<const CharacterMap> map) {
+        steps_.push_back([map](Isa isa, std::string_view text, TextBuffer &out) {
+            map->map_clusters(isa, text, out);
+            return out.text();
+        });
+    }
+
+    void add_sentencepiece(std::shared_ptr<const CharacterMap> map, const BlankRules &blanks,
+                           std::shared_ptr<const ByteTrie> user_defined, const std::vector<std::string> &pieces) {
+        const PlainBytes plain = map->plain_for(pieces);
+        steps_.push_back([=](Isa isa, std::string_view text, TextBuffer &out) {
+            map->normalize_keeping_blanks(isa, text, blanks, plain, user_defined.get(), out);
+            return out.text();
+        });
+    }
+
+    void add_strip(bool left, bool right) {
+        steps_.push_back([left, right](Isa, std::string_view text, TextBuffer &) { return stripped(text, left, right); });
+    }
+
+    // Two blanks or more are replaced by `content`.
+    void add_squeeze(std::string_view content) {
+        const std::string held(content);
+        steps_.push_back([held](Isa isa, std::string_view text, TextBuffer &out) {
+            size_t two = encode::find_two_blanks(isa, text);
+            if (two == text.size()) return text;
+            while (true) {
+                out.append(text.substr(0, two));
+                if (two == text.size()) return out.text();
+                out.append(held);
+                text.remove_prefix(two);
+                text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+                two = encode::find_two_blanks(isa, text);
+            }
+        });
+    }
+
+    void add_prefix(std::string_view prefix, PrefixRule rule) {
+        const std::string held(prefix);
+        steps_.push_back([held, rule](Isa, std::string_view text, TextBuffer &out) {
+            if (text.empty() || (rule == UNLESS_BLANK && (text[0] == ' ' || text.substr(0, 3) == "\xE2\x96\x81"))) {
+                return text;
+            }
+            out.append(held);
+            out.append(text);
+            return out.text();
+        });
+    }
+
+    std::string_view apply(Isa isa, std::string_view text, StepBuffers &buffers) const {
+        int free = 0;
+        for (const Step &step : steps_) {
+            TextBuffer &out = buffers.texts[free];
+            out.size = 0;
+            text = step(isa, text, out);
+            if (out.size && text.data() >= out.data.get() && text.data() < out.data.get() + out.size) free = 1 - free;
+        }
+        return text;
+    }
+
+  private:
+    using Step = std::function<std::string_view(Isa, std::string_view, TextBuffer &)>;
+    std::vector<Step> steps_;
+
+    static std::string_view stripped(std::string_view text, bool left, bool right) {
+        int length;
+        while (left && !text.empty() && class_at(text, 0, length) == SPACE) text.remove_prefix(size_t(length));
+        while (right && !text.empty()) {
+            const size_t last = characters_back(text, text.size(), 1);
+            if (class_at(text, last) != SPACE) break;
+            text = text.substr(0, last);
+        }
+        return text;
+    }
+};
+
+}  // namespace fastllm
