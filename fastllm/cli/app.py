@@ -19,7 +19,11 @@ from fastllm.tokenizers.special_tokens import DisallowedTokenError
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 TRACEBACK = "FASTLLM_TRACEBACK"
 # Messages name the argument of the library; here it is an option.
-OPTIONS = {'errors="replace"': "--errors replace", "give pattern=": "give --pattern"}
+OPTIONS = {
+    'errors="replace"': "--errors replace",
+    "give pattern=": "give --pattern",
+    "resume=False": "--no-resume",
+}
 
 
 class Commands(TyperGroup):

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +13,10 @@ import typer
 import fastllm
 from fastllm.cli import files, tokenizers
 from fastllm.cli.app import app, say
+from fastllm.cli.corpus_commands import count, encode
 from fastllm.cli.explain_command import explain
 from fastllm.cli.files import STREAM, UsageError
 from fastllm.cli.options import (
-    AddSpecialOption,
-    AsTextOption,
     Documents,
     Errors,
     ErrorsOption,
@@ -26,7 +24,6 @@ from fastllm.cli.options import (
     PatternOption,
     SkipSpecialOption,
     SpecialIdsOption,
-    SpecialsOption,
     TextArgument,
     ThreadsOption,
     TieBreak,
@@ -121,53 +118,7 @@ def train(
     say(f"{tokenizer.n_vocab:,} tokens in {output}")
 
 
-@app.command()
-def encode(
-    tokenizer: TokenizerOption,
-    file: TextArgument = STREAM,
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="Ids as .bin or .npy; - prints them.")
-    ] = STREAM,
-    pattern: LoadPatternOption = None,
-    special: SpecialIdsOption = None,
-    allow_special: SpecialsOption = False,
-    special_as_text: AsTextOption = False,
-    add_special_tokens: AddSpecialOption = False,
-    errors: ErrorsOption = Errors.strict,
-    threads: ThreadsOption = None,
-) -> None:
-    """Turn text into ids."""
-    if output != STREAM and Path(output).suffix not in (".bin", ".npy"):
-        raise UsageError(f"{output}: ids are saved as .bin or .npy, or printed (-o -)")
-    specials = tokenizers.special_tokens_in_text(allow_special, special_as_text)
-    tok = tokenizers.load(tokenizer, pattern, special)
-    with ExitStack() as stack:
-        progress = stack.enter_context(progress_bars("encoding"))
-        if output == STREAM:
-            chunks = files.text_chunks(
-                file, tok.pattern_to_cut_by, tok.special_tokens, errors.value, progress
-            )
-            before, after = tok.template.around() if add_special_tokens else ((), ())
-            blank = ""
-            for ids in chain(
-                [before], (tok.encode(chunk, **specials) for chunk in chunks), [after]
-            ):
-                if ids:
-                    sys.stdout.write(blank + " ".join(map(str, ids)))
-                    blank = " "
-            sys.stdout.write("\n")
-        else:
-            path = stack.enter_context(files.as_file(file))
-            stack.enter_context(files.naming_errors(output))
-            tok.encode_file(
-                path,
-                output,
-                add_special_tokens=add_special_tokens,
-                errors=errors.value,
-                threads=threads,
-                progress=progress,
-                **specials,
-            )
+app.command()(encode)
 
 
 @app.command()
@@ -197,34 +148,7 @@ def decode(
         out.flush()
 
 
-@app.command()
-def count(
-    tokenizer: TokenizerOption,
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE...", help="UTF-8 text; - is stdin.")
-    ] = None,
-    pattern: LoadPatternOption = None,
-    special: SpecialIdsOption = None,
-    allow_special: SpecialsOption = False,
-    special_as_text: AsTextOption = False,
-    add_special_tokens: AddSpecialOption = False,
-    errors: ErrorsOption = Errors.strict,
-) -> None:
-    """Count the tokens of text files, and of all of them together."""
-    specials = tokenizers.special_tokens_in_text(allow_special, special_as_text)
-    tok = tokenizers.load(tokenizer, pattern, special)
-    around = tok.template.added() if add_special_tokens else 0
-    total = 0
-    for text in texts or [STREAM]:
-        with progress_bars("counting") as progress:
-            chunks = files.text_chunks(
-                text, tok.pattern_to_cut_by, tok.special_tokens, errors.value, progress
-            )
-            found = around + sum(tok.count(chunk, **specials) for chunk in chunks)
-        print(found if text == STREAM else f"{found} {text}")
-        total += found
-    if texts and len(texts) > 1:
-        print(f"{total} total")
+app.command()(count)
 
 
 @app.command()

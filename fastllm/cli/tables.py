@@ -57,6 +57,27 @@ def patterns_table() -> Table:
     return table
 
 
+def corpus_table(index: dict[str, Any], output: str) -> Table:
+    """What has been made of a corpus, from its index."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    in_text = index["special_tokens_in_text"]
+    rows = {
+        "documents": f"{index['documents']:,}",
+        "text": f"{index['text_bytes'] / 1e6:,.1f} MB",
+        "tokens": f"{index['tokens']:,} ({index['settings']['dtype']})",
+        "bytes per token": f"{index['text_bytes'] / max(index['tokens'], 1):.2f}",
+        "files": f"{len(index['shards']):,} in {output}",
+        "special tokens in text": ", ".join(f"{k} {v:,}" for k, v in in_text.items()),
+        "left out as bad": f"{index['bad_inputs']:,}" if index["bad_inputs"] else "",
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(Text(name), Text(value))
+    return table
+
+
 def weights_table(tokens: Sequence[str], weights: npt.NDArray[Any]) -> Table:
     """Attention weights in percent, one row for each token that attends."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))

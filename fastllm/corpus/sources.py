@@ -203,7 +203,7 @@ def _read_file(
         progress.end_of(raw)
 
 
-def _kind(path: str | os.PathLike[str]) -> str:
+def kind_of(path: str | os.PathLike[str]) -> str:
     """The suffix that says what a file holds, once it is unpacked."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     if suffixes[-1:] == [".parquet"]:
@@ -217,7 +217,7 @@ def _check_field(items: Iterable[Any], field: str) -> None:
     if not isinstance(items, (list, tuple)):
         return  # what comes is not known
     paths = [os.fspath(item) for item in items if isinstance(item, os.PathLike)]
-    kinds = list(map(_kind, paths))
+    kinds = list(map(kind_of, paths))
     for path, kind in zip(paths, kinds, strict=True):
         if kind in _OTHER_RECORDS:
             raise ValueError(f"{path}: fields of {kind} are not read, only those of {_WITH_FIELDS}")
@@ -229,11 +229,11 @@ def _check_field(items: Iterable[Any], field: str) -> None:
 
 def _parts(raw: Any, path: str, options: ReadOptions) -> Iterator[Block | list[str]]:
     """What is in a file, by its name."""
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == ".parquet":
         yield from _read_parquet(raw, path, options)
         return
-    with _unpacked(raw, path) as file:
+    with unpacked(raw, path) as file:
         if kind in _RECORDS and options.field is not None:
             yield from _read_records(file, path, options.field)
         else:
@@ -241,7 +241,7 @@ def _parts(raw: Any, path: str, options: ReadOptions) -> Iterator[Block | list[s
 
 
 @contextmanager
-def _unpacked(raw: Any, path: str) -> Iterator[Any]:
+def unpacked(raw: Any, path: str) -> Iterator[Any]:
     """The bytes in a file that may be packed."""
     suffix = Path(path).suffix.lower()
     if suffix == ".gz":
@@ -251,7 +251,7 @@ def _unpacked(raw: Any, path: str) -> Iterator[Any]:
         with gzip.open(raw, "rb") as packed:
             yield _naming_errors(packed, path, (EOFError, OSError, zlib.error))
     elif suffix == ".zst":
-        zstandard = _required("zstandard", path)
+        zstandard = required("zstandard", path)
         reader = io.BufferedReader(_Zstandard(raw, zstandard.ZstdDecompressor()), BYTE_BLOCK)
         yield _naming_errors(reader, path, (EOFError, zstandard.ZstdError))
     else:
@@ -298,7 +298,7 @@ class _Zstandard(io.RawIOBase):
         return size
 
 
-def _required(module: str, path: str) -> Any:
+def required(module: str, path: str) -> Any:
     import importlib
 
     try:
@@ -344,7 +344,7 @@ def _read_blocks(file: Any, path: str, options: ReadOptions) -> Iterator[Block]:
 def _read_records(file: Any, path: str, field: str) -> Iterator[list[str]]:
     """The texts under `field` in a file with one JSON object on each line."""
     batch = _Batch()
-    stream = io.BufferedReader(_Raw(file), BYTE_BLOCK)
+    stream = io.BufferedReader(RawReader(file), BYTE_BLOCK)
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
@@ -359,7 +359,7 @@ def _read_records(file: Any, path: str, field: str) -> Iterator[list[str]]:
     yield from batch.rest()
 
 
-class _Raw(io.RawIOBase):
+class RawReader(io.RawIOBase):
     """What `io.BufferedReader` wants to read from."""
 
     def __init__(self, file: Any) -> None:
@@ -377,7 +377,7 @@ def _read_parquet(raw: Any, path: str, options: ReadOptions) -> Iterator[list[st
     if options.field is None:
         raise ValueError(f"{path} is Parquet: field= must name the column with the texts")
     batch = _Batch()
-    for texts in _column(raw, path, options.field):
+    for texts in column(raw, path, options.field):
         for text in texts:
             if text is None:
                 continue
@@ -387,9 +387,9 @@ def _read_parquet(raw: Any, path: str, options: ReadOptions) -> Iterator[list[st
     yield from batch.rest()
 
 
-def _column(raw: Any, path: str, name: str) -> Iterator[list[Any]]:
+def column(raw: Any, path: str, name: str) -> Iterator[list[Any]]:
     """What one column of a Parquet file holds, some rows at a time."""
-    parquet = _required("pyarrow.parquet", path)
+    parquet = required("pyarrow.parquet", path)
     try:
         file = parquet.ParquetFile(raw)
         names = file.schema_arrow.names

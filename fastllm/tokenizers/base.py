@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.encoded.value_hash import hash_of
 
 
 class Tokenizer(ABC):
@@ -48,6 +49,23 @@ class Tokenizer(ABC):
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
         """The keyword arguments that make an equal tokenizer."""
+
+    def _identity(self) -> Any:
+        """What is alike for equal tokenizers, and different for others."""
+        return self._settings()
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash, SHA-256, that equal tokenizers have in common, in every process and release.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer
+        >>> one, two = BPETokenizer.train("", 256), BPETokenizer.train("ab", 256)
+        >>> one.fingerprint == two.fingerprint, BPETokenizer.train("aa", 257) == one
+        (True, False)
+        """
+        return hash_of([type(self).__name__, self._identity()])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make, (type(self), self._settings())

@@ -608,6 +608,9 @@ class BPETokenizer(SubwordTokenizer):
             "padding": self._padding,
         }
 
+    def _identity(self) -> Any:
+        return self._vocabulary.identity()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BPETokenizer):
             return NotImplemented

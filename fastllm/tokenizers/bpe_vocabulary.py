@@ -199,17 +199,19 @@ class BPEVocabulary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BPEVocabulary):
             return NotImplemented
-        if self is other:
-            return True
-        return bool(
-            self.ranks == other.ranks
-            and self.special_tokens == other.special_tokens
-            and self.added_tokens == other.added_tokens
-            and self.all_rules == other.all_rules
-            and self.missing_bytes == other.missing_bytes
-            and self.pattern.normalization == other.pattern.normalization
-            and self.pattern.expressions == other.pattern.expressions
-            and self._merging == other._merging
+        return self is other or (self.ranks == other.ranks and self.identity() == other.identity())
+
+    def identity(self) -> tuple[Any, ...]:
+        """What is alike for equal vocabularies, however they were given."""
+        return (
+            self.ranks,
+            self.special_tokens,
+            self.added_tokens,
+            self.all_rules,
+            self.missing_bytes,
+            self.pattern.normalization,
+            [(expression.pattern, expression.flags) for expression in self.pattern.expressions],
+            self._merging,
         )
 
     def __hash__(self) -> int:

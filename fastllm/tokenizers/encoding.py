@@ -144,6 +144,11 @@ class SubwordTokenizer(Tokenizer):
         """What a call with ``add_special_tokens=True`` puts around texts: often nothing."""
         return self._template
 
+    @property
+    def tokens_taken_whole(self) -> frozenset[str]:
+        """The tokens that are found in a text before it is split, where a call allows them."""
+        return frozenset(self._id_of)
+
     @cached_property
     def max_token_value(self) -> int:
         """The highest id; -1 where there is none."""

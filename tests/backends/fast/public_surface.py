@@ -15,6 +15,7 @@ MODULES = [
     "fastllm",
     "fastllm.reference",
     "fastllm.fast",
+    "fastllm.corpus",
     "fastllm.kv_cache",
     "fastllm.explain",
     "fastllm.book",
