@@ -3,7 +3,8 @@
 ``FASTLLM_BACKEND`` is read once, at import:
 
 ``auto`` (the default)
-    the compiled kernels, topic by topic; the reference where a kernel is missing;
+    the compiled kernels, topic by topic; the reference where a kernel is missing, with a warning at
+    its first use;
 ``fast``
     the compiled kernels, or an ImportError that says what is missing;
 ``reference``
@@ -17,12 +18,18 @@ import functools
 import importlib
 import os
 import sys
+import warnings
 from types import ModuleType
 
 # Each topic, and the modules that serve it: the fast one and the reference.
 TOPICS = {
     "bpe": ("fastllm.fast.tokenization", "fastllm.reference.tokenization"),
     "attention": ("fastllm.fast.attention", "fastllm.reference.attention"),
+}
+# How much slower than the compiled engine the reference is (docs/benchmarks.md).
+SLOWER = {
+    "bpe": "tokenizers encode, decode and train 100 to 1,000 times as slowly as",
+    "attention": "attention is hundreds to thousands of times as slow as",
 }
 CHOICES = ("auto", "fast", "reference")
 
@@ -50,8 +57,22 @@ def _choose(topic: str) -> tuple[ModuleType, str]:
 def __getattr__(name: str) -> ModuleType:
     if name not in TOPICS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = globals()[name] = _choose(name)[0]
+    module, reason = _choose(name)
+    globals()[name] = module
+    if reason != "fast" and _choice != "reference":
+        _warn(name, reason)
     return module
+
+
+def _warn(topic: str, reason: str) -> None:
+    """Say at the first use in a process that the reference serves a topic, and why, in one line."""
+    why = reason.removeprefix("reference (").removesuffix(")").splitlines()[0]
+    warnings.warn(
+        f"{SLOWER[topic]} with compiled code: {why}; fastllm.backends() says more, and "
+        "FASTLLM_BACKEND=reference chooses this without a warning",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def backends() -> dict[str, str]:

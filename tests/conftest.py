@@ -7,8 +7,6 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import settings
 
-from fastllm import BPETokenizer
-
 # Before anything imports NumPy and PyTorch: threads of their libraries wait busily for the next
 # product, beside tests that run at the same time; attention on long inputs took five times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -78,6 +76,9 @@ class LeftOut:
 
 def pytest_configure(config):
     config.pluginmanager.register(LeftOut())
+    if "fast" not in BACKENDS:
+        said = "ignore:tokenizers encode, decode and train:RuntimeWarning"
+        config.addinivalue_line("filterwarnings", said)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -96,7 +97,8 @@ def attention_backend(request):
 @pytest.fixture
 def bpe_tokenizer(bpe_backend):
     """`BPETokenizer` on each backend in turn."""
-    return type("BPETokenizer", (BPETokenizer,), {"_bpe": bpe_backend})
+    tokenizer = importlib.import_module("fastllm").BPETokenizer
+    return type("BPETokenizer", (tokenizer,), {"_bpe": bpe_backend})
 
 
 @pytest.fixture

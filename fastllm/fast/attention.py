@@ -48,8 +48,8 @@ from fastllm.fast._attention.runtime import thread_pool
 
 if importlib.util.find_spec("numba") is None:
     raise ImportError(
-        "the compiled attention needs numba, which is not installed "
-        "(pip install numba); fastllm.reference.attention works without it"
+        "the compiled attention needs numba, which is not installed (pip install numba, which has "
+        "no wheels for musl and some processors); fastllm.reference.attention works without it"
     )
 
 __all__ = ["softmax", "self_attention", "scaled_dot_product_attention"]  # noqa: RUF022

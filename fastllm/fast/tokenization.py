@@ -19,6 +19,7 @@ from fastllm.api.tokenization import TokenizationEngine, TokenizationFunctions
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as checks
 from fastllm.checks.tokenization import IdArray
+from fastllm.fast._tokenization import build_error
 from fastllm.patterns.named import SplitPattern
 
 try:
@@ -31,7 +32,8 @@ try:
         text_cutting,
     )
 except ImportError as error:
-    raise ImportError(f"the compiled extension is not installed: {error}") from error
+    reason = build_error() or str(error)
+    raise ImportError(f"the compiled extension is not installed: {reason}") from error
 
 __all__ = [
     "BytePairEncoder",

@@ -49,16 +49,55 @@ def test_compiles_every_kernel(tmp_path):
     assert built == ["_kernels"]
 
 
-def test_without_a_compiler_falls_back(tmp_path):
+def test_without_a_compiler_falls_back_and_says_so(tmp_path):
     done, built = build(tmp_path, "auto", compiler="/no/such/compiler")
     assert done.returncode == 0, done.stderr
     assert built == []
+    [kept] = (tmp_path / "out").rglob("build_error.txt")
+    said = kept.read_text("utf-8")
+    assert said.startswith("the compiler failed: ")
+    assert "/no/such/compiler" in said.splitlines()[0]
+    assert said.splitlines()[1].startswith("install ")
+    assert f"fastllm has no compiled extension: {said}" in done.stderr
 
 
 def test_without_a_compiler_fails_when_required(tmp_path):
     done, built = build(tmp_path, "require", compiler="/no/such/compiler")
     assert done.returncode != 0
     assert built == []
+    assert "fastllm has no compiled extension: the compiler failed: " in done.stderr
+
+
+def test_a_compilers_error_is_printed_and_kept(tmp_path):
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\necho 'a.cpp:1: fatal error: Python.h is missing' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    done, built = build(tmp_path, "auto", compiler=str(compiler))
+    assert done.returncode == 0, done.stderr
+    assert built == []
+    [kept] = (tmp_path / "out").rglob("build_error.txt")
+    assert "failed: a.cpp:1: fatal error: Python.h is missing\n" in kept.read_text("utf-8")
+    assert "\na.cpp:1: fatal error" in "\n" + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("soabi", "free_threaded", "numba"),
+    [
+        ("cpython-311-x86_64-linux-gnu", 0, True),
+        ("cpython-312-x86_64-linux-musl", 0, False),
+        ("cpython-313t-x86_64-linux-gnu", 1, sys.version_info >= (3, 14)),
+    ],
+)
+def test_numba_is_asked_for_where_it_has_wheels(tmp_path, soabi, free_threaded, numba):
+    variables = {"SOABI": soabi, "Py_GIL_DISABLED": free_threaded}
+    code = f"import sysconfig; sysconfig.get_config_vars().update({variables})\n"
+    code += (ROOT / "setup.py").read_text("utf-8").split("\ncheck_tools()")[0] + "\n"
+    code += "print(dependencies())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ("numba>=0.60" in done.stdout) == numba, done.stderr
+    assert "numpy" in done.stdout
 
 
 def test_skips_the_extension_on_demand(tmp_path):

@@ -55,6 +55,31 @@ def test_without_the_extension_text_falls_back_and_says_so():
     assert bpe.startswith("reference (the compiled extension is not installed")
     assert attention == "fast"
     assert ids == "[256, 98]"
+    assert "RuntimeWarning: tokenizers encode, decode and train 100 to 1,000 times as slowly" in (
+        done.stderr
+    )
+    assert "the compiled extension is not installed: cannot import name '_ker" in done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1
+
+
+def test_the_reference_can_be_chosen_without_a_warning():
+    code = "import fastllm; fastllm.split('a b', 'gpt2'); fastllm.softmax([0.0])"
+    assert run(code, hide=EXTENSION, FASTLLM_BACKEND="reference").stderr == ""
+
+
+def test_what_the_compiler_said_is_shown_in_full():
+    said = "the compiler failed: error: no wood\ninstall a saw"
+    code = f"""
+import pathlib
+pathlib.Path.is_file = lambda path: path.name == "build_error.txt"
+pathlib.Path.read_text = lambda path, *rest: {said!r}
+import fastllm
+print(fastllm.backends()["bpe"])
+"""
+    done = run(code, hide=EXTENSION)
+    whole = f"the compiled extension is not installed: {said}"
+    assert done.stdout == f"reference ({whole})\n"
+    assert f"{whole.splitlines()[0]}; fastllm.backends() says more" in done.stderr
 
 
 def test_without_numba_attention_falls_back_and_says_so():
@@ -65,6 +90,7 @@ def test_without_numba_attention_falls_back_and_says_so():
     )
     assert "numba" in done.stdout.splitlines()[1]
     assert done.stdout.splitlines()[2] == "[0.5 0.5]"
+    assert "RuntimeWarning: attention is hundreds to thousands of times as slow" in done.stderr
 
 
 @pytest.mark.parametrize("statement", ["import fastllm", "from fastllm import fast"])
