@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import warnings
 from importlib.util import find_spec
 
 import pytest
@@ -56,6 +57,10 @@ settings.load_profile("fastllm")
 # Without the extension (FASTLLM_BUILD_EXT=skip) only the reference exists: the leg that tests such
 # a build says so out loud, so that a missing extension can never hide as a shorter run.
 BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
+if "fast" not in BACKENDS:  # which this process and those it starts need not be warned of
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:tokenizers encode:RuntimeWarning")
+    with warnings.catch_warnings(action="ignore"):
+        importlib.import_module("fastllm")
 # A folder of such a name holds what needs this, and is left out where it is not to be had.
 NEEDED = {
     "fast": "fast" in BACKENDS,
@@ -76,9 +81,6 @@ class LeftOut:
 
 def pytest_configure(config):
     config.pluginmanager.register(LeftOut())
-    if "fast" not in BACKENDS:
-        said = "ignore:tokenizers encode, decode and train:RuntimeWarning"
-        config.addinivalue_line("filterwarnings", said)
 
 
 @pytest.fixture(params=BACKENDS)
