@@ -81,9 +81,10 @@ def _attend_nan(dtype: Any) -> None:
     if dtype == np.uint16:
         nan, large = _BFLOAT16_NAN, _BFLOAT16_LARGE
     # Large numbers are a kernel of their own; in float16 there are none.
-    query = np.full((1, 1, 1), large if dtype != np.float16 else 0.0, dtype)
-    key, value = np.zeros_like(query), np.full_like(query, nan)
-    attention.scaled_dot_product_attention(query, key, value)
+    key, value = np.zeros((1, 1, 1), dtype), np.full((1, 1, 1), nan, dtype)
+    for q_len in (1, 17):
+        query = np.full((1, q_len, 1), large if dtype != np.float16 else 0.0, dtype)
+        attention.scaled_dot_product_attention(query, key, value)
 
 
 def outcome() -> Outcome:

@@ -193,6 +193,7 @@ EVERYWHERE = {
     "decode_attention": 4,
     "merge_splits": 4,
     "add_nonfinite_values": 4,
+    "add_nonfinite_values_decode": 4,
     "recompute_nonfinite_rows": 3,  # products of float16 do not overflow
     "softmax_rows": 2,
     "attention_steps": 2,

@@ -141,6 +141,24 @@ def test_infinity_times_a_weight_that_underflows_is_nan(q_len, lowest):
     assert expected[0, 0, 1] == INF
 
 
+@pytest.mark.parametrize("lowered", ["mask", "score", "every score"])
+@pytest.mark.parametrize("q_len", [1, 40])
+@pytest.mark.usefixtures("_all_at_once")
+def test_a_second_infinity_is_nan_where_its_weight_underflows(q_len, lowered):
+    query, key, value = heads(7, (2,), q_len, 200, 8, 8, np.float32)
+    value[:, 5, 1:4], value[:, 150, 1], value[:, 150, 2] = INF, INF, -INF
+    mask, sinks = np.zeros((q_len, 200), np.float32), np.full(2, -INF)
+    if lowered == "mask":
+        mask[:, 150] = -800.0
+    elif lowered == "score":
+        query[..., 0], key[:, 150, 0] = 1.0, -3000.0
+    else:
+        sinks[:] = 800.0
+    expected = agree(np.float32, query, key, value, 100.0, attn_mask=mask, sinks=sinks)
+    assert np.isnan(expected[..., 1:3]).all()
+    assert (np.isnan if lowered == "every score" else np.isposinf)(expected[..., 3]).all()
+
+
 @pytest.mark.usefixtures("_all_at_once")
 def test_weights_that_underflow_in_float32_alone_are_weights():
     query, key = np.ones((1, 1), np.float32), np.zeros((3, 1), np.float32)
@@ -161,6 +179,22 @@ def test_counts_more_keys_than_one_sum_holds(q_len):
     value[:, 5, 3] = INF
     expected = agree(np.float32, query, key, value)
     np.testing.assert_array_equal(expected[0], [[INF, -INF, NAN, INF]] * q_len)
+
+
+@pytest.mark.parametrize("dtype", DTYPES if COMPILED else [np.float32, ml_dtypes.bfloat16])
+@pytest.mark.usefixtures("_all_at_once")
+def test_rows_that_see_different_values_that_are_not_finite(dtype):
+    query, key, value = heads(8, (4,), 3, 90, 20, 33, dtype, kv_lead=(2,))
+    rng = np.random.default_rng(8)
+    numbers = rng.choice([0.5, NAN, INF, -INF], value.shape, p=[0.99, 0.004, 0.003, 0.003])
+    value[...] = numbers
+    key[:, ::7], query[3, 1, 2] = NAN, INF
+    mask = np.where(rng.random((4, 3, 90)) < 0.6, 0.0, -INF)
+    mask[..., ::7] = -INF
+    sums = np.float64 if dtype == np.float64 else np.float32
+    agree(dtype, query, key, value, attn_mask=mask.astype(sums))
+    rows_apart = [np.repeat(x, 2, axis=-1)[..., ::2] for x in (query, key, value)]
+    agree(dtype, *rows_apart, attn_mask=mask.astype(sums))
 
 
 @pytest.mark.parametrize("q_len", [2, 40])

@@ -20,6 +20,9 @@ NO_MASK, BOOL_MASK, ADDITIVE_MASK = range(3)
 # Entries of `shared`, which the threads of one call share: the next work item; whether a result
 # came out as NaN or infinite; and then one for each KV head group, its state.
 NEXT_ITEM, NONFINITE, FIRST_GROUP = range(3)
+# The same entry as NONFINITE where results of few queries are computed again: whether scores are so
+# large that the weight of one that is finite may underflow.
+LARGE_SCORES = NONFINITE
 # The state of a group: 0, or its results are to be computed again, as one is not finite or they are
 # not complete. When they are, bits: values were replaced; products of its numbers may overflow.
 AGAIN, REPLACED, LARGE = 1, 1, 2

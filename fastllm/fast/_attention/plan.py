@@ -79,6 +79,9 @@ BF16X3_ROWS, BF16X3_FMAS = 128, 12_000
 BLOCK_K, AMX_BLOCK_K, BF16X3_BLOCK_K = 64, 128, 32
 # Few rows read nothing twice: the more keys, the less often they stop.
 DECODE_BLOCK_K, DECODE_AMX_BLOCK_K = 256, 384
+# Of a block whose values hold something new all such keys are scored: the fewer, the sooner
+# nothing is new.
+NONFINITE_BLOCK_K = 32
 # No split of the keys has fewer.
 SPLIT_KEYS = 256
 # Rows at a time, in vectors and in rows; the fewer, the more often keys and values are read.
@@ -278,7 +281,7 @@ def _offsets_and_strides(
 
 
 def nonfinite_plans(plan: Plan, groups: Array, sum_size: int) -> tuple[Plan, Plan]:
-    """How KV head groups are computed again: attention, and `add_nonfinite_values`.
+    """How KV head groups are computed again: attention, and what adds nonfinite values.
 
     See `kernels/nonfinite_values.py`.
     """
@@ -292,6 +295,8 @@ def nonfinite_plans(plan: Plan, groups: Array, sum_size: int) -> tuple[Plan, Pla
     )
     lanes = load_kernels().VECTOR_BYTES // sum_size
     choice = Choice("add_nonfinite_values", BLOCK_K, tuple(n * lanes for n in BLOCK_Q_VECTORS))
+    if plan.is_decode:
+        choice = Choice("add_nonfinite_values_decode", NONFINITE_BLOCK_K, (DECODE_ROWS,))
     adding = _cut_into_blocks(plan, choice, thread_pool.thread_limit())
     if plan.kernel == "prefill_attention_bf16x3":
         # Components of infinity are NaN.
@@ -318,6 +323,8 @@ def rows_plan(plan: Plan, groups: Array) -> Plan:
 def _of_groups(plan: Plan, groups: Array) -> Plan:
     """The plan with the params of some KV head groups."""
     params, size = plan.params, plan.ints.group_size
+    if len(groups) == params.lengths.shape[1]:
+        return plan
     heads = (groups[:, None] * size + np.arange(size)).reshape(-1)
     return plan._replace(
         params=params._replace(

@@ -1,19 +1,20 @@
 """The kernels of attention: what there is, and what each is for.
 
-======================== ============================================== ==========================
-kernel                   for                                            file
-======================== ============================================== ==========================
-prefill_attention        many queries, every dtype and processor        prefill.py
-prefill_attention_amx    many queries in bfloat16, with AMX             prefill_amx.py
-prefill_attention_bf16x3 many queries in float32, with AMX              prefill_bf16x3.py
-decode_attention         at most 16 rows: splits of the keys            decode.py
-decode_attention_amx     the same in bfloat16, from five rows, with AMX decode_amx.py
-merge_splits             what decode leaves, into results               decode.py
-add_nonfinite_values     values that are NaN or infinite                nonfinite_values.py
-recompute_nonfinite_rows rows among whose inputs are huge numbers       nonfinite_rows.py
-softmax_rows             softmax alone                                  softmax.py
-attention_steps          self-attention that keeps every step           softmax.py
-======================== ============================================== ==========================
+=========================== ============================================== ===================
+kernel                      for                                            file
+=========================== ============================================== ===================
+prefill_attention           many queries, every dtype and processor        prefill.py
+prefill_attention_amx       many queries in bfloat16, with AMX             prefill_amx.py
+prefill_attention_bf16x3    many queries in float32, with AMX              prefill_bf16x3.py
+decode_attention            at most 16 rows: splits of the keys            decode.py
+decode_attention_amx        the same in bfloat16, from five rows, with AMX decode_amx.py
+merge_splits                what decode leaves, into results               decode.py
+add_nonfinite_values        values that are NaN or infinite                nonfinite_values.py
+add_nonfinite_values_decode the same after decoding                        nonfinite_decode.py
+recompute_nonfinite_rows    rows among whose inputs are huge numbers       nonfinite_rows.py
+softmax_rows                softmax alone                                  softmax.py
+attention_steps             self-attention that keeps every step           softmax.py
+=========================== ============================================== ===================
 
 `plan.py` chooses between them. They are made of `tiles.py` and `amx_tiles.py` (a tile of queries,
 one in each lane), `scores.py` (what options do to a score), `work.py` (work items), `scratch.py`
@@ -39,6 +40,7 @@ What holds for all of them:
 
 from fastllm.fast._attention.kernels.decode import decode_attention, merge_splits
 from fastllm.fast._attention.kernels.decode_amx import decode_attention_amx
+from fastllm.fast._attention.kernels.nonfinite_decode import add_nonfinite_values_decode
 from fastllm.fast._attention.kernels.nonfinite_rows import recompute_nonfinite_rows
 from fastllm.fast._attention.kernels.nonfinite_values import add_nonfinite_values
 from fastllm.fast._attention.kernels.prefill import prefill_attention
@@ -53,6 +55,7 @@ __all__ = [
     "CHECKED",
     "VECTOR_BYTES",
     "add_nonfinite_values",
+    "add_nonfinite_values_decode",
     "amx_available",
     "attention_steps",
     "decode_attention",

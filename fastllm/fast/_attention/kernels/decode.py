@@ -45,7 +45,9 @@ import numpy as np
 
 from fastllm.fast._attention.kernels.scores import add_alibi, add_mask, cap_score, clip_to_window
 from fastllm.fast._attention.kernels.scratch import (
+    are_rows_finite,
     close_arena,
+    copy_finite_rows,
     gather_row,
     gather_rows,
     load_row,
@@ -54,7 +56,6 @@ from fastllm.fast._attention.kernels.scratch import (
     rows_to_read,
     scratch,
     store_row,
-    zero_nonfinite,
 )
 from fastllm.fast._attention.kernels.work import (
     ORIGIN,
@@ -69,6 +70,7 @@ from fastllm.fast._attention.kernels.work import (
 from fastllm.fast._attention.params import (
     BOOL_MASK,
     FIRST_GROUP,
+    LARGE_SCORES,
     NO_MASK,
     REPLACED,
     Array,
@@ -83,6 +85,7 @@ from fastllm.fast._attention.runtime.jit import (
 )
 from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.bf16_rows import deinterleave_row, interleave_row
+from fastllm.fast._attention.simd.finite import largest_size
 from fastllm.fast._attention.simd.gemv import MICRO_TILE, gemv_qk_pv
 from fastllm.fast._attention.simd.vectors import (
     add,
@@ -106,6 +109,9 @@ from fastllm.fast._attention.simd.vectors import (
 
 # Keys and values so many bytes ahead are asked for.
 _PREFETCH_BYTES = 3584
+# Where no score is larger, weights are e**-701 or more, divided by the number of keys: no float64
+# underflows.
+_USUAL_SCORE = 350.0
 # Keys or values that are copied at a time, so that copies are still near when they are used.
 _COPIED_BLOCK = 64
 # As a number that is not a type of its own.
@@ -175,6 +181,51 @@ def load_mask_row(
 
 
 @loop_body_function
+def modify_row(
+    scores: Array,
+    row_at: int,
+    row: int,
+    start: int,
+    count: int,
+    lane_numbers: Array,
+    split: KeySplit,
+    inputs: Inputs,
+    params: Params,
+    mask_row: Array,
+) -> Any:
+    """Apply every option to the scores of a row; return a vector with the largest in its lanes."""
+    width, neg_inf = lanes(scores), splat(scores, -np.inf)
+    ramp = load(lane_numbers, 0)
+    has_softcap, has_mask = params.softcap > 0.0, params.mask_kind != NO_MASK
+    softcap = splat(scores, params.softcap)
+    inv_softcap = splat(scores, 1.0 / params.softcap if has_softcap else 0.0)
+    position = row // params.group_size
+    head = split.kv_group * params.group_size + row % params.group_size
+    distance = position + split.diagonal_offset - start
+    neg_slope = splat(scores, -params.alibi_slopes[head])
+    has_slope = params.alibi_slopes[head] != 0.0
+    diagonal = splat(scores, distance)
+    first = splat(scores, int_max(-1, distance - params.window_left))
+    last = splat(scores, int_min(count - 1, distance + params.window_right))
+    if has_mask:
+        load_mask_row(inputs, head, position, start, count, params, mask_row)
+    block_max = neg_inf
+    for j in range(0, padded(count, _MICRO_TILE), width):
+        key = add(splat(scores, j), ramp)
+        s = load(scores, row_at + j)
+        if has_softcap:
+            s = cap_score(s, softcap, inv_softcap, scores)
+        if has_slope:
+            s = add_alibi(s, neg_slope, diagonal, key)
+        if has_mask:
+            s = add_mask(s, load(mask_row, j), neg_inf)
+        s = clip_to_window(s, first, key, last, neg_inf)
+        store(scores, row_at + j, s)
+        block_max = maximum(s, block_max)
+    return block_max
+
+
+@loop_body_function
 def softmax_block(
     scores: Array,
     at: int,
@@ -187,39 +238,19 @@ def softmax_block(
     params: Params,
     state: RowState,
     mask_row: Array,
+    shared: Array,
 ) -> None:
     """Options and online softmax of a block of `count` keys from `start` on, for every row."""
-    width = lanes(scores)
-    whole = padded(count, _MICRO_TILE)
-    ramp, zero, neg_inf = load(lane_numbers, 0), splat(scores, 0.0), splat(scores, -np.inf)
-    has_softcap, has_mask = params.softcap > 0.0, params.mask_kind != NO_MASK
-    softcap = splat(scores, params.softcap)
-    inv_softcap = splat(scores, 1.0 / params.softcap if has_softcap else 0.0)
+    width, zero = lanes(scores), splat(scores, 0.0)
     for row in range(split.n_rows):
-        position = row // params.group_size
-        head = split.kv_group * params.group_size + row % params.group_size
         row_at = at + row * block_k
-        distance = position + split.diagonal_offset - start
-        neg_slope = splat(scores, -params.alibi_slopes[head])
-        has_slope = params.alibi_slopes[head] != 0.0
-        diagonal = splat(scores, distance)
-        first = splat(scores, int_max(-1, distance - params.window_left))
-        last = splat(scores, int_min(count - 1, distance + params.window_right))
-        if has_mask:
-            load_mask_row(inputs, head, position, start, count, params, mask_row)
-        block_max = neg_inf
-        for j in range(0, whole, width):
-            key = add(splat(scores, j), ramp)
-            s = load(scores, row_at + j)
-            if has_softcap:
-                s = cap_score(s, softcap, inv_softcap, scores)
-            if has_slope:
-                s = add_alibi(s, neg_slope, diagonal, key)
-            if has_mask:
-                s = add_mask(s, load(mask_row, j), neg_inf)
-            s = clip_to_window(s, first, key, last, neg_inf)
-            store(scores, row_at + j, s)
-            block_max = maximum(s, block_max)
+        block_max = modify_row(
+            scores, row_at, row, start, count, lane_numbers, split, inputs, params, mask_row
+        )
+        if params.finite_values == 1:
+            size = largest_size(scores, row_at, count, ORIGIN, scores)
+            if size > _USUAL_SCORE:
+                shared[LARGE_SCORES] = 1
         row_max = float_max(state.row_max[row], reduce_max(block_max))
         # Where nothing is attended to yet: -inf - -inf would be NaN.
         shift = row_max if row_max > -np.inf else 0.0
@@ -229,7 +260,7 @@ def softmax_block(
         state.alpha[row] = alpha
         state.row_max[row] = row_max
         shifts, block_sum = splat(scores, shift), zero
-        for j in range(0, whole, width):
+        for j in range(0, padded(count, _MICRO_TILE), width):
             p = exp(sub(load(scores, row_at + j), shifts))
             store(scores, row_at + j, p)
             block_sum = add(p, block_sum)
@@ -388,7 +419,6 @@ def decode_attention(
     if copy_keys or copy_values:
         block_k = int_min(block_k, _COPIED_BLOCK)
     finite_values = params.finite_values == 1
-    copy_values = copy_values or finite_values
     # What was copied is near.
     keys_ahead, values_ahead = ORIGIN, ORIGIN
     if not copy_keys:
@@ -407,9 +437,10 @@ def decode_attention(
     lane_numbers = scratch(arena, partials, width)
     # As they are stored: they are converted where they are used.
     key_rows = scratch(arena, key, block_k * depth if copy_keys else 0)
-    value_rows = scratch(arena, value, block_k * columns if copy_values else 0)
+    value_rows = scratch(arena, value, block_k * columns if copy_values or finite_values else 0)
     keys = rows_to_read(key, key_rows, copy_keys)
     values = rows_to_read(value, value_rows, copy_values)
+    finite_rows = rows_to_read(value, value_rows, finite_values)
     for i in range(width):
         lane_numbers[i] = i
     state = RowState(
@@ -452,8 +483,15 @@ def decode_attention(
                     columns,
                 )
                 value_at, value_step = 0, columns
-            if finite_values and zero_nonfinite(value_rows, n_values * columns, partials):
+            block_values = values
+            if finite_values and not are_rows_finite(
+                values, value_at, value_step, n_values, value_dim, values_ahead
+            ):
                 shared[FIRST_GROUP + split.kv_group] = REPLACED
+                copy_finite_rows(
+                    values, value_at, value_step, n_values, value_dim, finite_rows, columns
+                )
+                block_values, value_at, value_step = finite_rows, 0, columns
             if copy_keys:
                 gather_rows(key, key_at, key_row, key_column, n_keys, head_dim, key_rows, depth)
                 key_at, key_step = 0, depth
@@ -469,7 +507,7 @@ def decode_attention(
                 scores_at,
                 weights_at,
                 block_k,
-                values,
+                block_values,
                 value_at,
                 value_step,
                 values_ahead,
@@ -495,6 +533,7 @@ def decode_attention(
                 params,
                 state,
                 mask_row,
+                shared,
             )
         if params.num_splits > 1:
             write_partials(item, split.n_rows, max_rows, context, columns, value, state, partials)

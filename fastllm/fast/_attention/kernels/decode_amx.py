@@ -74,6 +74,7 @@ from fastllm.fast._attention.kernels.work import (
 )
 from fastllm.fast._attention.params import (
     FIRST_GROUP,
+    LARGE_SCORES,
     NO_MASK,
     REPLACED,
     Array,
@@ -336,7 +337,8 @@ def decode_attention_amx(
                 )
                 value_at, value_step = 0, columns
             if finite_values and zero_nonfinite(value_rows, count * columns, partials):
-                shared[FIRST_GROUP + split.kv_group] = REPLACED
+                # Scores are not looked at: some may be large.
+                shared[FIRST_GROUP + split.kv_group], shared[LARGE_SCORES] = REPLACED, 1
             amx_decode_pv(
                 weight_bits,
                 values,

@@ -8,7 +8,7 @@ the groups concerned are computed again, in three steps, of which the second is 
 
     1. attention              the same kernel, where values that are not finite count as 0
     2. add_nonfinite_values   adds what these give: weight times value, but nothing where the score
-                              is -inf
+                              is -inf (after decoding `add_nonfinite_values_decode`)
     3. recompute_nonfinite_rows   only in groups with numbers so large that products may overflow:
                               the plain formula, one number at a time (`nonfinite_rows.py`)
 
@@ -32,15 +32,12 @@ these are; rows are whole vectors long, and what lies beyond head_dim and value_
 
 Cost: values are scanned by each query block if the first step replaced some, keys if a row is NaN:
 it may be one whose products overflowed. Where no value is finite, the products of attention once
-more; few rows are multiplied one by one, as decoding does. The kernels are compiled when they are
-first needed: when they were part of the others, those took 8.2 instead of 4.7 seconds for a first
-call.
+more. The kernels are compiled when they are first needed: when they were part of the others, those
+took 8.2 instead of 4.7 seconds for a first call.
 
 Results (one thread of an AMD EPYC, processor time, of the time that finite numbers take)
 -------
 - 8 x 2048 x 128 causal, one NaN key a head: 1.1, row by row more than 100; all values NaN 2.1.
-- One query of 32 heads on 8, 8192 x 128, one NaN key a head: 1.3; all values infinite 2.2, in
-  bfloat16 2.8.
 """
 
 # Numba's decorators carry no types.
@@ -68,8 +65,6 @@ from fastllm.fast._attention.kernels.scratch import (
 from fastllm.fast._attention.kernels.tiles import (
     LaneIds,
     allocate_lanes,
-    load_mask_block,
-    modify_scores,
     tile_size,
 )
 from fastllm.fast._attention.kernels.work import (
@@ -84,7 +79,6 @@ from fastllm.fast._attention.kernels.work import (
 from fastllm.fast._attention.params import (
     FIRST_GROUP,
     LARGE,
-    NO_MASK,
     REPLACED,
     Array,
     Inputs,
@@ -101,12 +95,10 @@ from fastllm.fast._attention.simd.half_precision import (
 from fastllm.fast._attention.simd.vectors import (
     absolute,
     add,
-    fma,
     int_max,
     int_min,
     lanes,
     load,
-    load_splat,
     maximum,
     pointer,
     prefetch,
@@ -120,9 +112,9 @@ from fastllm.fast._attention.simd.vectors import (
 )
 
 # Products of two numbers below it stay far from overflow, in float32 as well.
-_USUAL_SIZE = 1e18
+USUAL_SIZE = 1e18
 # A weight is e**(score - lse); below e**-745.13 it is less than half of the least float64.
-_LEAST_LOG_WEIGHT = -745.13
+LEAST_LOG_WEIGHT = -745.13
 # Counts of inf stay below it, counts of -inf are multiples; in float32 it squared is exact.
 _MINUS_INF = 4096.0
 # So many keys are counted before counts are read.
@@ -148,7 +140,7 @@ def are_usual(
     width = lanes(model)
     whole = dim // width * width if column == 1 else 0
     ahead = prefetch_distance(dim, source, row)
-    limit, one = splat(model, _USUAL_SIZE), splat(model, 1.0)
+    limit, one = splat(model, USUAL_SIZE), splat(model, 1.0)
     unusual, usual = splat(model, 0.0), True
     for j in range(count):
         first = at + j * row
@@ -158,7 +150,7 @@ def are_usual(
             unusual = select_gt(limit, size, unusual, one)
         for d in range(whole, dim):
             size = abs(load_element(source, first + d * column, model))
-            usual = usual and size < _USUAL_SIZE
+            usual = usual and size < USUAL_SIZE
         if not usual or reduce_add(unusual) > 0.0:
             return False
     return True
@@ -183,7 +175,7 @@ def load_keys(
         for d in range(to, to + step, width):
             size = absolute(load(rows, d))
             largest = select_gt(inf, size, maximum(size, largest), largest)
-    return bool(reduce_max(largest) > _USUAL_SIZE)
+    return bool(reduce_max(largest) > USUAL_SIZE)
 
 
 @device_function
@@ -213,7 +205,7 @@ def load_counts(
             total = add(counts, total)
         if reduce_add(total) > 0.0:
             first_row, last_row = int_min(first_row, j), j + 1
-    return first_row, last_row, float(reduce_max(largest)) > _USUAL_SIZE
+    return first_row, last_row, float(reduce_max(largest)) > USUAL_SIZE
 
 
 @device_function
@@ -226,7 +218,7 @@ def replace_by_weights(
     """
     width = lanes(scores)
     zero, one, neg_inf = splat(scores, 0.0), splat(scores, 1.0), splat(scores, -np.inf)
-    least, found = splat(scores, _LEAST_LOG_WEIGHT), zero
+    least, found = splat(scores, LEAST_LOG_WEIGHT), zero
     for i in range(0, tile, width):
         row_lse = load(lse, lane + i)
         for j in range(i, key_ends[i // width] * tile + i, tile):
@@ -290,125 +282,6 @@ def count_tile(
             break
         replace_by_either(block.values, value_at, count * columns, either)
         values, weights, value_at = either, underflows, ORIGIN
-
-
-@device_function
-def score_few_rows(block: KeyBlock, n_rows: int, scale: float, work: Scratch) -> None:
-    """Scores of a block with few rows, four at a time, where `gemm_qk` would write them.
-
-    Lanes of other rows are -inf.
-    """
-    width, depth = lanes(work.scores), block.key_step
-    zero, neg_inf = splat(work.scores, 0.0), splat(work.scores, -np.inf)
-    for j in range(block.end - block.begin):
-        to, key_at = j * width, block.key_at + j * depth
-        store(work.scores, to, neg_inf)
-        fours = n_rows // 4 * 4
-        for row in range(fours, n_rows):
-            total = zero
-            for d in range(0, depth, width):
-                key = load(block.keys, key_at + d)
-                total = fma(key, load(work.query_rows, row * depth + d), total)
-            work.scores[to + row] = reduce_add(total) * scale
-        for row in range(0, fours, 4):
-            query_at = row * depth
-            total_0, total_1, total_2, total_3 = zero, zero, zero, zero
-            for d in range(0, depth, width):
-                key = load(block.keys, key_at + d)
-                total_0 = fma(key, load(work.query_rows, query_at + d), total_0)
-                total_1 = fma(key, load(work.query_rows, query_at + depth + d), total_1)
-                total_2 = fma(key, load(work.query_rows, query_at + 2 * depth + d), total_2)
-                total_3 = fma(key, load(work.query_rows, query_at + 3 * depth + d), total_3)
-            work.scores[to + row] = reduce_add(total_0) * scale
-            work.scores[to + row + 1] = reduce_add(total_1) * scale
-            work.scores[to + row + 2] = reduce_add(total_2) * scale
-            work.scores[to + row + 3] = reduce_add(total_3) * scale
-
-
-@device_function
-def add_counts(
-    values: Array, at: int, columns: int, weights: Array, n_keys: int, n_rows: int, counts: Array
-) -> None:
-    """Add values by weights to the counts of few rows, four at a time; `counts` are rows."""
-    width, fours = lanes(counts), n_rows // 4 * 4
-    for row in range(fours, n_rows):
-        for j in range(n_keys):
-            weight = load_splat(weights, j * width + row)
-            for d in range(0, columns, width):
-                to = row * columns + d
-                value = load(values, at + j * columns + d)
-                store(counts, to, fma(value, weight, load(counts, to)))
-    for row in range(0, fours, 4):
-        for d in range(0, columns, width):
-            to = row * columns + d
-            total_0, total_1 = load(counts, to), load(counts, to + columns)
-            total_2, total_3 = load(counts, to + 2 * columns), load(counts, to + 3 * columns)
-            for j in range(n_keys):
-                value = load(values, at + j * columns + d)
-                total_0 = fma(value, load_splat(weights, j * width + row), total_0)
-                total_1 = fma(value, load_splat(weights, j * width + row + 1), total_1)
-                total_2 = fma(value, load_splat(weights, j * width + row + 2), total_2)
-                total_3 = fma(value, load_splat(weights, j * width + row + 3), total_3)
-            store(counts, to, total_0)
-            store(counts, to + columns, total_1)
-            store(counts, to + 2 * columns, total_2)
-            store(counts, to + 3 * columns, total_3)
-
-
-@device_function
-def count_few_rows(
-    block: KeyBlock,
-    n_rows: int,
-    modify_all: bool,
-    inputs: Inputs,
-    params: Params,
-    ids: LaneIds,
-    work: Scratch,
-    lse: Array,
-    underflows: Array,
-    either: Array,
-    counts: Array,
-) -> None:
-    """The same for fewer rows than fill a vector: `counts` are rows."""
-    width, count, columns = lanes(counts), block.end - block.begin, block.value_step
-    if params.mask_kind != NO_MASK and not load_mask_block(
-        inputs, block.begin, count, ORIGIN, width, params, ids, work.mask_rows, work.mask_block
-    ):
-        return
-    score_few_rows(block, n_rows, params.scale, work)
-    work.key_ends[0] = count
-    last_seen = ids.diagonal[0] + params.window_right
-    first_seen = ids.diagonal[n_rows - 1] - params.window_left
-    if modify_all or block.begin < first_seen or block.end - 1 > last_seen:
-        modify_scores(
-            work.scores,
-            block.begin,
-            ORIGIN,
-            work.key_ends,
-            ORIGIN,
-            width,
-            params,
-            ids,
-            work.mask_block,
-            work.block_max,
-        )
-    values, value_at, weights = block.values, block.value_at, work.scores
-    any_underflow = replace_by_weights(weights, work.key_ends, ORIGIN, width, lse, underflows)
-    for _ in range(2):
-        add_counts(values, value_at, columns, weights, count, n_rows, counts)
-        if not any_underflow:
-            break
-        replace_by_either(block.values, value_at, count * columns, either)
-        values, weights, value_at = either, underflows, ORIGIN
-
-
-@device_function
-def move_counts(rows: Array, n_rows: int, columns: int, context: Array) -> None:
-    """Move counts of rows to where those of a tile are."""
-    for row in range(n_rows):
-        for d in range(columns):
-            context[d * lanes(rows) + row] = rows[row * columns + d]
-            rows[row * columns + d] = 0.0
 
 
 @device_function
@@ -490,9 +363,8 @@ def add_nonfinite_values(
     sums = scratch(arena, lse, most_lanes * context_rows)
     underflows = scratch(arena, lse, scores_size(params, width))
     either_rows = scratch(arena, lse, block_k * columns)
-    row_counts = scratch(arena, lse, width * columns)
     zero, one = splat(lse, 0.0), splat(lse, 1.0)
-    usual_query = _USUAL_SIZE * abs(params.scale) if abs(params.scale) < 1.0 else _USUAL_SIZE
+    usual_query = USUAL_SIZE * abs(params.scale) if abs(params.scale) < 1.0 else USUAL_SIZE
     n_items = number_of_query_blocks(params)
     for i in range(0, MOST_VECTORS * width, width):
         store(work.alpha, i, one)
@@ -506,7 +378,6 @@ def add_nonfinite_values(
             continue
         n_lanes = load_queries(query, rows, params, ids, state, work.queries, work.query_rows)
         first_head = rows.kv_group * params.group_size
-        few = 2 * rows.n_rows <= width
         # With a score that is NaN or infinite, all of a row is NaN, be it that products overflowed.
         large = largest_finite(work.queries, n_lanes * depth) > usual_query
         any_nan, all_nan = False, True
@@ -549,8 +420,6 @@ def add_nonfinite_values(
             )
             found, counted = True, counted + last - first
             if counted > _COUNTED_KEYS:
-                if few:
-                    move_counts(row_counts, rows.n_rows, columns, work.context)
                 read_counts(work.context, sums, n_lanes * context_rows)
                 counted = last - first
             key_block = KeyBlock(
@@ -563,21 +432,6 @@ def add_nonfinite_values(
                 start + first,
                 start + last,
             )
-            if few:
-                count_few_rows(
-                    key_block,
-                    rows.n_rows,
-                    modify_all,
-                    inputs,
-                    params,
-                    ids,
-                    work,
-                    lane_lse,
-                    underflows,
-                    either_rows,
-                    row_counts,
-                )
-                continue
             lane = ORIGIN
             while lane < rows.n_rows:
                 tile = tile_size(rows.n_rows - lane, width)
@@ -600,8 +454,6 @@ def add_nonfinite_values(
             shared[FIRST_GROUP + rows.kv_group] |= LARGE
         if not found:
             continue
-        if few:
-            move_counts(row_counts, rows.n_rows, columns, work.context)
         read_counts(work.context, sums, n_lanes * context_rows)
         lane = ORIGIN
         while lane < rows.n_rows:

@@ -24,6 +24,7 @@ from numba.core import cgutils, types
 from fastllm.fast._attention.params import Array
 from fastllm.fast._attention.runtime.jit import device_function, inlined_device_function
 from fastllm.fast._attention.runtime.work_sharing import NO_MEMORY
+from fastllm.fast._attention.simd.finite import are_all_finite, copy_finite
 from fastllm.fast._attention.simd.half_precision import (
     load_converted,
     load_element,
@@ -237,6 +238,32 @@ def gather_rows(
         return
     for j in range(count):
         gather_row(source, at + j * row, column, dim, target, j * step)
+
+
+@device_function
+def are_rows_finite(source: Array, at: int, row: int, count: int, dim: int, ahead: int) -> bool:
+    """Whether none of `count` rows of `dim` adjacent numbers holds NaN or infinity.
+
+    Numbers `ahead` are asked for.
+    """
+    if row == dim:
+        return bool(are_all_finite(source, at, count * dim, ahead))
+    finite = True
+    for j in range(count):
+        finite = finite and are_all_finite(source, at + j * row, dim, ahead)
+    return finite
+
+
+@device_function
+def copy_finite_rows(
+    source: Array, at: int, row: int, count: int, dim: int, target: Array, step: int
+) -> None:
+    """Copy `count` rows of `dim` adjacent numbers, to be `step` apart; 0 for NaN and infinity."""
+    if row == dim and step == dim:
+        copy_finite(source, at, count * dim, target, 0)
+        return
+    for j in range(count):
+        copy_finite(source, at + j * row, dim, target, j * step)
 
 
 @device_function

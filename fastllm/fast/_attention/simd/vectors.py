@@ -480,7 +480,7 @@ def reduce_add(x: Any) -> Any:
 
 @lowering(reduce_add, lambda x: x.element, Vector)
 def _lower_reduce_add(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return _emit_reduction(builder, args[0], builder.fadd)
+    return emit_reduction(builder, args[0], builder.fadd)
 
 
 def reduce_max(x: Any) -> Any:
@@ -490,10 +490,10 @@ def reduce_max(x: Any) -> Any:
 
 @lowering(reduce_max, lambda x: x.element, Vector)
 def _lower_reduce_max(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return _emit_reduction(builder, args[0], lambda a, b: _emit_float_max(builder, a, b))
+    return emit_reduction(builder, args[0], lambda a, b: _emit_float_max(builder, a, b))
 
 
-def _emit_reduction(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+def emit_reduction(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
     """Code that joins the upper half of the lanes with the lower one, until one lane is left."""
     half = vector.type.count // 2
     while half:
