@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastllm import _backend
 from fastllm.api.attention import PreparedQueries
-from fastllm.checks.attention import AttentionArguments, check_attention, plain_signature
+from fastllm.checks.attention import (
+    NOT_ALIGNED,
+    AttentionArguments,
+    check_attention,
+    plain_signature,
+)
 
 Array = NDArray[Any]
 # Scale, softcap, slopes and sinks.
@@ -489,7 +494,7 @@ class KVCache:
         options = scale, softcap, alibi_slopes, sinks
         signature = None
         if alibi_slopes is sinks is None and type(softcap) is float:
-            plain = plain_signature(queries, keys, values, True, scale, True, "KVCache")
+            plain = plain_signature(queries, keys, values, True, scale, True, NOT_ALIGNED)
             # One query on about as many keys is not the same here.
             signature = plain and (plain, keys.shape, softcap)
         if signature is None or signature != self._accepted:

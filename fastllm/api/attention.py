@@ -14,12 +14,14 @@ from numpy.typing import ArrayLike
 from fastllm.api.binding import PublicFunctions
 from fastllm.api.dtypes import round_to, to_sum_dtype
 from fastllm.checks.attention import (
+    NOT_ALIGNED,
     Array,
     AttentionArguments,
     AttentionSteps,
     check_attention,
     check_self_attention,
     check_softmax,
+    growing_signature,
     plain_signature,
     self_arguments,
 )
@@ -52,10 +54,11 @@ class AttentionEngine(NamedTuple):
     attend : callable, `AttentionArguments` to (context, lse)
         The result in the dtype that the arguments name, in their `out` if there is one. Logarithms
         of the sums matter only where the arguments ask for them.
-    prepare : callable, (`AttentionArguments`, (query, key, value)) to a callable or None
+    prepare : callable, (`AttentionArguments`, (query, key, value), bool) to a callable or None
         What `attend` would give, without its logarithms, as a function of query, key and value that
         need no more checks: they have the `plain_signature` of those that the arguments were made
-        of. None where that would not be faster; it gives None itself where it holds no longer.
+        of, or, if True, the `growing_signature`. None where that would not be faster; it gives None
+        itself where it holds no longer.
     prepare_queries : callable, (`AttentionArguments`, key, value) to a callable or None
         The same as a function of the query alone, which has the layout of that of the arguments.
         Those have the first rows of key and value, contiguous arrays, and may have `kv_lens` and
@@ -68,7 +71,7 @@ class AttentionEngine(NamedTuple):
     softmax: Callable[[Array, int], Array]
     attention_steps: Callable[[Array, bool], AttentionSteps]
     attend: Callable[[AttentionArguments], tuple[Array, Array]]
-    prepare: Callable[[AttentionArguments, tuple[Array, Array, Array]], PreparedCall | None]
+    prepare: Callable[[AttentionArguments, tuple[Array, Array, Array], bool], PreparedCall | None]
     prepare_queries: Callable[[AttentionArguments, Array, Array], PreparedQueries | None]
     prepare_softmax: Callable[[Array, int], PreparedSoftmax | None]
 
@@ -88,11 +91,24 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
     def _prepare_and_call(
         self, signature: Hashable, arguments: AttentionArguments, arrays: tuple[Any, Any, Any]
     ) -> Array | None:
-        if signature is None or (signature in self._prepared and not self._prepared[signature]):
+        if signature is None or not self._prepared.get(signature, True):
             return None
-        prepared = self._engine.prepare(arguments, arrays)
+        prepared, growing = None, growing_signature(signature)
+        if growing is not None and self._prepared.get(growing, True):
+            prepared = self._engine.prepare(arguments, arrays, True)
+            _keep(self._prepared, growing, prepared)
+        if prepared is None and growing != signature:
+            prepared = self._engine.prepare(arguments, arrays, False)
         _keep(self._prepared, signature, prepared)
         return prepared and prepared(*arrays)
+
+    def _find_prepared(self, signature: Hashable) -> PreparedCall | None:
+        """What was prepared for about as many keys serves for so many as well."""
+        growing = growing_signature(signature)
+        prepared = None if growing is None else self._prepared.get(growing)
+        if prepared is not None:
+            _keep(self._prepared, signature, prepared)
+        return prepared
 
     def softmax(self, x: ArrayLike, axis: int = -1) -> Array:
         """Turn scores into weights that are positive and sum to 1 along an axis.
@@ -214,7 +230,7 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
         """
         signature = None
         if return_steps is False:
-            signature = plain_signature(x, x, x, causal, None, False, "self_attention")
+            signature = plain_signature(x, x, x, causal, None, False, NOT_ALIGNED)
             prepared = self._prepared.get(signature)
             if prepared is not None:
                 result = prepared(x, x, x)
@@ -454,7 +470,7 @@ class AttentionFunctions(PublicFunctions[AttentionEngine]):
             signature = plain_signature(
                 query, key, value, is_causal, scale, enable_gqa, causal_align
             )
-            prepared = self._prepared.get(signature)
+            prepared = self._prepared.get(signature) or self._find_prepared(signature)
             if prepared is not None:
                 result = prepared(query, key, value)
                 if result is not None:

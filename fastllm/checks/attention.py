@@ -22,6 +22,8 @@ _PLAIN_DTYPES = frozenset(map(np.dtype, ("float32", "float64", "uint16")))
 _KEYS, _BLOCKS = 64, 4
 
 UNBOUNDED = 2**40  # a side of a window that does not end
+# To `plain_signature`, the `causal_align` of what has no such argument: nobody else can give it.
+NOT_ALIGNED = object()
 
 
 class AttentionSteps(NamedTuple):
@@ -226,7 +228,7 @@ def plain_signature(
         # Not what is equal to them: 1 is not True.
         and type(is_causal) is type(enable_gqa) is bool
         and (scale is None or type(scale) is float)
-        and type(causal_align) is str
+        and (type(causal_align) is str or causal_align is NOT_ALIGNED)
     ):
         return None
     options = query.dtype, is_causal, scale, enable_gqa, causal_align
@@ -242,6 +244,25 @@ def plain_signature(
         *(q_shape, k_shape[:-2], k_shape[-1], v_shape[:-2], v_shape[-1]),
         *(kv_len, query.strides, key.strides, value.strides, options),
     )
+
+
+def growing_signature(signature: Any) -> Hashable:
+    """The `plain_signature` of one query on about as many keys, in memory of their own or not.
+
+    None for other calls, and for those that are not plain.
+    """
+    if signature is None:
+        return None
+    q_shape, k_shape, v_shape, *more = signature
+    if type(v_shape) is int:
+        # Of slices, and so already.
+        return signature if q_shape[-2] == 1 else None
+    if not (len(q_shape) == len(k_shape) == len(v_shape) >= 2 and q_shape[-2] == 1):
+        return None
+    if k_shape[-2] != v_shape[-2] or not k_shape[-2]:
+        return None
+    kv_len = like_lengths(k_shape[-2])
+    return (q_shape, k_shape[:-2], k_shape[-1], v_shape[:-2], v_shape[-1], kv_len, *more)
 
 
 def like_lengths(kv_len: int) -> tuple[int, int]:

@@ -199,19 +199,21 @@ def _launch_plan(plan: plans.Plan, arrays: tuple[Array, ...], shared: Array | No
 
 
 def prepare(
-    arguments: AttentionArguments, arrays: tuple[Array, Array, Array]
+    arguments: AttentionArguments, arrays: tuple[Array, Array, Array], any_length: bool
 ) -> PreparedCall | None:
-    """A call without lengths, a mask or a place to write to, planned to be made again."""
+    """A call without lengths, a mask or a place to write to, planned to be made again.
+
+    With `any_length` there are as many keys as there are each time, of those that count as alike.
+    """
     if not _is_plain(arguments) or arguments.kv_lens is not None:
         return None
     query, key, value = arguments[:3]
-    start, any_length, kv_lens = None, False, (key.shape[-2], key.shape[-2])
+    start, kv_len = None, key.shape[-2]
     if not all(array.flags.c_contiguous for array in arrays):
         if load_kernels().CHECKED or not all(map(begins_at_its_start, arrays)):
             return None
         start = start_of(query.ndim)
-        if query.shape[-2] == 1:
-            any_length, kv_lens = True, like_lengths(key.shape[-2])
+    kv_lens = like_lengths(kv_len) if any_length else (kv_len, kv_len)
     out = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
     inputs = [query, key, value]
     plan = plans.plan_call(arguments, inputs, NO_MASK, out, kv_lens[1])
@@ -219,7 +221,10 @@ def prepare(
         least = plans.plan_call(arguments, inputs, NO_MASK, out, kv_lens[0])
         if not plans.are_alike(least, plan):
             return None
-    return (_small_call if _is_small(plan) else _shared_call)(plan, arguments, start, any_length)
+    params_of: plans.ParamsByLength | None = None
+    if any_length:
+        params_of = plans.params_by_length(plan.params, kv_len if start is None else None)
+    return (_small_call if _is_small(plan) else _shared_call)(plan, arguments, start, params_of)
 
 
 def _is_plain(arguments: AttentionArguments) -> bool:
@@ -239,7 +244,10 @@ def _is_small(plan: plans.Plan) -> bool:
 
 
 def _shared_call(
-    plan: plans.Plan, arguments: AttentionArguments, start: Start | None, any_length: bool
+    plan: plans.Plan,
+    arguments: AttentionArguments,
+    start: Start | None,
+    params_of: plans.ParamsByLength | None,
 ) -> PreparedCall:
     """A call of this plan that threads share; see `_small_call`.
 
@@ -247,13 +255,13 @@ def _shared_call(
     """
     shape, dtype = (*arguments.query.shape[:-1], arguments.value.shape[-1]), arguments.query.dtype
     run, limit = _shared_run(plan, arguments), thread_pool.thread_limit()
-    params_of = functools.lru_cache(functools.partial(plans.with_kv_len, plan.params))
+    params_of = params_of and functools.lru_cache(params_of)
 
     def call(query: Array, key: Array, value: Array) -> Array | None:
         if thread_pool.thread_limit() != limit:
             return None
         out = np.empty(shape, dtype)
-        params = params_of(key.shape[-2]) if any_length else plan.params
+        params = params_of(key.shape[-2]) if params_of is not None else plan.params
         if start is None:
             run(query.ravel(), key.ravel(), value.ravel(), out.ravel(), params)
         else:
@@ -296,11 +304,14 @@ def _shared_run(
 
 
 def _small_call(
-    plan: plans.Plan, arguments: AttentionArguments, start: Start | None, any_length: bool
+    plan: plans.Plan,
+    arguments: AttentionArguments,
+    start: Start | None,
+    params_of: plans.ParamsByLength | None,
 ) -> PreparedCall:
     """A call of this plan that is too small to share among threads.
 
-    Of arrays that are not contiguous kernels are given the `start`. With `any_length` there are as
+    Of arrays that are not contiguous kernels are given the `start`. With `params_of` there are as
     many keys as there are each time, up to those that were planned for.
     """
     dtype, no_lse = arguments.query.dtype, _NO_LSE[arguments.sum_dtype.itemsize]
@@ -315,7 +326,7 @@ def _small_call(
     kernel = _entry(plan.kernel, dtype, rows, rows, rows, *before_out, rows, *after_out)
 
     def for_length(kv_len: int) -> tuple[Array, ...]:
-        after = no_lse, *plans.with_kv_len(plan.params, kv_len)
+        after = no_lse, *(params_of(kv_len) if params_of is not None else plan.params)
         after_out_by_length[kv_len] = after
         return after
 
@@ -325,9 +336,9 @@ def _small_call(
             queries, keys, values = query.ravel(), key.ravel(), value.ravel()
         else:
             queries, keys, values = query[start], key[start], value[start]
-            if any_length:
-                kv_len = key.shape[-2]
-                after = after_out_by_length.get(kv_len) or for_length(kv_len)
+        if params_of is not None:
+            kv_len = key.shape[-2]
+            after = after_out_by_length.get(kv_len) or for_length(kv_len)
         out = np.empty(shape, dtype)
         flat_out, shared = out.ravel(), np.zeros(shared_size, np.int64)
         kernel(_NO_SLOTS, queries, keys, values, *before_out, flat_out, *after, shared)

@@ -334,7 +334,9 @@ def softmax_along(scores: Array, axis: int) -> Array:
 # The public names: these functions behind the signatures and checks of `fastllm.api.attention`.
 
 
-def prepare(arguments: AttentionArguments, arrays: tuple[Array, Array, Array]) -> None:
+def prepare(
+    arguments: AttentionArguments, arrays: tuple[Array, Array, Array], any_length: bool
+) -> None:
     """Nothing is prepared: the textbook is not about speed."""
 
 

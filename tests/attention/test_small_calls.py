@@ -211,3 +211,39 @@ def test_softmax_again(attention_backend):
     kept = softmax(np.zeros((2, 2)))
     assert softmax(np.array([[np.nan, 0], [-np.inf, -np.inf]]))[1].tolist() == [0, 0]
     assert kept.tolist() == [[0.5, 0.5]] * 2
+
+
+@pytest.mark.parametrize(
+    ("lead", "kv_lead", "dtype"),
+    [((1, 4), (1, 2), np.float32), ((2, 4), (1, 4), np.float64), ((3,), (3,), np.uint16)],
+)
+def test_keys_that_grow_by_being_copied(lead, kv_lead, dtype):
+    """Copies of each length give what is planned for that length, whatever was seen before."""
+    query, other = plain(12, *[(*lead, 1, 8)] * 2, dtype=dtype)
+    keys, values = plain(13, (*kv_lead, 300, 8), (*kv_lead, 300, 4), dtype=dtype)
+    attend = fast.scaled_dot_product_attention
+    grouped = {"enable_gqa": lead[-1] != kv_lead[-1]}
+    for n in (100, 101, 64, 65, 66, 300, 2, 1, 0, 128, 129, 257, 258, 100):
+        copies = [x[..., :n, :].copy() for x in (keys, values)]
+        for q in (query, other):
+            for options in (grouped, {"is_causal": True, "causal_align": "bottom-right"} | grouped):
+                actual = attend(q, *copies, **options)
+                # What gives logarithms is planned for these shapes alone.
+                expected, _ = attend(q, *copies, **options, return_lse=True)
+                assert np.array_equal(actual, expected)
+
+
+def test_a_longer_value_is_refused_whatever_was_seen():
+    query, keys, values = plain(14, (1, 2, 1, 8), *[(1, 2, 70, 8)] * 2)
+    for n in (66, 67):
+        fast.scaled_dot_product_attention(query, keys[:, :, :n].copy(), values[:, :, :n].copy())
+    with pytest.raises(ValueError, match="same kv_len"):
+        fast.scaled_dot_product_attention(query, keys[:, :, :68].copy(), values)
+
+
+def test_self_attention_is_no_alignment_of_another_function(attention_backend):
+    (x,) = plain(15, (3, 4))
+    attention_backend.self_attention(x)
+    for wrong in ("self_attention", None):
+        with pytest.raises(ValueError, match="causal_align must be"):
+            attention_backend.scaled_dot_product_attention(x, x, x, causal_align=wrong)

@@ -38,6 +38,7 @@ CONTRIBUTING.md, "Add an attention option", lists what is outside of the fast en
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -162,6 +163,8 @@ class Plan(NamedTuple):
         """Whether keys may be split, so that results are merged from partial ones."""
         return self.ints.max_rows <= DECODE_ROWS
 
+
+ParamsByLength = Callable[[int], KernelParams]
 
 _BFLOAT16_BITS = np.dtype(np.uint16).char
 
@@ -405,11 +408,24 @@ def are_alike(plan: Plan, other: Plan) -> bool:
     ) == (other.fmas > SERIAL_FMAS)
 
 
-def with_kv_len(params: KernelParams, kv_len: int) -> KernelParams:
-    """The params for another number of keys, the same in all sequences."""
-    lengths = params.lengths.copy()
-    lengths[KV_LEN] = kv_len
-    return params._replace(lengths=lengths)
+def params_by_length(params: KernelParams, packed_from: int | None) -> ParamsByLength:
+    """The params for other numbers of keys, the same in all sequences.
+
+    With `packed_from`, keys and values of heads lie behind each other without a gap, where they
+    begin in the params if there are so many keys.
+    """
+    base_offsets = params.base_offsets
+    unit = None if packed_from is None else base_offsets[KEY : VALUE + 1] // packed_from
+
+    def params_of(kv_len: int) -> KernelParams:
+        lengths, offsets = params.lengths.copy(), base_offsets
+        lengths[KV_LEN] = kv_len
+        if unit is not None:
+            offsets = base_offsets.copy()
+            np.multiply(unit, kv_len, out=offsets[KEY : VALUE + 1])
+        return params._replace(base_offsets=offsets, lengths=lengths)
+
+    return params_of
 
 
 def views_of_lengths(lengths: Array, arguments: AttentionArguments) -> list[tuple[Array, Array]]:
