@@ -7,7 +7,6 @@ import sys
 
 import fastllm
 from fastllm import _backend
-from fastllm.patterns.backtracking import may_be_exponential
 from fastllm.patterns.named import SplitPattern, split_pattern
 from fastllm.tokenizers.encoding import SubwordTokenizer
 from fastllm.tokenizers.model_tokenizer import ModelTokenizer
@@ -50,8 +49,8 @@ def pattern_facts(pattern: str | SplitPattern) -> dict[str, str]:
     elif engine == "automaton":
         sizes = [f"{step.states:,} states" for step in found.compiled_steps]
         facts["which is"] = f"a table made of the expression, {', '.join(sizes)}"
-    elif any(map(may_be_exponential, found.sources)):
-        facts["which may"] = "take exponential time on some texts"
+    elif engine.startswith("matcher"):
+        facts["which is"] = "backtracking that tries nothing twice, in plain Python"
     return facts
 
 

@@ -43,11 +43,14 @@ from typing import NamedTuple
 
 from fastllm.patterns.code_points import Runs, complement
 from fastllm.patterns.syntax import (
+    Around,
     Chars,
     Choice,
+    Foreign,
     Look,
     NoAutomatonError,
     Node,
+    Once,
     Repeat,
     Sequence,
     TextStart,
@@ -56,6 +59,7 @@ from fastllm.patterns.syntax import (
 
 # What compiling may come to, at most; beyond it an expression is left to `re`.
 MAX_LINES, MAX_STATES, MAX_CLASSES, MAX_STEPS = 20_000, 5_000, 250, 400_000
+MAX_LENGTH, MAX_COUNT = 20_000, 10_000  # characters of an expression; repetitions of a part
 
 # --- Programs ------------------------------------------------------------------------------------
 
@@ -101,7 +105,19 @@ class Match(NamedTuple):
     """The expression has matched."""
 
 
-Line = Take | Fork | Check | CheckStart | Enter | Again | Match
+class Try(NamedTuple):
+    """See whether the lines from the next one to a `Match` find one; then on to `out`.
+
+    An automaton does not: `reason` says what asks for it. `Backtracker` does.
+    """
+
+    out: int
+    back: int | None  # so many characters further back; None behind what has matched
+    negated: bool
+    reason: str
+
+
+Line = Take | Fork | Check | CheckStart | Enter | Again | Match | Try
 Program = tuple[Line, ...]
 
 
@@ -132,8 +148,12 @@ def _write(node: Node, lines: list[Line], last: bool) -> None:
             _write(part, lines, is_last)
     elif isinstance(node, Choice):
         _write_choice(node, lines, last)
-    else:
+    elif isinstance(node, Repeat):
         _write_repeat(node, lines, last)
+    elif isinstance(node, Foreign):
+        raise NoAutomatonError(node.reason)
+    else:
+        _write_try(node, lines)
 
 
 def _may_be_nothing(node: Node) -> bool:
@@ -142,7 +162,37 @@ def _may_be_nothing(node: Node) -> bool:
         return all(map(_may_be_nothing, node.parts))
     if isinstance(node, Choice):
         return any(map(_may_be_nothing, node.branches))
+    if isinstance(node, Once):
+        return _may_be_nothing(node.inside)
     return isinstance(node, Repeat) and (node.least == 0 or _may_be_nothing(node.part))
+
+
+def _write_try(node: Around | Once, lines: list[Line]) -> None:
+    """The lines of a part that is matched for itself."""
+    if isinstance(node, Once):
+        line = Try(0, None, False, "what gives nothing back is more than a repeated character")
+    elif node.ahead:
+        line = Try(0, 0, node.negated, "a lookahead asks for more than one character")
+    else:
+        line = Try(0, _width(node.inside), node.negated, "it looks behind")
+    at = len(lines)
+    lines.append(line)
+    _write(node.inside, lines, last=True)
+    lines.append(Match())
+    lines[at] = line._replace(out=len(lines))
+
+
+def _width(node: Node) -> int:
+    """How many characters a node matches; what `re` lets look behind matches a fixed number."""
+    if isinstance(node, Chars):
+        return 1
+    if isinstance(node, Sequence):
+        return sum(map(_width, node.parts))
+    if isinstance(node, Choice):
+        return _width(node.branches[0])
+    if isinstance(node, Repeat):
+        return node.least * _width(node.part)
+    return _width(node.inside) if isinstance(node, Once) else 0
 
 
 def _write_choice(node: Choice, lines: list[Line], last: bool) -> None:
@@ -162,6 +212,8 @@ def _write_choice(node: Choice, lines: list[Line], last: bool) -> None:
 
 def _write_repeat(node: Repeat, lines: list[Line], last: bool) -> None:
     """The part as often as it has to be, then as often as it may be: x{1,3} is x(x(x)?)?."""
+    if max(node.least, node.most or 0) > MAX_COUNT:
+        raise NoAutomatonError(f"a part is asked for more than {MAX_COUNT:,} repetitions")
     for _ in range(node.least):
         _write(node.part, lines, last=False)
     endless = node.most is None
@@ -286,7 +338,12 @@ class Automaton:
     """
 
     def __init__(self, expression: str) -> None:
+        if len(expression) > MAX_LENGTH:
+            raise NoAutomatonError(f"it is longer than {MAX_LENGTH:,} characters")
         self._program = program_of(parse(expression))
+        for line in self._program:
+            if isinstance(line, Try):
+                raise NoAutomatonError(line.reason)
         sets = [line.runs for line in self._program if isinstance(line, (Take, Check))]
         self.classes = classes_of(list(dict.fromkeys(sets)))
         self._masks = [self._mask(line) for line in self._program]

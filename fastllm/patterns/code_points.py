@@ -29,6 +29,7 @@ def union(*sets: Iterable[Run]) -> Runs:
     return tuple(joined)
 
 
+@lru_cache(maxsize=512)
 def complement(runs: Runs) -> Runs:
     """All that lies between the runs."""
     firsts = [0, *(last + 1 for _, last in runs)]

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 
-from fastllm.patterns.code_points import Runs, class_ranges, complement
+from fastllm.patterns.code_points import Runs, class_ranges
 from fastllm.patterns.syntax import parse_set
 
 
@@ -38,14 +38,14 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 def check_pattern(pattern: str) -> None:
     r"""Raise what `compile_pattern` would, in a fraction of its time.
 
-    To `re` it is the same whether a class has one range or hundreds, but for the time.
+    To `re` it is the same whether a set has one member or thousands, but for the time.
 
     >>> check_pattern(r"\p{L}(")
     Traceback (most recent call last):
     ...
     ValueError: missing ), unterminated subpattern at position 23
     """
-    _compile(_spell_out(pattern, most_ranges=1))
+    _compile(_spell_out(pattern, briefly=True))
 
 
 def _compile(spelled: Iterable[str]) -> re.Pattern[str]:
@@ -61,59 +61,49 @@ _TOKEN = re.compile(
     r"\\[pP](?:\{(?P<braced>[^{}]*)\}|(?P<single>[A-Za-z]))"
     r"|\\[xu]\{(?P<hex>[0-9A-Fa-f]{1,6})\}"
     r"|\\(?P<escape>.)"
-    r"|(?P<posix>\[:\^?[a-z]+:\])"
-    r"|(?P<open>\[\^?\]?)"
+    r"|(?P<comment>\(\?#[^)]*\))"
     r"|(?P<other>.)",
     re.DOTALL,
 )
 
 
-def _spell_out(pattern: str, most_ranges: int | None = None) -> list[str]:
-    """The tokens of `pattern`, with classes as ranges and end-of-text spelled Python's way."""
+def _spell_out(pattern: str, briefly: bool = False) -> list[str]:
+    """The tokens of `pattern`, with sets as ranges and end-of-text spelled Python's way.
+
+    Said `briefly`, of each set there is one member alone.
+    """
     spelled: list[str] = []
-    in_class = False
     at = 0
     while token := _TOKEN.match(pattern, at):
         at = token.end()
         text = token[0]
-        if token["open"] and not in_class and "&&" in pattern:
-            runs, end = parse_set(pattern, token.start())
-            if "&&" in pattern[at:end]:
-                spelled.append(_as_class(runs[:most_ranges]))
-                at = end
-                continue
-        name = token["braced"] or token["single"]
-        if name is None and token["escape"] in ("s", "S", "d", "D"):
-            name = {"s": "White_Space", "d": "Nd"}[token["escape"].lower()]
-        if name is not None:
+        if text == "[":
+            (runs, negated), at = parse_set(pattern, token.start())
+            spelled.append(_as_set(runs, negated, briefly))
+        elif (name := _class_name(token)) is not None:
             negated = text[1].isupper() != name.startswith("^")
-            ranges = class_ranges(name.removeprefix("^"))
-            body = _as_class_body((complement(ranges) if negated else ranges)[:most_ranges])
-            spelled.append(body if in_class else f"[{body}]")
+            spelled.append(_as_set(class_ranges(name.removeprefix("^")), negated, briefly))
         elif token["hex"]:
             spelled.append(_escaped(int(token["hex"], 16)))
-        elif token["escape"]:
-            spelled.append(r"\Z" if token["escape"] == "z" else text)
-        elif in_class and token["posix"]:
-            raise ValueError(f"{text} inside a class is not understood; use \\p{{..}} and ranges")
-        elif token["open"]:
-            # Inside a class an opening bracket is itself; `re` wants that said with a backslash.
-            spelled.append("\\" + text if in_class else text)
-            in_class = not (in_class and text.endswith("]"))
-        elif in_class:
-            in_class = text != "]"
-            spelled.append("\\" + text if text in "&~|" else text)
         else:
-            spelled.append(r"\Z" if text == "$" else text)
+            spelled.append(r"\Z" if text in ("$", r"\z") else text)
     return spelled
 
 
-def _as_class_body(runs: Runs) -> str:
-    return "".join(f"{_escaped(first)}-{_escaped(last)}" for first, last in runs)
+def _class_name(token: re.Match[str]) -> str | None:
+    """The class that a token names, if it does."""
+    if token["escape"] in ("s", "S", "d", "D"):
+        return {"s": "White_Space", "d": "Nd"}[token["escape"].lower()]
+    return token["braced"] or token["single"]
 
 
-def _as_class(runs: Runs) -> str:
-    return f"[{_as_class_body(runs)}]" if runs else "(?!)"
+def _as_set(runs: Runs, negated: bool, briefly: bool) -> str:
+    if briefly:
+        runs = tuple((first, first) for first, _ in runs[:1])
+    body = "".join(f"{_escaped(first)}-{_escaped(last)}" for first, last in runs)
+    if not body:
+        return r"(?s:.)" if negated else "(?!)"
+    return f"[{'^' * negated}{body}]"
 
 
 def _escaped(code_point: int) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fastllm.patterns.compiling import check_pattern, compile_pattern
+from fastllm.patterns.backtracking import is_tame
+from fastllm.patterns.compiling import check_pattern
 from fastllm.patterns.expressions import (
     CL100K,
     DEEPSEEK_WORDS,
@@ -24,6 +25,7 @@ from fastllm.patterns.expressions import (
     QWEN3_5,
     TEKKEN,
 )
+from fastllm.patterns.matcher import Matcher, finder
 from fastllm.patterns.normalization import normalize
 from fastllm.patterns.published import PUBLISHED
 from fastllm.patterns.spellings import branches
@@ -110,7 +112,7 @@ class SplitPattern(_Steps):
 
     @cached_property
     def left_to_re(self) -> str:
-        r"""Why the standard `re` has to split, or "" if the pattern is compiled.
+        r"""Why there is no automaton, or "" if the pattern is compiled.
 
         >>> SplitPattern((r"\w+(?=\s\d)",)).left_to_re
         'a lookahead asks for more than one character'
@@ -123,25 +125,31 @@ class SplitPattern(_Steps):
         return ""
 
     @property
-    def engine(self) -> Literal["masks", "automaton", "re"]:
+    def engine(self) -> Literal["masks", "automaton", "re", "matcher"]:
         r"""What splits by the pattern in the compiled backend.
 
         >>> NAMED["gpt2"].engine, SplitPattern((r"\w+",)).engine
         ('masks', 'automaton')
+        >>> SplitPattern((r"(?<=a)b",)).engine, SplitPattern((r"(?:a|a?)+(?<=a)",)).engine
+        ('re', 'matcher')
         """
         if self.scanner is not None:
             return "masks"
-        return "re" if self.left_to_re else "automaton"
+        if not self.left_to_re:
+            return "automaton"
+        return "re" if all(map(is_tame, self.sources)) else "matcher"
 
     def check(self) -> None:
-        """Raise a ValueError if a step is no regular expression."""
+        """Raise a ValueError if a step is no expression, or one that nothing runs in bounds."""
         for source in self.sources:
             check_pattern(source)
+            if not is_tame(source):
+                Matcher(source)
 
     @cached_property
-    def expressions(self) -> tuple[re.Pattern[str], ...]:
-        """The steps, compiled by the standard `re`."""
-        return tuple(map(compile_pattern, self.sources))
+    def expressions(self) -> tuple[re.Pattern[str] | Matcher, ...]:
+        """The steps, compiled by the standard `re`, or as matchers where `re` may take long."""
+        return tuple(map(finder, self.sources))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -188,7 +196,7 @@ def _shown(step: str | Step) -> str:
 
 
 def spans_of(pattern: SplitPattern, text: str) -> list[tuple[int, int]]:
-    """Where the pre-tokens of a text that has been normalized start and end, by the standard `re`.
+    """Where the pre-tokens of a text that has been normalized start and end.
 
     >>> spans_of(SplitPattern((Step(" ", "removed"), "b")), "ab a")
     [(0, 1), (1, 2), (3, 4)]

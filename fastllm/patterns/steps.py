@@ -16,14 +16,19 @@ other way round: so a removed one keeps the matches alone.
 Source: ``SplitDelimiterBehavior`` of Hugging Face's tokenizers 0.23.
 """
 
-import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 Behavior = Literal["isolated", "removed", "merged_with_previous", "merged_with_next", "contiguous"]
 BEHAVIORS: tuple[Behavior, ...] = get_args(Behavior)
 
 PUNCTUATION = r"\p{BertPunctuation}"  # that of ASCII, and that of Unicode 8
+
+
+class Finder(Protocol):
+    """What finds the matches of an expression, as `re.Pattern` does."""
+
+    def finditer(self, text: str, /) -> Iterator[Any]: ...
 
 
 class Step(NamedTuple):
@@ -94,16 +99,17 @@ def as_step(step: str | Step) -> Step:
     return Step(step) if isinstance(step, str) else step
 
 
-def parts(expression: re.Pattern[str], step: Step, text: str) -> list[str]:
+def parts(expression: Finder, step: Step, text: str) -> list[str]:
     """What a step leaves of a text, in order, none of it empty.
 
+    >>> import re
     >>> parts(re.compile("-"), Step("-", "merged_with_next"), "the-final--countdown")
     ['the', '-final', '-', '-countdown']
     """
     return [text[start:end] for start, end in spans(expression, step, text)]
 
 
-def spans(expression: re.Pattern[str], step: Step, text: str) -> list[tuple[int, int]]:
+def spans(expression: Finder, step: Step, text: str) -> list[tuple[int, int]]:
     """Where each of these parts starts and ends."""
     found: list[tuple[int, int]] = []
     before: bool | None = None
@@ -130,7 +136,7 @@ def is_cut(behavior: Behavior, before: bool, after: bool) -> bool:
     return True
 
 
-def stretches(expression: re.Pattern[str], text: str) -> Iterator[tuple[int, int, bool]]:
+def stretches(expression: Finder, text: str) -> Iterator[tuple[int, int, bool]]:
     """The start and end of each match and of what lies between, and which of both it is.
 
     A match may be empty, but not right behind another.

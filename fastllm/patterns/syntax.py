@@ -3,14 +3,15 @@ r"""The syntax of split patterns: an expression as a tree of what it matches.
 The tree has few kinds of nodes, since much of what can be written means the same: ``\d``,
 ``[a-z]`` and ``(?i:k)`` are all sets of code points, ``x?`` and ``x{2,3}`` are repetitions, and the
 lookaheads that split patterns use ask for one character: ``(?!\S)`` means that white space comes
-next, or the end of the text.
+next, or the end of the text. What takes more than an automaton, such as a lookbehind, has nodes of
+its own.
 
 >>> parse(r"[bc]?")
 Repeat(part=Chars(runs=((98, 99),)), least=0, most=1, kind='greedy')
 
-What has no such form raises `NoAutomatonError`, with the reason: the standard `re` runs it. What is
-written here means what it means to `re`, but that classes follow Unicode 16, ``$`` and ``\z`` are
-the end of the text, and ``&&`` in a set leaves what both sides hold.
+What has no such form raises `NoAutomatonError`, with the reason. What is written here means what it
+means to `re`, but that classes follow Unicode 16, ``$`` and ``\z`` are the end of the text, and
+``&&`` in a set leaves what both sides hold.
 """
 
 import re
@@ -71,46 +72,83 @@ class Repeat(NamedTuple):
     kind: str
 
 
-Node = Chars | Look | TextStart | Sequence | Choice | Repeat
+class Around(NamedTuple):
+    """No character, but a condition: what comes next matches a part, or what came before does."""
 
-# How deep groups may lie in each other, and how often a part may be asked for; how long an
-# expression may be, and how many sets of it may ignore case.
-MAX_DEPTH, MAX_COUNT, MAX_LENGTH, MAX_FOLDED = 100, 10_000, 20_000, 200
+    inside: "Node"
+    ahead: bool
+    negated: bool
+
+
+class Once(NamedTuple):
+    """A part that gives nothing back: the first way in which it matches is the only one."""
+
+    inside: "Node"
+
+
+class Foreign(NamedTuple):
+    """What only the standard `re` runs, with what it is made of and why that is so."""
+
+    inside: "Node"
+    reason: str
+
+
+Node = Chars | Look | TextStart | Sequence | Choice | Repeat | Around | Once | Foreign
+
+MAX_DEPTH = 100  # how deep groups may lie in each other
+MAX_FOLDED = 200  # how many sets may ignore case
 
 _NOTHING = Sequence(())
 _END = Look((), at_end=True)
 _ESCAPES = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d*)(,?)(\d*)\})([+?]?)")
-_GROUP = re.compile(r"\(\?(?:P<\w+>|([a-zA-Z]*)(?:-([a-zA-Z]+))?:|(>|[=!]|<[=!]))")
+_GROUP = re.compile(r"\(\?(?:P<\w+>|([a-zA-Z]*)(?:-([a-zA-Z]+))?:|(>|[=!]|<[=!]|\(\w+\)))")
+_COMMENTS = re.compile(r"(?:\(\?#[^)]*\))*")
+_COMMENTS_AND_BLANKS = re.compile(r"(?:\(\?#[^)]*\)|[ \t\n\r\v\f]|#[^\n]*)*")  # where (?x) is on
+_REFERENCE = re.compile(r"\(\?P=\w+\)|\\[1-9][0-9]?(?![0-9])")
+_POSIX = re.compile(r"\[:\^?[a-z]+:\]")
+_OCTAL = re.compile(r"\\(0[0-7]{0,2}|[0-3][0-7]{2})")
+_OCTAL_IN_SET = re.compile(r"\\([0-3]?[0-7]{1,2})")
 _CODE_POINT = re.compile(
     r"\\(?:[xu]\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))"
 )
 _CLASS = re.compile(r"\\([pP])(?:\{(\^?)(\w+)\}|()([A-Za-z]))")
 
 
-def parse(pattern: str) -> Node:
+def parse(pattern: str, folds: bool = True) -> Node:
     """The tree of an expression that the standard `re` takes.
+
+    Without `folds`, sets that ignore case are as they are written.
 
     Raises
     ------
     NoAutomatonError
         If something in it has no tree.
     """
-    if len(pattern) > MAX_LENGTH:
-        raise NoAutomatonError(f"it is longer than {MAX_LENGTH:,} characters")
-    parser = _Parser(pattern)
+    parser = _Parser(pattern, folds)
     if found := re.match(r"\(\?([a-zA-Z]+)\)", pattern):
         parser.set_flags(found[1], "")
         parser.at = found.end()
     tree = parser.choice(0)
     if parser.at < len(pattern):
         raise NoAutomatonError(f"{pattern[parser.at]!r} closes nothing")
-    return tree
+    return Foreign(tree, parser.foreign_flag) if parser.foreign_flag else tree
 
 
-def parse_set(pattern: str, at: int) -> tuple[Runs, int]:
-    """The code points of the set in brackets that begins at `at`, and where it ends."""
-    parser = _Parser(pattern)
+class BracketedSet(NamedTuple):
+    """A set in brackets as it is written: all but `runs`, if it is negated."""
+
+    runs: Runs
+    negated: bool
+
+
+def parse_set(pattern: str, at: int) -> tuple[BracketedSet, int]:
+    """The set in brackets that begins at `at`, whatever its case, and where it ends.
+
+    >>> parse_set("a[^b-d]", 1)
+    (BracketedSet(runs=((98, 100),), negated=True), 7)
+    """
+    parser = _Parser(pattern, folds=False)
     parser.at = at
     return parser.bracketed_set(), parser.at
 
@@ -118,11 +156,14 @@ def parse_set(pattern: str, at: int) -> tuple[Runs, int]:
 class _Parser:
     """Reads an expression from `at` on."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, folds: bool) -> None:
         self.pattern = pattern
+        self.folds = folds
         self.at = 0
         self.ignore_case = False
         self.dot_is_all = False
+        self.skips_blanks = False
+        self.foreign_flag = ""  # why only `re` reads a flag there was
         self.folded_sets = 0
 
     # --- Branches, parts and repetitions
@@ -151,6 +192,7 @@ class _Parser:
 
     def repeated(self, part: Node) -> Node:
         """A part with the quantifiers that follow it."""
+        self.skip()
         found = _QUANTIFIER.match(self.pattern, self.at)
         if not found or not (found[1] or found[2] or found[3]):  # "{}" is no quantifier
             return part
@@ -160,13 +202,11 @@ class _Parser:
         else:
             least = int(found[2] or 0)
             most = (int(found[4]) if found[4] else None) if found[3] else least
-        if max(least, most or 0) > MAX_COUNT:
-            raise NoAutomatonError(f"{found[0]} asks for more than {MAX_COUNT:,} repetitions")
         if most == 0 or _is_nothing(part):
             return _NOTHING
         kind = {"": "greedy", "?": "lazy", "+": "possessive"}[found[5]]
         if kind == "possessive" and not isinstance(part, Chars):
-            raise NoAutomatonError(f"{found[0]} behind more than one character is possessive")
+            return Once(Repeat(part, least, most, "greedy"))
         return Repeat(part, least, most, kind)
 
     def part(self, depth: int) -> Node:
@@ -175,7 +215,9 @@ class _Parser:
         if sign == "(":
             return self.group(depth)
         if sign == "[":
-            return Chars(self.bracketed_set())
+            found = self.bracketed_set()
+            runs = self.folded(found.runs)
+            return Chars(complement(runs) if found.negated else runs)
         if sign == "\\":
             return self.escape()
         self.at += 1
@@ -190,8 +232,11 @@ class _Parser:
     # --- Groups
 
     def group(self, depth: int) -> Node:
+        if reference := _REFERENCE.match(self.pattern, self.at):
+            self.at = reference.end()
+            return Foreign(_NOTHING, "it asks for what a group has matched")
         found = _GROUP.match(self.pattern, self.at)
-        flags = self.ignore_case, self.dot_is_all
+        flags = self.ignore_case, self.dot_is_all, self.skips_blanks
         if found is None:
             if self.pattern.startswith("(?", self.at):
                 raise NoAutomatonError(f"{self.pattern[self.at : self.at + 4]!r} is not read")
@@ -203,7 +248,7 @@ class _Parser:
         if self.peek() != ")":
             raise NoAutomatonError("a group is not closed")
         self.at += 1
-        self.ignore_case, self.dot_is_all = flags
+        self.ignore_case, self.dot_is_all, self.skips_blanks = flags
         kind = found[3] if found else None
         if kind is None:
             return inside
@@ -211,12 +256,16 @@ class _Parser:
             return _atomic(inside)
         if kind in ("=", "!"):
             return _look(inside, negated=kind == "!")
-        raise NoAutomatonError("it looks behind")
+        if kind in ("<=", "<!"):
+            return Around(inside, ahead=False, negated=kind == "<!")
+        return Foreign(inside, "it asks whether a group has matched")
 
     def set_flags(self, on: str, off: str) -> None:
         for flags, value in ((on, True), (off, False)):
-            if unknown := set(flags) - {"i", "s", "u"}:
-                raise NoAutomatonError(f"the flag {min(unknown)!r} is not read")
+            if unknown := set(flags) - {"i", "s", "u", "x"}:
+                self.foreign_flag = f"the flag {min(unknown)!r} is not read"
+            if "x" in flags:
+                self.skips_blanks = value
             if "i" in flags:
                 self.ignore_case = value
             if "s" in flags:
@@ -224,7 +273,15 @@ class _Parser:
 
     # --- Characters and sets
 
+    def skip(self) -> None:
+        """Go on to what means something."""
+        skipped = _COMMENTS_AND_BLANKS if self.skips_blanks else _COMMENTS
+        if found := skipped.match(self.pattern, self.at):
+            self.at = found.end()
+
     def peek(self) -> str:
+        """The next sign, outside of sets, or "" at the end."""
+        self.skip()
         return self.pattern[self.at : self.at + 1]
 
     def escape(self) -> Node:
@@ -235,6 +292,15 @@ class _Parser:
         if sign == "A":
             self.at += 2
             return TextStart()
+        if sign in "bB":
+            self.at += 2
+            return _edge_of_word(sign == "B")
+        if octal := _OCTAL.match(self.pattern, self.at):
+            self.at = octal.end()
+            return Chars(_one(int(octal[1], 8)))
+        if reference := _REFERENCE.match(self.pattern, self.at):
+            self.at = reference.end()
+            return Foreign(_NOTHING, "it asks for what a group has matched")
         return Chars(self.folded(self.escaped_set()))
 
     def escaped_set(self) -> Runs:
@@ -257,41 +323,43 @@ class _Parser:
             raise NoAutomatonError(f"\\{sign} is not read")
         return _one(ord(sign))
 
-    def bracketed_set(self) -> Runs:
+    def bracketed_set(self) -> BracketedSet:
         """A set in brackets: members, ranges, and `&&` between such."""
-        if self.pattern.startswith("[:", self.at) and ":]" in self.pattern[self.at :]:
-            raise NoAutomatonError("[:..:] inside a class is not understood")
         self.at += 1
-        negated = self.peek() == "^"
+        negated = self.pattern.startswith("^", self.at)
         self.at += negated
         runs = self.members(first=True)
-        if not self.pattern.startswith("&&", self.at):
-            self.at += 1
-            runs = self.folded(runs)
-            return complement(runs) if negated else runs
+        intersects = self.pattern.startswith("&&", self.at)
         while self.pattern.startswith("&&", self.at):
             self.at += 2
             runs = intersection(runs, self.members(first=False))
         self.at += 1
-        return self.folded(complement(runs) if negated else runs)
+        if intersects and negated:
+            return BracketedSet(complement(runs), negated=False)
+        return BracketedSet(runs, negated)
 
     def members(self, first: bool) -> Runs:
         """All up to the bracket that closes, or to `&&`; behind that, brackets hold a set."""
         found: list[Runs] = []
         nested = not first
-        while first or (self.peek() != "]" and not self.pattern.startswith("&&", self.at)):
-            if not self.peek():
+        while first or not self.pattern.startswith(("]", "&&"), self.at):
+            if self.at >= len(self.pattern):
                 raise NoAutomatonError("a set is not closed")
-            if nested and self.peek() == "[":
-                found.append(self.bracketed_set())
+            if posix := _POSIX.match(self.pattern, self.at):
+                raise NoAutomatonError(
+                    f"{posix[0]} inside a class is not understood; use \\p{{..}} and ranges"
+                )
+            if nested and self.pattern[self.at] == "[":
+                inner = self.bracketed_set()
+                found.append(complement(inner.runs) if inner.negated else inner.runs)
             else:
                 found.append(self.member_or_range())
             first = False
-        return union(*found)
+        return found[0] if len(found) == 1 else union(*found)
 
     def member_or_range(self) -> Runs:
         low = self.member()
-        if self.peek() != "-" or self.pattern.startswith("-]", self.at):
+        if not self.pattern.startswith("-", self.at) or self.pattern.startswith("-]", self.at):
             return low
         self.at += 1
         high = self.member()
@@ -302,16 +370,19 @@ class _Parser:
         return ((low[0][0], high[0][0]),)
 
     def member(self) -> Runs:
-        if self.peek() == "\\":
+        if self.pattern[self.at] == "\\":
             if self.pattern.startswith("\\b", self.at):
                 self.at += 2
                 return _one(8)
+            if octal := _OCTAL_IN_SET.match(self.pattern, self.at):
+                self.at = octal.end()
+                return _one(int(octal[1], 8))
             return self.escaped_set()
         self.at += 1
         return _one(ord(self.pattern[self.at - 1]))
 
     def folded(self, runs: Runs) -> Runs:
-        if not self.ignore_case:
+        if not (self.ignore_case and self.folds):
             return runs
         self.folded_sets += sum(last - first for first, last in runs) > 0
         if self.folded_sets > MAX_FOLDED:
@@ -333,11 +404,11 @@ def _atomic(inside: Node) -> Node:
         return inside
     if isinstance(inside, Repeat) and isinstance(inside.part, Chars) and inside.kind == "greedy":
         return inside._replace(kind="possessive")
-    raise NoAutomatonError("an atomic group holds more than one repeated character")
+    return Once(inside)
 
 
 def _look(inside: Node, negated: bool) -> Node:
-    """A lookahead of one character, or of the end of the text."""
+    """A lookahead; most are of one character, or of the end of the text."""
     runs: list[Runs] = []
     at_end = False
     for branch in inside.branches if isinstance(inside, Choice) else (inside,):
@@ -346,9 +417,19 @@ def _look(inside: Node, negated: bool) -> Node:
         elif branch == _END:
             at_end = True
         else:
-            raise NoAutomatonError("a lookahead asks for more than one character")
+            return Around(inside, ahead=True, negated=negated)
     found = union(*runs)
     return Look(complement(found), not at_end) if negated else Look(found, at_end)
+
+
+def _edge_of_word(negated: bool) -> Node:
+    """Where a character of a word stands on one side alone; negated, on both or on none."""
+    words = _words()
+    behind = [Around(Chars(words), ahead=False, negated=is_none) for is_none in (False, True)]
+    ahead = [Look(words, at_end=False), Look(complement(words), at_end=True)]
+    if not negated:
+        ahead.reverse()
+    return Choice(tuple(map(Sequence, zip(behind, ahead, strict=True))))
 
 
 def matching(expression: str, candidates: str) -> Runs:

@@ -19,12 +19,16 @@ Some patterns have several steps, and each cuts the pre-tokens of the one before
 to what lies before or behind them, or remove them: `fastllm.patterns.steps`. The named patterns are
 in `fastllm.patterns.named`.
 
+There are expressions that `re` takes years for on some texts. `fastllm.patterns.backtracking` knows
+them by their form, and `fastllm.patterns.matcher` finds the same matches with a memory.
+
 Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2, 2019).
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from fastllm.patterns.matcher import Matcher
 from fastllm.patterns.named import SplitPattern, spans_of
 from fastllm.patterns.steps import parts
 
@@ -56,6 +60,16 @@ def places(text: str, pattern: SplitPattern) -> list[tuple[int, int]]:
     return spans_of(pattern, text)
 
 
+def engine_of(pattern: SplitPattern) -> str:
+    r"""What finds the matches: `re`, or a matcher where `re` may take far too long.
+
+    >>> engine_of(SplitPattern((r"\s+",))), engine_of(SplitPattern(("(?:a+)+b",)))
+    ('re (the reference splits by it)', 'matcher (the reference splits by it)')
+    """
+    is_matcher = any(isinstance(expression, Matcher) for expression in pattern.expressions)
+    return f"{'matcher' if is_matcher else 're'} (the reference splits by it)"
+
+
 def is_space(character: str) -> bool:
     """Whether a character is white space to Unicode, which U+001C to U+001F are not.
 
@@ -77,7 +91,7 @@ def cut(expression: Any, text: str) -> Iterator[str]:
         if match.start() > end:
             yield text[end : match.start()]
         if match.end() > match.start():
-            yield match[0]
+            yield text[match.start() : match.end()]
         end = match.end()
     if end < len(text):
         yield text[end:]

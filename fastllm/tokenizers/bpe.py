@@ -538,11 +538,12 @@ class BPETokenizer(SubwordTokenizer):
 
     @property
     def pattern_engine(self) -> str:
-        r"""What splits text by the pattern, and why, if it is Python's `re`.
+        r"""What splits text by the pattern, and why, if that is not compiled.
 
         ``"masks"`` is a scanner written by hand for a named pattern; ``"automaton"`` a table made
         of the expression, slower, and in linear time too; ``"re (reason)"`` goes at the reference's
-        speed, and some expressions take it exponential time. The reference knows `re` alone.
+        speed; ``"matcher (reason)"`` is plain Python in linear time, where `re` might take far too
+        long. The reference knows the last two alone.
 
         Examples
         --------

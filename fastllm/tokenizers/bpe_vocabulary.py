@@ -210,7 +210,7 @@ class BPEVocabulary:
             self.all_rules,
             self.missing_bytes,
             self.pattern.normalization,
-            [(expression.pattern, expression.flags) for expression in self.pattern.expressions],
+            self.pattern.sources,
             self._merging,
         )
 

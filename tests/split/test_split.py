@@ -72,7 +72,7 @@ def test_joins_surrogate_pairs_and_replaces_lone_ones(bpe_backend):
         ("(", ValueError, "unterminated subpattern"),
         (r"\p{Klingon}", ValueError, r"\\p{Klingon} is not one of"),
         (r"[[:alpha:]]+", ValueError, r"\[:alpha:\] inside a class is not understood"),
-        (r"[\w&&[:alpha:]]", ValueError, r"\[:..:\] inside a class is not understood"),
+        (r"[\w&&[:alpha:]]", ValueError, r"\[:alpha:\] inside a class is not understood"),
         (r"[\w&&z-a]", ValueError, "bad character range"),
         (r"[z-a]", ValueError, "regular expression: bad character range"),
     ],

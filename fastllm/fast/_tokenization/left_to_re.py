@@ -1,11 +1,10 @@
-"""What splits by a pattern here, and a word to the user where it is Python's `re`."""
+"""What splits by a pattern here, and a word to the user where that is in Python."""
 
 import inspect
 import warnings
 from functools import lru_cache
 from pathlib import Path
 
-from fastllm.patterns.backtracking import may_be_exponential
 from fastllm.patterns.named import SplitPattern
 
 _PACKAGE = str(Path(__file__).parents[2])
@@ -13,13 +12,13 @@ _LONGEST = 60  # characters of a pattern that a warning shows
 
 
 def engine_of(pattern: SplitPattern) -> str:
-    """The engine of a pattern; with the reason, if it is `re`."""
-    return f"re ({pattern.left_to_re})" if pattern.engine == "re" else pattern.engine
+    """The engine of a pattern; with the reason, if it is not compiled."""
+    return pattern.engine + (f" ({pattern.left_to_re})" if pattern.left_to_re else "")
 
 
 def is_compiled(pattern: SplitPattern) -> bool:
-    """Whether C++ splits by the pattern; where `re` has to, the user is told."""
-    if pattern.engine != "re":
+    """Whether C++ splits by the pattern; where it does not, the user is told."""
+    if not pattern.left_to_re:
         return True
     _warn(pattern)
     return False
@@ -30,15 +29,14 @@ def _warn(pattern: SplitPattern) -> None:
     shown = str(pattern)
     if len(shown) > _LONGEST:
         shown = shown[:_LONGEST] + "..."
-    message = (
-        f"the split pattern {shown!r} is left to Python's re ({pattern.left_to_re}), which splits "
-        "at the reference's speed, a few MB/s"
-    )
-    if any(map(may_be_exponential, pattern.sources)):
-        message += (
-            "; since it repeats what may match in several ways, it may take exponential time on "
-            "some texts"
+    if pattern.engine == "re":
+        engine = "Python's re ({}), which splits at the reference's speed, a few MB/s"
+    else:
+        engine = (
+            "a matcher in plain Python ({}), some 0.2 MB/s, since re may take far too long on some "
+            "texts"
         )
+    message = f"the split pattern {shown!r} is left to {engine.format(pattern.left_to_re)}"
     warnings.warn(message, stacklevel=_frames_of_this_package())
 
 

@@ -150,6 +150,10 @@ def test_made_expressions_cut_as_re_does():
     rng, texts, engines = random.Random(61), made_texts(8, seed=62), Counter()
     for number in range(60):
         pattern = SplitPattern((made_expression(rng, depth=2, foreign=0.05 * (number % 3)),))
+        try:
+            pattern.check()
+        except ValueError:  # neither `re` nor a matcher runs it in bounds
+            continue
         engines[pattern.engine] += 1
         for text in texts:
             assert fast.split(text, pattern) == reference.split(text, pattern), (pattern, text)

@@ -196,12 +196,12 @@ def isa_name():
 
 
 cdef Splitter splitter_of(object pattern, int isa, bint by_automaton=False) except *:
-    """What splits by a `SplitPattern`, or by a named one; it is not compiled where the standard `re` has to."""
+    """What splits by a `SplitPattern`, or by a named one; it is not compiled where there is no automaton."""
     cdef bytes name
     cdef Splitter splitter
     if isinstance(pattern, str):
         pattern = NAMED.get(pattern)
-    if pattern is None or pattern.engine == "re":
+    if pattern is None or pattern.engine in ("re", "matcher"):
         return splitter
     if by_automaton or pattern.scanner is None:
         return Splitter((<AutomatonHandle>automaton_of(pattern)).automaton, <Isa>isa)
