@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from fastllm.book.random_numbers import Generator, default_generator
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.encoded.batches import Windows
+from fastllm.corpus.encoded.dataset import TokenDataset
 from fastllm.vocabularies.published import get_encoding
 
 Ids = npt.NDArray[np.int64]
@@ -86,7 +88,7 @@ class DataLoader:
 
     Parameters
     ----------
-    dataset : GPTDatasetV1
+    dataset : GPTDatasetV1 or Windows
     batch_size : int, default 1
     shuffle : bool, default False
         Whether to shuffle the windows, anew in every round.
@@ -109,7 +111,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: GPTDatasetV1,
+        dataset: GPTDatasetV1 | Windows,
         batch_size: int = 1,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -140,7 +142,7 @@ class DataLoader:
 
 
 def create_dataloader_v1(
-    txt: str,
+    txt: str | TokenDataset,
     batch_size: int = 4,
     max_length: int = 256,
     stride: int = 128,
@@ -148,11 +150,11 @@ def create_dataloader_v1(
     drop_last: bool = True,
     num_workers: int = 0,
 ) -> DataLoader:
-    """Batches of windows over the GPT-2 ids of a text.
+    """Batches of windows over the GPT-2 ids of a text, or over ids that lie in files.
 
     Parameters
     ----------
-    txt : str
+    txt : str or TokenDataset
     batch_size, shuffle, drop_last
         As for `DataLoader`.
     max_length, stride
@@ -183,5 +185,9 @@ def create_dataloader_v1(
         next(iter(loader))  # [array([[40, 367, 2885, 1464]]), array([[367, 2885, 1464, 1807]])]
     """
     arguments.check_integer(num_workers, "num_workers", 0)
-    dataset = GPTDatasetV1(txt, get_encoding("gpt2"), max_length, stride)
+    dataset: GPTDatasetV1 | Windows
+    if isinstance(txt, TokenDataset):
+        dataset = txt.windows(max_length, stride)
+    else:
+        dataset = GPTDatasetV1(txt, get_encoding("gpt2"), max_length, stride)
     return DataLoader(dataset, batch_size, shuffle, drop_last)

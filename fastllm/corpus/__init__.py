@@ -1,14 +1,15 @@
 """From documents to word counts, and ids to files: reading, safe cuts, counts, reports.
 
-`encode_corpus` makes files of ids of a whole corpus.
+`encode_corpus` makes files of ids of a whole corpus, `TokenDataset` reads them.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastllm.corpus.encoded.dataset import TokenDataset
     from fastllm.corpus.encoded.encoding import encode_corpus
 
-_PLACES = {"encode_corpus": "encoding"}
+_PLACES = {"TokenDataset": "dataset", "encode_corpus": "encoding"}
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,4 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-__all__ = ["encode_corpus"]
+__all__ = ["TokenDataset", "encode_corpus"]

@@ -85,8 +85,11 @@ def encode_corpus(
     out : path
         A folder for shards and ``index.json``; or one file, ``.bin`` or ``.npy``, with its index
         beside it (``.index.json``).
-    format : {"bin", "npy"}, optional
-        How ids lie in files; by default as the suffix of `out` says, or ``"bin"``.
+    format : {"bin", "npy", "megatron", "llmc", "parquet"}, optional
+        How ids lie in files; by default as the suffix of `out` says, or ``"bin"``. ``"bin"`` is
+        bare ids, as nanoGPT maps them, ``"megatron"`` has an ``.idx`` beside, as Megatron-Core's
+        IndexedDataset reads, ``"llmc"`` the header of llm.c, and ``"parquet"`` lists of ids. Beside
+        the others lie the document ends, ``.ends``: for each how many ids are before it, uint64.
     documents : {"files", "lines"}
         Whether a text file is a document, or each line of it, with its line end.
     field : str
@@ -324,6 +327,7 @@ class _Run:
             }
         )
         self._told = len(self._finished), len(self._bad)
+        self._shards.remove_leftovers()
 
     # The work
 
@@ -356,6 +360,7 @@ class _Run:
                 raise ValueError(f"{sources[0].path} and all other inputs hold no document")
             self._shards.end()
             self._finished += self._shards.take_finished()
+            self._step(journal)
         except BaseException:
             if journal.steps:
                 self._shards.close()

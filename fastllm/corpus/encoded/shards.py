@@ -109,7 +109,7 @@ class Shard:
         self._ids.write(self._format.header(self._dtype, self.tokens))
         self.flush()
         self.close()
-        paths = self._format.finish(self._ids_path, self._ends_path, self._target)
+        paths = self._format.finish(self._ids_path, self._ends_path, self._target, self._dtype)
         return {
             "file": self._target.name,
             "tokens": self.tokens,
@@ -163,7 +163,7 @@ class ShardSequence:
         self._name = name
         self._format, self._dtype, self._shard_tokens = file_format, dtype, shard_tokens
         self._open: Shard | None = None
-        self._count = 0
+        self._count = self._cleaned = 0
         self._finished: list[dict[str, Any]] = []
 
     def _current(self, **state: Any) -> Shard:
@@ -235,6 +235,16 @@ class ShardSequence:
         """Stop here; another run may go on."""
         if self._open is not None:
             self._open.close()
+
+    def remove_leftovers(self) -> None:
+        """Take away what finished shards were made of, once the journal knows that they are whole.
+
+        A run that is killed between the two leaves some, for the next one to take away.
+        """
+        for number in range(self._cleaned, self._count):
+            for part in ("ids", "ends"):
+                Path(f"{self._name(number)}.{part}{PART}").unlink(missing_ok=True)
+        self._cleaned = self._count
 
     def take_finished(self) -> list[dict[str, Any]]:
         """The shards that have been finished since this was last asked."""
