@@ -48,4 +48,5 @@ def heads(seed, lead, q_len, kv_len, head_dim, value_dim, dtype, kv_lead=None):
 def forget_plans():
     """Plan all calls anew, since what plans depend on is another from now on."""
     plan.plan_of_shapes.cache_clear()
+    plan._plan_of_packed_sequences.cache_clear()
     attention.FUNCTIONS._prepared.clear()

@@ -503,3 +503,17 @@ def test_keeps_nonfinite_numbers_of_16_bits(q_len, dtype):
         arrays[2][0, 3, 0] = 0x7FC0
     for options in ({}, {"is_causal": True}):
         agree(dtype, *arrays, **options)
+
+
+def test_packed_sequences_again_with_other_options(attention_backend):
+    """Plans are kept for where sequences start, and nothing else of a call."""
+    attend = attention_backend.scaled_dot_product_attention
+    arrays = heads(90, (2,), 8, 8, 4, 3)
+    starts = [([0, 3, 3, 8], [0, 2, 6, 8]), ([0, 3, 3, 8], [0, 3, 3, 8]), ([0, 8], [0, 8])]
+    for options in ({}, {"alibi_slopes": [0.5, 0.1]}, {"sinks": [0.3, -1.0]}, {}):
+        for cu_q, cu_k in starts:
+            actual = attend(*arrays, cu_seqlens_q=cu_q, cu_seqlens_k=cu_k, **options)
+            for q0, q1, k0, k1 in zip(cu_q, cu_q[1:], cu_k, cu_k[1:], strict=False):
+                one = arrays[0][:, q0:q1], *(x[:, k0:k1] for x in arrays[1:])
+                expected = reference.scaled_dot_product_attention(*one, **options)
+                assert_agrees(SDPA, np.float64, actual[:, q0:q1], expected)

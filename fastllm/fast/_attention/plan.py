@@ -25,8 +25,8 @@ CONTRIBUTING.md, "Add an attention option", lists what is outside of the fast en
    `Params`; and its line in `kernels/work.py`, `read_params`. If an array: a parameter of each
    kernel and of each `read_params` call.
 2. Here: fill it in, in `plan_of_shapes` (what belongs to the shapes) or `with_values` (arrays). If
-   an array: `plan_call`'s condition, and, if per head, the tile in `_of_packed_sequences`:
-   forgetting either is silent.
+   an array: `plan_call`'s condition, and, if per head, the tile in `with_values` and what
+   `_plan_of_packed_sequences` has where there is none: forgetting one is silent.
 3. If per head: a field of `LaneIds`, its room in `allocate_lanes`, filled in `assign_lanes`
    (`tiles.py`). Decoding reads it by head.
 4. Its formula in `kernels/scores.py`, called by `modify_scores` (`tiles.py`, all prefill and AMX)
@@ -168,7 +168,12 @@ ParamsByLength = Callable[[int], KernelParams]
 
 _BFLOAT16_BITS = np.dtype(np.uint16).char
 
-Layouts = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+Layout = tuple[tuple[int, ...], tuple[int, ...]]
+Layouts = tuple[Layout, ...]
+# What `plan_of_shapes` is given.
+Shapes = tuple[
+    Layouts, Layout, tuple[int, int, bool], tuple[int, int, bool], tuple[float, float], int
+]
 
 
 def plan_call(
@@ -188,7 +193,7 @@ def plan_call(
             layouts[0],
             *(((*shape[:-2], kv_len, shape[-1]), strides) for shape, strides in layouts[1:]),
         )
-    plan = plan_of_shapes(
+    shapes: Shapes = (
         layouts,
         (out.shape, out.strides),
         (out.itemsize, mask_kind, out.dtype.char == _BFLOAT16_BITS),
@@ -196,10 +201,14 @@ def plan_call(
         (arguments.scale, arguments.softcap),
         thread_pool.thread_limit(),
     )
+    starts = arguments.cu_seqlens_q, arguments.cu_seqlens_k
+    if starts[0] is None or starts[1] is None:
+        plan = plan_of_shapes(*shapes)
+    else:
+        plan = _plan_of_packed_sequences(shapes, starts[0].tobytes(), starts[1].tobytes())
     if (
         arguments.kv_lens is not None
         or arguments.q_lens is not None
-        or arguments.cu_seqlens_q is not None
         or arguments.alibi_slopes is not None
         or arguments.sinks is not None
     ):
@@ -210,7 +219,7 @@ def plan_call(
 @functools.lru_cache(maxsize=64)
 def plan_of_shapes(
     inputs: Layouts,
-    output: tuple[tuple[int, ...], tuple[int, ...]],
+    output: Layout,
     kinds: tuple[int, int, bool],
     window: tuple[int, int, bool],
     floats: tuple[float, float],
@@ -264,7 +273,7 @@ def plan_of_shapes(
 
 def _offsets_and_strides(
     inputs: Layouts,
-    output: tuple[tuple[int, ...], tuple[int, ...]],
+    output: Layout,
     heads: int,
     itemsize: int,
     mask_kind: int,
@@ -383,22 +392,20 @@ def _cut_into_blocks(plan: Plan, choice: Choice, threads: int) -> Plan:
 
 def with_values(plan: Plan, arguments: AttentionArguments) -> Plan:
     """The plan with what a call says of its heads and sequences, by values and not by shapes."""
-    params = plan.params
+    params, starts = plan.params, arguments.cu_seqlens_q
+    # Heads of packed sequences are those of the first, then those of the next, and so on.
+    n_sequences = 1 if starts is None else len(starts) - 1
     if arguments.alibi_slopes is not None:
         slopes = np.array(arguments.alibi_slopes, np.float64).reshape(-1)
-        params = params._replace(alibi_slopes=slopes)
+        params = params._replace(alibi_slopes=np.tile(slopes, n_sequences))
     if arguments.sinks is not None:
-        params = params._replace(sinks=np.array(arguments.sinks, np.float64).reshape(-1))
+        sinks = np.array(arguments.sinks, np.float64).reshape(-1)
+        params = params._replace(sinks=np.tile(sinks, n_sequences))
     if arguments.kv_lens is not None or arguments.q_lens is not None:
         params = params._replace(lengths=params.lengths.copy())
         for planned, given in views_of_lengths(params.lengths, arguments):
             planned[...] = given
-    plan = plan._replace(params=params)
-    if arguments.cu_seqlens_q is not None and arguments.cu_seqlens_k is not None:
-        return _of_packed_sequences(
-            plan, arguments.cu_seqlens_q, arguments.cu_seqlens_k, arguments.sum_dtype.itemsize
-        )
-    return plan
+    return plan._replace(params=params)
 
 
 def are_alike(plan: Plan, other: Plan) -> bool:
@@ -438,8 +445,14 @@ def views_of_lengths(lengths: Array, arguments: AttentionArguments) -> list[tupl
     ]
 
 
-def _of_packed_sequences(plan: Plan, cu_seqlens_q: Array, cu_seqlens_k: Array, size: int) -> Plan:
-    """The plan where every head of every sequence is a head of its own."""
+@functools.lru_cache(maxsize=8)
+def _plan_of_packed_sequences(shapes: Shapes, starts_q: bytes, starts_k: bytes) -> Plan:
+    """The plan where every head of every sequence is a head of its own.
+
+    Kept, since all layers of a model are given the same sequences; `starts` are the `cu_seqlens`.
+    """
+    plan, sum_size, threads = plan_of_shapes(*shapes), max(shapes[2][0], 4), shapes[-1]
+    cu_seqlens_q, cu_seqlens_k = (np.frombuffer(x, np.int64) for x in (starts_q, starts_k))
     params, strides = plan.params, plan.params.strides
     q_starts, k_starts = cu_seqlens_q[:-1, None], cu_seqlens_k[:-1, None]
     starts = np.zeros((6, len(q_starts), 1), np.int64)
@@ -464,4 +477,4 @@ def _of_packed_sequences(plan: Plan, cu_seqlens_q: Array, cu_seqlens_k: Array, s
         fmas=plan.fmas // max(1, len(q_starts)),
     )
     longest = int(lengths[1].max(initial=0))
-    return _with_kernel(plan, longest, size, thread_pool.thread_limit())
+    return _with_kernel(plan, longest, sum_size, threads)
