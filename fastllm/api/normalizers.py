@@ -21,9 +21,12 @@ from collections.abc import Iterable
 from fastllm.api.record import Record
 from fastllm.checks import tokenization as checks
 from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.named import SplitPattern
+from fastllm.patterns.pretokenizers import pretokenizer_pattern
 
 __all__ = [
     "BertNormalizer",
+    "ByteLevel",
     "Lowercase",
     "Metaspace",
     "Normalizer",
@@ -222,6 +225,26 @@ class Metaspace(Record):
             raise ValueError(f"replacement is {replacement!r}, not one character")
 
 
+class ByteLevel(Record):
+    """Pre-tokens with their bytes written as characters, as GPT-2 writes them, blanks between.
+
+    What follows splits at the blanks: none is left in the pre-tokens.
+
+    Attributes
+    ----------
+    pattern : SplitPattern
+        How text is split before.
+    add_prefix_space : bool
+        Whether a blank is put before text that does not begin with one.
+    """
+
+    pattern: SplitPattern
+    add_prefix_space: bool
+
+    def __init__(self, pattern: str | SplitPattern, add_prefix_space: bool = False) -> None:
+        self._set(pattern=pretokenizer_pattern(pattern), add_prefix_space=bool(add_prefix_space))
+
+
 def check_character_map(charsmap: object) -> bytes:
     """Bytes that are a character map: the size of its trie, the trie, and replacements."""
     if not isinstance(charsmap, bytes):
@@ -247,7 +270,10 @@ Normalizer = (
     | Precompiled
     | SentencePieceNormalizer
     | Metaspace
+    | ByteLevel
 )
+# What a pre-tokenizer does to text, and no normalizer: added tokens are looked for before.
+PRE_TOKENIZER_STEPS = (Metaspace, ByteLevel)
 
 
 def check_normalizer(steps: object) -> tuple[Normalizer, ...]:

@@ -6,15 +6,11 @@ characters from U+0100 on: the token " the" is written "Ġthe".
 
 from collections.abc import Collection, Mapping
 
-from fastllm.corpus.byte_order import BYTE_LEVEL_ORDER
+from fastllm.corpus.byte_order import BYTE_CHARACTERS
 
-_CHARACTER_OF = {
-    byte: chr(byte) if place < 188 else chr(0x100 + place - 188)
-    for place, byte in enumerate(BYTE_LEVEL_ORDER)
-}
 # What stands for no byte becomes, or stays, a character beyond Latin-1.
 _BYTE_OF = dict.fromkeys(range(256), 0xFFFF) | {
-    ord(character): byte for byte, character in _CHARACTER_OF.items()
+    ord(character): byte for byte, character in BYTE_CHARACTERS.items()
 }
 
 
@@ -24,7 +20,7 @@ def to_characters(token: bytes) -> str:
     >>> to_characters(b" the")
     'Ġthe'
     """
-    return token.decode("latin-1").translate(_CHARACTER_OF)
+    return token.decode("latin-1").translate(BYTE_CHARACTERS)
 
 
 def to_bytes(characters: str) -> bytes | None:

@@ -182,7 +182,7 @@ def read(
         other = _model_format_of(file)
         if other is not None:
             raise ValueError(
-                f"this is a {other.model} tokenizer, not byte-pair encoding: "
+                f"this is for {other.model}Tokenizer, not for BPETokenizer: "
                 f"fastllm.load_tokenizer or {other.model}Tokenizer.from_file reads it"
             )
         for found in FORMATS:

@@ -11,6 +11,7 @@ from typing import Any
 from fastllm.api import normalizers as steps
 from fastllm.api.normalizers import Normalizer
 from fastllm.corpus.atomic_write import replacing
+from fastllm.corpus.byte_order import BYTE_CHARACTERS
 from fastllm.formats import components
 from fastllm.formats.json_fields import (
     Json,
@@ -24,8 +25,12 @@ from fastllm.formats.json_fields import (
 )
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import json_text
-from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
-from fastllm.patterns.pretokenizers import METASPACE
+from fastllm.patterns.named import WHOLE_TEXT, SplitPattern, split_pattern
+from fastllm.patterns.pretokenizers import METASPACE, NAMED_PRETOKENIZERS
+from fastllm.patterns.steps import Step
+
+GPT2 = split_pattern("gpt2").steps[0]
+BETWEEN_BLANKS = NAMED_PRETOKENIZERS["whitespace-split"]
 
 # Of the decoders; the classes are those of `fastllm.tokenizers.decoders`, by name.
 Decoder = list[tuple[str, tuple[Any, ...]]]
@@ -37,11 +42,41 @@ def is_unigram(file: SourceFile) -> bool:
 
 
 def is_character_bpe(file: SourceFile) -> bool:
-    """Whether a file is a tokenizer.json whose model is BPE, but not of bytes."""
+    """Whether a file is a tokenizer.json whose model is BPE, but not plainly of bytes.
+
+    Bytes that are written as characters, with more around them than `BPETokenizer` does, are such
+    characters here: CLIP's end of a word, Falcon's split behind the bytes, another normal form.
+    """
     model = _model_of(file)
     if not model or model.get("type", "BPE") != "BPE":
         return False
-    return "ByteLevel" not in _kinds([file.json.get("pre_tokenizer"), file.json.get("decoder")])
+    return not _is_plain_byte_level(file.json, model)
+
+
+def _is_plain_byte_level(content: Json, model: Json) -> bool:
+    """Whether `BPETokenizer` takes a file; what is in no form at all, it refuses."""
+    before = content.get("pre_tokenizer") or {}
+    if "ByteLevel" not in _kinds(before):
+        return False
+    if _kinds(content.get("normalizer")) - {"NFC", "Sequence"}:
+        return False
+    if any(model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix")):
+        return False
+    vocab = model.get("vocab")
+    if not isinstance(vocab, dict) or model.get("byte_fallback") is True:
+        return not isinstance(vocab, dict)
+    if model.get("unk_token") is not None and not vocab.keys() >= set(BYTE_CHARACTERS.values()):
+        return False
+    steps = before.get("pretokenizers") if _kind_is(before, "Sequence") else [before]
+    if not isinstance(steps, list):
+        return True
+    places = [place for place, step in enumerate(steps) if _kind_is(step, "ByteLevel")]
+    others = _kinds(steps) - {"ByteLevel", "Split", "Digits", "Punctuation"}
+    return places == [len(steps) - 1] and not others
+
+
+def _kind_is(value: object, kind: str) -> bool:
+    return isinstance(value, dict) and value.get("type") == kind
 
 
 def _model_of(file: SourceFile) -> Json:
@@ -155,6 +190,7 @@ def _read_components(top: Json, vocabulary: Mapping[str, int]) -> Json:
         "pattern": pattern,
         "added_tokens": components.read_added_tokens(top["added_tokens"], vocabulary),
         "template": components.read_post_processor(top["post_processor"]),
+        "trimming": components.read_trimming(top["post_processor"]),
         "decoder": _read_decoder(top["decoder"]),
         "truncation": components.read_truncation(top["truncation"]),
         "padding": components.read_padding(top["padding"]),
@@ -190,6 +226,8 @@ def _read_pre_tokenizer(
         assert isinstance(value, dict)
         members = members_of(value, "pretokenizers", "pre_tokenizer Sequence")
     kinds = [kind_of(member, "pre_tokenizer") for member in members]
+    if "ByteLevel" in kinds:
+        return _read_byte_level(members, kinds.index("ByteLevel"))
     if "Metaspace" not in kinds:
         blank_is_gone = bool(normalizer) and normalizer[-1] == steps.Replace(" ", "▁")
         if blank_is_gone and kinds == ["Split"] and _splits_at_blanks(members[0]):
@@ -215,16 +253,35 @@ def _read_pre_tokenizer(
     scheme = section["prepend_scheme"]
     if section["add_prefix_space"] is False:
         scheme = "never"
-    if scheme == "first":
-        raise ValueError(f"{where} with prepend_scheme 'first' is not supported; 'always' is")
     mark = text_of(section, "replacement", where)
     words = len(members) == 2
+    if words and scheme == "first":
+        raise ValueError(f"{where} behind WhitespaceSplit with prepend_scheme 'first': 'always' is")
     if words and not (section["split"] and mark == "▁"):
         raise ValueError(f"{where} behind WhitespaceSplit has to split, and at '▁'")
     if section["split"] and mark != "▁":
         raise ValueError(f"{where} with replacement {mark!r} is not supported; '▁' is")
     pattern = METASPACE if section["split"] else SplitPattern((WHOLE_TEXT,))
     return [steps.Metaspace(mark, scheme, words)], pattern
+
+
+def _read_byte_level(members: list[Any], place: int) -> tuple[list[Normalizer], SplitPattern]:
+    """Steps around ByteLevel: what splits text, and what splits the characters of its bytes."""
+    before = components.read_pre_tokenizer({"type": "Sequence", "pretokenizers": members[:place]})
+    behind = components.read_pre_tokenizer(
+        {"type": "Sequence", "pretokenizers": members[place + 1 :]}
+    )
+    section = components.read_byte_level(members[place], "pre_tokenizer ByteLevel")
+    if section["add_prefix_space"] and place:
+        raise ValueError(
+            "pre_tokenizer ByteLevel with add_prefix_space True behind other steps is not "
+            "supported; alone it is"
+        )
+    split = [step for step in before.steps if step != WHOLE_TEXT]
+    split += [GPT2] if section["use_regex"] else []
+    rest = [step for step in behind.steps if step != WHOLE_TEXT]
+    step = steps.ByteLevel(SplitPattern(split or (WHOLE_TEXT,)), section["add_prefix_space"])
+    return [step], SplitPattern((*BETWEEN_BLANKS.steps, *rest))
 
 
 def _splits_at_blanks(split: object) -> bool:
@@ -241,6 +298,9 @@ def _read_decoder(value: object) -> Decoder | None:
     if kind == "Sequence":
         members = members_of(value, "decoders", where)
         return [step for member in members for step in _read_decoder(member) or ()]
+    if kind == "ByteLevel":
+        components.read_byte_level(value, where)
+        return [("BytesOfCharacters", ())]
     if kind in ("ByteFallback", "Fuse"):
         section_of(value, where)
         return [(kind, ())]
@@ -286,7 +346,9 @@ def write_file(kind: str, settings: Mapping[str, Any], path: Path) -> None:
 def tokenizer_json(kind: str, settings: Mapping[str, Any]) -> Json:
     """The arguments of a tokenizer of pieces as the content of a tokenizer.json."""
     template = settings["template"]
-    normalizer = [step for step in settings["normalizer"] if not isinstance(step, steps.Metaspace)]
+    normalizer = [
+        step for step in settings["normalizer"] if not isinstance(step, steps.PRE_TOKENIZER_STEPS)
+    ]
     return {
         "version": "1.0",
         "truncation": settings["truncation"],
@@ -295,7 +357,7 @@ def tokenizer_json(kind: str, settings: Mapping[str, Any]) -> Json:
         "normalizer": _write_normalizer(normalizer),
         "pre_tokenizer": _write_pre_tokenizer(settings["normalizer"], settings["pattern"]),
         "post_processor": components.write_post_processor(
-            template.single, template.pair, template.ids
+            template.single, template.pair, template.ids, settings["trimming"]
         ),
         "decoder": _write_decoder(settings["decoder"]),
         "model": _write_unigram(settings) if kind == "Unigram" else _write_bpe(settings),
@@ -317,9 +379,13 @@ def _write_normalizer(normalizer: Sequence[Normalizer]) -> Json | None:
 
 
 def _write_pre_tokenizer(normalizer: Sequence[Normalizer], pattern: SplitPattern) -> Json | None:
-    marks = [step for step in normalizer if isinstance(step, steps.Metaspace)]
+    marks = [step for step in normalizer if isinstance(step, steps.PRE_TOKENIZER_STEPS)]
     if not marks:
         return components.write_pre_tokenizer(pattern)
+    if isinstance(marks[0], steps.ByteLevel):
+        if marks != [normalizer[-1]] or pattern.steps[:1] != BETWEEN_BLANKS.steps:
+            raise ValueError("tokenizer.json has ByteLevel only behind all other steps")
+        return _write_byte_level(marks[0], pattern.steps[1:])
     if marks != [normalizer[-1]] or pattern.steps not in (METASPACE.steps, (WHOLE_TEXT,)):
         raise ValueError("tokenizer.json has Metaspace only behind all other steps")
     metaspace = {
@@ -331,6 +397,28 @@ def _write_pre_tokenizer(normalizer: Sequence[Normalizer], pattern: SplitPattern
     if not marks[0].words:
         return metaspace
     return {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]}
+
+
+def _write_byte_level(step: steps.ByteLevel, behind: Sequence[str | Step]) -> Json:
+    before = [each for each in step.pattern.steps if each != WHOLE_TEXT]
+    use_regex = before[-1:] == [GPT2]
+    parts = [components.write_pre_tokenizer(SplitPattern(before[:-1] if use_regex else before))]
+    parts.append(
+        {
+            "type": "ByteLevel",
+            "add_prefix_space": step.add_prefix_space,
+            "trim_offsets": True,
+            "use_regex": use_regex,
+        }
+    )
+    parts.append(components.write_pre_tokenizer(SplitPattern(behind)))
+    written = [
+        each
+        for part in parts
+        if part is not None
+        for each in (part["pretokenizers"] if part["type"] == "Sequence" else [part])
+    ]
+    return written[0] if len(written) == 1 else {"type": "Sequence", "pretokenizers": written}
 
 
 def _write_decoder(decoder: Sequence[Any] | None) -> Json | None:
@@ -354,6 +442,13 @@ def _write_decoding_step(step: Any) -> Json:
             "replacement": step.mark,
             "prepend_scheme": scheme,
             "split": True,
+        }
+    if kind == "BytesOfCharacters":
+        return {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": True,
+            "use_regex": True,
         }
     if kind == "BlanksForSuffixes":
         return {"type": "BPEDecoder", "suffix": step.suffix}

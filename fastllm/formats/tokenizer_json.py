@@ -140,7 +140,8 @@ def _read_model(value: object, added: object, pattern: SplitPattern) -> Vocabula
         raise ValueError(f"model {shown(model['type'])} is not supported")
     where = "model BPE"
     require(model, where, "dropout", None, 0)
-    require(model, where, "unk_token", None)
+    if model["unk_token"] is not None and not isinstance(model["unk_token"], str):
+        raise ValueError(f"{where} has unk_token {shown(model['unk_token'])}, not a text")
     require(model, where, "continuing_subword_prefix", None, "")
     require(model, where, "end_of_word_suffix", None, "")
     require(model, where, "byte_fallback", False)

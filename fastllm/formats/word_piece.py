@@ -82,6 +82,7 @@ def read_file(file: SourceFile) -> Json:
         "pattern": components.read_pre_tokenizer(top["pre_tokenizer"]),
         "added_tokens": components.read_added_tokens(top["added_tokens"], vocabulary),
         "template": components.read_post_processor(top["post_processor"]),
+        "trimming": components.read_trimming(top["post_processor"]),
         "truncation": components.read_truncation(top["truncation"]),
         "padding": components.read_padding(top["padding"]),
         **_read_decoder(top["decoder"]),
@@ -121,7 +122,7 @@ def tokenizer_json(settings: Mapping[str, Any]) -> Json:
         "normalizer": components.write_normalizer(settings["normalizer"]),
         "pre_tokenizer": components.write_pre_tokenizer(settings["pattern"]),
         "post_processor": components.write_post_processor(
-            template.single, template.pair, template.ids
+            template.single, template.pair, template.ids, settings["trimming"]
         ),
         "decoder": decoder,
         "model": {

@@ -28,10 +28,11 @@ from typing import Any, Literal, NamedTuple
 
 from fastllm.api import normalizers as steps
 from fastllm.api.normalizers import Normalizer
+from fastllm.corpus.byte_order import BYTE_CHARACTERS
 from fastllm.patterns import bert_characters as bert
 from fastllm.patterns.code_points import Characters
 from fastllm.reference import character_map
-from fastllm.reference.splitting import is_space
+from fastllm.reference.splitting import is_space, places
 
 
 class Made(NamedTuple):
@@ -284,6 +285,28 @@ def words_of(text: Text) -> list[Text]:
     return [word for word in words if word]
 
 
+# --- Bytes ---------------------------------------------------------------------------------------
+
+
+def byte_level(text: Text, step: steps.ByteLevel) -> Text:
+    """Each byte as a character of GPT-2's, which comes from the character that the byte is of.
+
+    A blank is none of them, so that it can part the pre-tokens.
+
+    >>> normalize("é low", [steps.ByteLevel("gpt2")])
+    'Ã© Ġlow'
+    """
+    if step.add_prefix_space and text and text[0].character != " ":
+        text = [Made(" ", text[0].place), *text]
+    joined = "".join(made.character for made in text)
+    result: Text = []
+    for start, end in places(joined, step.pattern):
+        result += [Made(" ", text[start].place)] if result else []
+        for character, place in text[start:end]:
+            result += [Made(BYTE_CHARACTERS[byte], place) for byte in character.encode()]
+    return result
+
+
 REMOVED, BLANKS, CHINESE = map(Characters, (bert.REMOVED, bert.BLANKS, bert.CHINESE))
 MARKS, STARTING_MARKS = Characters(bert.MARKS), Characters(bert.STARTING_MARKS)
 ALL_MARKS = Characters(bert.ALL_MARKS)
@@ -304,4 +327,5 @@ STEPS: dict[type[Any], Callable[[Text, Any], Text]] = {
     steps.Precompiled: precompiled,
     steps.SentencePieceNormalizer: sentencepiece,
     steps.Metaspace: metaspace,
+    steps.ByteLevel: byte_level,
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args
 
 from fastllm.api.record import Record
 from fastllm.checks import tokenization as checks
+from fastllm.formats.byte_level import to_bytes
 
 Texts = list[str]
 BYTE = re.compile(r"<0x([0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
@@ -130,13 +131,35 @@ class BlanksForSuffixes(Record):
         ]
 
 
-DecodingStep = ReplaceText | ByteFallback | Fuse | StripEnds | BlanksForMarks | BlanksForSuffixes
+class BytesOfCharacters(Record):
+    """Bytes for the characters that GPT-2 writes them as, and all as one text.
+
+    A token with another character in it is its own text. Bytes that are no characters are U+FFFD.
+
+    >>> BytesOfCharacters().apply(["Ã", "©", "Ġlow", "a b"])
+    ['é lowa b']
+    """
+
+    def apply(self, texts: Texts) -> Texts:
+        return [self.bytes_of(texts).decode("utf-8", "replace")]
+
+    def bytes_of(self, texts: Iterable[str]) -> bytes:
+        """The bytes of tokens."""
+        return b"".join(text.encode() if (d := to_bytes(text)) is None else d for text in texts)
 
 
-STEPS: dict[str, Any] = {
-    step.__name__: step
-    for step in (ReplaceText, ByteFallback, Fuse, StripEnds, BlanksForMarks, BlanksForSuffixes)
-}
+DecodingStep = (
+    BytesOfCharacters
+    | ReplaceText
+    | ByteFallback
+    | Fuse
+    | StripEnds
+    | BlanksForMarks
+    | BlanksForSuffixes
+)
+
+
+STEPS: dict[str, Any] = {step.__name__: step for step in get_args(DecodingStep)}
 
 
 def check_decoder(steps: object) -> tuple[DecodingStep, ...] | None:
@@ -195,5 +218,5 @@ class PieceStream:
             return ""
         known = self._text_of(self._before)
         text = self._text_of([*self._before, *tokens])[len(known) :]
-        self._before = ["."]
+        self._before = tokens[-1:]
         return text

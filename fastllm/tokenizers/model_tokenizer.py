@@ -8,10 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
-from fastllm.api.models import SubwordModel
-from fastllm.api.normalizers import BertNormalizer, Normalizer, check_normalizer
+from fastllm.api.models import SubwordModel, WordPiece
+from fastllm.api.normalizers import (
+    PRE_TOKENIZER_STEPS,
+    BertNormalizer,
+    Metaspace,
+    Normalizer,
+    check_normalizer,
+)
 from fastllm.checks import tokenization as arguments
-from fastllm.patterns.named import SplitPattern
+from fastllm.corpus.byte_order import BYTE_CHARACTERS
+from fastllm.patterns.named import WHOLE_TEXT, SplitPattern
 from fastllm.patterns.pretokenizers import pretokenizer_pattern
 from fastllm.tokenizers.added_tokens import (
     AddedToken,
@@ -26,7 +33,8 @@ from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
 from fastllm.tokenizers.special_tokens import NOTHING, SpecialTokenPolicy
 from fastllm.tokenizers.stop_strings import Decoder, StoppingDecoder
 from fastllm.tokenizers.template import Template
-from fastllm.tokenizers.token_locator import Locator
+from fastllm.tokenizers.token_locator import LocatedTokens, Locator
+from fastllm.tokenizers.trimming import BlankCounts, Trimming, trim
 
 Ids = list[int]
 
@@ -42,12 +50,18 @@ class ModelTokenizer(SubwordTokenizer):
         normalizer: Normalizer | Sequence[Normalizer],
         added_tokens: Mapping[str, AddedToken | int] | None,
         template: Template | None,
+        trimming: Trimming | None = None,
         truncation: Mapping[str, Any] | None = None,
         padding: Mapping[str, Any] | None = None,
     ) -> None:
         self._model = model
         self._pattern = pretokenizer_pattern(pattern)
         self._normalizer = check_normalizer(normalizer)
+        # What a pre-tokenizer does to text is done after added tokens have been looked for.
+        count = len(self._normalizer)
+        while count and isinstance(self._normalizer[count - 1], PRE_TOKENIZER_STEPS):
+            count -= 1
+        self._early_steps, self._late_steps = self._normalizer[:count], self._normalizer[count:]
         self._tokens = check_added_tokens(added_tokens or {})
         for text, token in self._tokens.items():
             if model.vocabulary.get(text, token.id) != token.id:
@@ -62,6 +76,7 @@ class ModelTokenizer(SubwordTokenizer):
                     f"id {token.id} belongs to both {self._token_with[token.id]!r} and {text!r}"
                 )
         self._template = template or Template()
+        self._trimming = trimming
         self._truncation = None if truncation is None else dict(truncation)
         self._padding = None if padding is None else dict(padding)
         self._encoder  # noqa: B018 - is made now, so that a bad pattern fails here
@@ -71,8 +86,17 @@ class ModelTokenizer(SubwordTokenizer):
         self._policies = AddedTokenPolicies(self._bpe.TokenFinder, self._tokens, self._normalize)
 
     def _normalize(self, text: str) -> str:
-        normalized: str = self._encoder.normalize(text)
+        """A text as added tokens are looked for in it."""
+        normalized: str = self._early_normalizer.normalize(text)
         return normalized
+
+    @cached_property
+    def _early_normalizer(self) -> Any:
+        """An encoder with the steps before those of a pre-tokenizer."""
+        if not self._late_steps:
+            return self._encoder
+        model = WordPiece({"[UNK]": 0})  # it only normalizes
+        return self._bpe.SubwordEncoder(model, pattern=WHOLE_TEXT, normalizer=self._early_steps)
 
     # What `SubwordTokenizer` asks for
 
@@ -82,14 +106,57 @@ class ModelTokenizer(SubwordTokenizer):
             self._model, pattern=self._pattern, normalizer=self._normalizer
         )
 
-    @cached_property
-    def _normalized_encoder(self) -> SpecialTokenEncoder:
-        """What encodes parts that have been normalized."""
-        return SpecialTokenEncoder(self._encoder_of_normalized, self._id_of)
+    def _encoder_with(self, steps: Sequence[Normalizer]) -> Any:
+        return self._bpe.SubwordEncoder(self._model, pattern=self._pattern, normalizer=steps)
 
     @cached_property
     def _encoder_of_normalized(self) -> Any:
-        return self._bpe.SubwordEncoder(self._model, pattern=self._pattern)
+        """What encodes parts that have been normalized."""
+        return self._encoder_with(self._late_steps) if self._early_steps else self._encoder
+
+    # Metaspace with "first" puts its mark before the beginning of a text, not behind tokens.
+
+    @property
+    def _marks_first(self) -> bool:
+        return any(isinstance(s, Metaspace) and s.prepend == "first" for s in self._late_steps)
+
+    @cached_property
+    def _encoder_behind(self) -> Any:
+        """What encodes parts behind tokens."""
+        if not self._marks_first:
+            return self._encoder
+        return self._encoder_with([*self._early_steps, *map(without_mark, self._late_steps)])
+
+    @cached_property
+    def _encoder_of_normalized_behind(self) -> Any:
+        """The same, of parts that have been normalized."""
+        if not self._marks_first:
+            return self._encoder_of_normalized
+        if not self._early_steps:
+            return self._encoder_behind
+        return self._encoder_with([*map(without_mark, self._late_steps)])
+
+    @cached_property
+    def _special_token_encoder(self) -> SpecialTokenEncoder:
+        return SpecialTokenEncoder(self._encoder, self._id_of, self._encoder_behind)
+
+    @cached_property
+    def _normalized_encoder(self) -> SpecialTokenEncoder:
+        """`_special_token_encoder` for parts that have been normalized."""
+        return SpecialTokenEncoder(
+            self._encoder_of_normalized, self._id_of, self._encoder_of_normalized_behind
+        )
+
+    def _located(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
+        located = super()._located(text, policy)
+        if self._trimming is None:
+            return located
+        return trim(located, text, self._blanks, self._trimming)
+
+    @cached_property
+    def _blanks(self) -> BlankCounts:
+        blank = BYTE_CHARACTERS[0x20]
+        return BlankCounts({n: t.replace(blank, " ") for n, t in self._token_with.items()})
 
     def _cut_encoder(self, policy: SpecialTokenPolicy) -> SpecialTokenEncoder:
         assert isinstance(policy, AddedTokenPolicy)
@@ -115,6 +182,9 @@ class ModelTokenizer(SubwordTokenizer):
     def pattern_to_cut_by(self) -> SplitPattern:
         """Where only BERT's normalizer changes text, which looks at one character at a time."""
         safe = all(isinstance(step, BertNormalizer) for step in self._normalizer)
+        safe = safe and not any(
+            t.lstrip or t.rstrip or t.single_word for t in self._tokens.values()
+        )
         return self._pattern if safe else self._pattern._replace(name=None)
 
     # The vocabulary
@@ -219,15 +289,20 @@ class ModelTokenizer(SubwordTokenizer):
         policy = self._policies.of(NOTHING, NOTHING)
         assert isinstance(policy, AddedTokenPolicy)
         cuts = policy.cut(arguments.check_text(text))
-        normalized = [(self._normalize(text), None)] if cuts is None else cuts
         pre_tokens: list[str] = []
-        for part, token in normalized:
-            if cuts is not None and not policy.is_late:
-                part = self._normalize(part)
-            pre_tokens += self._bpe.split(part, self._pattern)
+        normalized = cuts is not None and policy.is_late
+        for place, (part, token) in enumerate(cuts or [(text, None)]):
+            encoder = self._encoders[normalized][place > 0]
+            pre_tokens += self._bpe.split(encoder.normalize(part), self._pattern)
             if token is not None:
                 pre_tokens.append(token)
         return pre_tokens
+
+    @property
+    def _encoders(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """Of parts as they are and normalized: at the beginning of a text, and behind tokens."""
+        normalized = self._encoder_of_normalized, self._encoder_of_normalized_behind
+        return (self._encoder, self._encoder_behind), normalized
 
     # Ids to text
 
@@ -298,6 +373,11 @@ def check_errors(errors: object) -> None:
         )
 
 
+def without_mark(step: Normalizer) -> Normalizer:
+    """A step as it is where no mark is put before text."""
+    return Metaspace(step.replacement, "never", step.words) if isinstance(step, Metaspace) else step
+
+
 class ModelParts:
     """How such a tokenizer encodes what lies between tokens."""
 
@@ -305,13 +385,13 @@ class ModelParts:
         self._tokenizer = tokenizer
 
     def locate(self, part: str, is_first: bool) -> Located:
-        located: Located = self._tokenizer._encoder.locate(part)
+        located: Located = self._tokenizer._encoders[False][not is_first].locate(part)
         return located
 
     def locate_normalized(self, part: str, is_first: bool) -> Located:
-        located: Located = self._tokenizer._encoder_of_normalized.locate(part)
+        located: Located = self._tokenizer._encoders[True][not is_first].locate(part)
         return located
 
     def normalize(self, part: str) -> tuple[str, Places, Places]:
-        normalized, places = self._tokenizer._encoder.normalize_with_places(part)
+        normalized, places = self._tokenizer._early_normalizer.normalize_with_places(part)
         return normalized, places, places + 1

@@ -15,6 +15,7 @@ from fastllm.tokenizers.decoders import (
     STEPS,
     BlanksForMarks,
     ByteFallback,
+    BytesOfCharacters,
     DecodingStep,
     Fuse,
     PieceStream,
@@ -28,7 +29,10 @@ from fastllm.tokenizers.model_tokenizer import (
     check_errors,
 )
 from fastllm.tokenizers.records import with_records, without_records
+from fastllm.tokenizers.stop_strings import Decoder
+from fastllm.tokenizers.stream_decoder import StreamDecoder
 from fastllm.tokenizers.template import Template
+from fastllm.tokenizers.trimming import Trimming
 
 
 class PieceTokenizer(ModelTokenizer):
@@ -45,13 +49,6 @@ class PieceTokenizer(ModelTokenizer):
     ) -> None:
         self._decoder = check_decoder(decoder)
         self._set_up(model, **options)
-        if any(isinstance(step, Metaspace) for step in self._normalizer):
-            late = [text for text, token in self._tokens.items() if token.normalized]
-            if late:
-                raise ValueError(
-                    f"added token {late[0]!r} is looked for in normalized text, which is not "
-                    "supported with Metaspace"
-                )
 
     @property
     def decoder(self) -> tuple[DecodingStep, ...] | None:
@@ -64,6 +61,7 @@ class PieceTokenizer(ModelTokenizer):
             "pattern": self._pattern,
             "added_tokens": self._tokens,
             "template": self._template,
+            "trimming": self._trimming,
             "decoder": self._decoder,
             "truncation": self._truncation,
             "padding": self._padding,
@@ -130,7 +128,12 @@ class PieceTokenizer(ModelTokenizer):
         tokens = self.tokens_of(ids, skip_special_tokens=skip_special_tokens)
         return joined(tokens, self._decoder)
 
-    def _stream(self, skip_special_tokens: bool) -> PieceStream:
+    def _stream(self, skip_special_tokens: bool) -> Decoder:
+        if self._decoder == (BytesOfCharacters(),):
+            bytes_of = self._decoder[0].bytes_of
+            return StreamDecoder(
+                lambda ids: bytes_of(self.tokens_of(ids, skip_special_tokens=skip_special_tokens))
+            )
         return PieceStream(
             lambda tokens: joined(tokens, self._decoder),
             lambda ids: self.tokens_of(ids, skip_special_tokens=skip_special_tokens),
@@ -156,6 +159,8 @@ class UnigramTokenizer(PieceTokenizer):
         Tokens that are taken whole; an id alone is that of a special token.
     template : Template, optional
         What ``add_special_tokens=True`` puts around texts.
+    trimming : Trimming, optional
+        Whether `encode_with_offsets` says where tokens stand without their blanks.
     decoder : step or sequence of steps, optional
         How tokens become text; None puts blanks between them.
     truncation, padding : mapping, optional
@@ -187,6 +192,7 @@ class UnigramTokenizer(PieceTokenizer):
         pattern: str | SplitPattern = "metaspace",
         added_tokens: Mapping[str, AddedToken | int] | None = None,
         template: Template | None = None,
+        trimming: Trimming | None = None,
         decoder: DecodingStep | Sequence[DecodingStep] | None = (BlanksForMarks(),),  # noqa: B008
         truncation: Mapping[str, Any] | None = None,
         padding: Mapping[str, Any] | None = None,
@@ -200,6 +206,7 @@ class UnigramTokenizer(PieceTokenizer):
             pattern=pattern,
             added_tokens=added_tokens,
             template=template,
+            trimming=trimming,
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -237,7 +244,7 @@ class CharacterBPETokenizer(PieceTokenizer):
         What is done to text first; by default a blank is put before it, and blanks written "▁".
     pattern : str or SplitPattern
         How text is split; by default not at all.
-    added_tokens, template, decoder, truncation, padding
+    added_tokens, template, trimming, decoder, truncation, padding
         As for `UnigramTokenizer`.
 
     Raises
@@ -272,6 +279,7 @@ class CharacterBPETokenizer(PieceTokenizer):
         pattern: str | SplitPattern = WHOLE_TEXT,
         added_tokens: Mapping[str, AddedToken | int] | None = None,
         template: Template | None = None,
+        trimming: Trimming | None = None,
         decoder: DecodingStep | Sequence[DecodingStep] | None = (
             ReplaceText("▁", " "),  # noqa: B008
             ByteFallback(),  # noqa: B008
@@ -300,6 +308,7 @@ class CharacterBPETokenizer(PieceTokenizer):
             pattern=pattern,
             added_tokens=added_tokens,
             template=template,
+            trimming=trimming,
         )
 
     def _settings(self) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def with_records(settings: dict[str, Any]) -> dict[str, Any]:
         made["added_tokens"] = {text: AddedToken(**rules) for text, rules in tokens.items()}
     if "template" in made:
         made["template"] = _template(made["template"])
+    if made.get("trimming") is not None:
+        made["trimming"] = Trimming(made["trimming"])
     return made
 
 
@@ -47,4 +49,6 @@ def _template(found: Any) -> Template | None:
 def without_records(settings: dict[str, Any]) -> dict[str, Any]:
     """What a format writes: plain data."""
     tokens = {text: token._asdict() for text, token in settings["added_tokens"].items()}
-    return settings | {"added_tokens": tokens}
+    trimming = settings["trimming"]
+    trimming = None if trimming is None else trimming.add_prefix_space
+    return settings | {"added_tokens": tokens, "trimming": trimming}

@@ -20,6 +20,7 @@ from fastllm.tokenizers.model_tokenizer import (
 from fastllm.tokenizers.records import with_records, without_records
 from fastllm.tokenizers.stream_decoder import TokenStreamDecoder
 from fastllm.tokenizers.template import Template
+from fastllm.tokenizers.trimming import Trimming
 
 # What Hugging Face's decoder does to each token, in this order, to bring it near print.
 CLEAN_UP = (
@@ -59,6 +60,8 @@ class WordPieceTokenizer(ModelTokenizer):
         Tokens that are taken whole; an id alone is that of a special token.
     template : Template, optional
         What ``add_special_tokens=True`` puts around texts.
+    trimming : Trimming, optional
+        Whether `encode_with_offsets` says where tokens stand without their blanks.
     decoder : {"wordpiece", None}
         Whether decoding joins words by blanks and removes the prefix, or only puts blanks between
         tokens.
@@ -97,6 +100,7 @@ class WordPieceTokenizer(ModelTokenizer):
         pattern: str | SplitPattern = "bert",
         added_tokens: Mapping[str, AddedToken | int] | None = None,
         template: Template | None = None,
+        trimming: Trimming | None = None,
         decoder: str | None = "wordpiece",
         decoder_prefix: str | None = None,
         clean_up: bool = True,
@@ -115,6 +119,7 @@ class WordPieceTokenizer(ModelTokenizer):
             normalizer=normalizer,
             added_tokens=added_tokens,
             template=template,
+            trimming=trimming,
             truncation=truncation,
             padding=padding,
         )
@@ -131,6 +136,7 @@ class WordPieceTokenizer(ModelTokenizer):
             "pattern": self._pattern,
             "added_tokens": self._tokens,
             "template": self._template,
+            "trimming": self._trimming,
             "decoder": self._decoder,
             "decoder_prefix": self._decoder_prefix,
             "clean_up": self._clean_up,

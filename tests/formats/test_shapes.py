@@ -32,7 +32,10 @@ def shape(request, tmp_path_factory):
     content = json.dumps(SHAPES[request.param]())
     path = tmp_path_factory.mktemp("shape") / "tokenizer.json"
     path.write_text(content, encoding="utf-8")
-    return Tokenizer.from_str(content), path
+    owner = Tokenizer.from_str(content)
+    owner.no_truncation()  # both are kept here, and left to who asks for them
+    owner.no_padding()
+    return owner, path
 
 
 def test_ids_are_the_owners(shape):
@@ -100,6 +103,10 @@ def test_what_is_written_is_read_alike_here_and_there(shape, tmp_path):
     ours.save(tmp_path / "tokenizer.json")
     assert fastllm.load_tokenizer(tmp_path / "tokenizer.json") == ours
     again = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for kind in ("truncation", "padding"):
+        assert getattr(again, kind) == getattr(Tokenizer.from_file(str(path)), kind)
+    again.no_truncation()
+    again.no_padding()
     texts = [*TEXTS, *COMBINED]
     for add in (False, True):
         for found, expected in zip(

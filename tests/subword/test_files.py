@@ -164,7 +164,7 @@ def test_what_is_refused_is_named(files):
             load_tokenizer(path)
         assert str(path) in str(caught.value)
     bert().save(str(path))
-    with pytest.raises(ValueError, match=r"WordPiece tokenizer.*load_tokenizer"):
+    with pytest.raises(ValueError, match=r"for WordPieceTokenizer.*load_tokenizer"):
         BPETokenizer.from_file(path)
     BPETokenizer.train("a", 256).save(path)
     assert load_tokenizer(path).encode("a") == [97]

@@ -136,7 +136,7 @@ def test_bytes_that_are_no_character_are_decoded_as_the_owner_does():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "first"}}, "first"),
+        ({"pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "once"}}, "once"),
         ({"decoder": {"type": "CTC"}}, "CTC"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "character map"),
     ],

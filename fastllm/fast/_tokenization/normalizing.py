@@ -15,11 +15,13 @@ from fastllm.api import normalizers as steps
 from fastllm.api.encoder import Places
 from fastllm.api.normalizers import Normalizer
 from fastllm.checks import lazy_numpy as np
+from fastllm.corpus.byte_order import BYTE_CHARACTERS
+from fastllm.fast._tokenization import _kernels, left_to_re
 from fastllm.fast._tokenization._kernels import BertTable, CharacterMap, set_cluster_classes
 from fastllm.patterns import bert_characters as bert
 from fastllm.patterns import grapheme_classes as graphemes
 from fastllm.patterns.code_points import Characters, class_ranges
-from fastllm.patterns.named import SplitPattern
+from fastllm.patterns.named import SplitPattern, spans_of
 from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS
 
 SPACE = "".join(chr(c) for a, b in class_ranges("White_Space") for c in range(a, b + 1))
@@ -259,6 +261,39 @@ def metaspace_places(text: str, step: steps.Metaspace) -> list[int]:
     return places
 
 
+# --- Bytes ---------------------------------------------------------------------------------------
+
+PART = 0xFF  # a byte that no UTF-8 has
+WITH_PARTS = {**BYTE_CHARACTERS, PART: " "}
+
+
+def byte_level(text: str, step: steps.ByteLevel) -> str:
+    whole = with_blank(text, step)
+    is_compiled = left_to_re.is_compiled(step.pattern)
+    split = _kernels.split_text if is_compiled else _kernels.split_by_expressions
+    pre_tokens = split(whole, step.pattern)
+    data = bytes([PART]).join(map(str.encode, pre_tokens))
+    return data.decode("latin-1").translate(WITH_PARTS)
+
+
+def with_blank(text: str, step: steps.ByteLevel) -> str:
+    """A text with the blank before it that the step may ask for."""
+    return f" {text}" if step.add_prefix_space and text and text[0] != " " else text
+
+
+def byte_level_places(text: str, step: steps.ByteLevel) -> Places:
+    spans = spans_of(step.pattern, with_blank(text, step))
+    whole = with_blank(text, step)
+    added = len(whole) - len(text)
+    parts: list[Any] = [np.empty(0, dtype=np.int64)]
+    for start, end in spans:
+        sizes = [1, *(len(character.encode()) for character in whole[start:end])]
+        parts.append(np.repeat(np.arange(start - 1, end), sizes))
+        parts[-1][0] = start  # the blank between
+    found: Places = np.maximum(np.concatenate(parts)[1:] - added, 0)
+    return found
+
+
 STEPS: dict[type[Any], Step] = {
     steps.UnicodeForm: Step(lambda text, step: unicodedata.normalize(step.form, text), form_places),
     steps.Lowercase: Step(lowercase, lambda text, _: mapped_places(text, lower_table())),
@@ -282,4 +317,5 @@ STEPS: dict[type[Any], Step] = {
         lambda text, step: sentencepiece_map(step).places(text),
     ),
     steps.Metaspace: Step(metaspace, metaspace_places),
+    steps.ByteLevel: Step(byte_level, byte_level_places),
 }

@@ -5,7 +5,8 @@ import random
 import pytest
 from subword import made_models
 
-from fastllm.api.normalizers import SentencePieceNormalizer
+from fastllm.api.models import CharacterBPE
+from fastllm.api.normalizers import ByteLevel, SentencePieceNormalizer, UnicodeForm
 from fastllm.fast.tokenization import SubwordEncoder as Compiled
 from fastllm.reference.tokenization import SubwordEncoder as Reference
 
@@ -68,3 +69,13 @@ def test_scores_far_from_zero_are_counted_anew():
     word = ("".join(made_models.LETTERS) * 20).encode()
     expected = Reference(far, pattern="(?s:.+)").encode_piece(word)
     assert Compiled(far, pattern="(?s:.+)").encode_piece(word) == expected
+
+
+def test_bytes_as_characters():
+    rng = random.Random(25)
+    vocabulary = {chr(c): c for c in range(0x21, 0x200)}
+    model = CharacterBPE(vocabulary, [])
+    for pattern in ("gpt2", "whitespace", r"(?s:.+)"):
+        for prefix in (False, True):
+            steps = [UnicodeForm("NFKC"), ByteLevel(pattern, prefix)]
+            assert_equal(model, "whitespace-split", steps, rng)
