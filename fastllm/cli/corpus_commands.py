@@ -89,6 +89,17 @@ def encode(
     shard_tokens: Annotated[
         int, typer.Option(min=1, help="Shards end with the document that brings them to this.")
     ] = SHARD_TOKENS,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FRACTION",
+            help="Put this part of the documents, by a hash, into a split of its own; repeatable.",
+        ),
+    ] = None,
+    shuffle: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", min=0, help="Write all documents in random order."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option(help="Go on where an earlier run of this command was stopped.")
     ] = True,
@@ -109,6 +120,8 @@ def encode(
         "separator": separator,
         "begin": begin,
         "skip_bad": skip_bad or None,
+        "split": _fractions(split) if split else None,
+        "shuffle": shuffle,
     }
     options = {name: value for name, value in options.items() if value is not None}
     _check_output(output)
@@ -148,6 +161,19 @@ def encode(
         from fastllm.cli.tables import corpus_table
 
         plain_console(stderr=True).print(corpus_table(index, output))
+
+
+def _fractions(given: list[str]) -> dict[str, float]:
+    """Splits and their parts, as ``NAME=FRACTION`` says them."""
+    fractions = {}
+    for each in given:
+        name, _, fraction = each.partition("=")
+        try:
+            fractions[name] = float(fraction)
+        except ValueError:
+            message = f"--split must be NAME=FRACTION, as validation=0.01, not {each!r}"
+            raise UsageError(message) from None
+    return fractions
 
 
 def _check_output(output: str) -> None:

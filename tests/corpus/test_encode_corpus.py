@@ -215,6 +215,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(folder, tmp_path, monk
     inputs, _ = folder
     monkeypatch.setattr(reading, "BATCH", 3_000)
     monkeypatch.setattr(read_ahead, "UNIT_FILES", 3)
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # takes long where many steps are made
     options = {"separator": END, "shard_tokens": 4_000}
     encode_corpus(inputs, tokenizer(), tmp_path / "whole", **options)
     for seconds in (0.0, 1e9):  # each batch is a step, or each shard
@@ -257,7 +258,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(folder, tmp_path):
     tokenizer().save(tmp_path / "tok.json")
     run = [sys.executable, "-c", WORKER, str(inputs), str(tmp_path / "tok.json")]
     out = tmp_path / "killed"
-    for wait in (0.02, 0.05, 0.1):
+    for wait in (0.03, 0.06):
         with subprocess.Popen([*run, str(out)], stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             time.sleep(wait)

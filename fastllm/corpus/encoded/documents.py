@@ -57,6 +57,9 @@ class Batch:
     read_bytes: int = 0  # of files, packed as they are
     forget: bool = False  # what the batches before this have begun and not ended
     bad: list[str] = field(default_factory=list)
+    continues: bool = False  # whether the first text goes on with a document
+    open_document: tuple[int, int] = (0, 0)  # the source and number of one that goes on
+    splits: list[int] = field(default_factory=list)  # of each document that begins here
     text_bytes: int = 0  # of all texts, and the special tokens in them: see `encoding`
     special_tokens: Counter[str] = field(default_factory=Counter)
 
@@ -70,7 +73,8 @@ class Batch:
         self.texts += texts
         self.characters += sum(map(len, texts))
         self.is_end += [is_end] * len(texts)
-        if is_end:
+        self.open_document = (source, document)
+        if is_end and texts:
             self.runs.append((source, document, len(texts)))
 
     def forget_open(self) -> None:
@@ -78,7 +82,8 @@ class Batch:
         while self.texts and not self.is_end[-1]:
             self.is_end.pop()
             self.characters -= len(self.texts.pop())
-        self.forget = not self.texts
+        if self.continues and not self.texts:
+            self.forget, self.continues = True, False
 
     @property
     def is_full(self) -> bool:
@@ -127,7 +132,7 @@ def read_batches(
                         batch.read_bytes += place - told
                         told = place
                         yield batch
-                        batch = Batch()
+                        batch = Batch(continues=not is_end)
         except (OSError, ValueError) as error:
             if not options.skip_bad:
                 raise

@@ -7,10 +7,12 @@ files do not depend on threads, on batches, or on where an earlier run was stopp
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastllm.checks import lazy_numpy as np
@@ -29,8 +31,10 @@ from fastllm.corpus.encoded.run_state import (
     read_index,
     write_index,
 )
-from fastllm.corpus.encoded.shards import ShardSequence
+from fastllm.corpus.encoded.segments import Segments, SplitRule
+from fastllm.corpus.encoded.shuffle import ShuffledShards
 from fastllm.corpus.encoded.special_text import SpecialTextCounter
+from fastllm.corpus.encoded.split_shards import SplitShards
 from fastllm.corpus.id_files import id_dtype
 from fastllm.corpus.sources import DOCUMENTS
 from fastllm.corpus.text_files import ERRORS
@@ -65,6 +69,8 @@ def encode_corpus(
     errors: str = "strict",
     skip_bad: bool = False,
     shard_tokens: int = SHARD_TOKENS,
+    split: Mapping[str, float] | None = None,
+    shuffle: int | None = None,
     dtype: np.typing.DTypeLike | None = None,
     resume: bool = True,
     workers: int = WORKERS,
@@ -105,6 +111,13 @@ def encode_corpus(
         Whether to go on after a record, or a file, that cannot be read; the index lists them.
     shard_tokens : int
         A shard ends with the document that brings it to so many ids.
+    split : mapping from str to float, optional
+        Splits beside ``"train"`` and the part of the documents that each gets, as
+        ``{"validation": 0.01}``. A document's split follows from a hash of its text, up to 65,536
+        characters: it is the same in any corpus.
+    shuffle : int, optional
+        A seed: documents are written in random order, over the whole corpus. Meanwhile the ids lie
+        in a hidden folder beside.
     dtype : {uint16, uint32}, optional
         uint16 where all ids of the tokenizer fit, otherwise uint32, unless given.
     resume : bool
@@ -165,12 +178,15 @@ def encode_corpus(
         errors=errors,
         skip_bad=skip_bad,
         shard_tokens=shard_tokens,
+        split=split,
+        shuffle=shuffle,
         dtype=dtype,
     )
     arguments.check_callback(progress, "progress")
     arguments.check_batch((), threads)
     sources = find_sources(inputs, run.paths.folder if run.paths.is_folder else None)
     asked = {"sources": [list(source) for source in sources], "settings": run.settings}
+    run.open_output(sum(source.size for source in sources))
     if run.paths.is_folder:
         run.paths.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(run.paths.journal, run.paths.out)
@@ -187,6 +203,7 @@ def encode_corpus(
             )
             index = run.index(sources, command)
             write_index(run.paths.index, index)
+            run.remove_work()
         journal.remove()
     except BaseException:
         if journal.begun is None:
@@ -244,6 +261,8 @@ class _Run:
         errors: str,
         skip_bad: bool,
         shard_tokens: int,
+        split: Mapping[str, float] | None,
+        shuffle: int | None,
         dtype: np.typing.DTypeLike | None,
     ) -> None:
         if not hasattr(tokenizer, "encode_batch_to_numpy"):
@@ -271,13 +290,11 @@ class _Run:
             pattern=tokenizer.pattern_to_cut_by,
             whole_tokens=tokenizer.tokens_taken_whole,
         )
-        arguments.check_integer(shard_tokens, "shard_tokens", 1)
-        self._shards = ShardSequence(
-            paths.shard,
-            FORMATS[self._format_name],
-            self._dtype,
-            shard_tokens if paths.is_folder else None,
-        )
+        self._shard_tokens = arguments.check_integer(shard_tokens, "shard_tokens", 1)
+        self._split = None if split is None else SplitRule(split)
+        if self._split is not None and not paths.is_folder:
+            raise ValueError(f"{paths.out} is one file: split needs a folder")
+        self._shuffle = None if shuffle is None else arguments.check_integer(shuffle, "shuffle", 0)
         self.settings: dict[str, Any] = {
             "tokenizer": tokenizer.fingerprint,
             "format": self._format_name,
@@ -290,15 +307,36 @@ class _Run:
             "errors": errors,
             "skip_bad": bool(skip_bad),
             "shard_tokens": shard_tokens if paths.is_folder else None,
+            "split": None if split is None else dict(split),
+            "shuffle": self._shuffle,
         }
         self._next = (0, 0)  # source, and how many of its documents are done
         self._ended = True  # the last document
+        self._open_split = 0  # of the document that goes on
         self._finished: list[dict[str, Any]] = []
         self._totals = {"documents": 0, "tokens": 0, "text_bytes": 0, "read_bytes": 0}
         self._in_text: Counter[str] = Counter()
         self._bad: list[str] = []
         self._bad_count = 0
         self._told = 0, 0  # how many of the shards and of the bad inputs the journal knows
+
+    def open_output(self, input_bytes: int) -> None:
+        """Get ready to write the ids of a corpus of this size."""
+        shards = SplitShards(
+            [None] if self._split is None else self._split.names,
+            self.paths,
+            FORMATS[self._format_name],
+            self._dtype,
+            self._shard_tokens if self.paths.is_folder else None,
+        )
+        self._output: SplitShards | ShuffledShards = shards
+        if self._shuffle is not None:
+            folder = self.paths.work("shuffle")
+            self._output = ShuffledShards(shards, folder, input_bytes, self._shuffle, self._dtype)
+
+    def remove_work(self) -> None:
+        """Take away what was needed on the way."""
+        self._output.remove_work()
 
     # Going on with another run
 
@@ -311,10 +349,11 @@ class _Run:
             self._in_text = Counter(state["special_tokens_in_text"])
             self._bad, self._bad_count = state["bad"], state["bad_count"]
             self._told = len(self._finished), len(self._bad)
-            self._shards.restore(state["shards"])
+            self._output.restore(state["output"])
 
     def _step(self, journal: Journal) -> None:
         """Write down how far the run has come, and what is new since the last step."""
+        self._finished += self._output.take_finished()
         journal.step(
             {
                 "next": self._next,
@@ -323,11 +362,11 @@ class _Run:
                 "special_tokens_in_text": self._in_text,
                 "bad": self._bad[self._told[1] :],
                 "bad_count": self._bad_count,
-                "shards": self._shards.state(),
+                "output": self._output.state(),
             }
         )
         self._told = len(self._finished), len(self._bad)
-        self._shards.remove_leftovers()
+        self._output.remove_leftovers()
 
     # The work
 
@@ -348,24 +387,20 @@ class _Run:
             ) as batches:
                 for batch in batches:
                     self._write(batch, threads)
-                    finished = self._shards.take_finished()
-                    self._finished += finished
                     due = time.monotonic() - told > SECONDS_BETWEEN_STEPS
-                    if (finished or due) and self._ended:
+                    if (self._output.has_finished or due) and self._ended:
                         self._step(journal)
                         told = time.monotonic()
                     if progress is not None:
                         progress(CorpusProgress(total_bytes=total, **self._totals))
             if not self._totals["documents"]:
                 raise ValueError(f"{sources[0].path} and all other inputs hold no document")
-            self._shards.end()
-            self._finished += self._shards.take_finished()
-            self._step(journal)
+            self._output.end(partial(self._step, journal))
         except BaseException:
             if journal.steps:
-                self._shards.close()
+                self._output.close()
             else:  # nothing to go on from
-                self._shards.remove_open()
+                self._output.remove_open()
                 journal.remove()
             raise
 
@@ -373,10 +408,14 @@ class _Run:
         """What a reading thread can do for a batch."""
         batch.text_bytes = sum(map(_utf8_size, batch.texts))
         batch.special_tokens = self._special_text.count(batch.texts)
+        if self._split is not None:
+            starts = (not batch.continues, *batch.is_end)
+            beginnings = itertools.compress(batch.texts, starts)
+            batch.splits = [self._split.of(text) for text in beginnings]
 
     def _write(self, batch: Batch, threads: int | None) -> None:
         if batch.forget:
-            self._shards.forget_open()
+            self._output.forget_open()
             self._ended = True
         self._bad_count += len(batch.bad)
         self._bad += batch.bad[: MOST_BAD - len(self._bad)]
@@ -387,11 +426,11 @@ class _Run:
             batch.texts, threads=threads, dtype=self._dtype, **self._specials
         )
         ends = np.array(batch.is_end)
-        starts = np.concatenate([[self._ended], ends[:-1]])
+        starts = np.concatenate([[not batch.continues], ends[:-1]])
         ids, text_ends = add_marks(ids, offsets, starts, ends, self._begin, self._separator)
-        runs = np.array(batch.runs, np.int64).reshape(-1, 3)
-        self._shards.append(ids, text_ends[ends], np.repeat(runs[:, 0], runs[:, 2]))
-        self._ended = bool(ends[-1])
+        segments = self._segments(batch, ids, text_ends, ends)
+        self._output.append(segments)
+        self._ended, self._open_split = segments.last_ends, int(segments.splits[-1])
         if batch.runs:
             source, document, count = batch.runs[-1]
             self._next = (source, document + count)
@@ -399,6 +438,34 @@ class _Run:
         self._totals["tokens"] += len(ids)
         self._totals["text_bytes"] += batch.text_bytes
         self._in_text += batch.special_tokens
+
+    def _segments(
+        self,
+        batch: Batch,
+        ids: np.typing.NDArray[np.unsignedinteger],
+        text_ends: np.typing.NDArray[np.int64],
+        ends: np.typing.NDArray[np.bool_],
+    ) -> Segments:
+        """What there is of each document in a batch."""
+        stops = text_ends[ends]
+        runs = batch.runs
+        if not ends[-1]:
+            stops = np.append(stops, text_ends[-1])
+            runs = [*runs, (*batch.open_document, 1)]
+        table = np.array(runs, np.int64)
+        counts = table[:, 2]
+        within = np.arange(len(stops)) - np.repeat(np.cumsum(counts) - counts, counts)
+        splits = np.zeros(len(stops), np.int64)
+        if self._split is not None:
+            splits[:] = [self._open_split] * batch.continues + batch.splits
+        return Segments(
+            ids,
+            stops,
+            bool(ends[-1]),
+            np.repeat(table[:, 0], counts),
+            np.repeat(table[:, 1], counts) + within,
+            splits,
+        )
 
     def index(self, sources: tuple[Source, ...], command: str | None) -> dict[str, Any]:
         """What there is to know of the output."""

@@ -39,9 +39,15 @@ class OutputPaths:
         name = "progress" if self.is_folder else f"{path.name}.progress"
         self.journal = self.folder / f".{name}.jsonl"
 
-    def shard(self, number: int) -> Path:
+    def shard(self, split: str | None, number: int) -> Path:
         """What a shard is called, without a suffix."""
-        return self.folder / f"{number:05d}" if self.is_folder else self.out.with_suffix("")
+        if not self.is_folder:
+            return self.out.with_suffix("")
+        return self.folder / (f"{number:05d}" if split is None else f"{split}-{number:05d}")
+
+    def work(self, name: str) -> Path:
+        """A hidden folder for what is needed on the way."""
+        return self.folder / (f".{name}" if self.is_folder else f".{self.out.name}.{name}")
 
 
 class Journal:

@@ -246,6 +246,11 @@ class ShardSequence:
                 Path(f"{self._name(number)}.{part}{PART}").unlink(missing_ok=True)
         self._cleaned = self._count
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether a shard has been finished since `take_finished`."""
+        return bool(self._finished)
+
     def take_finished(self) -> list[dict[str, Any]]:
         """The shards that have been finished since this was last asked."""
         finished, self._finished = self._finished, []
