@@ -1,27 +1,38 @@
 """What a tokenizer of Hugging Face's puts around a text, and where it says that tokens stand."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 Span = tuple[int, int]
+PROBES = ("probe a text", "of another")
 
 
 @dataclass(frozen=True)
 class Template:
-    """What surrounds the ids of a text, and the type of each id."""
+    """What surrounds the ids of a text, or of two, and the type of each id.
 
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
-    types_before: tuple[int, ...] = ()
-    types_after: tuple[int, ...] = ()
-    type_inside: int = 0
+    Attributes
+    ----------
+    around : tuple of tuple of int
+        The ids before the first text, before the second if there is one, and behind.
+    types_around : tuple of tuple of int
+        Their types.
+    types_inside : tuple of int
+        The type of each text.
+    """
+
+    around: tuple[tuple[int, ...], ...] = ((), ())
+    types_around: tuple[tuple[int, ...], ...] = ((), ())
+    types_inside: tuple[int, ...] = (0,)
 
     @classmethod
-    def seen(cls, ids: Sequence[int], types: Sequence[int], inside: Sequence[int]) -> "Template":
-        """The template that made `ids` of the ids `inside`.
+    def seen(
+        cls, ids: Sequence[int], types: Sequence[int], insides: Sequence[Sequence[int]]
+    ) -> "Template":
+        """The template that made `ids` of the ids of texts, in their order.
 
         Raises
         ------
@@ -30,26 +41,44 @@ class Template:
 
         Examples
         --------
-        >>> template = Template.seen([1, 7, 8, 2], [0, 0, 0, 1], [7, 8])
-        >>> template.before, template.after, template.types_after
-        ((1,), (2,), (1,))
+        >>> template = Template.seen([1, 7, 8, 2], [0, 0, 0, 1], [[7, 8]])
+        >>> template.around, template.types_around
+        (((1,), (2,)), ((0,), (1,)))
+        >>> Template.seen([1, 7, 8, 2, 9, 2], [0, 0, 0, 0, 1, 1], [[7, 8], [9]]).around
+        ((1,), (2,), (2,))
         """
-        length = len(inside)
-        starts = [
-            start
-            for start in range(len(ids) - length + 1)
-            if list(ids[start : start + length]) == list(inside)
-        ]
-        if len(starts) != 1 or len(set(types[starts[0] : starts[0] + length])) != 1:
+        found = list(_placements(list(ids), [list(each) for each in insides], 0))
+        if len(found) != 1:
             raise ValueError("its post-processor does more than to put tokens around a text")
-        start, end = starts[0], starts[0] + length
-        return cls(
-            tuple(ids[:start]),
-            tuple(ids[end:]),
-            tuple(types[:start]),
-            tuple(types[end:]),
-            types[start],
-        )
+        around, types_around, types_inside = [], [], []
+        done = 0
+        for start, inside in zip(found[0], insides, strict=True):
+            around.append(tuple(ids[done:start]))
+            types_around.append(tuple(types[done:start]))
+            done = start + len(inside)
+            if len(set(types[start:done])) != 1:
+                raise ValueError("its post-processor gives the tokens of a text different types")
+            types_inside.append(types[start])
+        around.append(tuple(ids[done:]))
+        types_around.append(tuple(types[done:]))
+        return cls(tuple(around), tuple(types_around), tuple(types_inside))
+
+    @property
+    def added(self) -> int:
+        """How many ids are added to those of the texts."""
+        return sum(map(len, self.around))
+
+
+def _placements(ids: list[int], insides: list[list[int]], begin: int) -> Iterator[list[int]]:
+    """All ways in which the texts may stand in `ids`, one behind the other: where each starts."""
+    if not insides:
+        yield []
+        return
+    length = len(insides[0])
+    for start in range(begin, len(ids) - length + 1):
+        if ids[start : start + length] == insides[0]:
+            for others in _placements(ids, insides[1:], start + length):
+                yield [start, *others]
 
 
 @dataclass(frozen=True)
@@ -103,21 +132,41 @@ def _count_blanks(token: str) -> int:
 
 
 class PostProcessor:
-    """A post-processor as it is now; another one when its settings have changed."""
+    """A post-processor as it is now; another one when its settings have changed.
 
-    def __init__(self, processor: Any, probe: Callable[[], Any]) -> None:
+    Parameters
+    ----------
+    processor
+        That of a tokenizer of the tokenizers library, or None.
+    copy : callable
+        Makes a copy of that tokenizer, without truncation and padding, to see what it puts around
+        texts.
+    """
+
+    def __init__(self, processor: Any, copy: Callable[[], Any]) -> None:
         self.state = _state(processor)
-        self.bare = self.full = Template()
-        self.trimming = Trimming()
-        if processor is None:
-            return
         self.trimming = Trimming.of(json.loads(self.state or "null"))
-        inside = probe()
-        templates = []
+        apart = copy()
+        apart.post_processor = None
+        insides = [apart.encode(text).ids for text in PROBES]
+        if not all(insides):
+            raise ValueError(f"it has no tokens for {PROBES[0]!r}")
+        apart.post_processor = processor
+        self._templates: dict[tuple[bool, bool], Template | None] = {}
         for add_special_tokens in (False, True):
-            made = processor.process(inside, None, add_special_tokens)
-            templates.append(Template.seen(made.ids, made.type_ids, inside.ids))
-        self.bare, self.full = templates
+            made = apart.encode(PROBES[0], add_special_tokens=add_special_tokens)
+            template = Template.seen(made.ids, made.type_ids, insides[:1])
+            self._templates[add_special_tokens, False] = template
+            made = apart.encode(*PROBES, add_special_tokens=add_special_tokens)
+            try:
+                pair = Template.seen(made.ids, made.type_ids, insides)
+            except ValueError:
+                pair = None
+            self._templates[add_special_tokens, True] = pair
+
+    def template(self, add_special_tokens: bool, is_pair: bool) -> Template | None:
+        """What surrounds a text, or two; None for two of which it is not known."""
+        return self._templates[add_special_tokens, is_pair]
 
     def is_still(self, processor: Any) -> bool:
         """Whether `processor` has the settings that this was made of."""

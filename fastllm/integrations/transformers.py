@@ -4,11 +4,12 @@ Needs transformers 5 or later (the extra ``transformers``).
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from fastllm.integrations.transformers_attention import register
 from fastllm.integrations.transformers_call import Call, lazy_encoding
-from fastllm.integrations.transformers_engine import Engine, settings
+from fastllm.integrations.transformers_engine import Engine, engine_of, settings
 
 __all__ = ["fast_tokenizer", "register"]
 
@@ -33,29 +34,31 @@ def fast_tokenizer(hf_tokenizer: Any) -> Any:
     Parameters
     ----------
     hf_tokenizer : PreTrainedTokenizerFast
-        A tokenizer that does byte-level BPE, as those of GPT-2, Llama 3, Qwen, DeepSeek, SmolLM do.
+        A tokenizer of byte-level BPE (GPT-2, Llama 3, Qwen, DeepSeek, SmolLM), of BPE over
+        characters (Llama 2, Mistral, Gemma), of WordPiece (BERT and most models of embeddings) or
+        Unigram (T5, XLM-R, ALBERT).
 
     Returns
     -------
     PreTrainedTokenizerFast
         An object of a class derived from the tokenizer's own, with the same attributes and methods:
         padding, truncation, attention masks, offsets, special tokens, chat templates, saving. Ids
-        are the same. Pairs of texts, texts split into words, overflowing tokens and special tokens
-        that are to be split are left to the wrapped tokenizer, and so is what a `BatchEncoding`
-        tells beyond its data (`word_ids`, `char_to_token`), when it is asked for.
+        are the same. Texts split into words, overflowing tokens and special tokens that are to be
+        split are left to the wrapped tokenizer, and so is what a `BatchEncoding` tells beyond its
+        data (`word_ids`, `char_to_token`), when it is asked for.
 
     Raises
     ------
     TypeError
         If it is not a tokenizer of the tokenizers library.
     ValueError
-        If it does something that is not byte-level BPE; the message names it.
+        If it does something that is not done here; the message names it.
 
     Warns
     -----
     UserWarning
-        Once, if the tokenizer is changed into one that is not byte-level BPE as it is done here: it
-        then goes on by itself, more slowly, until it is changed back.
+        Once, if the tokenizer is changed into one that is not done here: it then goes on by itself,
+        more slowly, until it is changed back.
 
     Notes
     -----
@@ -74,7 +77,7 @@ def fast_tokenizer(hf_tokenizer: Any) -> Any:
         )
     if isinstance(hf_tokenizer, _Fast):
         return hf_tokenizer
-    engine = Engine(hf_tokenizer)
+    engine = engine_of(hf_tokenizer)
     tokenizer = _derived(type(hf_tokenizer), vars(hf_tokenizer))
     vars(tokenizer)["_engine"] = engine
     return tokenizer
@@ -96,6 +99,7 @@ class _Fast:
 
     _wrapped_kind: type[Any]
     _tokenizer: Any
+    clean_up_tokenization: Callable[[str], str]
 
     def _current(self) -> Engine | None:
         """The engine, made anew if the tokenizer was changed; None if none can be made of it."""
@@ -106,7 +110,7 @@ class _Fast:
         if vars(self).get("_refused") == now:
             return None
         try:
-            engine = vars(self)["_engine"] = Engine(self)
+            engine = vars(self)["_engine"] = engine_of(self)
         except ValueError as error:
             vars(self)["_refused"] = now
             warnings.warn(
@@ -124,14 +128,11 @@ class _Fast:
             )
             return found
 
-        texts = [text] if isinstance(text, str) else text
         if options.get("split_special_tokens") is None:
             options["split_special_tokens"] = getattr(self, "split_special_tokens", False)
+        sides = _sides(text, text_pair)
         if (
-            text_pair is not None
-            or not isinstance(texts, (list, tuple))
-            or not texts
-            or not all(isinstance(each, str) for each in texts)
+            sides is None
             or any(options.get(name) for name in LEFT_ALONE)
             or not options.keys() <= KNOWN
         ):
@@ -139,11 +140,19 @@ class _Fast:
         engine = self._current()
         if engine is None:
             return left_alone()
-        call = Call(self, engine, list(texts), options)
+        template = engine.template(
+            self._tokenizer, options.get("add_special_tokens", True), len(sides) == 2
+        )
+        if template is None:
+            return left_alone()
+        call = Call(self, engine, sides, template, options)
         if call.has_no_room or call.has_unknown_offsets:
             return left_alone()
-        single = isinstance(text, str) and options.get("return_tensors") is None
-        return lazy_encoding()(call.data(single), options.get("return_tensors"), left_alone)
+        tensors = options.get("return_tensors")
+        data = call.data(single=isinstance(text, str) and tensors is None)
+        if data is None:
+            return left_alone()
+        return lazy_encoding()(data, tensors, left_alone, len(sides))
 
     def _decode(
         self,
@@ -158,12 +167,14 @@ class _Fast:
             clean_up = getattr(self, "clean_up_tokenization_spaces", False)
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         ids = [ids] if isinstance(ids, int) else ids
-        if engine is None or clean_up or kwargs or not engine.decodes or not _are_ids(ids):
+        is_left_alone = kwargs or (clean_up and _is_bpe(self._tokenizer))
+        if engine is None or is_left_alone or not engine.decodes or not _are_ids(ids):
             found: str = super()._decode(  # type: ignore[misc]
                 token_ids, skip_special_tokens, clean_up_tokenization_spaces, **kwargs
             )
             return found
-        return engine.decode(ids, skip_special_tokens)
+        text = engine.decode(ids, skip_special_tokens)
+        return self.clean_up_tokenization(text) if clean_up else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = {name: value for name, value in vars(self).items() if name not in _OWN}
@@ -171,6 +182,28 @@ class _Fast:
 
 
 _OWN = ("_engine", "_refused")
+
+
+def _is_bpe(backend: Any) -> bool:
+    """Whether transformers cleans up no decoded texts of this tokenizer, and says so."""
+    return type(backend.model).__name__ == "BPE"
+
+
+def _sides(text: Any, pair: Any) -> list[list[str]] | None:
+    """The texts of a call, of pairs all the first and all the second; None for all else."""
+    if isinstance(text, str):
+        sides = [[text], [pair]] if pair else [[text]]
+    elif not isinstance(text, (list, tuple)) or not text or isinstance(pair, str):
+        return None
+    elif pair is not None:
+        sides = [list(text), list(pair)] if isinstance(pair, (list, tuple)) else [[None]]
+    elif all(isinstance(each, (list, tuple)) and len(each) == 2 for each in text):
+        sides = [[first for first, _ in text], [second for _, second in text]]
+    else:
+        sides = [list(text)]
+    if len({len(side) for side in sides}) != 1:
+        return None
+    return sides if all(isinstance(each, str) for side in sides for each in side) else None
 
 
 def _are_ids(ids: object) -> bool:

@@ -29,6 +29,7 @@ from fastllm.tokenizers.added_tokens import (
 from fastllm.tokenizers.encoding import SubwordTokenizer
 from fastllm.tokenizers.offsets import Places
 from fastllm.tokenizers.part_locator import Located, PartLocator
+from fastllm.tokenizers.records import with_records
 from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
 from fastllm.tokenizers.special_tokens import NOTHING, SpecialTokenPolicy
 from fastllm.tokenizers.stop_strings import Decoder, StoppingDecoder
@@ -276,6 +277,11 @@ class ModelTokenizer(SubwordTokenizer):
     @abstractmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read a tokenizer from a file."""
+
+    @classmethod
+    def of_settings(cls, settings: dict[str, Any]) -> Self:
+        """The tokenizer of what a format has read."""
+        return cls(**with_records(settings))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -97,10 +97,14 @@ class PieceTokenizer(ModelTokenizer):
         from fastllm.formats import files, text
 
         with text.naming(path):
-            settings = with_records(files.read_settings(path, cls.KIND))
-            if settings["decoder"] is not None:
-                settings["decoder"] = [STEPS[name](*given) for name, given in settings["decoder"]]
-            return cls(**settings)
+            return cls.of_settings(files.read_settings(path, cls.KIND))
+
+    @classmethod
+    def of_settings(cls, settings: dict[str, Any]) -> Self:
+        made = with_records(settings)
+        if made["decoder"] is not None:
+            made["decoder"] = [STEPS[name](*given) for name, given in made["decoder"]]
+        return cls(**made)
 
     # Ids to text
 

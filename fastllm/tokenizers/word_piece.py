@@ -17,7 +17,7 @@ from fastllm.tokenizers.model_tokenizer import (
     ModelTokenizer,
     check_errors,
 )
-from fastllm.tokenizers.records import with_records, without_records
+from fastllm.tokenizers.records import without_records
 from fastllm.tokenizers.stream_decoder import TokenStreamDecoder
 from fastllm.tokenizers.template import Template
 from fastllm.tokenizers.trimming import Trimming
@@ -186,7 +186,7 @@ class WordPieceTokenizer(ModelTokenizer):
         from fastllm.formats import files, text
 
         with text.naming(path):
-            return cls(**with_records(files.read_settings(path, "WordPiece")))
+            return cls.of_settings(files.read_settings(path, "WordPiece"))
 
     # Ids to text
 
