@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-import fastllm
 from fastllm.cli import tokenizers
 from fastllm.cli.files import STREAM
 from fastllm.cli.options import LoadPatternOption
@@ -59,8 +58,6 @@ def explain(
     if sentence == STREAM:
         sentence = sys.stdin.buffer.read().decode().rstrip("\n")
     chosen = None if tokenizer is None else tokenizers.load(tokenizer, pattern)
-    if not isinstance(chosen, fastllm.BPETokenizer | None):
-        raise ValueError(f"{tokenizer}: byte-level BPE is explained, not {type(chosen).__name__}")
     with plain_console(stderr=True).status(
         "following the text (the first time, kernels are compiled) ..."
     ):

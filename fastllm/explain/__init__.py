@@ -8,6 +8,8 @@ well (extra ``explain``).
 ==================  ==============================================================================
 `tokenization`      what words, characters and byte pairs make of a text, and what decoding loses
 `bpe`               the merges that make the tokens of a word, and their tree
+`word_piece`        the longest matches that make the tokens of a word
+`unigram`           all ways to cut a word, as a lattice, and the best of them
 `training`          the rounds in which a vocabulary is learned, and where a tie rule decided
 `pattern`           the automaton of a split pattern, and its look-ups on a text
 `attention`         scores, softmax, weights, context: the arithmetic of each cell
@@ -18,8 +20,9 @@ well (extra ``explain``).
 
 There is a guide at the head of each module, for readers with Python and school algebra:
 `fastllm.explain.strategies` on the three ways to cut a text, `fastllm.explain.pattern_steps` on
-automata that split it, `fastllm.explain.merging` on putting
-merges to work, `fastllm.explain.training_steps` on training and ties,
+automata that split it, `fastllm.explain.merging` on putting merges to work,
+`fastllm.explain.longest_matches` on WordPiece, `fastllm.explain.lattice` on Unigram,
+`fastllm.explain.training_steps` on training and ties,
 `fastllm.explain.attention_steps` on attention by hand, `fastllm.explain.speed` on how the fast
 versions differ and why their results may not. ``help(fastllm.explain.attention_steps)`` shows one.
 
@@ -32,6 +35,8 @@ import fastllm.explain.views  # noqa: F401 (each view registers itself with `ren
 from fastllm.explain import sample_text as story
 from fastllm.explain.attention_heads import Heads, heads
 from fastllm.explain.attention_steps import Attention, attention
+from fastllm.explain.lattice import Lattice, unigram
+from fastllm.explain.longest_matches import LongestMatches, word_piece
 from fastllm.explain.merging import Merging, bpe
 from fastllm.explain.pattern_steps import Matching, pattern
 from fastllm.explain.sentence import Journey, journey
@@ -44,6 +49,8 @@ __all__ = [
     "Attention",
     "Heads",
     "Journey",
+    "Lattice",
+    "LongestMatches",
     "Matching",
     "Merging",
     "Tokenization",
@@ -57,4 +64,6 @@ __all__ = [
     "story",
     "tokenization",
     "training",
+    "unigram",
+    "word_piece",
 ]

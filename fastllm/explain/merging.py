@@ -64,6 +64,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from typing import ClassVar
 
 from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, readable
@@ -182,6 +183,8 @@ class Merging(Trace):
     pieces : tuple of Piece
         In the order of the text.
     """
+
+    heading: ClassVar[str] = "The merges that made the tokens"
 
     text: str
     pieces: tuple[Piece, ...]

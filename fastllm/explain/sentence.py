@@ -11,6 +11,8 @@ from fastllm.explain import comparison
 from fastllm.explain.attention_steps import Attention, attention
 from fastllm.explain.comparison import close, exact
 from fastllm.explain.formatting import counted, decimal, text_of, visible
+from fastllm.explain.lattice import Lattice, unigram
+from fastllm.explain.longest_matches import LongestMatches, word_piece
 from fastllm.explain.merging import Merging, bpe
 from fastllm.explain.novel import novel_bpe, novel_tokenizers
 from fastllm.explain.pattern_steps import Matching, pattern
@@ -26,7 +28,12 @@ from fastllm.explain.text import Line, TextBuilder
 from fastllm.explain.trace import Trace
 from fastllm.explain.training_steps import Training, training
 from fastllm.explain.worked_example import QUERY, WORDS
+from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.model_tokenizer import ModelTokenizer
+from fastllm.tokenizers.pieces import UnigramTokenizer
+from fastllm.tokenizers.word_piece import WordPieceTokenizer
 
 MOST_TOKENS = 200  # in attention, which has a number for every pair of them
 MOST_CHARACTERS = 4000
@@ -47,17 +54,17 @@ class Journey(Trace):
     ----------
     text : str
     tokenization : Tokenization
-        By words, characters and byte pairs.
+        By words, characters and the tokens that are followed.
     contrast : Tokenization
         A text on which the strategies differ, in the same vocabularies.
     splitting : Matching
         How its first `MOST_SPLIT` characters are split, by a small pattern.
-    merging : Merging
-        How its byte-pair tokens came about.
+    merging : Merging, LongestMatches or Lattice
+        How its tokens came about: byte pairs, WordPiece's or Unigram's.
     training : Training
         How a vocabulary is learned, from `fastllm.explain.sample_text.STORY`.
     own_tokenizer : bool
-        Whether the byte pairs are those of a tokenizer that the caller gave.
+        Whether the tokens are those of a tokenizer that the caller gave.
     attention : Attention
         Between its tokens, no more than the first `MOST_TOKENS`.
     left_out : int
@@ -72,7 +79,7 @@ class Journey(Trace):
     tokenization: Tokenization
     contrast: Tokenization
     splitting: Matching
-    merging: Merging
+    merging: Merging | LongestMatches | Lattice
     training: Training
     own_tokenizer: bool
     attention: Attention
@@ -84,7 +91,7 @@ class Journey(Trace):
         out = TextBuilder()
         parts: list[tuple[str, Trace]] = [
             ("1  Three strategies", self.tokenization),
-            ("2  The merges that made the tokens", self.merging),
+            (f"2  {self.merging.heading}", self.merging),
             ("3  Attention between the tokens", self.attention),
         ]
         if self.agreement is not None:
@@ -134,7 +141,7 @@ def _left_out(number: int) -> str:
 
 def journey(
     text: str = SENTENCE,
-    tokenizer: BPETokenizer | None = None,
+    tokenizer: SubwordTokenizer | None = None,
     *,
     causal: bool = False,
     speed: bool = False,
@@ -146,8 +153,8 @@ def journey(
     ----------
     text : str
         By default the sentence of the worked example, whose numbers are known.
-    tokenizer : BPETokenizer, optional
-        Whose byte pairs; by default those learned from a novel, `fastllm.explain.novel`.
+    tokenizer : BPETokenizer, WordPieceTokenizer or UnigramTokenizer, optional
+        Whose tokens; by default byte pairs learned from a novel, `fastllm.explain.novel`.
     causal : bool
         Whether each token sees only itself and earlier ones.
     speed : bool
@@ -162,7 +169,7 @@ def journey(
     Raises
     ------
     TypeError
-        If `text` is not a string, or `tokenizer` not a `BPETokenizer`.
+        If `text` is not a string, or `tokenizer` of another kind.
     ValueError
         If `text` has more than 4,000 characters, which no page can show; if the tokenizer's
         vocabulary lacks a byte of it.
@@ -182,9 +189,11 @@ def journey(
             f"not {len(text):,}"
         )
     chosen = novel_bpe() if tokenizer is None else tokenizer
-    merging = bpe(chosen, text)
-    tokenizers = {**novel_tokenizers(), "byte pairs": chosen}
-    parts = chosen.decode_tokens_bytes(merging.ids)
+    merging, name = _followed(chosen, text)
+    tokenizers: dict[str, Tokenizer] = {**novel_tokenizers()}
+    del tokenizers["byte pairs"]
+    tokenizers[name] = chosen
+    parts = _parts(chosen, merging.ids)
     shown = parts[:MOST_TOKENS]
     vectors = np.array([vector(part) for part in shown]).reshape(-1, 3)
     labels = list(map(text_of, shown))
@@ -204,8 +213,35 @@ def journey(
     )
 
 
+def _followed(
+    tokenizer: SubwordTokenizer, text: str
+) -> tuple[Merging | LongestMatches | Lattice, str]:
+    """How the tokens of a text come about, and what that way to cut it is called."""
+    if isinstance(tokenizer, BPETokenizer):
+        return bpe(tokenizer, text), "byte pairs"
+    if isinstance(tokenizer, WordPieceTokenizer):
+        return word_piece(tokenizer, text), "WordPiece"
+    if isinstance(tokenizer, UnigramTokenizer):
+        return unigram(tokenizer, text), "Unigram"
+    raise TypeError(
+        "tokenizer must be a BPETokenizer, WordPieceTokenizer or UnigramTokenizer to be followed, "
+        f"not {type(tokenizer).__name__}"
+    )
+
+
+def _parts(tokenizer: SubwordTokenizer, ids: list[int]) -> list[bytes]:
+    """The bytes of each token."""
+    if isinstance(tokenizer, BPETokenizer):
+        return tokenizer.decode_tokens_bytes(ids)
+    assert isinstance(tokenizer, ModelTokenizer)
+    return [token.encode() for token in tokenizer.tokens_of(ids)]
+
+
 def _checks(
-    tokenizer: BPETokenizer, text: str, merging: Merging, attended: Attention
+    tokenizer: SubwordTokenizer,
+    text: str,
+    merging: Merging | LongestMatches | Lattice,
+    attended: Attention,
 ) -> list[tuple[str, bool, str]]:
     """The same calls on the fast backend, compared with what the reference gave."""
     checks = []

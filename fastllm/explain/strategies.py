@@ -80,6 +80,7 @@ from fastllm.explain.text import Line, TextBuilder, token_spans
 from fastllm.explain.trace import Trace
 from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.bpe import BPETokenizer
+from fastllm.tokenizers.model_tokenizer import ModelTokenizer
 from fastllm.tokenizers.string_tokenizer import UNKNOWN, StringTokenizer
 
 
@@ -203,8 +204,9 @@ def tokenization(
     text : str
         Lone surrogates become U+FFFD.
     tokenizers : mapping from name to tokenizer, or sequence of tokenizers, optional
-        `fastllm.WordTokenizer`, `fastllm.CharTokenizer` or `fastllm.BPETokenizer`; by default one
-        of each, with the vocabulary of a novel, `fastllm.explain.novel`.
+        Tokenizers of any kind, `fastllm.WordTokenizer` and `fastllm.CharTokenizer` among them; by
+        default one of each of the three strategies, with the vocabulary of a novel,
+        `fastllm.explain.novel`.
 
     Returns
     -------
@@ -258,16 +260,17 @@ def _named(tokenizers: Any) -> dict[str, Tokenizer]:
 def _kind(tokenizer: object) -> str:
     if isinstance(tokenizer, BPETokenizer):
         return f"byte pairs ({visible(str(tokenizer.split_pattern.name or 'own pattern'))})"
+    if isinstance(tokenizer, ModelTokenizer):
+        return type(tokenizer).__name__.removesuffix("Tokenizer")
     if isinstance(tokenizer, StringTokenizer):
         return {"word": "words", "char": "characters"}.get(tokenizer._kind, tokenizer._kind)
-    raise TypeError(
-        "tokenizers must hold WordTokenizer, CharTokenizer or BPETokenizer, "
-        f"not {type(tokenizer).__name__}"
-    )
+    raise TypeError(f"tokenizers must hold tokenizers, not {type(tokenizer).__name__}")
 
 
 def _strategy(name: str, tokenizer: Any, text: str) -> Strategy:
     _kind(tokenizer)
+    if isinstance(tokenizer, ModelTokenizer):
+        return _model_strategy(name, tokenizer, text)
     if isinstance(tokenizer, BPETokenizer):
         ids = tokenizer.encode_ordinary(text)
         parts = tokenizer.decode_tokens_bytes(ids)
@@ -290,6 +293,40 @@ def _strategy(name: str, tokenizer: Any, text: str) -> Strategy:
         lost=loss(text, decoded, sum(unknown), _noun(tokenizer)),
         changes=tuple(_differences(text, decoded) if apart else _unknown_stretches(tokens)),
     )
+
+
+def _model_strategy(name: str, tokenizer: ModelTokenizer, text: str) -> Strategy:
+    """The same of a tokenizer of a subword model, whose tokens are text of their own."""
+    ids = tokenizer.encode_ordinary(text)
+    unknown = getattr(tokenizer._model, "unknown", None)
+    if isinstance(unknown, str):
+        unknown = tokenizer.vocabulary[unknown]
+    parts = tokenizer.tokens_of(ids)
+    tokens = tuple(
+        Token(number, part.encode(), number == unknown, place)
+        for place, (number, part) in enumerate(zip(ids, parts, strict=True))
+    )
+    decoded = tokenizer.decode(ids)
+    return Strategy(
+        name=name,
+        tokens=tokens,
+        vocab_size=tokenizer.vocab_size,
+        decoded=decoded,
+        lost=_loss_of_model(text, decoded, sum(token.unknown for token in tokens)),
+        changes=tuple(_differences(text, decoded)),
+    )
+
+
+def _loss_of_model(text: str, decoded: str, unknown: int) -> str:
+    """What decoding did not give back: a normalizer may have changed letters, too.
+
+    >>> _loss_of_model("Größe!", "grosse!", 0), _loss_of_model("a  b", "a b", 0)
+    ('the spelling', '1 blank')
+    """
+    letters, others = ("".join(each.split()) for each in (text, decoded))
+    if unknown or letters == others:
+        return loss(text, decoded, unknown, "piece")
+    return "the spelling"
 
 
 def _noun(tokenizer: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -292,17 +292,20 @@ class ModelTokenizer(SubwordTokenizer):
 
     def split(self, text: str) -> list[str]:
         """The pre-tokens of `text`, normalized; special tokens are ordinary text."""
+        return [pre_token for pre_token, _ in self._pre_tokens(text)]
+
+    def _pre_tokens(self, text: str) -> Iterator[tuple[str, int | None]]:
+        """The pre-tokens of `text`, and the ids of those that are added tokens."""
         policy = self._policies.of(NOTHING, NOTHING)
         assert isinstance(policy, AddedTokenPolicy)
         cuts = policy.cut(arguments.check_text(text))
-        pre_tokens: list[str] = []
         normalized = cuts is not None and policy.is_late
         for place, (part, token) in enumerate(cuts or [(text, None)]):
             encoder = self._encoders[normalized][place > 0]
-            pre_tokens += self._bpe.split(encoder.normalize(part), self._pattern)
+            for pre_token in self._bpe.split(encoder.normalize(part), self._pattern):
+                yield pre_token, None
             if token is not None:
-                pre_tokens.append(token)
-        return pre_tokens
+                yield token, self._id_of[token]
 
     @property
     def _encoders(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:

@@ -1,12 +1,17 @@
 """The page of one sentence: its lead, its sections in order, and what ties them together."""
 
 from fastllm.explain.formatting import counted, visible
+from fastllm.explain.lattice import Lattice
+from fastllm.explain.longest_matches import LongestMatches
+from fastllm.explain.merging import Merging
 from fastllm.explain.novel import TITLE
 from fastllm.explain.page import escape, tag
 from fastllm.explain.render import Section, View, render
 from fastllm.explain.sample_text import STORY
 from fastllm.explain.sentence import MOST_TOKENS, Journey
 from fastllm.explain.views.attention import attention_sections
+from fastllm.explain.views.lattice import lattice_section
+from fastllm.explain.views.longest_matches import longest_matches_section
 from fastllm.explain.views.merges import MOST_PIECES, merges_section
 from fastllm.explain.views.patterns import pattern_section
 from fastllm.explain.views.speed import speed_section
@@ -45,13 +50,11 @@ def _lead(trace: Journey) -> str:
 def _sections(trace: Journey) -> list[Section]:
     """The views, in the order of what happens to the text."""
     pairs = trace.tokenization.strategies[-1]
-    pieces = trace.merging.distinct()[:MOST_PIECES]
-    opened = max(range(len(pieces)), key=lambda i: len(pieces[i].merges), default=0)
     found = [
         tokens_section(pairs),
         strategies_section(trace.tokenization, trace.contrast, _vocabulary_note(trace)),
         pattern_section(trace.splitting, _pattern_note(trace)),
-        merges_section(trace.merging, start=opened),
+        _followed_section(trace.merging),
         training_section(trace.training, _training_note(trace)),
     ]
     if trace.attention.tokens:
@@ -66,6 +69,17 @@ def _sections(trace: Journey) -> list[Section]:
     return found
 
 
+def _followed_section(trace: Merging | LongestMatches | Lattice) -> Section:
+    """How the tokens came about."""
+    if isinstance(trace, LongestMatches):
+        return longest_matches_section(trace)
+    if isinstance(trace, Lattice):
+        return lattice_section(trace)
+    pieces = trace.distinct()[:MOST_PIECES]
+    opened = max(range(len(pieces)), key=lambda i: len(pieces[i].merges), default=0)
+    return merges_section(trace, start=opened)
+
+
 def _vocabulary_note(trace: Journey) -> str:
     learned = "Words and characters" if trace.own_tokenizer else "All three vocabularies"
     note = f"{learned} were learned from {TITLE}."
@@ -76,7 +90,7 @@ def _vocabulary_note(trace: Journey) -> str:
 
 def _pattern_note(trace: Journey) -> str:
     note = (
-        "Merges stay inside of pre-tokens, so the text is split first. This pattern is that of "
+        "Tokens stay inside of pre-tokens, so the text is split first. This pattern is that of "
         "GPT-2 without its contractions and numbers, small enough to be drawn."
     )
     if len(trace.splitting.text) < len(trace.text):
@@ -85,6 +99,9 @@ def _pattern_note(trace: Journey) -> str:
 
 
 def _training_note(trace: Journey) -> str:
+    if not isinstance(trace.merging, Merging):
+        origin = "Your tokenizer has no merges; this is how a vocabulary of byte pairs is learned"
+        return tag("p", f"{origin}, on a text short enough to count by hand.", class_="note")
     origin = (
         "What your tokenizer was trained on is not in its file"
         if trace.own_tokenizer

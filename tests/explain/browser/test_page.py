@@ -551,3 +551,21 @@ def test_notebook_fragment_needs_no_script(chromium, tmp_path, journey):
     assert page.one("span[title^='1.4950 - 1.4950 = 0.0000']").text == "0.2379"
     assert all(not widget.is_displayed() for widget in page.all(".widget"))
     assert KNOWN_WEIGHTS[1] == 0.2379
+
+
+# --- Other models
+
+
+def test_a_lattice_and_longest_matches_open_and_show_no_complaint(chromium, tmp_path):
+    from fastllm import UnigramTokenizer, WordPieceTokenizer
+
+    pieces = [("<unk>", 0.0), ("▁a", -1.0), ("b", -2.0), ("▁", -3.0), ("a", -4.0), ("ab", -9.0)]
+    page = opened(chromium, explain.unigram(UnigramTokenizer(pieces), "ab <b>"), tmp_path)
+    assert page.texts("details[open] .taken .piece") == ["▁a -1.0", "b -2.0"]
+    assert page.one("details[open] svg").is_displayed()
+    assert page.complaints() == []
+    words = WordPieceTokenizer({"[UNK]": 0, "a": 1, "##b": 2})
+    page = opened(chromium, explain.word_piece(words, "ab <b>"), tmp_path)
+    assert "##b" in page.one("details[open] table").text
+    page.click(page.all("summary")[1])
+    assert page.complaints() == page.requests() == []
