@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 import fastllm
 from fastllm.cli.files import UsageError
-from fastllm.tokenizers.special_tokens import DisallowedTokenError
+from fastllm.tokenizers.special_tokens import WAYS_ON
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 TRACEBACK = "FASTLLM_TRACEBACK"
@@ -74,12 +74,10 @@ def say(line: str) -> None:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'standard output'}: {error.strerror}"
-    if isinstance(error, DisallowedTokenError):
-        return (
-            f"the text holds {error.token!r}, which is a special token: --allow-special makes that "
-            "token of it, --special-as-text ordinary text"
-        )
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    said, in_the_way_of_python, _ = text.partition(WAYS_ON)
+    if in_the_way_of_python:
+        text = f"{said}--allow-special makes that token of it, --special-as-text ordinary text"
     for argument, option in OPTIONS.items():
         text = text.replace(argument, option)
     return " ".join(text.split()) or type(error).__name__

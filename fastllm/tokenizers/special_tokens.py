@@ -12,6 +12,7 @@ PartsAndTokens = list[tuple[str, str | None]]
 
 NOTHING: frozenset[str] = frozenset()
 MAX_POLICIES = 64
+WAYS_ON = "To encode it as the special token, pass "  # from here on the command line says its own
 
 
 @lru_cache(maxsize=128)
@@ -176,21 +177,10 @@ def check_allowed(value: Allowed, name: str) -> Choice:
     return frozenset(arguments.check_special_tokens(value)) if value else frozenset()
 
 
-class DisallowedTokenError(ValueError):
-    """A text holds a special token that it may not hold."""
-
-    def __init__(self, token: str) -> None:
-        super().__init__(
-            f"the text holds {token!r}, which is a special token and not allowed. To encode it as "
-            f'the special token, pass allowed_special={{{token!r}}} (or "all"); to encode it as '
-            "ordinary text, pass disallowed_special=() or a collection without it."
-        )
-        self.token = token
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DisallowedTokenError, (self.token,)
-
-
 def raise_disallowed(token: str) -> NoReturn:
     """What encoding raises at a special token that text may not hold."""
-    raise DisallowedTokenError(token)
+    raise ValueError(
+        f"the text holds {token!r}, which is a special token and not allowed. {WAYS_ON}"
+        f'allowed_special={{{token!r}}} (or "all"); to encode it as ordinary text, pass '
+        "disallowed_special=() or a collection without it."
+    )
