@@ -45,7 +45,7 @@ def set_num_threads(n: int | None) -> None:
     >>> fastllm.set_num_threads(None)
     """
     global _told
-    _told = _from_variable if n is None else check_integer(n, "n", 1)
+    _told = _from_variable if n is None else _bounded(check_integer(n, "n", 1))
 
 
 def get_num_threads() -> int:
@@ -72,7 +72,7 @@ def get_num_threads() -> int:
     """
     global _processors, _refresh_at
     if _told is not None:
-        return min(_told, os.cpu_count() or 1)
+        return _told
     now = time.monotonic()
     if now >= _refresh_at:
         _processors = _count_processors()
@@ -118,6 +118,11 @@ def _read_variable(environment: Mapping[str, str]) -> int | None:
     return number
 
 
+def _bounded(number: int | None) -> int | None:
+    """No more than the machine has processors, which is asked once: it takes 6 microseconds."""
+    return None if number is None else min(number, os.cpu_count() or 1)
+
+
 def _read_other_variables(environment: Mapping[str, str]) -> float:
     """The least number in the variables of others; what is not one is left to those."""
     # OpenMP takes a list, of which the first number is for loops that are not within others.
@@ -125,7 +130,7 @@ def _read_other_variables(environment: Mapping[str, str]) -> float:
     return min((int(text) for text in texts if text.isdecimal() and int(text)), default=math.inf)
 
 
-_from_variable = _told = _read_variable(os.environ)
+_from_variable = _told = _bounded(_read_variable(os.environ))
 _others_limit = _read_other_variables(os.environ)
 _processors, _refresh_at = 1, -math.inf
 _limits: list[Callable[[], float]] = []
