@@ -78,6 +78,8 @@ def from_oniguruma(pattern: str) -> str:
 _SAME_HERE = {
     # Behind a digit, \b is where no word goes on; which characters words have differs.
     r"\d{1,3}(?=(?:\d{3})*\b)": NAMED["command-a"].sources[0],
+    # `$` is the end of a line, too.
+    r"\s+$": r"\s+(?=\n|\z)",
     # As many line ends as there are: no other follows.
     r"(?:\r?\n)+(?!\r?\n)": r"(?:\r?\n)+",
 }

@@ -170,3 +170,7 @@ def test_owners_spellings_are_those_of_named_patterns():
     for text in TEXTS:
         found = pieces_of_oniguruma(r"(?:\r?\n)+(?!\r?\n)", text)
         assert split(text, SplitPattern((lines,))) == found
+    ends = from_oniguruma(r"\s+$")
+    assert ends in NAMED["deepseek-llm"].steps
+    for text in [*TEXTS, "a \n b\t\n\n c \r\n", " \n ", "\n\n "]:
+        assert split(text, SplitPattern((ends,))) == pieces_of_oniguruma(r"\s+$", text)
