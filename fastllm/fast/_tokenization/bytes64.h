@@ -42,7 +42,7 @@ struct Bytes64 {
     uint64_t not_ascii() const {
         return mask([](__m256i v) { return v; });
     }
-#elif defined(__SSE2__)
+#elif FASTLLM_SSE2
     template <typename Test>
     uint64_t mask(Test test) const {
         uint64_t all = 0;

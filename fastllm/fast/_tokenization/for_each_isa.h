@@ -10,25 +10,41 @@ namespace baseline {
 }  // namespace baseline
 #undef FASTLLM_ISA
 
-#if FASTLLM_DISPATCH
+#if FASTLLM_X86_LEVELS
 
 #define FASTLLM_ISA 1
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
+#endif
 namespace avx2 {
 #include FASTLLM_KERNELS
 }  // namespace avx2
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #undef FASTLLM_ISA
 
 #if FASTLLM_KERNELS_LAST_ISA == 2
 #define FASTLLM_ISA 2
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
+#endif
 namespace avx512 {
 #include FASTLLM_KERNELS
 }  // namespace avx512
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #undef FASTLLM_ISA
 #endif
 

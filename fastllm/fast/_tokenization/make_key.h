@@ -23,7 +23,7 @@ static inline uint32_t mask_offset(uint32_t length) { return (length < 16 ? leng
 
 static inline InlineKey make_key(const uint8_t *pretoken, uint32_t mask_offset) {
     InlineKey key;
-#if defined(__SSE2__)
+#if FASTLLM_SSE2
     const __m128i bytes = _mm_loadu_si128((const __m128i *)pretoken);
     const __m128i kept = _mm_and_si128(bytes, _mm_load_si128((const __m128i *)(key_masks.keep[0] + mask_offset)));
     _mm_store_si128((__m128i *)&key,

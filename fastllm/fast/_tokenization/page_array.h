@@ -25,21 +25,9 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
+#include "platform.h"
 
 namespace fastllm {
-
-// Give the system what `free` has kept: small arrays, and the buffers that Python reads texts into.
-inline void return_freed_memory() {
-#if defined(__GLIBC__)
-    malloc_trim(0);
-#endif
-}
 
 // Arrays of LARGE bytes are worth pages of 2 MB, of which the last is never full.
 template <typename T, size_t LARGE = size_t(2) << 20>
@@ -61,7 +49,7 @@ class PageArray {
         swap(other);
         return *this;
     }
-    ~PageArray() { unmap(data_, bytes_of(capacity_)); }
+    ~PageArray() { unmap_pages(data_, bytes_of(capacity_)); }
 
     T *data() { return data_; }
     const T *data() const { return data_; }
@@ -124,9 +112,7 @@ class PageArray {
 
     void populate() {
         const size_t bytes = bytes_of(capacity_);
-#if defined(MADV_POPULATE_WRITE)
-        if (madvise(data_, bytes, MADV_POPULATE_WRITE) == 0) return;
-#endif
+        if (populate_pages(data_, bytes)) return;
         volatile char *const memory = reinterpret_cast<char *>(data_);
         for (size_t i = 0; i < bytes; i += PAGE) memory[i] = 0;
     }
@@ -138,30 +124,10 @@ class PageArray {
 
     void set_capacity(size_t count) {
         const size_t bytes = bytes_of(count);
-        data_ = static_cast<T *>(remap(data_, bytes_of(capacity_), bytes));
+        data_ = static_cast<T *>(map_pages(data_, bytes_of(capacity_), bytes));
+        if (bytes >= LARGE) ask_for_huge_pages(data_, bytes);
         capacity_ = bytes / sizeof(T);
     }
-
-#if defined(__linux__)
-    static void *remap(void *memory, size_t before, size_t bytes) {
-        void *mapped = memory ? mremap(memory, before, bytes, MREMAP_MAYMOVE)
-                              : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (mapped == MAP_FAILED) throw std::bad_alloc();
-        if (bytes >= LARGE) madvise(mapped, bytes, MADV_HUGEPAGE);
-        return mapped;
-    }
-    static void unmap(void *memory, size_t bytes) {
-        if (memory) munmap(memory, bytes);
-    }
-#else
-    static void *remap(void *memory, size_t before, size_t bytes) {
-        void *moved = std::realloc(memory, bytes);
-        if (!moved) throw std::bad_alloc();
-        if (bytes > before) std::memset(static_cast<char *>(moved) + before, 0, bytes - before);
-        return moved;
-    }
-    static void unmap(void *memory, size_t) { std::free(memory); }
-#endif
 };
 
 }  // namespace fastllm

@@ -38,12 +38,10 @@ inline InlineKey key_of(std::string_view pretoken) {
 
 // One multiplication of both halves; the high half of the product is folded onto the low one (after wyhash).
 inline size_t hash_by_multiplying(InlineKey key) {
-    const unsigned __int128 product =
-        (unsigned __int128)(key.low ^ 0x9E3779B97F4A7C15u) * (key.high ^ 0xC2B2AE3D27D4EB4Fu);
-    return size_t(product) ^ size_t(product >> 64);
+    return size_t(multiply_and_fold(key.low ^ 0x9E3779B97F4A7C15u, key.high ^ 0xC2B2AE3D27D4EB4Fu));
 }
 
-#if FASTLLM_DISPATCH
+#if FASTLLM_X86_LEVELS
 __attribute__((target("sse4.2"))) inline size_t hash_by_crc(InlineKey key) {
     return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
 }

@@ -66,9 +66,9 @@ class CharacterModel : public Model {
             std::memcpy(tokens + 1, tree.tokens.data(), 4 * n);
             uint64_t alive = encode::baseline::merge_tokens_by_scan(vocabulary, tokens, tree.priorities.data(), n);
             while (alive) {
-                const size_t first = size_t(__builtin_ctzll(alive));
+                const size_t first = size_t(countr_zero(alive));
                 alive &= alive - 1;
-                use(tokens[first], first - 1, alive ? size_t(__builtin_ctzll(alive)) - 1 : n);
+                use(tokens[first], first - 1, alive ? size_t(countr_zero(alive)) - 1 : n);
             }
         } else {
             encode::baseline::merge_tokens_by_tree(vocabulary, tree);

@@ -50,75 +50,39 @@ namespace encode {
 template <typename Character>
 inline char *write_utf8(Isa isa, const void *data, size_t count, char *out) {
     const Character *text = static_cast<const Character *>(data);
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::write_utf8(text, count, out);
-    if (isa == AVX2) return avx2::write_utf8(text, count, out);
-#endif
-    return baseline::write_utf8(text, count, out);
+    return FASTLLM_CALL(isa, write_utf8(text, count, out));
 }
 
 // See bert_words.h.
 inline size_t gather_words(Isa isa, const BertTable &table, std::string_view text, char *words, uint64_t *starts) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::gather_words(table, text, words, starts);
-    if (isa == AVX2) return avx2::gather_words(table, text, words, starts);
-#endif
-    return baseline::gather_words(table, text, words, starts);
+    return FASTLLM_CALL(isa, gather_words(table, text, words, starts));
 }
 
 // See space_words.h.
 inline size_t gather_space_words(Isa isa, std::string_view text, char *words, uint64_t *starts) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::gather_space_words(text, words, starts);
-    if (isa == AVX2) return avx2::gather_space_words(text, words, starts);
-#endif
-    return baseline::gather_space_words(text, words, starts);
+    return FASTLLM_CALL(isa, gather_space_words(text, words, starts));
 }
 
 inline size_t find_two_blanks(Isa isa, std::string_view text) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::find_two_blanks(text);
-    if (isa == AVX2) return avx2::find_two_blanks(text);
-#endif
-    return baseline::find_two_blanks(text);
+    return FASTLLM_CALL(isa, find_two_blanks(text));
 }
 
 // See plain_runs.h.
 inline size_t copy_plain(Isa isa, const PlainBytes &plain, const char *from, size_t size, char *to) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::copy_plain(plain, from, size, to);
-    if (isa == AVX2) return avx2::copy_plain(plain, from, size, to);
-#endif
-    return baseline::copy_plain(plain, from, size, to);
+    return FASTLLM_CALL(isa, copy_plain(plain, from, size, to));
 }
 
 inline size_t copy_plain_squeezed(Isa isa, const PlainBytes &plain, const char *from, size_t size, char *&to,
                                   bool &behind_blank) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::copy_plain_squeezed(plain, from, size, to, behind_blank);
-    if (isa == AVX2) return avx2::copy_plain_squeezed(plain, from, size, to, behind_blank);
-#endif
-    return baseline::copy_plain_squeezed(plain, from, size, to, behind_blank);
+    return FASTLLM_CALL(isa, copy_plain_squeezed(plain, from, size, to, behind_blank));
 }
 
 // See encode_pretokens.h.
 inline uint32_t *encode_pretokens(Isa isa, EncodeContext &context, const uint64_t *starts, uint32_t *out) {
     const int bits = context.cache.id_bits;
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) {
-        return bits == 16   ? avx512::encode_pretokens<16>(context, starts, out)
-               : bits == 24 ? avx512::encode_pretokens<24>(context, starts, out)
-                            : avx512::encode_pretokens<32>(context, starts, out);
-    }
-    if (isa == AVX2) {
-        return bits == 16   ? avx2::encode_pretokens<16>(context, starts, out)
-               : bits == 24 ? avx2::encode_pretokens<24>(context, starts, out)
-                            : avx2::encode_pretokens<32>(context, starts, out);
-    }
-#endif
-    // Ids of 24 bits are for processors that shuffle bytes.
-    return bits == 16 ? baseline::encode_pretokens<16>(context, starts, out)
-                      : baseline::encode_pretokens<32>(context, starts, out);
+    if (bits == 16) return FASTLLM_CALL(isa, encode_pretokens<16>(context, starts, out));
+    if (bits == 24) return FASTLLM_CALL(isa, encode_pretokens<24>(context, starts, out));
+    return FASTLLM_CALL(isa, encode_pretokens<32>(context, starts, out));
 }
 
 }  // namespace encode

@@ -356,7 +356,7 @@ cdef class Encoder:
         cdef const uint32_t[::1] numbers = ids
         cdef const int64_t[::1] first = starts, last = ends
         cdef size_t count = len(ids)
-        if not count == len(starts) == len(ends):
+        if not count == <size_t>len(starts) == <size_t>len(ends):
             raise ValueError("ids, starts and ends must be of the same length")
         if count == 0:
             return [], []

@@ -64,7 +64,7 @@ static inline bool write_if_token(const Vocabulary &vocabulary, std::string_view
 }
 
 // Write the ids of the pre-token `i` of a batch, whose own bucket does not have it; returns their number.
-__attribute__((noinline)) static size_t lookup_slow_path(EncodeContext &context, const Batch &batch, size_t i,
+FASTLLM_NOINLINE static size_t lookup_slow_path(EncodeContext &context, const Batch &batch, size_t i,
                                                          uint32_t *out) {
     const std::string_view pretoken =
         context.text.substr(batch.positions[i], batch.positions[i + 1] - batch.positions[i]);
@@ -119,8 +119,8 @@ FASTLLM_INLINE void make_keys(std::string_view text, Batch &batch, const uint32_
     const size_t size = text.size();
     size_t inside = count;  // pre-tokens behind whose start there are 16 bytes to read
     while (inside > 0 && positions[inside - 1] + 16 > size) inside--;
-    if (__builtin_expect(inside == count, 1)) {
-#pragma GCC unroll 8
+    if (FASTLLM_LIKELY(inside == count)) {
+FASTLLM_UNROLL(8)
         for (size_t i = 0; i < count; i++) batch.keys[i] = make_key(bytes + positions[i], mask_offsets[i]);
         return;
     }
@@ -135,10 +135,10 @@ FASTLLM_INLINE void make_keys(std::string_view text, Batch &batch, const uint32_
 FASTLLM_INLINE void find_buckets(const PretokenCache &cache, Batch &batch, size_t count) {
     const char *buckets = reinterpret_cast<const char *>(cache.buckets.data());
     const size_t mask = cache.bucket_mask * sizeof(CacheBucket);
-#pragma GCC unroll 8
+FASTLLM_UNROLL(8)
     for (size_t i = 0; i < count; i++) {
         batch.buckets[i] = reinterpret_cast<const CacheBucket *>(buckets + (hash_key(batch.keys[i]) & mask));
-        __builtin_prefetch(batch.buckets[i]);
+        prefetch(batch.buckets[i]);
     }
 }
 
@@ -146,11 +146,11 @@ FASTLLM_INLINE void find_buckets(const PretokenCache &cache, Batch &batch, size_
 FASTLLM_INLINE void hash_long_pretokens(const EncodeContext &context, Batch &batch, const uint32_t *lengths,
                                         size_t rounded) {
     for (uint64_t more = long_mask(lengths, rounded); more; more &= more - 1) {
-        const int i = __builtin_ctzll(more);
+        const int i = countr_zero(more);
         if (lengths[i] > MAX_CACHED_BYTES) continue;
         const uint64_t h = hash_bytes(context.text.data() + batch.positions[i], lengths[i]);
         batch.long_hashes[i] = h;
-        __builtin_prefetch(&context.cache.long_slots[h & (context.cache.long_slots.size() - 1)]);
+        prefetch(&context.cache.long_slots[h & (context.cache.long_slots.size() - 1)]);
     }
 }
 
@@ -213,6 +213,11 @@ static inline size_t copy_ids(const InlineKey &key, const CacheBucket &bucket, u
     const uint8_t *value = bucket.ids[second].bytes;
     if constexpr (ID_BITS == 32) {
         std::memcpy(out, value, 16);
+    } else if constexpr (ID_BITS == 24) {
+        for (size_t i = 0; i < max_inline_ids(ID_BITS); i++) {
+            std::memcpy(out + i, value + 3 * i, 4);
+            out[i] &= 0xFFFFFF;
+        }
     } else {
         for (size_t i = 0; i < max_inline_ids(ID_BITS); i++) out[i] = value[2 * i] | uint32_t(value[2 * i + 1]) << 8;
     }
@@ -223,10 +228,10 @@ static inline size_t copy_ids(const InlineKey &key, const CacheBucket &bucket, u
 // Write the ids of the first `count` pre-tokens of a batch, from `out` on; returns where they end.
 template <int ID_BITS>
 FASTLLM_INLINE uint32_t *lookup_pretokens(EncodeContext &context, const Batch &batch, uint32_t *out, size_t count) {
-#pragma GCC unroll 4
+FASTLLM_UNROLL(4)
     for (size_t i = 0; i < count; i++) {
         size_t ids = copy_ids<ID_BITS>(batch.keys[i], *batch.buckets[i], out);
-        if (__builtin_expect(ids - 1 >= OVERFLOW_FLAG - 1, 0)) {
+        if (FASTLLM_UNLIKELY(ids - 1 >= OVERFLOW_FLAG - 1)) {
             if (ids) {
                 ids = context.cache.copy_overflow(ids, out);
             } else {  // not there, or all bytes of the pre-token are left out
@@ -250,7 +255,7 @@ static inline uint32_t *lookup_batch(EncodeContext &context, const Batch &batch,
 // Write the positions of the bits of a word of the bitmap; returns how many. May write 64: unlike the one of
 // train/count_words.h it stores whole vectors, and `positions` has room for them.
 static inline size_t flatten_bits(uint64_t bits, uint32_t base, uint32_t *positions) {
-    const size_t count = size_t(__builtin_popcountll(bits));
+    const size_t count = size_t(popcount(bits));
 #if FASTLLM_ISA == 2
     const __m512i all = _mm512_set_epi8(
         63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39,
@@ -270,7 +275,7 @@ static inline size_t flatten_bits(uint64_t bits, uint32_t base, uint32_t *positi
     // Eight at a time without asking how many are left: what is too many is overwritten.
     for (size_t done = 0; done < count; done += 8) {
         for (int i = 0; i < 8; i++) {
-            positions[done + i] = base + uint32_t(__builtin_ctzll(bits | uint64_t(1) << 63));
+            positions[done + i] = base + uint32_t(countr_zero(bits | uint64_t(1) << 63));
             bits &= bits - 1;
         }
     }
@@ -282,11 +287,11 @@ static inline size_t flatten_bits(uint64_t bits, uint32_t base, uint32_t *positi
 static inline uint32_t next_start(std::string_view text, const uint64_t *starts, size_t word) {
     const size_t words = (text.size() + 63) / 64;
     while (word < words && starts[word] == 0) word++;
-    return uint32_t(word < words ? 64 * word + size_t(__builtin_ctzll(starts[word])) : text.size());
+    return uint32_t(word < words ? 64 * word + size_t(countr_zero(starts[word])) : text.size());
 }
 
 // Write the ids of a chunk, none of them from the cache, where the sum of scores is too low for it.
-__attribute__((noinline)) static uint32_t *encode_in_text(EncodeContext &context, const uint32_t *positions,
+FASTLLM_NOINLINE static uint32_t *encode_in_text(EncodeContext &context, const uint32_t *positions,
                                                           size_t count, float sum_before, uint32_t *out) {
     context.scratch.sum = sum_before;
     for (size_t i = 0; i < count; i++) {

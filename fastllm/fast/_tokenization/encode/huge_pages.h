@@ -4,24 +4,18 @@
 // KB nearly each access would cost a walk through the page table as well: on a virtual machine, half of the time of
 // encoding.
 //
-//     aligned_alloc     [ 2 MB page | 2 MB page | 2 MB page, begun ]
+//     allocate_aligned  [ 2 MB page | 2 MB page | 2 MB page, begun ]
 //
-// Invariants. Sizes are filled up to whole pages, as `aligned_alloc` wants them.
+// Invariants. Sizes are filled up to whole pages.
 
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "platform.h"
 
 namespace fastllm {
-
-constexpr size_t HUGE_PAGE = size_t(2) << 20;
 
 template <typename T>
 struct HugePageAllocator {
@@ -32,14 +26,11 @@ struct HugePageAllocator {
 
     T *allocate(size_t count) {
         const size_t size = count * sizeof(T), unit = size < HUGE_PAGE ? 64 : HUGE_PAGE;
-        void *memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit);
-        if (!memory) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-        if (unit == HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE);
-#endif
+        void *memory = allocate_aligned(unit, (size + unit - 1) / unit * unit);
+        if (unit == HUGE_PAGE) ask_for_huge_pages(memory, size);
         return static_cast<T *>(memory);
     }
-    void deallocate(T *memory, size_t) { std::free(memory); }
+    void deallocate(T *memory, size_t) { free_aligned(memory); }
     bool operator==(const HugePageAllocator &) const { return true; }
     bool operator!=(const HugePageAllocator &) const { return false; }
 };

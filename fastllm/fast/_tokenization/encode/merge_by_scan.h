@@ -19,7 +19,7 @@
 constexpr size_t MAX_SCAN_BYTES = 62;
 constexpr int32_t NO_PAIR = int32_t(MAX_MERGES) << 6;
 
-typedef int32_t Lanes __attribute__((vector_size(64)));  // as many registers as the instruction set needs for it
+typedef int32_t Lanes FASTLLM_VECTOR(64);  // as many registers as the instruction set needs for it
 
 // The lane of a priority, or of NONE.
 static inline int32_t lane_of(uint32_t priority, size_t position) {
@@ -80,8 +80,8 @@ static inline uint64_t merge_row(const Vocabulary &vocabulary, uint32_t *tokens,
         const int i = best & 63;
         const uint32_t result = vocabulary.result(uint32_t(best >> 6));
         const uint64_t later = alive & (~uint64_t(1) << i);
-        const int j = __builtin_ctzll(later), after = __builtin_ctzll(later & (later - 1));
-        const int before = 63 - __builtin_clzll(alive & ((uint64_t(1) << i) - 1));
+        const int j = countr_zero(later), after = countr_zero(later & (later - 1));
+        const int before = 63 - countl_zero(alive & ((uint64_t(1) << i) - 1));
         alive ^= uint64_t(1) << j;
         tokens[i] = result;
         const int32_t right = lane_of(vocabulary.priority(result, tokens[after]), size_t(i));
@@ -117,6 +117,6 @@ static size_t merge_by_scan(const Vocabulary &vocabulary, std::string_view preto
     size_t n, count = 0;
     if (!tokens_of_bytes(vocabulary, pretoken, drop_unknown, tokens + 1, priorities, n, missing_byte)) return 0;
     uint64_t alive = merge_tokens_by_scan(vocabulary, tokens, priorities, n);
-    for (; alive; alive &= alive - 1) out[count++] = vocabulary.ids[tokens[__builtin_ctzll(alive)]];
+    for (; alive; alive &= alive - 1) out[count++] = vocabulary.ids[tokens[countr_zero(alive)]];
     return count;
 }

@@ -35,7 +35,7 @@ static inline uint32_t min_of_16(const uint32_t *node) {
 
 static inline size_t find_in_16(const uint32_t *node, uint32_t value) {
 #if FASTLLM_ISA == 2
-    return size_t(__builtin_ctz(_mm512_cmpeq_epi32_mask(_mm512_loadu_si512(node), _mm512_set1_epi32(int(value)))));
+    return size_t(countr_zero(_mm512_cmpeq_epi32_mask(_mm512_loadu_si512(node), _mm512_set1_epi32(int(value)))));
 #else
     size_t i = 0;
     while (node[i] != value) i++;

@@ -46,7 +46,7 @@ struct MergeTree {
             if (++word == alive.size()) return 64 * word;
             bits = alive[word];
         }
-        return 64 * word + size_t(__builtin_ctzll(bits));
+        return 64 * word + size_t(countr_zero(bits));
     }
 
     // The last position alive before `i`, which is not the first.
@@ -54,7 +54,7 @@ struct MergeTree {
         size_t word = i >> 6;
         uint64_t bits = alive[word] & ((uint64_t(1) << (i & 63)) - 1);
         while (bits == 0) bits = alive[--word];
-        return 64 * word + 63 - size_t(__builtin_clzll(bits));
+        return 64 * word + 63 - size_t(countl_zero(bits));
     }
 
     void kill(size_t i) { alive[i >> 6] &= ~(uint64_t(1) << (i & 63)); }

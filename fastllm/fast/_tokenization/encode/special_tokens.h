@@ -25,9 +25,7 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include "isa.h"
 
 namespace fastllm {
 
@@ -39,7 +37,7 @@ struct FoundToken {
 // Sixty-four bytes of text, compared with single characters.
 template <typename C>
 struct Block {
-    typedef C Vector __attribute__((vector_size(16)));
+    typedef C Vector FASTLLM_VECTOR(16);
     static constexpr size_t LANES = 16 / sizeof(C), COUNT = 4 * LANES;
     Vector hits[4] = {};
 
@@ -62,7 +60,7 @@ struct Block {
     uint64_t mask() const {
         uint64_t bits = 0;
         for (size_t i = 0; i < 4; i++) {
-#if defined(__SSE2__)
+#if FASTLLM_SSE2
             bits |= uint64_t(unsigned(_mm_movemask_epi8((__m128i)hits[i]))) << 16 * i;
 #else
             for (size_t j = 0; j < LANES; j++) bits |= uint64_t(hits[i][j] != 0) << (16 * i + sizeof(C) * j);
@@ -177,7 +175,7 @@ class TokenTrie {
                 for (size_t k = 0; k < firsts.size(); k++) block.compare(text + i, first_vectors[k]);
                 if (!block.any()) continue;
                 for (uint64_t bits = block.mask(); bits; bits &= bits - 1) {
-                    const size_t start = i + size_t(__builtin_ctzll(bits)) / sizeof(C);
+                    const size_t start = i + size_t(countr_zero(bits)) / sizeof(C);
                     if (may_start_token(text, size, start) && find_longest_at(text, size, start, found)) return true;
                 }
             }

@@ -136,7 +136,7 @@ struct Vocabulary {
             const Pair &p = pairs[i];
             if (i + PREFETCH_DISTANCE < pairs.size()) {
                 const Pair &later = pairs[i + PREFETCH_DISTANCE];
-                __builtin_prefetch(&pair_slots[pair_hash(later.left, later.right) & pair_mask]);
+                prefetch(&pair_slots[pair_hash(later.left, later.right) & pair_mask]);
             }
             const uint64_t h = pair_hash(p.left, p.right), bit = h >> 20 & filter_mask;
             const uint64_t key = pair_key(p.left, p.right);
@@ -197,7 +197,7 @@ struct Vocabulary {
 
     void prefetch_half(std::vector<Half> &halves, std::string_view bytes, uint32_t token, uint32_t left) const {
         const uint64_t h = hash_bytes(bytes.data(), bytes.size());
-        __builtin_prefetch(&token_slots[h & token_mask]);
+        prefetch(&token_slots[h & token_mask]);
         halves.push_back({h, bytes, token, left});
     }
 };

@@ -70,7 +70,7 @@ FASTLLM_INLINE size_t write_sixteens(const Character *text, size_t count, char *
         const __m512i bytes = _mm512_mask_or_epi32(_mm512_slli_epi32(c, 24), not_ascii, bits, marks);
         const __mmask64 used = _mm512_test_epi8_mask(bytes, bytes) | 0x8888888888888888u;
         _mm512_storeu_si512(out, _mm512_maskz_compress_epi8(used, bytes));
-        out += __builtin_popcountll(used);
+        out += popcount(used);
     }
     surrogates = found != 0;
     return i;

@@ -189,7 +189,7 @@ class BertTable {
         const Made made = made_[found >> 8];
         const bool lowered = c - 'A' < 26 && made.code_point() == c + 0x20;
         if (made.word_class() == BETWEEN_WORDS) return BETWEEN_WORDS;
-        return made.code_point() == c || lowered ? made.word_class() : NOT_PLAIN;
+        return made.code_point() == c || lowered ? uint8_t(made.word_class()) : NOT_PLAIN;
     }
 
     void fill(uint32_t first, uint32_t last, uint32_t entry) {

@@ -91,7 +91,7 @@ class WordGatherer {
         const uint64_t separates = space | alone, kept = valid & ~space;
         const uint64_t starts = alone | (separates << 1 | uint64_t(between_));
         _mm512_storeu_si512(words_ + size(), _mm512_maskz_compress_epi8(kept, bytes));
-        starts_.append(_pext_u64(starts, kept), size_t(__builtin_popcountll(kept)));
+        starts_.append(_pext_u64(starts, kept), size_t(popcount(kept)));
         between_ = separates >> (count - 1) & 1;
     }
 #endif
@@ -151,7 +151,7 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
         const __m512i kinds = _mm512_permutex2var_epi8(low, bytes, high);
         const uint64_t others =
             _mm512_movepi8_mask(bytes) | _mm512_test_epi8_mask(kinds, _mm512_set1_epi8(BertTable::NOT_PLAIN));
-        const size_t count = others & valid ? size_t(__builtin_ctzll(others & valid)) : room;
+        const size_t count = others & valid ? size_t(countr_zero(others & valid)) : room;
         if (count) {
             waiting.end_run();
             const uint64_t space = _mm512_test_epi8_mask(kinds, _mm512_set1_epi8(BETWEEN_WORDS));

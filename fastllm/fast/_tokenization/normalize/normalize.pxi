@@ -14,6 +14,8 @@ cdef extern from "isa.h" namespace "fastllm" nogil:
         pass
 
     Isa supported_isa()
+    const int NUM_ISAS
+    const char** ISA_NAMES
 
 cdef extern from "normalize/bert_table.h" namespace "fastllm" nogil:
     cdef cppclass NormalizedText:

@@ -38,9 +38,9 @@ static inline size_t copy_same(const PlainBytes &plain, const char *from, size_t
         }
         _mm256_storeu_si256((__m256i *)(to + i), bytes);
         const uint32_t stops = uint32_t(_mm256_movemask_epi8(odd));
-        if (stops) return i + size_t(__builtin_ctz(stops));
+        if (stops) return i + size_t(countr_zero(stops));
     }
-#elif defined(__SSE2__)
+#elif FASTLLM_SSE2
     const __m128i blank = _mm_set1_epi8(' '), last = _mm_set1_epi8(0x7E);
     for (; size - i > 16; i += 16) {
         const __m128i bytes = _mm_loadu_si128((const __m128i *)(from + i));
@@ -51,7 +51,7 @@ static inline size_t copy_same(const PlainBytes &plain, const char *from, size_t
         }
         _mm_storeu_si128((__m128i *)(to + i), bytes);
         const uint32_t stops = uint32_t(_mm_movemask_epi8(odd));
-        if (stops) return i + size_t(__builtin_ctz(stops));
+        if (stops) return i + size_t(countr_zero(stops));
     }
 #endif
     return i;
@@ -68,7 +68,7 @@ static size_t copy_plain(const PlainBytes &plain, const char *from, size_t size,
         const __m512i made = _mm512_permutex2var_epi8(table.low, bytes, table.high);
         const uint64_t stops = _mm512_movepi8_mask(_mm512_or_si512(bytes, made));
         _mm512_storeu_si512(to + i, made);
-        if (stops) return i + size_t(__builtin_ctzll(stops));
+        if (stops) return i + size_t(countr_zero(stops));
         i += room;
     }
 #else
@@ -94,12 +94,12 @@ static size_t copy_plain_squeezed(const PlainBytes &plain, const char *from, siz
         const __m512i bytes = _mm512_maskz_loadu_epi8(~uint64_t(0) >> (64 - room), from + i);
         const __m512i made = _mm512_permutex2var_epi8(table.low, bytes, table.high);
         const uint64_t stops = _mm512_movepi8_mask(_mm512_or_si512(bytes, made));
-        const size_t count = stops ? size_t(__builtin_ctzll(stops)) : room;
+        const size_t count = stops ? size_t(countr_zero(stops)) : room;
         if (count == 0) return i;
         const uint64_t blank = _mm512_cmpeq_epi8_mask(made, _mm512_set1_epi8(' '));
         const uint64_t kept = (~uint64_t(0) >> (64 - count)) & ~(blank & (blank << 1 | uint64_t(behind_blank)));
         _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(kept, made));
-        to += __builtin_popcountll(kept);
+        to += popcount(kept);
         behind_blank = blank >> (count - 1) & 1;
         i += count;
         if (stops) return i;

@@ -60,12 +60,12 @@ static size_t gather_space_words(std::string_view text, char *words, uint64_t *s
 #if FASTLLM_ISA == 2
         const __m512i bytes = _mm512_maskz_loadu_epi8(valid, text.data() + i);
         _mm512_storeu_si512(words + bits.size(), _mm512_maskz_compress_epi8(kept, bytes));
-        bits.append(_pext_u64(begins, kept), size_t(__builtin_popcountll(kept)));
+        bits.append(_pext_u64(begins, kept), size_t(popcount(kept)));
 #else
         while (kept) {
-            const size_t first = size_t(__builtin_ctzll(kept));
+            const size_t first = size_t(countr_zero(kept));
             const uint64_t behind = ~(kept >> first);
-            const size_t length = behind ? size_t(__builtin_ctzll(behind)) : 64 - first;
+            const size_t length = behind ? size_t(countr_zero(behind)) : 64 - first;
             std::memcpy(words + bits.size(), text.data() + i + first, length);
             bits.append(begins >> first & (~uint64_t(0) >> (64 - length)), length);
             kept &= length + first == 64 ? 0 : ~uint64_t(0) << (first + length);
@@ -82,7 +82,7 @@ static size_t find_two_blanks(std::string_view text) {
     for (size_t i = 0; i < text.size(); i += 64) {
         const uint64_t blank = Bytes64(text.data() + i, text.size() - i).equal(' ');
         const uint64_t second = blank & (blank << 1 | before);
-        if (second) return i + size_t(__builtin_ctzll(second)) - 1;
+        if (second) return i + size_t(countr_zero(second)) - 1;
         before = blank >> 63;
     }
     return text.size();

@@ -153,7 +153,7 @@ inline size_t next_start(size_t size, size_t from, const uint64_t *starts) {
     const size_t words = (size + 63) / 64;
     uint64_t bits = starts[from >> 6] >> (from & 63) << (from & 63);
     for (size_t word = from >> 6;; bits = starts[word]) {
-        if (bits) return word * 64 + size_t(__builtin_ctzll(bits));
+        if (bits) return word * 64 + size_t(countr_zero(bits));
         if (++word == words) return size;
     }
 }
@@ -269,7 +269,7 @@ class AutomatonRun {
         size_t i = 0;
         for (uint64_t word; i + 8 <= most; i += 8) {
             std::memcpy(&word, data + i, 8);
-            if (const uint64_t high = word & 0x8080808080808080u) return i + size_t(__builtin_ctzll(high)) / 8;
+            if (const uint64_t high = word & 0x8080808080808080u) return i + size_t(countr_zero(high)) / 8;
         }
         while (i < most && !(data[i] & 0x80)) i++;
         return i;

@@ -122,7 +122,7 @@ class BehaviorRun {
             if (word == words - 1 && end_ % 64) bits &= (uint64_t(1) << end_ % 64) - 1;
             uint64_t joined = 0, removed = 0;
             for (; bits; bits &= bits - 1) {
-                const bool is_match = begins_match(64 * word + size_t(__builtin_ctzll(bits)));
+                const bool is_match = begins_match(64 * word + size_t(countr_zero(bits)));
                 const uint64_t bit = bits & -bits;
                 if (any_ && !step_.cuts_between(before_, is_match)) joined |= bit;
                 if (is_match) removed |= bit;
@@ -186,7 +186,7 @@ struct RemovedParts {
         };
         for (size_t word = 0; word < starts.size(); word++) {
             for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
-                const size_t i = 64 * word + size_t(__builtin_ctzll(bits));
+                const size_t i = 64 * word + size_t(countr_zero(bits));
                 end_at(i);
                 begin = i;
                 is_kept = !begins_at(i);

@@ -163,7 +163,7 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, 
         if (alphabet == PUNCTUATED) m.kana = kana_and_han(p, v, m.continuation);
     }
     while (rest) {
-        const uint8_t *q = p + __builtin_ctzll(rest);
+        const uint8_t *q = p + countr_zero(rest);
         uint64_t same = rest & equal(v, q[0]);
         Bytes trail;
         const uint8_t *classes64 = page_at(q, p, trail, [&](const Bytes &x, uint8_t byte) { same &= equal(x, byte); });
@@ -270,7 +270,7 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, 
         if (alphabet == PUNCTUATED) m.kana = kana_and_han(p, v, m.continuation);
     }
     while (rest) {
-        const uint8_t *q = p + __builtin_ctzll(rest);
+        const uint8_t *q = p + countr_zero(rest);
         Bytes same = bytes_equal(v, q[0]), trail;
         const uint8_t *classes64 = page_at(
             q, p, trail, [&](const Bytes &x, uint8_t byte) { same = both(same, bytes_equal(x, byte)); });
@@ -342,7 +342,7 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, Masks &m, uint8_t last) {
     std::memcpy(found.of, p, 64);
     for (int i = 0; m.continuation >> i & 1; i++) found.of[i] = last;
     for (uint64_t leads = m.high & ~m.continuation; leads; leads &= leads - 1) {
-        const int at = __builtin_ctzll(leads);
+        const int at = countr_zero(leads);
         const uint8_t *q = p + at;
         uint32_t number;
         int length;
@@ -365,7 +365,7 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, Masks &m, uint8_t last) {
     return found;
 }
 
-#if defined(__SSE2__)
+#if FASTLLM_SSE2
 
 template <Alphabet alphabet>
 FASTLLM_INLINE void ascii_masks(const uint8_t *p, Masks &m) {
@@ -469,7 +469,7 @@ FASTLLM_INLINE Masks block_masks(const uint8_t *p, uint8_t &last) {
     }
 #endif
     for (uint64_t wide = m.space & m.high & ~m.continuation; wide; wide &= wide - 1) {
-        (p[__builtin_ctzll(wide)] < 0xE0 ? m.space2 : m.space3) |= wide & -wide;
+        (p[countr_zero(wide)] < 0xE0 ? m.space2 : m.space3) |= wide & -wide;
     }
     if (alphabet == PUNCTUATED) m.control &= ~m.space;
     if (alphabet == CASED) {

@@ -29,40 +29,24 @@ struct HotPlace {
 inline void find_starts(Pattern pattern, Isa isa, std::string_view text, uint64_t *starts,
                         std::vector<size_t> &ambiguous) {
     const uint8_t *data = reinterpret_cast<const uint8_t *>(text.data());
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::find_starts(pattern, {data, text.size()}, starts, ambiguous);
-    if (isa == AVX2) return avx2::find_starts(pattern, {data, text.size()}, starts, ambiguous);
-#endif
-    baseline::find_starts(pattern, {data, text.size()}, starts, ambiguous);
+    FASTLLM_CALL(isa, find_starts(pattern, {data, text.size()}, starts, ambiguous));
 }
 
 // See pair_starts.h.
 inline void find_pair_starts(Isa isa, const Neighbors &neighbors, bool before_blanks, std::string_view text,
                              uint64_t *starts) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::find_pair_starts(neighbors, before_blanks, text, starts);
-    if (isa == AVX2) return avx2::find_pair_starts(neighbors, before_blanks, text, starts);
-#endif
-    baseline::find_pair_starts(neighbors, before_blanks, text, starts);
+    FASTLLM_CALL(isa, find_pair_starts(neighbors, before_blanks, text, starts));
 }
 
 inline void find_blank_starts(Isa isa, bool reads_blanks, bool runs, std::string_view text, uint64_t *starts) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::find_blank_starts(reads_blanks, runs, text, starts);
-    if (isa == AVX2) return avx2::find_blank_starts(reads_blanks, runs, text, starts);
-#endif
-    baseline::find_blank_starts(reads_blanks, runs, text, starts);
+    FASTLLM_CALL(isa, find_blank_starts(reads_blanks, runs, text, starts));
 }
 
 // Read on from a place to the end of the text, or to a character that leads to no hot state, and set a bit of `starts`
 // for each cut. At each bit of `parts`, if there are any, a part starts, but for the place itself. Not for BASELINE.
 inline HotPlace read_hot(Isa isa, const ClassTable &classes, const HotStates &hot, std::string_view text,
                          const uint64_t *parts, HotPlace place, uint64_t *starts) {
-#if FASTLLM_DISPATCH
-    if (isa == AVX512) return avx512::read_hot(classes, hot, text, parts, place, starts);
-    if (isa == AVX2) return avx2::read_hot(classes, hot, text, parts, place, starts);
-#endif
-    return place;
+    return FASTLLM_CALL(isa, read_hot(classes, hot, text, parts, place, starts));
 }
 
 }  // namespace fastllm::split

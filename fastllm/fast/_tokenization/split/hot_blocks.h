@@ -73,7 +73,7 @@ class HotReader {
                                 : pass(count, place.state, [&](size_t i) { return bytes[i]; });
             size_t done = count;
             if (place.state == HotStates::COLD) {
-                done = size_t(__builtin_ctzll(equal(load64(entries_), HotStates::COLD)));
+                done = size_t(countr_zero(equal(load64(entries_), HotStates::COLD)));
                 place.state = done ? entries_[done - 1] & HotStates::STATE : state_before;
             }
             place.at += done;
@@ -115,7 +115,7 @@ class HotReader {
             if (bytes != stand_ins_) std::memcpy(stand_ins_, bytes, 64);
             bytes = stand_ins_;
             for (uint64_t leads = high & ~continuation_; leads; leads &= leads - 1) {
-                const int i = __builtin_ctzll(leads);
+                const int i = countr_zero(leads);
                 int length;
                 const uint32_t code_point = decode_at(text_, begin + size_t(i), length);
                 stand_ins_[i] = uint8_t(HotStates::CLASSES + classes_.of(code_point));
@@ -192,7 +192,7 @@ class HotReader {
         cut_block_before(begin, valid & ~continuation_, one, two);
         const uint64_t cut = actions.with(3) & valid, put = actions.with(4) & valid;
         if (cut) cut_at_marks(begin, cut, put);
-        put_ = put ? begin + 63 - size_t(__builtin_clzll(put)) : put_;
+        put_ = put ? begin + 63 - size_t(countl_zero(put)) : put_;
     }
 
     // The bits one character further down.
@@ -208,7 +208,7 @@ class HotReader {
     void cut_block_before(size_t begin, uint64_t characters, uint64_t one, uint64_t two) {
         const uint64_t first = characters & -characters, rest = characters ^ first, second = rest & -rest;
         if (!(((one | two) & first) | (two & second))) return;
-        const size_t place = begin + size_t(__builtin_ctzll(first));
+        const size_t place = begin + size_t(countr_zero(first));
         if ((one & first) | (two & second)) set(characters_back(text_, place, 1));
         if (two & first) set(characters_back(text_, place, 2));
     }
@@ -217,7 +217,7 @@ class HotReader {
     void cut_at_marks(size_t begin, uint64_t cut, uint64_t put) {
         do {
             const uint64_t puts = put & ((cut & -cut) - 1);
-            const size_t last = puts ? begin + 63 - size_t(__builtin_clzll(puts)) : put_;
+            const size_t last = puts ? begin + 63 - size_t(countl_zero(puts)) : put_;
             set(last == NOWHERE ? mark_ : characters_back(text_, last, int(hot_.waiting) - 2));
             cut &= cut - 1;
         } while (cut);
@@ -227,6 +227,13 @@ class HotReader {
 static HotPlace read_hot(const ClassTable &classes, const HotStates &hot, std::string_view text, const uint64_t *parts,
                          HotPlace place, uint64_t *starts) {
     return HotReader(classes, hot, text, parts, starts).read(place);
+}
+
+#else
+
+static HotPlace read_hot(const ClassTable &, const HotStates &, std::string_view, const uint64_t *, HotPlace place,
+                         uint64_t *) {
+    return place;
 }
 
 #endif

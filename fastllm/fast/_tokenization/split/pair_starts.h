@@ -30,7 +30,7 @@ static inline uint64_t ascii_cuts(const Neighbors &neighbors, bool before_blanks
         asked &= asked - 1;
     }
     for (; asked; asked &= asked - 1) {
-        const int i = __builtin_ctzll(asked);
+        const int i = countr_zero(asked);
         cuts |= uint64_t(!neighbors.is_ascii_pair(uint8_t(data[i - 1]), uint8_t(data[i]))) << i;
     }
     return cuts;

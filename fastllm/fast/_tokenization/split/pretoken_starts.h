@@ -67,7 +67,8 @@ static inline uint64_t ahead(uint64_t mask, uint64_t next, int by) {
 // The first bytes of the characters that follow those in `leads`.
 static inline uint64_t following(uint64_t leads, uint64_t continuation, bool carry, bool &carry_out) {
     uint64_t sum;
-    carry_out = __builtin_add_overflow(before(leads, carry), continuation, &sum) | top(leads);
+    const bool overflow = add_overflow(before(leads, carry), continuation, &sum);
+    carry_out = overflow || top(leads);
     return sum & ~continuation;
 }
 
@@ -75,7 +76,7 @@ static inline uint64_t following(uint64_t leads, uint64_t continuation, bool car
 // zeros that the first has left, so that it only has to be put back.
 static inline uint64_t rest_of_run(uint64_t runs, uint64_t from, bool &carry_out) {
     uint64_t sum;
-    carry_out = __builtin_add_overflow(runs, from, &sum);
+    carry_out = add_overflow(runs, from, &sum);
     return (runs & ~sum) | from;
 }
 
@@ -134,7 +135,7 @@ FASTLLM_INLINE uint64_t gpt2_starts(const Masks &m, const Masks &next, Carry &ca
     carry.set = carry.clear = 0;
     uint64_t quotes = m.quote & others & ~after_blank & ahead(L, next.letter, 1);
     for (; quotes; quotes &= quotes - 1) {
-        const int at = __builtin_ctzll(quotes);
+        const int at = countr_zero(quotes);
         const int length = contraction(text, block + at, false);
         if (length) {
             decide(clear, carry.clear, at + 1);
@@ -158,7 +159,7 @@ struct DigitGroups {
 // Groups of `most` digits where a run holds more, or lies across the edge of a block: `before` are the digits of the
 // group that the last block left open, if there is one. Not inlined, and given values: what it takes in would have to
 // lie in memory for all blocks.
-__attribute__((noinline)) static DigitGroups split_digits(uint64_t numbers, uint64_t continuation, bool open,
+FASTLLM_NOINLINE static DigitGroups split_digits(uint64_t numbers, uint64_t continuation, bool open,
                                                           uint32_t before_block, uint32_t most) {
     const uint64_t leads = numbers & ~continuation;
     DigitGroups found{0, 0};
@@ -176,10 +177,10 @@ __attribute__((noinline)) static DigitGroups split_digits(uint64_t numbers, uint
         }
     }
     if (top(numbers)) {
-        const uint64_t run_end = ~numbers ? uint64_t(-1) << (64 - __builtin_clzll(~numbers)) : uint64_t(-1);
+        const uint64_t run_end = ~numbers ? uint64_t(-1) << (64 - countl_zero(~numbers)) : uint64_t(-1);
         const uint64_t in_run = found.starts & run_end;
-        const uint64_t since = in_run ? uint64_t(-1) << (63 - __builtin_clzll(in_run)) : run_end;
-        found.open = uint32_t(__builtin_popcountll(leads & since)) + (in_run ? 0 : before_block);
+        const uint64_t since = in_run ? uint64_t(-1) << (63 - countl_zero(in_run)) : run_end;
+        found.open = uint32_t(popcount(leads & since)) + (in_run ? 0 : before_block);
     }
     return found;
 }
@@ -216,13 +217,13 @@ static inline uint64_t space_starts(const Masks &m, uint64_t stop, uint64_t next
         words[carry.pending >> 6] &= ~(uint64_t(1) << (carry.pending & 63));
     }
     uint64_t after_newline = blanks & before(newlines, carry.newline), sum;
-    const bool open = __builtin_add_overflow(blanks, after_newline, &sum);
+    const bool open = add_overflow(blanks, after_newline, &sum);
     for (uint64_t ends = sum & ~blanks & newlines; ends; ends &= ends - 1) {
         const uint64_t sooner = after_newline & ((ends & -ends) - 1);
-        if (sooner) after_newline ^= uint64_t(1) << (63 - __builtin_clzll(sooner));
+        if (sooner) after_newline ^= uint64_t(1) << (63 - countl_zero(sooner));
     }
     carry.open = open | (carry.open & (first == 0));
-    if (open) carry.pending = block + 63 - __builtin_clzll(after_newline);
+    if (open) carry.pending = block + 63 - countl_zero(after_newline);
     starts |= after_newline;
     carry.space = top(spaces);
     carry.newline = top(newlines);
@@ -249,7 +250,7 @@ FASTLLM_INLINE uint64_t cl100k_starts(const Masks &m, const Masks &next, Carry &
     uint64_t set = carry.set;
     carry.set = 0;
     for (uint64_t q = m.quote & others & ahead(L, next.letter, 1); q; q &= q - 1) {
-        const int at = __builtin_ctzll(q);
+        const int at = countr_zero(q);
         const int length = contraction(text, block + at, true);
         if (length) decide(set, carry.set, at + length);
     }
@@ -295,7 +296,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
     starts |= word_starts & ~following(others, m.continuation, carry.after_mark, carry.after_mark);
     // A mark that starts a word may as well belong to the punctuation before it.
     for (uint64_t marks = word_starts & m.mark; marks; marks &= marks - 1) {
-        ambiguous.push_back(block + __builtin_ctzll(marks));
+        ambiguous.push_back(block + countr_zero(marks));
     }
 
     // Inside a word: U*L+ ends where upper case follows lower case, or caseless letters behind lower case.
@@ -306,7 +307,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
     starts |= turns;
     // Upper case behind other caseless letters starts a pre-token only where no L comes before the word ends.
     for (uint64_t open = U & before(B, carry.caseless) & ~turns; open; open &= open - 1) {
-        const int at = __builtin_ctzll(open);
+        const int at = countr_zero(open);
         if (upper_run_ends_word(text, block + at)) starts |= uint64_t(1) << at;
     }
 
@@ -315,7 +316,7 @@ FASTLLM_INLINE uint64_t o200k_starts(const Masks &m, const Masks &next, Carry &c
         carry.set = carry.clear = 0;
         uint64_t quotes = m.quote & before(X, carry.word) & ahead(m.letter, next.letter, 1);
         for (; quotes; quotes &= quotes - 1) {
-            const int at = __builtin_ctzll(quotes);
+            const int at = countr_zero(quotes);
             const int length = contraction(text, block + at, true);
             // A word has one contraction; a quote right behind it starts the next pre-token.
             if (length == 0 || block + at == carry.contraction) continue;
@@ -368,7 +369,7 @@ FASTLLM_INLINE uint64_t deepseek_starts(const Masks &m, const Masks &next, Carry
     starts |= L & ~before(L, carry.letter) & ~before(tags, carry.tagged) & ~before(blanks, carry.line_space) &
               ~before(X, carry.control);
     for (uint64_t controls = X & ~C; controls; controls &= controls - 1) {
-        const int at = __builtin_ctzll(controls);
+        const int at = countr_zero(controls);
         int length;
         decode(text.data + block + at, length);
         const int after = at + length;
@@ -405,7 +406,7 @@ struct Blocks {
 
 // All words of `starts`, each from the masks of its block and of the next: `starts_of` is one of the functions above.
 template <Alphabet alphabet, typename StartsOf>
-__attribute__((noinline)) static Carry scan(const Text &text, char padding, uint64_t *starts, StartsOf starts_of) {
+FASTLLM_NOINLINE static Carry scan(const Text &text, char padding, uint64_t *starts, StartsOf starts_of) {
     const Blocks blocks(text, padding);
     Carry carry;
     uint8_t last = 0;

@@ -18,8 +18,8 @@ from fastllm.patterns.steps import parts as parts_of_step
 from fastllm.patterns.unicode_classes import RANGES
 
 
-cdef extern from *:
-    int lowest_bit "__builtin_ctzll"(uint64_t) noexcept nogil
+cdef extern from "platform.h" namespace "fastllm" nogil:
+    int lowest_bit "fastllm::countr_zero"(uint64_t)
 
 cdef extern from "split/characters.h" namespace "fastllm" nogil:
     enum CharacterClass:
@@ -151,7 +151,7 @@ def _fill_class_table():
     ]:
         for name in names:
             runs = RANGES[name]
-            for i in range(0, len(runs), 2):
+            for i in range(0, <size_t>len(runs), 2):
                 first, last = runs[i], runs[i + 1]
                 memset(class_of_each.data() + first, value, last + 1 - first)
     add_pages(class_of_each)
@@ -163,7 +163,7 @@ _fill_class_table()
 # ---- the instruction set -------------------------------------------------------------------------------------
 
 
-ISAS = ("baseline", "avx2", "avx512")
+ISAS = tuple([ISA_NAMES[number].decode() for number in range(NUM_ISAS)])
 
 
 def _chosen_isa():
@@ -173,7 +173,9 @@ def _chosen_isa():
     if not name:
         return best
     if name not in ISAS:
-        raise ValueError(f"FASTLLM_SIMD must be baseline, avx2 or avx512, not {name!r}")
+        *others, last = ISAS
+        known = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"FASTLLM_SIMD must be {known}, not {name!r}")
     if ISAS.index(name) > best:
         raise ImportError(f"FASTLLM_SIMD={name}, but this build on this processor has {ISAS[best]}")
     return ISAS.index(name)

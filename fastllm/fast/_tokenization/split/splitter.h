@@ -35,7 +35,7 @@ void for_each_pretoken(std::string_view text, const uint64_t *starts, Use use) {
     size_t start = 0;
     for (size_t word = 0; 64 * word < text.size(); word++) {
         for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
-            const size_t next = 64 * word + size_t(__builtin_ctzll(bits));
+            const size_t next = 64 * word + size_t(countr_zero(bits));
             if (next > start) use(start, next);
             start = next;
         }

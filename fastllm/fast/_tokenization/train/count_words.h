@@ -40,7 +40,7 @@ static inline size_t find_key(const CountBucket &bucket, const InlineKey &key) {
     const unsigned found = unsigned(_mm256_movemask_pd(_mm256_castsi256_pd(two))) |
                            unsigned(_mm_movemask_pd(_mm_castsi128_pd(third))) << 4;
     // Both halves of a key have to agree.
-    return unsigned(__builtin_ctz((found & found >> 1 & 0x15) | 0x40)) >> 1;
+    return unsigned(countr_zero((found & found >> 1 & 0x15) | 0x40)) >> 1;
 #else
     for (size_t slot = 0; slot < 3; slot++) {
         if (bucket.keys[slot].low == key.low && bucket.keys[slot].high == key.high) return slot;
@@ -69,7 +69,7 @@ static inline void prepare_batch(CountBatch &batch, WordTable &table, std::strin
     CountBucket *const buckets = table.buckets.data();
     for (size_t i = 0; i < count; i++) {
         batch.buckets[i] = uint32_t(hash_key(batch.keys[i]) & mask);
-        __builtin_prefetch(buckets + batch.buckets[i], 1);
+        prefetch_to_write(buckets + batch.buckets[i]);
     }
 }
 
@@ -79,7 +79,7 @@ static inline void count_batch(const CountBatch &batch, WordTable &table, std::s
         const InlineKey &key = batch.keys[i];
         CountBucket &bucket = buckets[batch.buckets[i]];
         const size_t slot = find_key(bucket, key);
-        if (__builtin_expect(slot < CountBucket::SLOTS, 1)) {
+        if (FASTLLM_LIKELY(slot < CountBucket::SLOTS)) {
             table.increment(bucket, slot);
             continue;
         }
@@ -95,11 +95,11 @@ static inline void count_batch(const CountBatch &batch, WordTable &table, std::s
 // Write the positions of the bits of a word of the bitmap; returns how many. Up to three more may be written:
 // `positions` needs less room than for the vectors of encode/encode_pretokens.h.
 static inline size_t flatten_bits(uint64_t bits, uint32_t base, uint32_t *positions) {
-    const size_t count = size_t(__builtin_popcountll(bits));
+    const size_t count = size_t(popcount(bits));
     // Four at a time: how often that is, is guessed right more often than which bit is the last.
     for (size_t done = 0; done < count; done += 4) {
         for (size_t i = done; i < done + 4; i++, bits &= bits - 1) {
-            positions[i] = base + uint32_t(__builtin_ctzll(bits | uint64_t(1) << 63));
+            positions[i] = base + uint32_t(countr_zero(bits | uint64_t(1) << 63));
         }
     }
     return count;

@@ -12,26 +12,17 @@ namespace fastllm::count {
 #include "for_each_isa.h"
 
 inline bool is_utf8(Isa isa, std::string_view text) {
-#if FASTLLM_DISPATCH
-    if (isa > BASELINE) return avx2::is_utf8(text);
-#endif
-    return baseline::is_utf8(text);
+    return FASTLLM_CALL_UP_TO_AVX2(isa, is_utf8(text));
 }
 
 // See line_starts.h.
 inline void split_at_lines(Isa isa, std::string_view text, uint64_t *starts) {
-#if FASTLLM_DISPATCH
-    if (isa > BASELINE) return avx2::split_at_lines(text, starts);
-#endif
-    baseline::split_at_lines(text, starts);
+    FASTLLM_CALL_UP_TO_AVX2(isa, split_at_lines(text, starts));
 }
 
 // See count_words.h.
 inline void count_pretokens(Isa isa, WordTable &table, std::string_view text, const uint64_t *starts, uint64_t order) {
-#if FASTLLM_DISPATCH
-    if (isa > BASELINE) return avx2::count_pretokens(table, text, starts, order);
-#endif
-    baseline::count_pretokens(table, text, starts, order);
+    FASTLLM_CALL_UP_TO_AVX2(isa, count_pretokens(table, text, starts, order));
 }
 
 }  // namespace fastllm::count

@@ -68,7 +68,7 @@ static void split_at_lines(std::string_view text, uint64_t *starts) {
             p = tail;
         }
         for (uint64_t newlines = newline_mask(p); newlines; newlines &= newlines - 1) {
-            const size_t end = block + size_t(__builtin_ctzll(newlines));
+            const size_t end = block + size_t(countr_zero(newlines));
             const uint8_t last = end > line ? uint8_t(text[end - 1]) : 'x';
             if (last <= ' ' || last >= 0x80) {
                 const size_t run = white_space_before(text, line, end);

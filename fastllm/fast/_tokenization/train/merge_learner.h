@@ -401,7 +401,7 @@ class MergeLearner final : public Learner {
         int64_t count = 0, total = 0;
         merged_.clear();
         for (uint32_t i = 0; i < pair.size; i++) {
-            if (i + PREFETCH_DISTANCE < pair.size) __builtin_prefetch(symbols + list[i + PREFETCH_DISTANCE], 1);
+            if (i + PREFETCH_DISTANCE < pair.size) prefetch_to_write(symbols + list[i + PREFETCH_DISTANCE]);
             const uint32_t position = list[i];
             if (symbols[position] != p || symbols[position + p_length] != q) continue;
             if (position >= segment_end) {

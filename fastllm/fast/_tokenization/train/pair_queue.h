@@ -21,6 +21,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "platform.h"
+
 namespace fastllm {
 
 struct HeapEntry {
@@ -89,7 +91,7 @@ class PairQueue {
 
     static size_t bucket_of(int64_t count) {
         if (count < EXACT) return size_t(count);
-        const int power = 63 - __builtin_clzll(uint64_t(count));  // 6 to 62
+        const int power = 63 - countl_zero(uint64_t(count));  // 6 to 62
         return EXACT + size_t(power - 6) * PER_POWER + size_t(count >> (power - 5) & (PER_POWER - 1));
     }
 

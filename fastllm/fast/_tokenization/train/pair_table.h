@@ -55,7 +55,7 @@ class PairTable {
     const CountedPair &operator[](uint32_t pair) const { return pairs_[pair]; }
     CountedPair *begin() { return pairs_.begin(); }
     CountedPair *end() { return pairs_.end(); }
-    void prefetch(uint32_t pair) const { __builtin_prefetch(&pairs_.data()[pair]); }
+    void prefetch(uint32_t pair) const { fastllm::prefetch(&pairs_.data()[pair]); }
 
     const uint32_t *occurrences_of(const CountedPair &pair) const { return occurrences_.data() + pair.begin; }
     uint32_t first_occurrence(const CountedPair &pair) const { return occurrences_[pair.begin]; }
@@ -63,7 +63,7 @@ class PairTable {
     uint32_t find(uint32_t left, uint32_t right) { return slot_of(left, right).number - 1; }
 
     void prefetch(uint32_t left, uint32_t right) const {
-        __builtin_prefetch(&slots_.data()[hash_of(left, right) & (slots_.size() - 1)]);
+        fastllm::prefetch(&slots_.data()[hash_of(left, right) & (slots_.size() - 1)]);
     }
 
     // Make room in the index for `more` pairs.

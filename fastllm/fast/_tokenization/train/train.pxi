@@ -316,7 +316,7 @@ cdef class Trainer:
     def merges(self):
         """The merges learned so far, in order, and the tokens that they make, which are parts of later merges."""
         cdef size_t i, size = self.native.learned.size()
-        cdef list merges = [None] * size, made = [None] * size  # growing would leave holes where they were
+        cdef list merges = [None] * <Py_ssize_t>size, made = [None] * <Py_ssize_t>size  # growing would leave holes where they were
         cdef LearnedMerge merge
         cdef bytes token
         for i in range(size):

@@ -125,7 +125,7 @@ class alignas(128) WordTable {
         for (size_t i = 0; i < other.buckets.size(); i++) {
             if (i + PREFETCH_DISTANCE < other.buckets.size()) {
                 for (const InlineKey &key : other.buckets[i + PREFETCH_DISTANCE].keys) {
-                    if (key.high) __builtin_prefetch(&buckets[hash(key) & bucket_mask]);
+                    if (key.high) prefetch(&buckets[hash(key) & bucket_mask]);
                 }
             }
             const CountBucket &bucket = other.buckets[i];
@@ -161,7 +161,7 @@ class alignas(128) WordTable {
 
     // One more occurrence; the carry is rare.
     inline void increment(CountBucket &bucket, size_t slot) {
-        if (__builtin_expect(++bucket.counts[slot] == 0, 0)) carries_[carry_key(bucket.keys[slot])]++;
+        if (FASTLLM_UNLIKELY(++bucket.counts[slot] == 0)) carries_[carry_key(bucket.keys[slot])]++;
     }
 
     void increment(CountBucket &bucket, size_t slot, uint64_t count) {
