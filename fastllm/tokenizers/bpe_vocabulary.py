@@ -210,7 +210,7 @@ class BPEVocabulary:
             self.all_rules,
             self.missing_bytes,
             self.pattern.normalization,
-            self.pattern.sources,
+            [expression.pattern for expression in self.pattern.expressions],
             self._merging,
         )
 
