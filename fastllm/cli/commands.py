@@ -58,7 +58,12 @@ def demo(
 
 @app.command()
 def train(
-    texts: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text; - is stdin.")],
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="UTF-8 text: files, folders, patterns; - is stdin."
+        ),
+    ],
     vocab_size: Annotated[
         int,
         typer.Option(
@@ -96,7 +101,7 @@ def train(
     if Path(output).suffix not in SUFFIXES:
         raise UsageError(f"{output}: a tokenizer is saved as {any_of(SUFFIXES)}")
     with ExitStack() as stack:
-        paths = [stack.enter_context(files.as_file(text)) for text in texts]
+        paths = [path for text in texts for path in stack.enter_context(files.as_files(text))]
         counting, learning = stack.enter_context(progress_bars("counting words", "learning merges"))
         tokenizer = fastllm.BPETokenizer.train_from_files(
             paths,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from fastllm.checks import lazy_numpy as np
+from fastllm.corpus.encoded.inputs import find_sources
 from fastllm.corpus.text_files import read_chunks
 from fastllm.patterns.named import SplitPattern, split_pattern
 
@@ -74,6 +76,24 @@ def as_file(path: str) -> Iterator[Path]:
         with copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, CHUNK)
         yield copy
+
+
+@contextmanager
+def as_files(text: str) -> Iterator[list[Path]]:
+    """The files that a name stands for: those in a folder, or that fit a pattern, or a single one.
+
+    Raises
+    ------
+    UsageError
+        For a URL.
+    """
+    if text == STREAM or not (os.path.isdir(text) or "://" in text or glob.has_magic(text)):
+        with as_file(text) as path:
+            yield [path]
+        return
+    if "://" in text:
+        raise UsageError(f"{text}: only files on this machine are read here")
+    yield [Path(source.path) for source in find_sources(text)]
 
 
 @contextmanager

@@ -63,3 +63,21 @@ def test_what_is_wrong_with_a_corpus_is_one_line(corpus, folder, tmp_path):
     assert "--separator" in fail(*start, inputs, "-o", "o", "--add-special-tokens", code=2)
     assert "only one text is printed" in fail(*start, inputs, code=2)
     assert run(*start, inputs, "-o", tmp_path / "o", "--format", "zip").exit_code == 2
+
+
+def test_train_takes_a_folder_and_a_pattern(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "in" / name).write_text("low lower lowest ")
+    made = []
+    for inputs in (
+        [tmp_path / "in"],
+        [f"{tmp_path}/in/*.txt"],
+        sorted((tmp_path / "in").iterdir()),
+    ):
+        succeed("train", *inputs, "--vocab-size", 262, "-o", tmp_path / "tok.json")
+        made.append((tmp_path / "tok.json").read_text())
+    assert made[0] == made[1] == made[2]
+    assert "on this machine" in fail(
+        "train", "s3://a/b", "--vocab-size", 262, "-o", tmp_path / "tok.json", code=2
+    )

@@ -1,6 +1,7 @@
 """A corpus becomes shards: every document as `encode` has it, whatever its file and the run."""
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -367,3 +368,16 @@ def test_wrong_arguments_are_named(tmp_path):
             encode_corpus(tmp_path / "a.jsonl", tokenizer(), tmp_path / "out", **options)
     with pytest.raises(TypeError, match="tokenizer must be a tokenizer"):
         encode_corpus(tmp_path / "a.jsonl", "gpt2", tmp_path / "out")
+
+
+def test_a_full_disk_is_named_and_loses_nothing(folder, tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            encode_corpus(folder[0], tokenizer(), tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out")
+    index = encode_corpus(folder[0], tokenizer(), tmp_path / "out")
+    assert list(documents_in(tmp_path / "out", index)) == [ids_of(t, False) for t in folder[1]]

@@ -205,9 +205,11 @@ def encode_corpus(
             write_index(run.paths.index, index)
             run.remove_work()
         journal.remove()
-    except BaseException:
+    except BaseException as error:
         if journal.begun is None:
             journal.remove()
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = os.fspath(out)  # a full disk has no name
         raise
     finally:
         journal.close()
