@@ -42,6 +42,12 @@ struct Bytes64 {
     uint64_t not_ascii() const {
         return mask([](__m256i v) { return v; });
     }
+#elif FASTLLM_ISA == FASTLLM_NEON
+    uint64_t equal(uint8_t byte) const { return top_bits(bytes_equal(load64(bytes), byte)); }
+    uint64_t within(uint8_t first, uint8_t last) const {
+        return top_bits(bytes_from(load64(bytes), first, last - first + 1));
+    }
+    uint64_t not_ascii() const { return top_bits(load64(bytes)); }
 #elif FASTLLM_SSE2
     template <typename Test>
     uint64_t mask(Test test) const {

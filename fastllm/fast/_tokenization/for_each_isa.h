@@ -50,5 +50,26 @@ namespace avx512 {
 
 #endif
 
+#if FASTLLM_ARM64_LEVELS
+
+#define FASTLLM_ISA FASTLLM_NEON
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("crc"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("+crc")
+#endif
+namespace neon {
+#include FASTLLM_KERNELS
+}  // namespace neon
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#undef FASTLLM_ISA
+
+#endif
+
 #undef FASTLLM_KERNELS
 #undef FASTLLM_KERNELS_LAST_ISA

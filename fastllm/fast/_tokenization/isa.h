@@ -4,13 +4,17 @@
 //   0             BASELINE   baseline    SSE2 on x86-64, elsewhere plain C++
 //   1             AVX2       avx2        AVX2, BMI
 //   2             AVX512     avx512      AVX-512 with VBMI
+//   FASTLLM_NEON  NEON       neon        NEON and CRC-32, on ARM64; such processors without CRC-32 are few and old
 //
-// FASTLLM_X86_LEVELS is 1 on x86-64. A build with FASTLLM_PLAIN has plain C++ only, as on other processors.
+// FASTLLM_X86_LEVELS is 1 on x86-64, FASTLLM_ARM64_LEVELS on ARM64. FASTLLM_NEON is below 0: what asks for more than
+// the baseline asks for x86-64. A build with FASTLLM_PLAIN has plain C++ only, as on other processors.
 // `for_each_isa.h` includes a kernel once for each row; FASTLLM_CALL calls the one of an Isa.
 
 #pragma once
 
 #include "platform.h"
+
+#define FASTLLM_NEON -1
 
 #if defined(__x86_64__) && !defined(FASTLLM_PLAIN)
 #define FASTLLM_X86_LEVELS 1
@@ -22,11 +26,24 @@
 #define FASTLLM_SSE2 0
 #endif
 
+#if defined(__aarch64__) && !defined(FASTLLM_PLAIN)
+#define FASTLLM_ARM64_LEVELS 1
+#include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#else
+#define FASTLLM_ARM64_LEVELS 0
+#endif
+
 // FASTLLM_CALL(isa, kernel(arguments)); the second for kernels that know no more than AVX2.
 #if FASTLLM_X86_LEVELS
 #define FASTLLM_CALL(isa, ...) \
     (isa == AVX512 ? avx512::__VA_ARGS__ : isa == AVX2 ? avx2::__VA_ARGS__ : baseline::__VA_ARGS__)
 #define FASTLLM_CALL_UP_TO_AVX2(isa, ...) (isa == BASELINE ? baseline::__VA_ARGS__ : avx2::__VA_ARGS__)
+#elif FASTLLM_ARM64_LEVELS
+#define FASTLLM_CALL(isa, ...) (isa == NEON ? neon::__VA_ARGS__ : baseline::__VA_ARGS__)
+#define FASTLLM_CALL_UP_TO_AVX2(isa, ...) FASTLLM_CALL(isa, __VA_ARGS__)
 #else
 #define FASTLLM_CALL(isa, ...) ((void)isa, baseline::__VA_ARGS__)
 #define FASTLLM_CALL_UP_TO_AVX2(isa, ...) ((void)isa, baseline::__VA_ARGS__)
@@ -55,6 +72,36 @@ inline Isa supported_isa() {
     if (!popcnt || !lzcnt || !has(kept_low, 0x06) || !has(b, WITH_AVX2 | BMI | BMI2)) return BASELINE;
     return has(kept_low, 0xE6) && has(b, F | DQ | BW | VL) && has(c, VBMI | VBMI2) ? AVX512 : AVX2;
 }
+
+// One step of CRC-32C, for functions that are FASTLLM_WITH_CRC or of a level.
+#define FASTLLM_WITH_CRC __attribute__((target("sse4.2")))
+#define FASTLLM_CRC(crc, word) _mm_crc32_u64(crc, word)
+
+#elif FASTLLM_ARM64_LEVELS
+
+enum Isa { BASELINE, NEON };
+constexpr int NUM_ISAS = 2;
+constexpr const char *ISA_NAMES[NUM_ISAS] = {"baseline", "neon"};
+
+// The best that this processor has. Those of Apple and of Windows have CRC-32.
+inline Isa supported_isa() {
+#if defined(__linux__)
+    constexpr unsigned long HAS_CRC = 1 << 7;
+    return getauxval(AT_HWCAP) & HAS_CRC ? NEON : BASELINE;
+#elif defined(__APPLE__) || defined(_WIN32) || defined(__ARM_FEATURE_CRC32)
+    return NEON;
+#else
+    return BASELINE;
+#endif
+}
+
+#if defined(__clang__)
+#define FASTLLM_WITH_CRC __attribute__((target("crc")))
+#define FASTLLM_CRC(crc, word) __builtin_arm_crc32cd(crc, word)
+#else
+#define FASTLLM_WITH_CRC __attribute__((target("+crc")))
+#define FASTLLM_CRC(crc, word) __builtin_aarch64_crc32cx(crc, word)
+#endif
 
 #else
 

@@ -28,6 +28,9 @@ static inline InlineKey make_key(const uint8_t *pretoken, uint32_t mask_offset) 
     const __m128i kept = _mm_and_si128(bytes, _mm_load_si128((const __m128i *)(key_masks.keep[0] + mask_offset)));
     _mm_store_si128((__m128i *)&key,
                     _mm_or_si128(kept, _mm_load_si128((const __m128i *)(key_masks.length[0] + mask_offset))));
+#elif FASTLLM_ISA == FASTLLM_NEON
+    const uint8x16_t kept = vandq_u8(vld1q_u8(pretoken), vld1q_u8(key_masks.keep[0] + mask_offset));
+    vst1q_u8((uint8_t *)&key, vorrq_u8(kept, vld1q_u8(key_masks.length[0] + mask_offset)));
 #else
     const uint8_t *const keep = key_masks.keep[mask_offset / 16], *const length = key_masks.length[mask_offset / 16];
     uint8_t bytes[16];
@@ -38,8 +41,8 @@ static inline InlineKey make_key(const uint8_t *pretoken, uint32_t mask_offset) 
 }
 
 static inline size_t hash_key(InlineKey key) {
-#if FASTLLM_ISA >= 1
-    return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
+#if FASTLLM_ISA >= 1 || FASTLLM_ISA == FASTLLM_NEON
+    return size_t(FASTLLM_CRC(FASTLLM_CRC(0, key.low), key.high));
 #else
     return hash_by_multiplying(key);
 #endif

@@ -122,10 +122,15 @@ class PageArray {
         set_capacity(count > 2 * capacity_ ? count : 2 * capacity_);
     }
 
+    static void *remap(void *memory, size_t before, size_t bytes) {
+        void *mapped = map_pages(memory, before, bytes);
+        if (bytes >= LARGE) ask_for_huge_pages(mapped, bytes);
+        return mapped;
+    }
+
     void set_capacity(size_t count) {
         const size_t bytes = bytes_of(count);
-        data_ = static_cast<T *>(map_pages(data_, bytes_of(capacity_), bytes));
-        if (bytes >= LARGE) ask_for_huge_pages(data_, bytes);
+        data_ = static_cast<T *>(remap(data_, bytes_of(capacity_), bytes));
         capacity_ = bytes / sizeof(T);
     }
 };

@@ -84,7 +84,7 @@ FASTLLM_INLINE void prefetch_to_write(const void *memory) { __builtin_prefetch(m
 constexpr size_t HUGE_PAGE = size_t(2) << 20;
 
 // Ask the system for pages of 2 MB, where it has them.
-inline void ask_for_huge_pages(void *memory, size_t size) {
+FASTLLM_INLINE void ask_for_huge_pages(void *memory, size_t size) {
 #if defined(MADV_HUGEPAGE)
     madvise(memory, size, MADV_HUGEPAGE);
 #else
@@ -113,7 +113,7 @@ inline void free_aligned(void *memory) {
 }
 
 // Make `before` bytes of pages (null: none) `size` bytes, whole pages both; new ones are zero.
-inline void *map_pages(void *memory, size_t before, size_t size) {
+FASTLLM_INLINE void *map_pages(void *memory, size_t before, size_t size) {
 #if defined(__linux__)
     void *mapped = memory ? mremap(memory, before, size, MREMAP_MAYMOVE)
                           : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -127,7 +127,7 @@ inline void *map_pages(void *memory, size_t before, size_t size) {
 #endif
 }
 
-inline void unmap_pages(void *memory, size_t size) {
+FASTLLM_INLINE void unmap_pages(void *memory, size_t size) {
 #if defined(__linux__)
     if (memory) munmap(memory, size);
 #else
@@ -137,7 +137,7 @@ inline void unmap_pages(void *memory, size_t size) {
 }
 
 // Have all pages there before they are met; false where the system cannot.
-inline bool populate_pages(void *memory, size_t size) {
+FASTLLM_INLINE bool populate_pages(void *memory, size_t size) {
 #if defined(MADV_POPULATE_WRITE)
     return madvise(memory, size, MADV_POPULATE_WRITE) == 0;
 #else

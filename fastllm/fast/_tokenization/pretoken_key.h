@@ -41,9 +41,9 @@ inline size_t hash_by_multiplying(InlineKey key) {
     return size_t(multiply_and_fold(key.low ^ 0x9E3779B97F4A7C15u, key.high ^ 0xC2B2AE3D27D4EB4Fu));
 }
 
-#if FASTLLM_X86_LEVELS
-__attribute__((target("sse4.2"))) inline size_t hash_by_crc(InlineKey key) {
-    return size_t(_mm_crc32_u64(_mm_crc32_u64(0, key.low), key.high));
+#if FASTLLM_X86_LEVELS || FASTLLM_ARM64_LEVELS
+FASTLLM_WITH_CRC inline size_t hash_by_crc(InlineKey key) {
+    return size_t(FASTLLM_CRC(FASTLLM_CRC(0, key.low), key.high));
 }
 #else
 inline size_t hash_by_crc(InlineKey key) { return hash_by_multiplying(key); }

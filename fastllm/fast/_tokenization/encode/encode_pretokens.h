@@ -107,6 +107,21 @@ static inline uint64_t long_mask(const uint32_t *lengths, size_t count) {
         const __m256i more = _mm256_cmpgt_epi32(v, _mm256_set1_epi32(int(MAX_INLINE_BYTES)));
         mask |= uint64_t(uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(more)))) << i;
     }
+#elif FASTLLM_ISA == FASTLLM_NEON
+    // A bit for each byte of sixteen that is set: each keeps the bit of its place, and neighbours are added up.
+    alignas(16) static constexpr uint8_t BITS[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t bits = vld1q_u8(BITS);
+    const uint32x4_t limit = vdupq_n_u32(uint32_t(MAX_INLINE_BYTES));
+    for (size_t i = 0; i < count; i += 16) {
+        const auto more = [&](size_t at) { return vcgtq_u32(vld1q_u32(lengths + i + at), limit); };
+        const auto narrow = [](uint32x4_t a, uint32x4_t b) {
+            return vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
+        };
+        const uint8x16_t found = vandq_u8(vuzp1q_u8(vreinterpretq_u8_u16(narrow(more(0), more(4))),
+                                                    vreinterpretq_u8_u16(narrow(more(8), more(12)))), bits);
+        const uint8x16_t pairs = vpaddq_u8(found, found), fours = vpaddq_u8(pairs, pairs), all = vpaddq_u8(fours, fours);
+        mask |= uint64_t(vgetq_lane_u16(vreinterpretq_u16_u8(all), 0)) << i;
+    }
 #else
     for (size_t i = 0; i < count; i++) mask |= uint64_t(lengths[i] > MAX_INLINE_BYTES) << i;
 #endif
@@ -206,6 +221,30 @@ static inline size_t copy_ids(const InlineKey &key, const CacheBucket &bucket, u
     } else {
         _mm_storeu_si128((__m128i *)out, value);
         return size_t(uint32_t(_mm_extract_epi32(value, 3)));
+    }
+#elif FASTLLM_ISA == FASTLLM_NEON
+    const auto values_if = [&](int slot) {
+        const uint64x2_t equal = vceqq_u64(vld1q_u64(&key.low), vld1q_u64(&bucket.keys[slot].low));
+        const uint64x2_t hit = vandq_u64(equal, vextq_u64(equal, equal, 1));  // both halves of a key
+        return vandq_u8(vreinterpretq_u8_u64(hit), vld1q_u8(bucket.ids[slot].bytes));
+    };
+    const uint8x16_t value = vorrq_u8(values_if(0), values_if(1));
+    if constexpr (ID_BITS == 16) {
+        const uint16x8_t ids = vreinterpretq_u16_u8(value);
+        vst1q_u32(out, vmovl_u16(vget_low_u16(ids)));
+        vst1q_u32(out + 4, vmovl_high_u16(ids));
+        return size_t(vgetq_lane_u16(ids, 7));
+    } else if constexpr (ID_BITS == 24) {
+        // Five ids of three bytes become lanes of four; 255 makes a zero.
+        alignas(16) static constexpr uint8_t SPREAD[2][16] = {
+            {0, 1, 2, 255, 3, 4, 5, 255, 6, 7, 8, 255, 9, 10, 11, 255},
+            {12, 13, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}};
+        vst1q_u8((uint8_t *)out, vqtbl1q_u8(value, vld1q_u8(SPREAD[0])));
+        vst1q_u8((uint8_t *)(out + 4), vqtbl1q_u8(value, vld1q_u8(SPREAD[1])));
+        return size_t(vgetq_lane_u8(value, 15));
+    } else {
+        vst1q_u8((uint8_t *)out, value);
+        return size_t(vgetq_lane_u32(vreinterpretq_u32_u8(value), 3));
     }
 #else
     const bool first = (key.low == bucket.keys[0].low) & (key.high == bucket.keys[0].high);

@@ -1,5 +1,6 @@
 // What encode/dispatch.h compiles once per instruction set.
 
+#include "neon.h"
 #include "bytes64.h"
 #include "make_key.h"
 #include "encode/write_utf8.h"

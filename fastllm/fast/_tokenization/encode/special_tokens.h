@@ -62,6 +62,11 @@ struct Block {
         for (size_t i = 0; i < 4; i++) {
 #if FASTLLM_SSE2
             bits |= uint64_t(unsigned(_mm_movemask_epi8((__m128i)hits[i]))) << 16 * i;
+#elif FASTLLM_ARM64_LEVELS
+            alignas(16) static constexpr uint8_t BITS[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+            const uint8x16_t found = vandq_u8((uint8x16_t)hits[i], vld1q_u8(BITS));
+            const uint8x16_t pairs = vpaddq_u8(found, found), fours = vpaddq_u8(pairs, pairs);
+            bits |= uint64_t(vgetq_lane_u16(vreinterpretq_u16_u8(vpaddq_u8(fours, fours)), 0)) << 16 * i;
 #else
             for (size_t j = 0; j < LANES; j++) bits |= uint64_t(hits[i][j] != 0) << (16 * i + sizeof(C) * j);
 #endif

@@ -53,6 +53,19 @@ static inline size_t copy_same(const PlainBytes &plain, const char *from, size_t
         const uint32_t stops = uint32_t(_mm_movemask_epi8(odd));
         if (stops) return i + size_t(countr_zero(stops));
     }
+#elif FASTLLM_ISA == FASTLLM_NEON
+    const uint8x16_t blank = vdupq_n_u8(' ');
+    for (; size - i > 16; i += 16) {
+        const uint8x16_t bytes = vld1q_u8((const uint8_t *)(from + i));
+        uint8x16_t odd = vcgtq_u8(vsubq_u8(bytes, blank), vdupq_n_u8(0x7E - ' '));
+        if (squeezes) {
+            const uint8x16_t next = vld1q_u8((const uint8_t *)(from + i + 1));
+            odd = vorrq_u8(odd, vandq_u8(vceqq_u8(bytes, blank), vceqq_u8(next, blank)));
+        }
+        vst1q_u8((uint8_t *)(to + i), bytes);
+        const uint64_t stops = vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(odd), 4)), 0);
+        if (stops) return i + size_t(countr_zero(stops)) / 4;  // four bits a byte
+    }
 #endif
     return i;
 }

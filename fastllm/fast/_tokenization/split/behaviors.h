@@ -96,7 +96,7 @@ class BehaviorRun {
     void run() {
         if (!step_.first_is_match.empty()) return run_by_first_characters();
         Matches matches(step_, text_, begin_, end_);
-        size_t first, last, done = begin_;
+        size_t first = 0, last = 0, done = begin_;
         while (matches.next(first, last)) {
             if (first > done) stretch(done, first, false);
             stretch(first, last, true);

@@ -104,12 +104,13 @@ static inline Bytes bytes_from(const Bytes &x, uint8_t first, int count) {
 static inline Bytes chosen(const Bytes &x, const Bytes &y, const Bytes &where) {
     return {_mm256_blendv_epi8(x.low, y.low, where.low), _mm256_blendv_epi8(x.high, y.high, where.high)};
 }
+static inline Bytes filled(uint8_t byte) { return {all(byte), all(byte)}; }
 static inline uint64_t equal(const Bytes &x, uint8_t byte) { return top_bits(bytes_equal(x, byte)); }
 static inline uint64_t at_least(const Bytes &x, uint8_t byte) { return top_bits(bytes_at_least(x, byte)); }
 
 #endif
 
-#if FASTLLM_ISA > 0
+#if FASTLLM_ISA != 0
 
 // [一-龥぀-ゟ゠-ヿ], all bytes of each that lie in the block.
 static inline uint64_t kana_and_han(const uint8_t *p, const Bytes &v, uint64_t continuation) {
@@ -301,10 +302,62 @@ FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, 
     return found;
 }
 
+static inline uint8_t last_of(const Bytes &v) { return uint8_t(_mm256_extract_epi8(v.high, 31)); }
+
+#elif FASTLLM_ISA == FASTLLM_NEON
+
+// The stand-ins of the 64 bytes at `p`; `last` is that of the byte before.
+template <Alphabet alphabet>
+FASTLLM_INLINE Bytes transliterated(const uint8_t *p, const Bytes &v, Masks &m, uint8_t last) {
+    const uint8x16_t names = vld1q_u8(StandIns<alphabet>::of);
+    Bytes found = v;
+    uint64_t rest = m.high & ~m.continuation;
+    const Bytes wide = bytes_at_least(v, 0xE3);
+    if (top_bits(wide)) {
+        const uint8x16_t leads = vld1q_u8(caseless_leads), name = vdupq_n_u8(StandIns<alphabet>::of[CASELESS]);
+        // Behind 0xE0 to 0xEF the table has 16 entries; what is further up meets none.
+        const Bytes caseless = each(v, [&](uint8x16_t x) { return vqtbl1q_u8(leads, vsubq_u8(x, vdupq_n_u8(0xE0))); });
+        const Bytes here = both(wide, caseless);
+        found = each(found, here, [&](uint8x16_t x, uint8x16_t where) { return vbslq_u8(where, name, x); });
+        rest &= ~top_bits(here);
+        if (alphabet == PUNCTUATED) m.kana = kana_and_han(p, v, m.continuation);
+    }
+    while (rest) {
+        const uint8_t *q = p + countr_zero(rest);
+        Bytes same = bytes_equal(v, q[0]), trail;
+        const uint8_t *classes64 = page_at(
+            q, p, trail, [&](const Bytes &x, uint8_t byte) { same = both(same, bytes_equal(x, byte)); });
+        // One look-up in a table of 64 names, by six bits of the last byte.
+        uint8x16x4_t page_names;
+        for (int i = 0; i < 4; i++) page_names.val[i] = vqtbl1q_u8(names, vld1q_u8(classes64 + 16 * i));
+        for (int i = 0; i < 4; i++) {
+            const uint8x16_t name = vqtbl4q_u8(page_names, vandq_u8(trail.val[i], vdupq_n_u8(0x3F)));
+            found.val[i] = vbslq_u8(same.val[i], name, found.val[i]);
+        }
+        rest &= ~top_bits(same);
+    }
+    // The other bytes of a character are like the one before, which is in the vector before: six steps reach three on
+    // from wherever a character begins. What is not right after one round is after the second.
+    const Bytes continues = each(v, [](uint8x16_t x) { return vcltq_s8(vreinterpretq_s8_u8(x), vdupq_n_s8(-64)); });
+    const auto like_the_one_before = [&](int i) {
+        found.val[i] = vbslq_u8(continues.val[i], found.val[i - 1], found.val[i]);
+    };
+    like_the_one_before(1), like_the_one_before(2), like_the_one_before(3);
+    found.val[0] = vbslq_u8(continues.val[0], vextq_u8(vdupq_n_u8(last), found.val[3], 15), found.val[0]);
+    like_the_one_before(1), like_the_one_before(2);
+    return found;
+}
+
+static inline uint8_t last_of(const Bytes &v) { return vgetq_lane_u8(v.val[3], 15); }
+
+#endif
+
+#if FASTLLM_ISA == 1 || FASTLLM_ISA == FASTLLM_NEON
+
 // `m.high` is known.
 template <Alphabet alphabet>
 FASTLLM_INLINE void ascii_masks(const Bytes &v, Masks &m) {
-    const Bytes fold = {all(32), all(32)}, blank = bytes_equal(v, ' ');
+    const Bytes fold = filled(32), blank = bytes_equal(v, ' ');
     m.letter = top_bits(bytes_from(either(v, fold), 'a', 26));
     m.number = top_bits(bytes_from(v, '0', 10));
     m.blank = top_bits(blank);
@@ -320,15 +373,13 @@ FASTLLM_INLINE void ascii_masks(const Bytes &v, Masks &m) {
     }
 }
 
-static inline uint8_t last_of(const Bytes &v) { return uint8_t(_mm256_extract_epi8(v.high, 31)); }
-
 static inline uint64_t high_bytes(const Bytes &v, uint64_t &continuation) {
     const uint64_t high = top_bits(v);
     if (high) continuation = top_bits(bytes_from(v, 0x80, 64));
     return high;
 }
 
-#else
+#elif FASTLLM_ISA == 0
 
 // 64 bytes of text, or their stand-ins.
 struct Bytes {
@@ -450,7 +501,7 @@ template <Alphabet alphabet>
 FASTLLM_INLINE Masks block_masks(const uint8_t *p, uint8_t &last) {
     Masks m;
     m.continuation = m.space2 = m.space3 = m.kana = 0;
-#if FASTLLM_ISA > 0
+#if FASTLLM_ISA != 0
     Bytes v = load64(p);
     m.high = high_bytes(v, m.continuation);
     if (m.high) {

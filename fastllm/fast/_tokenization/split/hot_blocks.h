@@ -20,7 +20,38 @@
 // Cost. A shuffle waits for the one before, one or two cycles a byte; loads and stores do not wait. Wrong guesses of
 // branches cost more than anything else where cold states and marks are frequent.
 
-#if FASTLLM_ISA > 0
+#if FASTLLM_ISA != 0
+
+// Sixteen bytes, one for each hot state; of an entry that is looked up by, only HotStates::STATE counts.
+#if FASTLLM_ISA == FASTLLM_NEON
+using Sixteen = uint8x16_t;
+static inline Sixteen sixteen_at(const uint8_t *p) { return vld1q_u8(p); }
+static inline Sixteen only_first(uint8_t byte) { return vsetq_lane_u8(byte, vdupq_n_u8(0), 0); }
+static inline uint8_t first_of(Sixteen v) { return vgetq_lane_u8(v, 0); }
+static inline Sixteen states_of(Sixteen entries) { return vandq_u8(entries, vdupq_n_u8(HotStates::STATE)); }
+static inline Sixteen looked_up(Sixteen table, Sixteen entries) { return vqtbl1q_u8(table, states_of(entries)); }
+static inline void store_four(uint8_t *p, Sixteen v) {
+    const uint32_t four = vgetq_lane_u32(vreinterpretq_u32_u8(v), 0);
+    std::memcpy(p, &four, 4);
+}
+// Whether all are equal to the first, or to `byte`.
+static inline bool all_like_first_or(Sixteen v, uint8_t byte) {
+    return vminvq_u8(vorrq_u8(vceqq_u8(v, vdupq_laneq_u8(v, 0)), vceqq_u8(v, vdupq_n_u8(byte)))) == 0xFF;
+}
+#else
+using Sixteen = __m128i;
+static inline Sixteen sixteen_at(const uint8_t *p) { return _mm_load_si128((const __m128i *)p); }
+static inline Sixteen only_first(uint8_t byte) { return _mm_cvtsi32_si128(byte); }
+static inline uint8_t first_of(Sixteen v) { return uint8_t(_mm_cvtsi128_si32(v)); }
+static inline Sixteen states_of(Sixteen entries) { return _mm_and_si128(entries, _mm_set1_epi8(HotStates::STATE)); }
+static inline Sixteen looked_up(Sixteen table, Sixteen entries) { return _mm_shuffle_epi8(table, entries); }
+static inline void store_four(uint8_t *p, Sixteen v) { _mm_storeu_si32(p, v); }
+// Whether all are equal to the first, or to `byte`.
+static inline bool all_like_first_or(Sixteen v, uint8_t byte) {
+    const __m128i first = _mm_shuffle_epi8(v, _mm_setzero_si128()), other = _mm_set1_epi8(char(byte));
+    return _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, first), _mm_cmpeq_epi8(v, other))) == 0xFFFF;
+}
+#endif
 
 // What is done at each byte of a block: low bits of entries of the fused table.
 class Actions {
@@ -30,6 +61,12 @@ class Actions {
         const __m512i numbers =
             _mm512_and_si512(_mm512_srli_epi16(entries, HotStates::ACTION), _mm512_set1_epi8(HotStates::ACTIONS - 1));
         bits_ = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)hot.actions)), numbers);
+#elif FASTLLM_ISA == FASTLLM_NEON
+        const uint8x16_t actions = vld1q_u8(hot.actions);
+        const uint8x16_t number = vdupq_n_u8(HotStates::ACTIONS - 1);
+        bits_ = each(entries, [&](uint8x16_t some) {
+            return vqtbl1q_u8(actions, vandq_u8(vshrq_n_u8(some, HotStates::ACTION), number));
+        });
 #else
         const auto look_up = [&](__m256i some) {
             const __m256i numbers =
@@ -44,6 +81,8 @@ class Actions {
     uint64_t with(int bit) const {
 #if FASTLLM_ISA == 2
         return _mm512_test_epi8_mask(bits_, _mm512_set1_epi8(char(1 << bit)));
+#elif FASTLLM_ISA == FASTLLM_NEON
+        return top_bits(each(bits_, [&](uint8x16_t some) { return vshlq_u8(some, vdupq_n_s8(int8_t(7 - bit))); }));
 #else
         return top_bits({_mm256_slli_epi16(bits_.low, 7 - bit), _mm256_slli_epi16(bits_.high, 7 - bit)});
 #endif
@@ -124,18 +163,17 @@ class HotReader {
         return bytes;
     }
 
-    static __m128i look_up(const HotStates &hot, uint8_t byte, __m128i state) {
-        return _mm_shuffle_epi8(_mm_load_si128((const __m128i *)hot.next[byte]), state);
+    static Sixteen look_up(const HotStates &hot, uint8_t byte, Sixteen state) {
+        return looked_up(sixteen_at(hot.next[byte]), state);
     }
 
     // The state behind bytes, whichever came before, unless it is cold; `COLD` if it depends on that.
     uint8_t state_behind(const uint8_t *bytes, size_t count) const {
-        __m128i states = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        alignas(16) static constexpr uint8_t EACH[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        Sixteen states = sixteen_at(EACH);
         for (size_t i = 0; i < count; i++) states = look_up(hot_, bytes[i], states);
-        states = _mm_and_si128(states, _mm_set1_epi8(HotStates::STATE));
-        const __m128i first = _mm_shuffle_epi8(states, _mm_setzero_si128()), cold = _mm_set1_epi8(HotStates::COLD);
-        const __m128i known = _mm_or_si128(_mm_cmpeq_epi8(states, first), _mm_cmpeq_epi8(states, cold));
-        return _mm_movemask_epi8(known) == 0xFFFF ? uint8_t(_mm_cvtsi128_si32(first)) : HotStates::COLD;
+        states = states_of(states);
+        return all_like_first_or(states, HotStates::COLD) ? first_of(states) : HotStates::COLD;
     }
 
     // Look up 64 bytes, both halves at once if the first ends in a state that does not depend on how it begins.
@@ -144,43 +182,43 @@ class HotReader {
         if (middle == HotStates::COLD) return pass(64, first, [&](size_t i) { return bytes[i]; });
         const HotStates &hot = hot_;
         uint8_t *const entries = entries_;
-        __m128i low = _mm_cvtsi32_si128(first), high = _mm_cvtsi32_si128(middle);
+        Sixteen low = only_first(first), high = only_first(middle);
         const auto step = [&](size_t i) {
             low = look_up(hot, bytes[i], low);
             high = look_up(hot, bytes[32 + i], high);
-            _mm_storeu_si32(entries + 32 + i, high);
+            store_four(entries + 32 + i, high);
         };
         size_t i = 0;
         for (; i < 28; i += 4) {
-            step(i), _mm_storeu_si32(entries + i, low);
-            step(i + 1), _mm_storeu_si32(entries + i + 1, low);
-            step(i + 2), _mm_storeu_si32(entries + i + 2, low);
-            step(i + 3), _mm_storeu_si32(entries + i + 3, low);
+            step(i), store_four(entries + i, low);
+            step(i + 1), store_four(entries + i + 1, low);
+            step(i + 2), store_four(entries + i + 2, low);
+            step(i + 3), store_four(entries + i + 3, low);
         }
         for (; i < 32; i++) {
             step(i);
-            entries[i] = uint8_t(_mm_cvtsi128_si32(low));  // only that: the other half has been stored
+            entries[i] = first_of(low);  // only that: the other half has been stored
         }
-        const uint8_t last = uint8_t(_mm_cvtsi128_si32(low)) & HotStates::STATE;
-        return last == HotStates::COLD ? last : uint8_t(_mm_cvtsi128_si32(high)) & HotStates::STATE;
+        const uint8_t last = first_of(low) & HotStates::STATE;
+        return last == HotStates::COLD ? last : first_of(high) & HotStates::STATE;
     }
 
     // Look up one byte after the other, of which `index` says where; returns the last state.
     template <typename Index>
     uint8_t pass(size_t count, uint8_t first, Index index) {
-        __m128i state = _mm_cvtsi32_si128(first);
+        Sixteen state = only_first(first);
         const auto *const next = hot_.next;
         uint8_t *const entries = entries_;
         const auto step = [&](size_t i) {
-            state = _mm_shuffle_epi8(_mm_load_si128((const __m128i *)next[index(i)]), state);
-            _mm_storeu_si32(entries + i, state);
+            state = looked_up(sixteen_at(next[index(i)]), state);
+            store_four(entries + i, state);
         };
         size_t i = 0;
         for (; i + 8 <= count; i += 8) {
             step(i), step(i + 1), step(i + 2), step(i + 3), step(i + 4), step(i + 5), step(i + 6), step(i + 7);
         }
         for (; i < count; i++) step(i);
-        return uint8_t(_mm_cvtsi128_si32(state)) & HotStates::STATE;
+        return first_of(state) & HotStates::STATE;
     }
 
     // Do what was found at the `valid` bytes from `begin` on.

@@ -1,5 +1,6 @@
 // What split/dispatch.h compiles once per instruction set.
 
+#include "neon.h"
 #include "bytes64.h"
 #include "split/block_masks.h"
 #include "split/pretoken_starts.h"

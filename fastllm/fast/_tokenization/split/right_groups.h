@@ -24,7 +24,7 @@ inline void cut_groups_from_right(const AutomatonTables &step, std::string_view 
     const auto set = [&](size_t i) { starts[i >> 6] |= uint64_t(1) << (i & 63); };
     if (begin == end) return;
     set(begin);
-    int length;
+    int length = 0;
     for (size_t i = begin; i < end;) {
         const size_t first = i;
         while (i < end && step.column_at(text, i, end, length) == GROUPED_DIGIT) i += size_t(length);

@@ -15,7 +15,7 @@
 //
 // Cost. See train/count_words.h, where it is part of counting.
 
-#if FASTLLM_ISA >= 1
+#if FASTLLM_ISA != 0
 
 namespace wrong {
 constexpr uint8_t SHORT_OF = 1;     // a lead, then no continuation
@@ -52,6 +52,44 @@ struct Utf8Tables {
     }
 };
 static constexpr Utf8Tables utf8_tables{};
+
+#if FASTLLM_ISA == FASTLLM_NEON
+
+static bool is_utf8(std::string_view text) {
+    const uint8x16_t first_high = vld1q_u8(utf8_tables.first_high), first_low = vld1q_u8(utf8_tables.first_low),
+                     second_high = vld1q_u8(utf8_tables.second_high), nibble = vdupq_n_u8(15);
+    uint8x16_t before = vdupq_n_u8(0), error = before;
+    const auto look_at = [&](uint8x16_t now) {
+        // The bytes one, two and three places earlier.
+        const uint8x16_t one = vextq_u8(before, now, 15), two = vextq_u8(before, now, 14),
+                         three = vextq_u8(before, now, 13);
+        const uint8x16_t special = vandq_u8(
+            vandq_u8(vqtbl1q_u8(first_high, vshrq_n_u8(one, 4)), vqtbl1q_u8(first_low, vandq_u8(one, nibble))),
+            vqtbl1q_u8(second_high, vshrq_n_u8(now, 4)));
+        // Two places behind E0 and above, three behind F0 and above: two continuations are right just there.
+        const uint8x16_t third = vqsubq_u8(two, vdupq_n_u8(0xE0 - 0x80));
+        const uint8x16_t due = vorrq_u8(third, vqsubq_u8(three, vdupq_n_u8(0xF0 - 0x80)));
+        error = vorrq_u8(error, veorq_u8(vandq_u8(due, vdupq_n_u8(0x80)), special));
+        before = now;
+    };
+    bool ascii_before = true;
+    const auto look_at_64 = [&](const char *data) {
+        const uint8_t *p = reinterpret_cast<const uint8_t *>(data);
+        const uint8x16_t a = vld1q_u8(p), b = vld1q_u8(p + 16), c = vld1q_u8(p + 32), d = vld1q_u8(p + 48);
+        const bool ascii = vmaxvq_u8(vorrq_u8(vorrq_u8(a, b), vorrq_u8(c, d))) < 0x80;
+        if (!(ascii && ascii_before)) look_at(a), look_at(b), look_at(c), look_at(d);
+        before = d;
+        ascii_before = ascii;
+    };
+    size_t i = 0;
+    for (; i + 64 <= text.size(); i += 64) look_at_64(text.data() + i);
+    char rest[64] = {};  // zeros behind the end: a character that is cut off is seen there
+    if (i < text.size()) std::memcpy(rest, text.data() + i, text.size() - i);
+    look_at_64(rest);
+    return vmaxvq_u8(error) == 0;
+}
+
+#else
 
 static inline __m256i in_both_halves(const uint8_t *table) {
     return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i *>(table)));
@@ -96,6 +134,7 @@ static bool is_utf8(std::string_view text) {
     return _mm256_testz_si256(error, error);
 }
 
+#endif
 #else
 
 static bool is_utf8(std::string_view text) {

@@ -41,6 +41,11 @@ static inline size_t find_key(const CountBucket &bucket, const InlineKey &key) {
                            unsigned(_mm_movemask_pd(_mm_castsi128_pd(third))) << 4;
     // Both halves of a key have to agree.
     return unsigned(countr_zero((found & found >> 1 & 0x15) | 0x40)) >> 1;
+#elif FASTLLM_ISA == FASTLLM_NEON
+    const auto is_in = [&](size_t slot) {
+        return unsigned((bucket.keys[slot].low == key.low) & (bucket.keys[slot].high == key.high)) << slot;
+    };
+    return size_t(countr_zero(is_in(0) | is_in(1) | is_in(2) | 8u));
 #else
     for (size_t slot = 0; slot < 3; slot++) {
         if (bucket.keys[slot].low == key.low && bucket.keys[slot].high == key.high) return slot;

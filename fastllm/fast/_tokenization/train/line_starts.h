@@ -49,6 +49,8 @@ static inline uint64_t newline_mask(const char *p) {
             _mm256_cmpeq_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)), newline))));
     };
     return mask(p) | mask(p + 32) << 32;
+#elif FASTLLM_ISA == FASTLLM_NEON
+    return equal(load64(reinterpret_cast<const uint8_t *>(p)), '\n');
 #else
     uint64_t found = 0;
     for (int i = 0; i < 64; i++) found |= uint64_t(p[i] == '\n') << i;
