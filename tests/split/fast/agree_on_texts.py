@@ -20,11 +20,10 @@ from collections import Counter
 from pathlib import Path
 
 import tiktoken
-from fuzz_split import LEVELS, step_of_tokenizers
+from split.fast.fuzz_split import LEVELS, step_of_tokenizers
 from tokenizers.pre_tokenizers import Sequence
 from vocabularies import published_ranks
 
-from bench import corpora
 from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.coverage import matches_all_text
@@ -38,6 +37,8 @@ def texts_of(files, size):
     """The texts by name, `size` bytes in all."""
     if files:
         return {path.name: path.read_text("utf-8")[: size // len(files)] for path in files}
+    from bench import corpora
+
     return {name: corpora.corpus(name, size // len(corpora.NAMES)) for name in corpora.NAMES}
 
 

@@ -93,6 +93,7 @@ struct AutomatonTables {
                 hot.next[HotStates::CONTINUATIONS + i][number] = number;
             }
         }
+        set_idle_state();
     }
 
     // The column of the character at `i`, and its length; of the end of the text, where it is at `end`.
@@ -127,6 +128,36 @@ struct AutomatonTables {
             hot.next[index][number] = hot_entry(fused[row + column]);
             hot.next[HotStates::STARTS + index][number] = hot_entry((first & ~1u) | starts);
         }
+    }
+
+    // The state that most bytes of ASCII leave as it is, if there are many, and the bytes that do not.
+    void set_idle_state() {
+        size_t most = 64;
+        for (size_t number = 0; number < hot.rows.size(); number++) {
+            size_t stays = 0;
+            for (size_t byte = 0; byte < 128; byte++) stays += leaves(number, byte);
+            if (stays >= most) {
+                most = stays;
+                hot.idle = uint8_t(number);
+            }
+        }
+        if (hot.idle == HotStates::COLD) return;
+        for (size_t byte = 0; byte < 128; byte++) {
+            if (!leaves(hot.idle, byte)) hot.ends_idling[0][byte & 15] |= uint8_t(1 << (byte >> 4));
+        }
+        for (size_t lead = 0xC0; lead < 256; lead++) {
+            for (size_t column = 0; column < columns - 1; column++) {
+                const bool is_met = classes.behind_lead[lead - 0xC0] >> column & 1;
+                if (is_met && !leaves(hot.idle, HotStates::CLASSES + column)) {
+                    hot.ends_idling[1][lead & 15] |= uint8_t(1 << (lead >> 4 & 7));
+                }
+            }
+        }
+    }
+
+    // Whether what is looked up at `index` leaves a hot state as it is, and cuts nothing, be it at the start of a part.
+    bool leaves(size_t state, size_t index) const {
+        return hot.next[index][state] == state && hot.next[HotStates::STARTS + index][state] == state;
     }
 
     // Of an entry of the fused table; it is cold where state or action are.
@@ -239,7 +270,7 @@ class AutomatonRun {
             // Where a part starts, the one before has still to be finished.
             if (at_ > end_) end_ = next_start(text_.size(), at_, parts_);
             if (at_ == end_) return false;
-            if (at_ - from < 16) cold_until_ = at_ + 64;
+            if (at_ - from < 16) cold_until_ = at_ + 16;
         }
         read_character();
         return is_open();

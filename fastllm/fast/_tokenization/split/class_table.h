@@ -14,6 +14,7 @@ namespace fastllm {
 
 struct ClassTable {
     uint8_t ascii[128];
+    uint64_t behind_lead[64] = {};  // for each byte from 0xC0 on, a bit for each class, up to 64, of what it begins
 
     // Spread out the classes of runs of code points, each of which begins where the one before ends.
     void set(const std::vector<uint32_t> &run_starts, const std::vector<uint8_t> &run_classes) {
@@ -21,6 +22,11 @@ struct ClassTable {
         for (size_t run = 0; run < run_starts.size(); run++) {
             const size_t end = run + 1 < run_starts.size() ? run_starts[run + 1] : flat.size();
             std::fill(flat.begin() + run_starts[run], flat.begin() + ptrdiff_t(end), run_classes[run]);
+            if (end <= 0x80) continue;
+            const uint32_t last = lead_of(uint32_t(end) - 1);
+            for (uint32_t lead = lead_of(std::max<uint32_t>(run_starts[run], 0x80)); lead <= last; lead++) {
+                behind_lead[lead - 0xC0] |= uint64_t(1) << (run_classes[run] & 63);
+            }
         }
         std::copy_n(flat.begin(), 128, ascii);
         std::unordered_map<std::string_view, uint16_t> seen;
@@ -37,6 +43,12 @@ struct ClassTable {
     }
 
   private:
+    // The first byte of a character that is not ASCII.
+    static uint32_t lead_of(uint32_t code_point) {
+        if (code_point < 0x800) return 0xC0 | code_point >> 6;
+        return code_point < 0x10000 ? 0xE0 | code_point >> 12 : 0xF0 | code_point >> 18;
+    }
+
     std::vector<uint16_t> page_of_;  // of each 256 code points
     std::vector<uint8_t> classes_;   // in each page
 };

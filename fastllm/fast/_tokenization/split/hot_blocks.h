@@ -102,14 +102,20 @@ class HotReader {
         mark_ = place.mark;
         uint64_t known = 1;  // at the first place no part starts that has not been begun
         for (; place.at < text_.size(); known = 0) {
+            if (place.state == hot_.idle && is_idle_block(place.at)) {
+                place.at += 64;
+                continue;
+            }
             const size_t room = 64 - (place.at & 63), left = text_.size() - place.at, count = left < room ? left : room;
             const uint8_t state_before = place.state;
             const size_t begin = place.at;
             const uint8_t *bytes = block(begin, count);
             const uint64_t parts = parts_ ? parts_[begin >> 6] >> (begin & 63) & ~known : 0;
-            place.state = parts ? pass(count, place.state, [&](size_t i) { return bytes[i] | (parts >> i & 1) << 8; })
-                  : count == 64 ? pass_halves(bytes, place.state)
-                                : pass(count, place.state, [&](size_t i) { return bytes[i]; });
+            const auto of_parts = [&](size_t i) { return bytes[i] | (parts >> i & 1) << 8; };
+            const auto alone = [&](size_t i) { return size_t(bytes[i]); };
+            place.state = parts ? count == 64 ? pass_halves(place.state, of_parts) : pass(count, place.state, of_parts)
+                  : count == 64 ? pass_halves(place.state, alone)
+                                : pass(count, place.state, alone);
             size_t done = count;
             if (place.state == HotStates::COLD) {
                 done = size_t(countr_zero(equal(load64(entries_), HotStates::COLD)));
@@ -140,6 +146,45 @@ class HotReader {
 
     void set(size_t i) { starts_[i >> 6] |= uint64_t(1) << (i & 63); }
 
+    // Whether a whole block begins here, of bytes that leave the idle state as it is.
+    bool is_idle_block(size_t begin) const {
+        if ((begin & 63) || begin + 64 > text_.size()) return false;
+        return !ends_idling(load64(reinterpret_cast<const uint8_t *>(text_.data()) + begin));
+    }
+
+    uint64_t ends_idling(const Bytes &bytes) const {
+        alignas(16) static constexpr uint8_t BIT[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+#if FASTLLM_ISA == 2
+        const auto four_times = [](const uint8_t *p) {
+            return _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)p));
+        };
+        const __m512i half = _mm512_set1_epi8(15), low = _mm512_and_si512(bytes, half);
+        const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), half);
+        const __m512i ending = _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes),
+                                                      _mm512_shuffle_epi8(four_times(hot_.ends_idling[0]), low),
+                                                      _mm512_shuffle_epi8(four_times(hot_.ends_idling[1]), low));
+        return _mm512_test_epi8_mask(ending, _mm512_shuffle_epi8(four_times(BIT), high));
+#elif FASTLLM_ISA == FASTLLM_NEON
+        const uint8x16_t below = vld1q_u8(hot_.ends_idling[0]), others = vld1q_u8(hot_.ends_idling[1]);
+        const uint8x16_t bits = vld1q_u8(BIT);
+        return top_bits(each(bytes, [&](uint8x16_t some) {
+            const uint8x16_t low = vandq_u8(some, vdupq_n_u8(15)), is_below = vcltq_u8(some, vdupq_n_u8(0x80));
+            const uint8x16_t ending = vbslq_u8(is_below, vqtbl1q_u8(below, low), vqtbl1q_u8(others, low));
+            return vtstq_u8(ending, vqtbl1q_u8(bits, vshrq_n_u8(some, 4)));
+        }));
+#else
+        const auto none = [&](__m256i some) {
+            const __m256i low = _mm256_and_si256(some, all(15));
+            const __m256i high = _mm256_and_si256(_mm256_srli_epi16(some, 4), all(15));
+            const __m256i ending = _mm256_blendv_epi8(_mm256_shuffle_epi8(twice(hot_.ends_idling[0]), low),
+                                                      _mm256_shuffle_epi8(twice(hot_.ends_idling[1]), low), some);
+            const __m256i bits = _mm256_and_si256(ending, _mm256_shuffle_epi8(twice(BIT), high));
+            return _mm256_cmpeq_epi8(bits, _mm256_setzero_si256());
+        };
+        return ~top_bits({none(bytes.low), none(bytes.high)});
+#endif
+    }
+
     // What to look up for `count` bytes from `begin` on, in memory of 64 bytes.
     const uint8_t *block(size_t begin, size_t count) {
         const uint8_t *bytes = reinterpret_cast<const uint8_t *>(text_.data()) + begin;
@@ -163,29 +208,31 @@ class HotReader {
         return bytes;
     }
 
-    static Sixteen look_up(const HotStates &hot, uint8_t byte, Sixteen state) {
-        return looked_up(sixteen_at(hot.next[byte]), state);
+    static Sixteen look_up(const HotStates &hot, size_t index, Sixteen state) {
+        return looked_up(sixteen_at(hot.next[index]), state);
     }
 
     // The state behind bytes, whichever came before, unless it is cold; `COLD` if it depends on that.
-    uint8_t state_behind(const uint8_t *bytes, size_t count) const {
+    template <typename Index>
+    uint8_t state_behind(size_t begin, size_t end, Index index) const {
         alignas(16) static constexpr uint8_t EACH[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
         Sixteen states = sixteen_at(EACH);
-        for (size_t i = 0; i < count; i++) states = look_up(hot_, bytes[i], states);
+        for (size_t i = begin; i < end; i++) states = look_up(hot_, index(i), states);
         states = states_of(states);
         return all_like_first_or(states, HotStates::COLD) ? first_of(states) : HotStates::COLD;
     }
 
     // Look up 64 bytes, both halves at once if the first ends in a state that does not depend on how it begins.
-    uint8_t pass_halves(const uint8_t *bytes, uint8_t first) {
-        const uint8_t middle = state_behind(bytes + 32 - LEAD, LEAD);
-        if (middle == HotStates::COLD) return pass(64, first, [&](size_t i) { return bytes[i]; });
+    template <typename Index>
+    uint8_t pass_halves(uint8_t first, Index index) {
+        const uint8_t middle = state_behind(32 - LEAD, 32, index);
+        if (middle == HotStates::COLD) return pass(64, first, index);
         const HotStates &hot = hot_;
         uint8_t *const entries = entries_;
         Sixteen low = only_first(first), high = only_first(middle);
         const auto step = [&](size_t i) {
-            low = look_up(hot, bytes[i], low);
-            high = look_up(hot, bytes[32 + i], high);
+            low = look_up(hot, index(i), low);
+            high = look_up(hot, index(32 + i), high);
             store_four(entries + 32 + i, high);
         };
         size_t i = 0;

@@ -10,6 +10,9 @@
 // An *action* is what an entry of the fused table does besides leading on: its cuts, and what it does about the mark. A
 // hot state has one of seven, or none, which is number 0.
 //
+// Most bytes leave the *idle* state as it is: the state between two matches, where a step is after digits or marks that
+// few texts have. Blocks of such bytes alone are passed over.
+//
 // Bytes of a text that is not ASCII: the first of a character is replaced by CLASSES + its class, the others leave
 // every state as it is.
 
@@ -28,6 +31,8 @@ struct HotStates {
 
     alignas(16) uint8_t next[512][16];
     alignas(16) uint8_t actions[16] = {};  // by number: low bits of an entry of the fused table
+    alignas(16) uint8_t ends_idling[2][16] = {};  // bytes below 0x80, and others: for the low half, a bit for the high
+    uint8_t idle = COLD;                          // a state; `COLD` if there is none
     uint32_t waiting = 0;                  // of the automaton
     std::vector<uint32_t> rows;      // of the fused table, by number
     std::vector<uint8_t> number_of;  // of each row, as counted in the table; empty where there are no hot states
