@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, Self
 
 from fastllm.checks import tokenization as arguments
@@ -54,7 +55,7 @@ class Tokenizer(ABC):
         """What is alike for equal tokenizers, and different for others."""
         return self._settings()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash, SHA-256, that equal tokenizers have in common, in every process and release.
 

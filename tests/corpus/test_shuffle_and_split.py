@@ -12,6 +12,7 @@ from fastllm.corpus import TokenDataset, encode_corpus
 from fastllm.corpus.encoded import documents as reading
 from fastllm.corpus.encoded import encoding, shuffle
 from fastllm.corpus.encoded.batches import permuted
+from fastllm.corpus.encoded.shards import ShardSequence
 
 BYTES = BPETokenizer.train("", 256)
 TEXTS = [f"{number} {'x' * (number % 7)}" for number in range(700)]
@@ -96,6 +97,8 @@ def test_a_shuffle_that_is_stopped_while_it_is_written_goes_on(inputs, tmp_path,
     monkeypatch.setattr(shuffle, "BUCKET_BYTES", 20_000)
     options = {"shuffle": 1, "shard_tokens": 3_000}
     encode_corpus(inputs, BYTES, tmp_path / "whole", **options)
+    at_once = property(lambda sequence: bool(sequence._finishing))  # not when its thread is done
+    monkeypatch.setattr(ShardSequence, "has_finished", at_once)
     steps = encoding.Journal.step
     counted = []
 

@@ -12,7 +12,7 @@ import pytest
 from fastllm import BPETokenizer
 from fastllm.book import create_dataloader_v1
 from fastllm.corpus import TokenDataset, encode_corpus
-from fastllm.corpus.encoded import file_formats
+from fastllm.corpus.encoded import encoding, file_formats
 
 BYTES = BPETokenizer.train("", 256, special_tokens=[])
 SIZES = [5, 0, 17, 3, 1, 30, 2, 8, 8, 16, 4, 1]
@@ -98,6 +98,7 @@ def test_files_are_as_their_owners_read_them(inputs, wide, tmp_path):
 
 def test_stopped_runs_go_on_in_every_format(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(encoding, "SECONDS_BETWEEN_STEPS", 0.0)
 
     class StopError(Exception):
         pass

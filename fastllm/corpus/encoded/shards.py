@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,8 @@ class ShardSequence:
         self._format, self._dtype, self._shard_tokens = file_format, dtype, shard_tokens
         self._open: Shard | None = None
         self._count = self._cleaned = 0
-        self._finished: list[dict[str, Any]] = []
+        self._finishing: list[Future[dict[str, Any]]] = []
+        self._finisher: ThreadPoolExecutor | None = None
 
     def _current(self, **state: Any) -> Shard:
         if self._open is None:
@@ -209,7 +211,9 @@ class ShardSequence:
 
     def _finish(self) -> None:
         assert self._open is not None
-        self._finished.append(self._open.finish())
+        # To bring it to the disk and to hash it takes long: others go on meanwhile.
+        self._finisher = self._finisher or ThreadPoolExecutor(1)
+        self._finishing.append(self._finisher.submit(self._open.finish))
         self._open = None
         self._count += 1
 
@@ -227,12 +231,14 @@ class ShardSequence:
 
     def remove_open(self) -> None:
         """Take away what has been written of the shard that is not whole."""
+        wait(self._finishing)
         if self._open is not None:
             self._open.remove()
             self._open = None
 
     def close(self) -> None:
         """Stop here; another run may go on."""
+        wait(self._finishing)
         if self._open is not None:
             self._open.close()
 
@@ -249,9 +255,10 @@ class ShardSequence:
     @property
     def has_finished(self) -> bool:
         """Whether a shard has been finished since `take_finished`."""
-        return bool(self._finished)
+        return any(future.done() for future in self._finishing)
 
     def take_finished(self) -> list[dict[str, Any]]:
-        """The shards that have been finished since this was last asked."""
-        finished, self._finished = self._finished, []
+        """The shards that are whole since this was last asked, when all of them are."""
+        finished = [future.result() for future in self._finishing]
+        self._finishing = []
         return finished
