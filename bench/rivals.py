@@ -27,6 +27,7 @@ from bench import (
     attention_rivals,
     corpora,
     encoding_rivals,
+    method_rivals,
     training_equality,
     training_growth,
     training_rivals,
@@ -122,6 +123,7 @@ def curve_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
 TASKS = {
     "encode": (encoding_rows, installed(ENCODERS)),
     "decode": (decoding_rows, installed(TOKENIZERS)),
+    "methods": (method_rivals.method_rows, method_rivals.CONTENDERS),
     "train": (training_rows, installed(TRAINERS_IN_SECONDS)),
     "train-slow": (training_rivals.slow_rows, installed(TRAINERS)),
     "train-ties": (tie_rows, TIES),

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 import fastllm
-from bench.cases import Files, ranks_of
+from bench.cases import Files, ModelFile, ranks_of
 
-NAMES = ("fastllm", "tiktoken", "tokenizers", "gigatoken", "snaptokens", "fastokens", "quicktok")
+NAMES = (
+    *("fastllm", "tiktoken", "tokenizers", "sentencepiece", "gigatoken", "snaptokens"),
+    *("fastokens", "quicktok", "nanotoken"),
+)
 
 
-SLOW = ("tiktoken", "tokenizers")
+SLOW = ("tiktoken", "tokenizers", "sentencepiece")
 
 
 # --- Contenders
@@ -129,6 +132,89 @@ def _from_buffers(ids: bytes, offsets: bytes) -> tuple[Any, Any]:
     return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64)
 
 
+# Of files of other models
+
+
+def _fastllm_of_model(files: ModelFile) -> Encoder:
+    ours = fastllm.load_tokenizer(files.path)
+    return Encoder(
+        arrays=ours.encode_to_numpy,
+        lists=ours.encode_ordinary,
+        flat=lambda texts, threads: ours.encode_batch_to_numpy(texts, threads=threads),
+    )
+
+
+def _tokenizers_of_model(files: ModelFile) -> Encoder:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(files.path)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return Encoder(lists=lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _sentencepiece_of_model(files: ModelFile) -> Encoder:
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor(model_file=files.path)
+    return Encoder(
+        lists=processor.encode,
+        flat=lambda texts, threads: processor.encode(texts, num_threads=threads),
+    )
+
+
+def _gigatoken_of_model(files: ModelFile) -> Encoder:
+    import gigatoken
+
+    read = gigatoken.Tokenizer.from_sentencepiece if files.is_sentencepiece else gigatoken.Tokenizer
+    tokenizer = read(files.path)
+    return Encoder(
+        arrays=tokenizer.encode,
+        lists=lambda text: tokenizer.encode(text).tolist(),
+        flat=lambda texts, threads: tokenizer.encode_batch(texts, parallel=threads > 1),
+    )
+
+
+def _snaptokens_of_model(files: ModelFile) -> Encoder:
+    import snaptokens
+
+    tokenizer = snaptokens.Tokenizer.from_file(files.path)
+    return Encoder(lists=lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _fastokens_of_model(files: ModelFile) -> Encoder:
+    import fastokens
+
+    tokenizer = fastokens.Tokenizer.from_file(files.path)
+    return Encoder(lists=lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _nanotoken_of_model(files: ModelFile) -> Encoder:
+    import nanotoken
+
+    tokenizer = nanotoken.Tokenizer(files.path)
+    apart = {"add_special_tokens": False}
+
+    def flat(texts: list[str], threads: int) -> tuple[Any, Any]:
+        found = tokenizer.encode_batch(texts, parallel=threads > 1, **apart)
+        return found.ids, found.offsets
+
+    return Encoder(
+        arrays=lambda text: tokenizer.encode(text, **apart),
+        lists=lambda text: tokenizer.encode(text, **apart).tolist(),
+        flat=flat,
+    )
+
+
+_MAKE_OF_MODEL: Mapping[str, Callable[[ModelFile], Encoder]] = {
+    "fastllm": _fastllm_of_model,
+    "tokenizers": _tokenizers_of_model,
+    "sentencepiece": _sentencepiece_of_model,
+    "gigatoken": _gigatoken_of_model,
+    "snaptokens": _snaptokens_of_model,
+    "fastokens": _fastokens_of_model,
+    "nanotoken": _nanotoken_of_model,
+}
 _MAKE: Mapping[str, Callable[[Files], Encoder]] = {
     "fastllm": _fastllm,
     "tiktoken": _tiktoken,
@@ -140,10 +226,15 @@ _MAKE: Mapping[str, Callable[[Files], Encoder]] = {
 }
 
 
-def new_encoder(name: str, files: Files) -> Encoder | None:
+def new_encoder(name: str, files: Files | ModelFile) -> Encoder | None:
     """An encoder of this contender; None if it cannot take the vocabulary."""
     try:
-        return _MAKE[name](files)
+        if isinstance(files, ModelFile):
+            other = "tokenizers" if files.is_sentencepiece else "sentencepiece"
+            if name not in _MAKE_OF_MODEL or name == other:
+                return None
+            return _MAKE_OF_MODEL[name](files)
+        return _MAKE[name](files) if name in _MAKE else None
     except Exception as reason:
         if name == "fastllm":
             raise

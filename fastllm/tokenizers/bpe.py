@@ -910,5 +910,6 @@ class BPETokenizer(SubwordTokenizer):
         decode: Callable[[Iterable[int]], bytes] = self.decode_bytes
         if skip_special_tokens:
             decode = lambda ids: self.decode_bytes(self._ordinary(ids))  # noqa: E731
-        decoder = StreamDecoder(decode, errors)
+        bytes_of = None if skip_special_tokens else self._vocabulary.token_of
+        decoder = StreamDecoder(decode, errors, bytes_of)
         return decoder if stop is None else StoppingDecoder(decoder, stop)

@@ -1,7 +1,7 @@
 """Ids in, complete characters out: what a model's output needs while it is being made."""
 
 import codecs
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 
 class StreamDecoder:
@@ -15,6 +15,8 @@ class StreamDecoder:
         From ids to bytes, as `BPETokenizer.decode_bytes`.
     errors : str
         What to do with bytes that are not UTF-8, as for `bytes.decode`.
+    bytes_of : mapping from int to bytes, optional
+        The bytes of each id, by which single ids are decoded several times as fast.
 
     Examples
     --------
@@ -27,9 +29,13 @@ class StreamDecoder:
     """
 
     def __init__(
-        self, decode_bytes: Callable[[Iterable[int]], bytes], errors: str = "replace"
+        self,
+        decode_bytes: Callable[[Iterable[int]], bytes],
+        errors: str = "replace",
+        bytes_of: Mapping[int, bytes] | None = None,
     ) -> None:
         self._decode_bytes = decode_bytes
+        self._bytes_of = {} if bytes_of is None else bytes_of
         self._characters = codecs.getincrementaldecoder("utf-8")(errors)
 
     def push(self, ids: int | Iterable[int]) -> str:
@@ -40,6 +46,8 @@ class StreamDecoder:
         KeyError
             If an id is not in the vocabulary; then nothing is taken in.
         """
+        if type(ids) is int and ids in self._bytes_of:
+            return self._characters.decode(self._bytes_of[ids])
         numbers = ids if isinstance(ids, Iterable) else [ids]
         return self._characters.decode(self._decode_bytes(numbers))
 

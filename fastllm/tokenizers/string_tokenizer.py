@@ -3,6 +3,7 @@
 import os
 import re
 from abc import abstractmethod
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, ClassVar, Self
@@ -37,6 +38,9 @@ class StringTokenizer(Tokenizer):
         self._find_special = special_tokens_expression(self._special_tokens)
         self._token_of = {number: token for token, number in self._vocab.items()}
         self._unknown = self._vocab.get(UNKNOWN)
+        in_order = sorted(self._token_of)
+        is_dense = in_order == list(range(len(in_order)))
+        self._tokens_by_id = [self._token_of[i] for i in in_order] if is_dense else None
 
     @abstractmethod
     def _split(self, text: str) -> Iterable[str]:
@@ -105,6 +109,12 @@ class StringTokenizer(Tokenizer):
         KeyError
             If an id is not in the vocabulary.
         """
+        if type(ids) is list and self._tokens_by_id is not None:
+            try:
+                array("Q", ids)  # no float, nothing negative: the fastest way to know
+                return self._join(list(map(self._tokens_by_id.__getitem__, ids)))
+            except (TypeError, OverflowError, IndexError):
+                pass  # the slower way says what is wrong, or takes what is not
         try:
             return self._join(list(map(self._token_of.__getitem__, arguments.check_ids(ids))))
         except KeyError as error:
