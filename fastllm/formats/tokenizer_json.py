@@ -189,6 +189,8 @@ def _read_added_tokens(value: object, vocab: Mapping[str, int]) -> list[Json]:
         if token in tokens:
             continue  # said again, as files that were put together have it
         where = f"added token {token['content']!r}"
+        if any(other["content"] == token["content"] for other in tokens):
+            raise ValueError(f"{where} is there twice, and not alike")
         for field in (*RULES, "normalized", "special"):
             require(token, where, field, True, False)
         # Hugging Face does not go by the id: it looks in the vocabulary, or counts on.
