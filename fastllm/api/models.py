@@ -141,14 +141,19 @@ class CharacterBPE(Record):
         known = self.vocabulary
         if unknown is not None and unknown not in known:
             raise ValueError(f"unknown is {unknown!r}, which is not in the vocabulary")
-        for place, (left, right) in enumerate(merges):
+        if prefix or not all(a in known and b in known and a + b in known for a, b in merges):
+            self._check_merges()
+
+    def _check_merges(self) -> None:
+        known = self.vocabulary
+        for place, (left, right) in enumerate(self.merges):
             if left not in known or right not in known or self.merged(left, right) not in known:
                 raise ValueError(
                     f"merge {place}, {left!r} and {right!r}, needs both and "
                     f"{self.merged(left, right)!r} in the vocabulary"
                 )
-            if not right.startswith(prefix):
-                raise ValueError(f"merge {place}: {right!r} does not begin with {prefix!r}")
+            if not right.startswith(self.prefix):
+                raise ValueError(f"merge {place}: {right!r} does not begin with {self.prefix!r}")
 
     def __hash__(self) -> int:
         return hash((len(self.vocabulary), len(self.merges), self.unknown))

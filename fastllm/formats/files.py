@@ -6,7 +6,9 @@ its name is given.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -177,7 +179,10 @@ def read(
         If it is of no known format, or wrong; the message names it.
     """
     path = _file_of(path, FORMATS)
-    file = SourceFile(path, path.read_bytes(), merges, ignore_post_processor)
+    if merges is None and not ignore_post_processor:
+        file = _source(path)
+    else:
+        file = SourceFile(path, path.read_bytes(), merges, ignore_post_processor)
     with naming(path):
         other = _model_format_of(file)
         if other is not None:
@@ -203,7 +208,7 @@ def model_of(path: StrPath) -> str:
     """
     path = _file_of(path, (*FORMATS, *MODEL_FORMATS))
     with naming(path):
-        found = _model_format_of(SourceFile(path, path.read_bytes()))
+        found = _model_format_of(_source(path))
     return "BPE" if found is None else found.model
 
 
@@ -218,12 +223,34 @@ def read_settings(path: StrPath, model: str) -> dict[str, Any]:
         If it is of another kind, or wrong; the message names it.
     """
     path = _file_of(path, [found for found in MODEL_FORMATS if found.model == model])
-    file = SourceFile(path, path.read_bytes())
+    file = _source(path)
     with naming(path):
         found = _model_format_of(file)
         if found is None or found.model != model:
             raise ValueError(f"this is no {model} tokenizer; fastllm.load_tokenizer reads any kind")
         return found.read(file)
+
+
+_READ: ContextVar[dict[Path, SourceFile] | None] = ContextVar("files that are read", default=None)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Files are read and parsed once inside, however often they are asked for."""
+    token = _READ.set({})
+    try:
+        yield
+    finally:
+        _READ.reset(token)
+
+
+def _source(path: Path) -> SourceFile:
+    read = _READ.get()
+    if read is None:
+        return SourceFile(path, path.read_bytes())
+    if path not in read:
+        read[path] = SourceFile(path, path.read_bytes())
+    return read[path]
 
 
 def _model_format_of(file: SourceFile) -> ModelFormat | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def read_character_bpe(file: SourceFile) -> Json:
             raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
     return {
         "vocabulary": vocabulary,
-        "merges": [_read_merge(place, entry) for place, entry in enumerate(model["merges"])],
+        "merges": _read_merges(model["merges"]),
         "unknown": model["unk_token"],
         "byte_fallback": model["byte_fallback"],
         "fuse_unknown": model["fuse_unk"],
@@ -173,6 +174,13 @@ def read_character_bpe(file: SourceFile) -> Json:
         "ignore_merges": model["ignore_merges"],
         **_read_components(top, vocabulary),
     }
+
+
+def _read_merges(merges: list[Any]) -> list[tuple[str, str]]:
+    pairs = set(map(type, merges)) == {list} and set(map(len, merges)) == {2}
+    if pairs and set(map(type, chain.from_iterable(merges))) == {str}:  # as nearly all files are
+        return list(map(tuple, merges))
+    return [_read_merge(place, entry) for place, entry in enumerate(merges)]
 
 
 def _read_merge(place: int, entry: Any) -> tuple[str, str]:

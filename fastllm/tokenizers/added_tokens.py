@@ -143,6 +143,8 @@ class AddedTokenPolicy(SpecialTokenPolicy):
         self._early_names = {token: token for token in whole - late}
         self._late_names = {normalize(token): token for token in sorted(late)}
         self._late = finder(kind, frozenset(self._late_names) - {""})
+        if any(rules[token][2:] != AddedToken(0)[2:] for token in whole):
+            self.finder = None
 
     @property
     def is_late(self) -> bool:

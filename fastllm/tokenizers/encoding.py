@@ -200,11 +200,24 @@ class SubwordTokenizer(Tokenizer):
             around = self._around_texts(add_special_tokens)
             return around.apply(encode(text), None if pair is None else encode(pair))
         policy = self._policy(allowed_special, disallowed_special)
+        if (
+            policy.finder is not None
+            and (found := self._encode_between(text, policy, True)) is not None
+        ):
+            ids: Ids = found
+            return ids
         cuts = policy.cut(text)
         if cuts is None:
-            ids: Ids = self._encoder.encode(text)
+            ids = self._encoder.encode(text)
             return ids
         return self._cut_encoder(policy).encode(cuts)
+
+    def _encode_between(self, text: object, policy: SpecialTokenPolicy, as_list: bool) -> Any:
+        """What is encoded in one go around tokens to take whole; None where that cannot be."""
+        if type(text) is not str or not getattr(self._encoder, "_encodes_between", False):
+            return None
+        policy.refuse_forbidden(text)
+        return self._encoder._encode_between(text, policy.finder, self._id_of, as_list)
 
     def _around_texts(self, add_special_tokens: bool) -> Template:
         """What a call puts around texts."""
@@ -258,9 +271,15 @@ class SubwordTokenizer(Tokenizer):
             joined: IdArray = np.concatenate(ids, dtype=dtype or np.uint32, casting="unsafe")
             return joined
         policy = self._policy(allowed_special, disallowed_special)
+        if (
+            policy.finder is not None
+            and (found := self._encode_between(text, policy, False)) is not None
+        ):
+            array: IdArray = found if dtype is None else found.astype(dtype, copy=False)
+            return array
         cuts = policy.cut(text)
         if cuts is None:
-            array: IdArray = self._encoder.encode_to_numpy(text, dtype)
+            array = self._encoder.encode_to_numpy(text, dtype)
             return array
         encoded = self._cut_encoder(policy).encode_to_numpy([cuts], 1)
         return encoded.ids.astype(dtype or np.uint32, copy=False)

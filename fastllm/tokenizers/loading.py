@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastllm.formats import files
@@ -55,6 +58,11 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
     ...     load_tokenizer(path).encode("Hello")
     [1, 2]
     """
+    with files.reading_once(), _collector_paused():
+        return _load(path, options)
+
+
+def _load(path: str | os.PathLike[str], options: dict[str, Any]) -> SubwordTokenizer:
     model = files.model_of(path)
     if options and model != "BPE":
         raise ValueError(
@@ -62,3 +70,15 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
         )
     tokenizer: SubwordTokenizer = CLASSES[model].from_file(path, **options)
     return tokenizer
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """The garbage collector would go through the many merges of a file again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

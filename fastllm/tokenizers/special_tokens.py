@@ -61,6 +61,8 @@ class SpecialTokenPolicy:
         self._normalize = normalize
         # Joining surrogates, or replacing them, makes no other characters than these.
         self._joins = bool(whole & late) or any(max(token) >= "\ufffd" for token in whole)
+        # What finds all tokens to take whole, if it needs no help.
+        self.finder = self.early if not self._joins else None
 
     def cut(self, text: str) -> PartsAndTokens | None:
         """Each part of `text` before a token to take whole, with that token; None at the end.

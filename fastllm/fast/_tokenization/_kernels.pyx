@@ -14,6 +14,6 @@ The C++ of all five shares one table of character classes, filled here when the 
 
 include "normalize/normalize.pxi"
 include "split/split.pxi"
-include "encode/encode.pxi"
 include "encode/special_tokens.pxi"
+include "encode/encode.pxi"
 include "train/train.pxi"

@@ -117,8 +117,7 @@ def cut_by_pairs(model: SubwordModel, cuts: Cuts) -> Cuts:
     """Cuts where no token lies across, if that can be known."""
     if isinstance(model, CharacterBPE):
         if is_independent(model):
-            made = [model.merged(left, right) for left, right in model.merges]
-            return cuts._replace(kind="pairs", tokens=made)
+            return cuts._replace(kind="pairs")  # the tokens are what merges make
     elif isinstance(model, SentencePieces) and cuts.merges and not cuts.merges.halves_vary:
         pieces = [piece for piece, _ in cuts.merges.tokens]
         if model.byte_fallback:
@@ -142,7 +141,7 @@ def has_words(model: SentencePieces) -> bool:
         BLANK in dict(pieces)
         and not model.user_defined
         and all(BLANK not in piece.lstrip(BLANK) for piece, _ in pieces)
-        and all(score <= 0 for _, score in pieces)
+        and all(-1e30 < score <= 0 for _, score in pieces)
     )
 
 

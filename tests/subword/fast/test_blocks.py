@@ -8,6 +8,7 @@ import random
 import pytest
 from subword import made_models
 
+from fastllm import AddedToken, UnigramTokenizer
 from fastllm.api.models import CharacterBPE, SentencePieces, Unigram, byte_token
 from fastllm.api.normalizers import (
     Metaspace,
@@ -111,3 +112,21 @@ def test_words_whose_best_pieces_depend_on_the_text_before_them():
     text = " ".join(rng.choice(WORDS) for _ in range(2500))
     compiled.encode(text[-5000:])
     assert compiled.encode(text) == reference.encode(text)
+
+
+def test_one_text_is_cut_at_tokens_as_batches_are():
+    rng = random.Random(4)
+    pieces = [("<unk>", -30.0), *scored(rng)]
+    added = ["<m>", "<m>n", "\n", "é", "株", "😀", "\ud83d"]
+    places = {text: place for place, (text, _) in enumerate(pieces)}
+    tokens = {
+        text: AddedToken(places.get(text, len(pieces) + i)) for i, text in enumerate(added[:-1])
+    }
+    tokenizer = UnigramTokenizer(pieces, added_tokens=tokens)
+    for widest in ("~", "é", "株", "😀", "\ud83d"):
+        letters = [letter for letter in ["a", "lo", " ", *added] if max(letter) <= widest]
+        for _ in range(25):
+            text = "".join(rng.choices(letters, k=rng.randint(0, 30)))
+            expected, _ = tokenizer.encode_batch([text, ""])
+            assert tokenizer.encode(text) == expected
+            assert tokenizer.encode_to_numpy(text, dtype="int64").tolist() == expected

@@ -68,11 +68,11 @@ inline size_t find_two_blanks(Isa isa, std::string_view text) {
 }
 
 // See plain_runs.h.
-inline size_t copy_plain(Isa isa, const PlainBytes &plain, const char *from, size_t size, char *to) {
+inline size_t copy_plain(Isa isa, const PlainText &plain, const char *from, size_t size, char *to) {
     return FASTLLM_CALL(isa, copy_plain(plain, from, size, to));
 }
 
-inline size_t copy_plain_squeezed(Isa isa, const PlainBytes &plain, const char *from, size_t size, char *&to,
+inline size_t copy_plain_squeezed(Isa isa, const PlainText &plain, const char *from, size_t size, char *&to,
                                   bool &behind_blank) {
     return FASTLLM_CALL(isa, copy_plain_squeezed(plain, from, size, to, behind_blank));
 }

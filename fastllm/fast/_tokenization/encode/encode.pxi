@@ -19,6 +19,7 @@ from operator import itemgetter
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
@@ -56,6 +57,7 @@ cdef extern from "encode/worker.h" namespace "fastllm" nogil:
         size_t size
         bint borrowed
         void borrow(uint32_t*, size_t room)
+        void reserve(size_t) except +
         void swap(IdBuffer&)
         void trim()
 
@@ -183,6 +185,7 @@ cdef extern from "encode/id_lists.h" namespace "fastllm":
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
+    bint PyUnicode_IS_ASCII(object)
 
 cdef enum:
     MIN_NOGIL_BYTES = 1 << 13  # a text that is worth releasing the interpreter for
@@ -339,6 +342,47 @@ cdef class Encoder:
         cdef unique_ptr[Worker] worker
         self._run(text, worker)
         ids = self._as_list(deref(worker).out)
+        self._put_back(worker)
+        return ids
+
+    cdef bint _run_between(self, str text, Finder finder, dict id_of, Worker& worker) except -1:
+        """Encode what lies between the tokens that `finder` finds, which become their ids; False if it cannot."""
+        cdef FoundToken found
+        cdef size_t done = 0, size = PyUnicode_GET_LENGTH(text)
+        cdef int width = 0 if PyUnicode_IS_ASCII(text) else PyUnicode_KIND(text)
+        cdef const char* data = <const char*>PyUnicode_DATA(text)
+        finder.know_ids(id_of)
+        with nogil:
+            while not worker.lone_surrogate:
+                is_token = finder.find_in(data, size, width, done, found)
+                if not is_token:
+                    found.start = size
+                if found.start > done:
+                    worker.encode_text(self.splitter, Text(data + (width or 1) * done, found.start - done, width))
+                if not is_token:
+                    break
+                worker.out.reserve(1)
+                worker.out.data[worker.out.size] = finder.ids[found.token]
+                worker.out.size += 1
+                done = found.end
+        return not worker.lone_surrogate
+
+    def _encode_between(self, str text, Finder finder, dict id_of, bint as_list):
+        """The ids of a text that is cut at tokens to take whole, as a list or an array; None if it cannot."""
+        cdef unique_ptr[Worker] worker
+        cdef list ints
+        self._take_worker(worker)
+        ids = None
+        if self._run_between(text, finder, id_of, deref(worker)):
+            if as_list:
+                # Tokens to take whole may have higher ids than all that the encoder knows.
+                ints = finder.ints if self.ints and finder.highest >= len(self.ints) else self.ints
+                ids = list_of_ids(
+                    PySequence_Fast_ITEMS(ints) if ints else NULL, deref(worker).out.data, deref(worker).out.size
+                )
+            else:
+                ids = np.empty(deref(worker).out.size, np.uint32)
+                copy_into(ids, deref(worker).out)
         self._put_back(worker)
         return ids
 
@@ -610,6 +654,12 @@ cdef class ByteEncoder(Encoder):
 cdef class ModelEncoder(Encoder):
     """The compiled half of `SubwordEncoder`."""
     cdef object normalize_with_places  # a function, from a text to the one that is split and where it comes from
+    cdef shared_ptr[PairCutter] cutter  # that of the splitter
+
+    @property
+    def _encodes_between(self):
+        """Whether `_encode_between` can be called."""
+        return not self.normalizes and self.splitter.is_compiled()
 
     def _set_up_model(
         self, model, pattern, normalize, normalize_with_places, BertTable bert=None, cuts=None, TextSteps steps=None
@@ -630,13 +680,12 @@ cdef class ModelEncoder(Encoder):
         self._finish(self._highest)
 
     cdef int _set_cutter(self, cuts) except -1:
-        cdef PairCutter* cutter = new PairCutter(CUTTER_KINDS[cuts.kind], cuts.reads_blanks)
         cdef bytes token
-        cdef shared_ptr[PairCutter] shared = shared_ptr[PairCutter](cutter)
+        self.cutter = shared_ptr[PairCutter](new PairCutter(CUTTER_KINDS[cuts.kind], cuts.reads_blanks))
         for text in cuts.tokens:
             token = text.encode()
-            cutter.add_token(string_view(<const char*>token, len(token)))
-        self.splitter = Splitter(SharedCutter(shared), self.splitter.isa)
+            self.cutter.get().add_token(string_view(<const char*>token, len(token)))
+        self.splitter = Splitter(SharedCutter(self.cutter), self.splitter.isa)
         return 0
 
     cdef int _make_model(self, model, cuts) except -1:
@@ -664,19 +713,23 @@ cdef class ModelEncoder(Encoder):
     cdef int _make_character_bpe(self, model, bint reads_blanks) except -1:
         cdef CharacterRules rules
         cdef vector[Pair] pairs
-        cdef uint32_t rank, number
+        cdef uint32_t rank
         cdef size_t byte
-        cdef dict token_of = {}
+        cdef dict token_of = dict(model.vocabulary)
         self.vocabulary.index_tokens()
         if len(model.merges) > MAX_MERGES:
             raise ValueError(
                 f"merges has {len(model.merges):,} entries; the compiled encoder takes {MAX_MERGES:,} at most"
             )
-        for number, text in enumerate(in_order_of_ids(model.vocabulary)):
-            token_of[text] = number
+        if self._highest != <int64_t>self.vocabulary.ids.size() - 1 or not are_in_order(model.vocabulary):
+            token_of = {text: number for number, text in enumerate(in_order_of_ids(model.vocabulary))}
         cut = len(model.prefix)
+        pairs.reserve(len(model.merges))
         for rank, (left, right) in enumerate(model.merges):
-            pairs.push_back(Pair(token_of[left], token_of[right], rank, token_of[left + right[cut:]]))
+            whole = left + right[cut:] if cut else left + right
+            pairs.push_back(Pair(token_of[left], token_of[right], rank, token_of[whole]))
+            if self.cutter:  # it cuts where no token lies across
+                self.cutter.get().add_token(self.vocabulary.token(pairs.back().result))
         self.vocabulary.index_pairs(pairs, True)
         rules.byte_fallback = model.byte_fallback
         rules.fuse_unknown = model.fuse_unknown

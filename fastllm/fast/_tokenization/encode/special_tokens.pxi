@@ -5,7 +5,8 @@ three, so that no text is copied to be searched.
 """
 
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+from libcpp.vector cimport vector
 from libcpp cimport bool
 
 from fastllm.checks import tokenization as arguments
@@ -25,6 +26,10 @@ cdef class Finder:
     """The compiled half of `TokenFinder`: arguments are checked before they come here."""
     cdef TokenTrie trie
     cdef list tokens
+    cdef dict id_of          # that `ids` are from
+    cdef vector[uint32_t] ids
+    cdef int64_t highest     # of `ids`
+    cdef list ints           # ints[i] is i, up to the highest; empty where they would be too many
 
     def _set_up(self, list tokens):
         cdef int32_t number
@@ -39,15 +44,27 @@ cdef class Finder:
             else:
                 self.trie.add(<const uint32_t*>PyUnicode_DATA(token), len(token), number)
 
-    cdef bint _find(self, text, size_t start, FoundToken& found):
-        cdef const void* data = PyUnicode_DATA(text)
-        cdef size_t size = PyUnicode_GET_LENGTH(text)
-        kind = PyUnicode_KIND(text)
-        if kind == 1:
+    cdef int know_ids(self, dict id_of) except -1:
+        """Fill `ids` with those of the tokens."""
+        if self.id_of is not id_of:
+            numbers = [id_of[token] for token in self.tokens]
+            self.highest = max(numbers, default=-1)
+            self.ints = list(range(self.highest + 1)) if self.highest < 1 << 22 else []
+            self.ids = numbers
+            self.id_of = id_of
+        return 0
+
+    cdef bint find_in(self, const char* data, size_t size, int width, size_t start, FoundToken& found) noexcept nogil:
+        """Find the first token in characters of this width."""
+        if width <= 1:
             return self.trie.find(<const uint8_t*>data, size, start, found)
-        if kind == 2:
+        if width == 2:
             return self.trie.find(<const uint16_t*>data, size, start, found)
         return self.trie.find(<const uint32_t*>data, size, start, found)
+
+    cdef bint _find(self, text, size_t start, FoundToken& found):
+        data = <const char*>PyUnicode_DATA(text)
+        return self.find_in(data, PyUnicode_GET_LENGTH(text), PyUnicode_KIND(text), start, found)
 
     def find(self, text):
         cdef FoundToken found

@@ -11,7 +11,7 @@
 // Hugging Face tokenizers adds in double precision (`find_best`): there all pieces that go on are walked a byte at a time, side by
 // side, so that their look-ups do not wait for each other.
 //
-// SentencePiece adds in single precision, and along the whole text (`find_best_single`): how a sum is rounded depends on
+// SentencePiece adds in single precision, and along the whole text (`find_best_in_order`): how a sum is rounded depends on
 // all that came before, and where two ways are nearly as good, so does which is taken. But most words have one best way
 // by far. If no piece reaches from a word into the next, and the best way to each of its places is better than any other
 // by more than rounding could make up for, it is the best wherever the word stands: only such words are cached, and the
@@ -187,7 +187,7 @@ class UnigramModel final : public Model {
                 }
             };
             size_t going = 0;
-            bool alone = false;
+            bool is_piece = false;  // the character alone
             for (size_t k = 0; k < count; k++) {
                 const Walk walk = walks[k];
                 const uint32_t node = trie_.step(walk.node, byte);
@@ -195,12 +195,12 @@ class UnigramModel final : public Model {
                 going += node != NONE;
                 const uint32_t token = node == NONE ? NONE : trie_.value(node);
                 if (token == NONE) continue;
-                alone = walk.start == character;
+                is_piece = walk.start == character;
                 offer(walk.score + scores_[token], walk.start, token);
             }
             count = going;
             if (i + 1 < n && is_continuation(uint8_t(text[i + 1]))) continue;
-            if (!alone) offer(best_at[character].score + rules_.unknown_score, uint32_t(character), NONE);
+            if (!is_piece) offer(best_at[character].score + rules_.unknown_score, uint32_t(character), NONE);
             best_at[i + 1] = best;
             if (CHECKS) {
                 lowest = std::min(lowest, best.score);
@@ -220,16 +220,18 @@ class UnigramModel final : public Model {
         const size_t n = text.size();
         scratch.words.resize(2 * (n + 1));
         Reached<float> *const best_at = reached<float>(scratch);
-        for (size_t i = 0; i <= n; i++) best_at[i] = {0, NONE, NONE};
         best_at[0].score = scratch.sum;
-        find_best_single(text, best_at);
+        find_best_in_order(text, best_at);
         scratch.sum = best_at[n].score;
         return write_ids(text, best_at, scratch, out, spans);
     }
 
-    void find_best_single(std::string_view text, Reached<float> *best_at) const {
+    // Find the best way to each place, place by place, from the score that the first one has.
+    void find_best_in_order(std::string_view text, Reached<float> *best_at) const {
         const size_t n = text.size();
         const float unknown_score = float(rules_.unknown_score);
+        best_at[0].began = best_at[0].token = NONE;
+        for (size_t i = 1; i <= n; i++) best_at[i] = {0, NONE, NONE};
         size_t frontier = 0;
         int length;
         for (size_t start = 0; start < n; start += size_t(length)) {

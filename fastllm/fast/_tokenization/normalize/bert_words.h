@@ -4,7 +4,7 @@
 // after the other, and a bit for each byte at which one starts: what encode_pretokens.h works on. ASCII goes 64 bytes
 // at a time: a table gives the class of each byte, which are three masks; a word starts at what is no white space
 // behind white space or punctuation, and at punctuation itself; the bytes that are kept are moved together by one
-// compress, the bits of their starts by one extract. Other characters go one by one through the table
+// compress, the bits of their starts by one extract; with AVX2, run by run. Other characters go one by one through the table
 // (bert_table.h).
 //
 //     text         H  i  ,  _  y  o  u  !  \n
@@ -94,6 +94,25 @@ class WordGatherer {
         starts_.append(_pext_u64(starts, kept), size_t(popcount(kept)));
         between_ = separates >> (count - 1) & 1;
     }
+#elif FASTLLM_ISA == 1
+    // The same run by run; 64 bytes can be read from each on.
+    void take(const char *bytes, uint64_t space, uint64_t alone, size_t count) {
+        const uint64_t valid = ~uint64_t(0) >> (64 - count);
+        const uint64_t separates = space | alone;
+        const uint64_t starts = alone | (separates << 1 | uint64_t(between_));
+        for (uint64_t kept = valid & ~space; kept;) {
+            const size_t first = size_t(countr_zero(kept));
+            const uint64_t behind = ~(kept >> first);
+            const size_t length = behind ? size_t(countr_zero(behind)) : 64;
+            for (int half = 0; half < 64; half += 32) {
+                const __m256i run = _mm256_loadu_si256((const __m256i *)(bytes + first + half));
+                _mm256_storeu_si256((__m256i *)(words_ + size() + half), run);
+            }
+            starts_.append(starts >> first & ~uint64_t(0) >> (64 - length), length);
+            kept = length + first >= 64 ? 0 : kept & ~uint64_t(0) << (first + length);
+        }
+        between_ = separates >> (count - 1) & 1;
+    }
 #endif
 
   private:
@@ -133,6 +152,46 @@ static size_t gather_others(const BertTable &table, std::string_view text, size_
     return i;
 }
 
+#if FASTLLM_ISA == 1
+// What `BertTable` says of 32 bytes of ASCII: sixteen entries of its table at a time.
+static inline __m256i ascii_kinds_of(const BertTable &table, __m256i bytes) {
+    const __m256i low = _mm256_and_si256(bytes, _mm256_set1_epi8(0x0F));
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0F));
+    __m256i kinds = _mm256_setzero_si256();
+    for (int row = 0; row < 8; row++) {
+        const __m128i entries = _mm_loadu_si128((const __m128i *)(table.ascii_kinds + 16 * row));
+        const __m256i found = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), low);
+        kinds = _mm256_or_si256(kinds, _mm256_and_si256(found, _mm256_cmpeq_epi8(high, _mm256_set1_epi8(char(row)))));
+    }
+    return kinds;
+}
+
+// The bytes of a block of ASCII in lower case, if they are lowered, and masks of what they are.
+struct AsciiBlock {
+    char bytes[128];  // 64, and what may be read behind them
+    uint64_t space = 0, alone = 0, others = 0;
+
+    AsciiBlock(const BertTable &table, const char *data) {
+        const __m256i before = _mm256_set1_epi8('A' - 1), behind = _mm256_set1_epi8('Z' + 1);
+        const __m256i to_lower = _mm256_set1_epi8(table.lowers_ascii ? 0x20 : 0);
+        for (int half = 0; half < 64; half += 32) {
+            const __m256i v = _mm256_loadu_si256((const __m256i *)(data + half)), kinds = ascii_kinds_of(table, v);
+            const auto mask_of = [&](WordClass kind) {
+                const __m256i equal = _mm256_cmpeq_epi8(kinds, _mm256_set1_epi8(char(kind)));
+                return uint64_t(uint32_t(_mm256_movemask_epi8(equal))) << half;
+            };
+            space |= mask_of(BETWEEN_WORDS);
+            alone |= mask_of(ALONE);
+            const __m256i not_plain = _mm256_cmpeq_epi8(kinds, _mm256_set1_epi8(BertTable::NOT_PLAIN));
+            others |= uint64_t(uint32_t(_mm256_movemask_epi8(_mm256_or_si256(v, not_plain)))) << half;
+            const __m256i upper = _mm256_and_si256(_mm256_cmpgt_epi8(v, before), _mm256_cmpgt_epi8(behind, v));
+            _mm256_storeu_si256((__m256i *)(bytes + half), _mm256_add_epi8(v, _mm256_and_si256(upper, to_lower)));
+            _mm256_storeu_si256((__m256i *)(bytes + 64 + half), _mm256_setzero_si256());
+        }
+    }
+};
+#endif
+
 // Write the words of `text` to `words`, and a bit to `starts` for each byte at which one starts; returns their size.
 static size_t gather_words(const BertTable &table, std::string_view text, char *words, uint64_t *starts) {
     WordGatherer gatherer(words, starts);
@@ -167,6 +226,18 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
     }
 #else
     while (i < size) {
+#if FASTLLM_ISA == 1
+        if (size - i >= 64) {
+            const AsciiBlock block(table, data + i);
+            const size_t count = block.others ? size_t(countr_zero(block.others)) : 64;
+            if (count) {
+                waiting.end_run();
+                gatherer.take(block.bytes, block.space, block.alone, count);
+                i += count;
+                continue;
+            }
+        }
+#endif
         const uint8_t byte = uint8_t(data[i]);
         if (byte < 0x80 && table.ascii_kinds[byte] != BertTable::NOT_PLAIN) {
             waiting.end_run();

@@ -5,7 +5,7 @@
 // always: whole runs go through plain_runs.h. What is known of every other character is a table of entries:
 //
 //     page_of_     code point >> 6 -> page             entries_    page << 6 | code point & 63 -> entry
-//     entry        number of what it becomes << 8 | MADE | LONGER | SECOND | ASK | JOINS | LINKS | ALONE
+//     entry        number of what it becomes << 8 | MADE | LONGER | SECOND | ...
 //
 // Most characters stay, or become something by themselves. Only where a longer key may begin, or a cluster may be of
 // more than one character, is the trie walked: SentencePiece's rule goes from every character as far as it goes; the
@@ -166,25 +166,24 @@ class CharacterMap {
         for (uint8_t byte = 1; byte < 128; byte++) begins_keys_[byte] = begins_ascii_keys(byte);
         for (uint8_t byte = ' '; byte < 127; byte++) is_plain_[byte] = !ascii_is_mapped_[byte];
         fill_entries();
-        fill_plain_bytes();
+        fill_plain_text();
     }
 
-    // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`.
+    // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`. Where all is plain, it does not matter
+    // where clusters end.
     void map_clusters(Isa isa, std::string_view text, TextBuffer &out) const {
         for (size_t i = 0; i < text.size();) {
             char *const to = out.room(text.size() - i + PLAIN_PADDING);
-            size_t plain = encode::copy_plain(isa, plain_alone_, text.data() + i, text.size() - i, to);
-            // The last may be a cluster with what comes behind it.
-            plain -= plain && i + plain < text.size() && uint8_t(text[i + plain]) >= 0x80;
-            out.size += plain;
-            i += plain;
-            if (i < text.size()) i = map_other_clusters(text, i, out);
+            const size_t plain = encode::copy_plain(isa, plain_alone_, text.data() + i, text.size() - i, to);
+            const size_t end = i + plain, start = end < text.size() ? cluster_start(text, i, end) : end;
+            out.size += start - i;
+            i = end < text.size() ? map_clusters_up_to(text, start, end, out) : end;
         }
     }
 
     // Append what SentencePiece makes of valid UTF-8 `text`, but that blanks are not written "▁"; pieces of the user, a
     // trie or null, stay as they are, and `plain` is `plain_for` them.
-    void normalize_keeping_blanks(Isa isa, std::string_view text, const BlankRules &blanks, const PlainBytes &plain,
+    void normalize_keeping_blanks(Isa isa, std::string_view text, const BlankRules &blanks, const PlainText &plain,
                                   const ByteTrie *user_defined, TextBuffer &out) const {
         const size_t begin = out.size;
         bool behind_blank = blanks.remove_extra, nothing_yet = true;
@@ -231,10 +230,14 @@ class CharacterMap {
     }
 
     // What becomes of bytes of ASCII by SentencePiece's rule, if pieces of the user stay as they are.
-    PlainBytes plain_for(const std::vector<std::string> &user_defined) const {
-        PlainBytes plain = plain_first_;
+    PlainText plain_for(const std::vector<std::string> &user_defined) const {
+        PlainText plain = plain_first_;
+        int length;
         for (const std::string &piece : user_defined) {
-            if (!piece.empty() && uint8_t(piece[0]) < 0x80) plain.becomes[uint8_t(piece[0])] = PlainBytes::NOT_PLAIN;
+            if (piece.empty()) continue;
+            const uint32_t first = decode_at(piece, 0, length);
+            if (first < 0x80) plain.becomes[first] = PlainText::NOT_PLAIN;
+            plain.others[first >> 6] |= uint64_t(1) << (first & 63);
         }
         plain.finish();
         return plain;
@@ -340,12 +343,13 @@ class CharacterMap {
         JOINS = 16,  // it belongs to the cluster before it
         LINKS = 32,  // so, but there are more rules about it
         ALONE = 64,  // it begins a cluster, which ends before what does not join
+        HARD = 128,  // no ASCII, but ASCII may be the second of a key behind it
     };
 
     std::vector<uint16_t> page_of_;
     std::vector<uint32_t> entries_;
     std::vector<std::string_view> made_;  // in `replacements_`
-    PlainBytes plain_alone_, plain_first_;  // by the rule of clusters; by SentencePiece's
+    PlainText plain_alone_, plain_first_;  // by the rule of clusters; by SentencePiece's
 
     uint32_t entry(uint32_t c) const { return entries_[size_t(page_of_[c >> 6]) << 6 | (c & 63)]; }
     std::string_view made(uint32_t entry) const { return made_[entry >> 8]; }
@@ -369,7 +373,11 @@ class CharacterMap {
                 if (!goes_on) return;
                 all[c] |= LONGER;
                 for_each_character(
-                    state, [&](uint32_t second, uint32_t, bool) { all[second] |= SECOND; },
+                    state,
+                    [&](uint32_t second, uint32_t, bool) {
+                        all[second] |= SECOND;
+                        if (c >= 0x80 && second < 0x80) all[c] |= HARD;
+                    },
                     [&](uint32_t first, uint32_t last) {
                         for (uint32_t second = first; second <= last; second++) all[second] |= SECOND;
                     });
@@ -421,17 +429,22 @@ class CharacterMap {
         }
     }
 
-    void fill_plain_bytes() {
+    void fill_plain_text() {
+        std::vector<uint64_t> others(page_of_.size(), 0);
+        for (uint32_t c = 0x80; c < 0x110000; c++) {
+            others[c >> 6] |= uint64_t((entry(c) & (MADE | SECOND | ASK | HARD)) != 0) << (c & 63);
+        }
+        plain_alone_.others = plain_first_.others = others;
         for (uint32_t byte = 0; byte < 128; byte++) {
             const uint32_t its = entry(byte);
             uint8_t becomes = uint8_t(byte);
             if (its & MADE) {
                 const bool one = made(its).size() == 1 && uint8_t(made(its)[0]) < 0x80;
-                becomes = one ? uint8_t(made(its)[0]) : PlainBytes::NOT_PLAIN;
+                becomes = one ? uint8_t(made(its)[0]) : PlainText::NOT_PLAIN;
             }
             const bool rolls_back = becomes == ' ' && its & LONGER;
-            plain_alone_.becomes[byte] = byte == '\r' ? PlainBytes::NOT_PLAIN : becomes;
-            plain_first_.becomes[byte] = begins_keys_[byte] || rolls_back ? PlainBytes::NOT_PLAIN : becomes;
+            plain_alone_.becomes[byte] = byte == '\r' ? PlainText::NOT_PLAIN : becomes;
+            plain_first_.becomes[byte] = begins_keys_[byte] || rolls_back ? PlainText::NOT_PLAIN : becomes;
         }
         plain_alone_.finish();
         plain_first_.finish();
@@ -440,7 +453,7 @@ class CharacterMap {
     // ---- without places
 
     // Append what becomes of the ASCII that `text` begins with; returns its size.
-    size_t copy_plain_run(Isa isa, std::string_view text, const PlainBytes &plain, bool squeezes, bool &behind_blank,
+    size_t copy_plain_run(Isa isa, std::string_view text, const PlainText &plain, bool squeezes, bool &behind_blank,
                           TextBuffer &out) const {
         char *const from = out.room(text.size() + PLAIN_PADDING), *to = from;
         size_t size;
@@ -451,53 +464,50 @@ class CharacterMap {
             to += size;
         }
         out.size += size_t(to - from);
-        if (size == 0 || size == text.size() || uint8_t(text[size]) < 0x80) return size;
+        if (size == 0 || size == text.size()) return size;
         int length;
-        const bool is_key = entry(uint8_t(text[size - 1])) & LONGER && entry(decode_at(text, size, length)) & SECOND;
-        if (!is_key) return size;
-        out.size--;  // the last, which is no blank, may be a key with what comes behind it
+        if (!(entry(decode_at(text, size, length)) & SECOND)) return size;
+        const size_t last = characters_back(text, size, 1);
+        if (!(entry(decode_at(text, last, length)) & LONGER)) return size;
+        out.size -= size - last;  // the last, which is no blank, may be a key with what comes behind it
         behind_blank = squeezes && out.size > 0 && out.data[out.size - 1] == ' ';
-        return size - 1;
+        return last;
     }
 
-    // Append what becomes of the clusters from `i` on, up to ASCII that has ASCII behind it; returns where that is. What
-    // has not changed since `kept` is copied at once.
-    size_t map_other_clusters(std::string_view text, size_t i, TextBuffer &out) const {
-        const char *const data = text.data();
-        size_t kept = i;
-        int length, next_length = 0;
+    // Where the cluster begins that the character at `i` may belong to, or one before it; a cluster begins at `first`.
+    size_t cluster_start(std::string_view text, size_t first, size_t i) const {
+        constexpr uint32_t SIMPLE = ALONE | JOINS;
+        int length;
         uint32_t its = entry(decode_at(text, i, length));
-        while (true) {
-            if (i + 1 < text.size() && !((data[i] | data[i + 1]) & 0x80) &&
-                plain_alone_.becomes[uint8_t(data[i])] != PlainBytes::NOT_PLAIN) {
-                break;
-            }
+        while (i > first) {
+            const size_t before = characters_back(text, i, 1);
+            const uint32_t earlier = entry(decode_at(text, before, length));
+            // Before a character that does not join, and behind one that would not join it, a cluster begins.
+            if (!(its & JOINS) && (earlier & SIMPLE) == ALONE) return i;
+            i = before;
+            its = earlier;
+        }
+        return i;
+    }
+
+    // Append what becomes of the clusters from `i` on to behind the one with the character at `last` in it; returns
+    // where it ends.
+    size_t map_clusters_up_to(std::string_view text, size_t i, size_t last, TextBuffer &out) const {
+        int length, next_length;
+        while (i <= last && i < text.size()) {
+            const uint32_t its = entry(decode_at(text, i, length));
             size_t end = i + size_t(length);
-            uint32_t next = 0, all = its;
-            bool may_be_key = false;
+            uint32_t next = 0;
             while (end < text.size() && (next = entry(decode_at(text, end, next_length))) & JOINS && !(next & LINKS)) {
-                may_be_key |= (its & LONGER) && (next & SECOND);
-                all |= next;
                 end += size_t(next_length);
             }
             if (!(its & ALONE) || (end < text.size() && next & LINKS)) {
-                out.append(text.substr(kept, i - kept));
-                kept = i = map_by_walk(text, i, out);
-                if (i == text.size()) break;
-                its = entry(decode_at(text, i, length));
-                continue;
-            }
-            if (all & (MADE | ASK) || may_be_key) {
-                out.append(text.substr(kept, i - kept));
+                i = map_by_walk(text, i, out);
+            } else {
                 map_cluster(text.substr(i, end - i), out);
-                kept = end;
+                i = end;
             }
-            i = end;
-            if (i == text.size()) break;
-            its = next;
-            length = next_length;
         }
-        out.append(text.substr(kept, i - kept));
         return i;
     }
 

@@ -39,7 +39,7 @@ class TextSteps {
 
     void add_sentencepiece(std::shared_ptr<const CharacterMap> map, const BlankRules &blanks,
                            std::shared_ptr<const ByteTrie> user_defined, const std::vector<std::string> &pieces) {
-        const PlainBytes plain = map->plain_for(pieces);
+        const PlainText plain = map->plain_for(pieces);
         steps_.push_back([=](Isa isa, std::string_view text, TextBuffer &out) {
             map->normalize_keeping_blanks(isa, text, blanks, plain, user_defined.get(), out);
             return out.text();
