@@ -58,7 +58,9 @@ def is_tame(expression: str) -> bool:
     (False, False, False)
     """
     try:
-        found = _Reader().before(parse(expression, folds=False), _Rest())
+        tree = parse(expression, folds=False)
+        # Behind an empty match `re` asks for one that is not: nothing is certain to match at last.
+        found = _Reader().before(tree, _Rest(can_fail=_may_be_nothing(tree)))
     except NoAutomatonError:
         return False
     return found.power <= 1 and found.ways <= MOST_WAYS
@@ -130,6 +132,19 @@ def _either(branches: list[_Rest]) -> _Rest:
         all(branch.can_fail for branch in branches),
         None if None in firsts else union(*filter(None, firsts)),
     )
+
+
+def _may_be_nothing(node: Node) -> bool:
+    """Whether a node may match nothing somewhere."""
+    if isinstance(node, Sequence):
+        return all(map(_may_be_nothing, node.parts))
+    if isinstance(node, Choice):
+        return any(map(_may_be_nothing, node.branches))
+    if isinstance(node, Repeat):
+        return node.least == 0 or _may_be_nothing(node.part)
+    if isinstance(node, (Once, Foreign)):
+        return isinstance(node, Foreign) or _may_be_nothing(node.inside)
+    return not isinstance(node, Chars)
 
 
 def _are_apart(one: Runs | None, other: Runs | None) -> bool:

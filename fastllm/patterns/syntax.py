@@ -118,7 +118,7 @@ _CLASS = re.compile(r"\\([pP])(?:\{(\^?)(\w+)\}|()([A-Za-z]))")
 def parse(pattern: str, folds: bool = True) -> Node:
     """The tree of an expression that the standard `re` takes.
 
-    Without `folds`, sets that ignore case are as they are written.
+    Without `folds` it is as it is written: sets that ignore case, repetitions of nothing.
 
     Raises
     ------
@@ -186,7 +186,9 @@ class _Parser:
         parts: list[Node] = []
         while self.peek() not in ("", "|", ")"):
             part = self.repeated(self.part(depth))
-            if not _is_nothing(part):  # else (?:){9999} would be written as often as it says
+            if not (
+                self.folds and _is_nothing(part)
+            ):  # else (?:){9999} would be written as often as it says
                 parts.append(part)
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
 
@@ -202,7 +204,7 @@ class _Parser:
         else:
             least = int(found[2] or 0)
             most = (int(found[4]) if found[4] else None) if found[3] else least
-        if most == 0 or _is_nothing(part):
+        if most == 0 or (self.folds and _is_nothing(part)):
             return _NOTHING
         kind = {"": "greedy", "?": "lazy", "+": "possessive"}[found[5]]
         if kind == "possessive" and not isinstance(part, Chars):
