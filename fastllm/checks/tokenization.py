@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
 from fastllm.checks import lazy_numpy as np
@@ -263,6 +263,14 @@ def missing_byte_error(byte: int) -> ValueError:
 def unknown_id_error(number: object) -> KeyError:
     """What decoding raises at an id that is not in the vocabulary."""
     return KeyError(f"id {number} is not in the vocabulary")
+
+
+def without_unknown(ids: Iterable[int], known: Container[int]) -> list[int]:
+    """The ids that tokens have: models may have more rows than there are tokens.
+
+    Negative numbers are no ids, and stay for decoding to refuse.
+    """
+    return [number for number in check_ids(ids) if number in known or number < 0]
 
 
 def check_batch(texts: object, threads: object) -> list[str]:

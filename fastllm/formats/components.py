@@ -47,6 +47,9 @@ OWNERS_NAMES = {
     "WhitespaceSplit": "whitespace-split",
 }
 
+# Lines of nothing but marks. To the owner's engine "^" and "$" are at each line; this says so.
+MARKS_ALONE, MARKS_ALONE_HERE = "^▁+$", r"(?<![^\n])▁+(?![^\n])"
+
 # --- Normalizers ---------------------------------------------------------------------------------
 
 
@@ -80,6 +83,8 @@ def read_normalizer(value: object) -> tuple[Normalizer, ...]:
         pattern = section["pattern"]
         if isinstance(pattern, dict) and [*pattern] == ["String"]:
             return (steps.Replace(text_of(pattern, "String", where), content),)
+        if pattern == {"Regex": MARKS_ALONE}:  # as SeamlessM4T has it
+            return (steps.Replace(MARKS_ALONE_HERE, content, is_regex=True),)
         return (steps.Replace(expression_of(pattern, where), content, is_regex=True),)
     if kind == "BertNormalizer":
         return (read_bert_normalizer(value, where),)

@@ -1,8 +1,7 @@
 """Vocabulary files: which format a file has, and in which format a name asks to write.
 
 `FORMATS` lists the formats; each has a file of its own in this folder. Messages and the command
-line take from there what they say of formats. `tekken` has no row: a tekken.json is read only where
-its name is given.
+line take from there what they say of formats.
 """
 
 import os
@@ -18,6 +17,7 @@ from fastllm.formats import (
     minbpe,
     pieces,
     sentencepiece,
+    tekken,
     tiktoken,
     tokenizer_json,
     word_piece,
@@ -97,6 +97,7 @@ FORMATS = (
         contents="Hugging Face's tokenizer.json",
         in_folder=("tokenizer.json",),
     ),
+    Format(tekken.is_tekken, tekken.read_file, in_folder=("tekken.json",)),
     Format(
         gpt2.is_vocab,
         gpt2.read_vocab_file,
@@ -163,7 +164,9 @@ _LISTED = sorted(FORMATS, key=lambda each: each.listed_last)
 _BY_SUFFIX = sorted(_LISTED, key=lambda each: not each.suffixes)
 # The suffixes of files to write, and what files to read are called.
 SUFFIXES = tuple(suffix for each in _LISTED for suffix in each.suffixes)
-NAMES = tuple(name for each in _BY_SUFFIX for name in (each.in_folder or each.suffixes)[:1])
+NAMES = tuple(
+    name for each in _BY_SUFFIX if each.kind for name in (each.in_folder or each.suffixes)[:1]
+)
 
 
 def read(

@@ -1,14 +1,15 @@
 """GPT-2's two files: tokens in vocab.json, merges in merges.txt, both in byte-level characters.
 
 OpenAI calls the same files encoder.json and vocab.bpe. They name neither the split pattern, which
-is GPT-2's, nor the special token, which is "<|endoftext|>".
+is GPT-2's, nor the special token, which is "<|endoftext|>"; files beside them may: see `beside`.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from fastllm.corpus.atomic_write import replacing
-from fastllm.formats import string_vocabulary
+from fastllm.formats import beside, string_vocabulary
 from fastllm.formats.byte_level import byte_level_ranks, to_bytes, to_characters
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import as_text, json_text, naming, parse_json
@@ -36,7 +37,11 @@ def read_merges_file(file: SourceFile) -> Vocabulary:
         if file.path.name == merges_name:
             vocab = file.path.with_name(vocab_name)
             with naming(vocab):
-                return read_pair(parse_json(vocab.read_bytes()), file.text)
+                found = read_pair(
+                    parse_json(vocab.read_bytes()), file.text, beside.tokens_in(vocab.parent)
+                )
+            beside.read_beside(found, vocab.parent)
+            return found
     raise ValueError("these are merges: give vocab.json as the path and this file as merges=")
 
 
@@ -64,11 +69,15 @@ def read_vocab_file(file: SourceFile) -> Vocabulary:
 def _read_with_merges(vocab: SourceFile, merges: Path) -> Vocabulary:
     content = vocab.json
     with naming(merges):
-        return read_pair(content, as_text(merges.read_bytes()))
+        found = read_pair(
+            content, as_text(merges.read_bytes()), beside.tokens_in(vocab.path.parent)
+        )
+    beside.read_beside(found, vocab.path.parent)
+    return found
 
 
-def read_pair(vocab: Any, merges: str) -> Vocabulary:
-    """What vocab.json, parsed, and merges.txt say together.
+def read_pair(vocab: Any, merges: str, others: Collection[str] = ()) -> Vocabulary:
+    """What vocab.json, parsed, and merges.txt say together; `others` need not be byte-level.
 
     "<|endoftext|>" is the special token where no merge makes it.
 
@@ -77,8 +86,13 @@ def read_pair(vocab: Any, merges: str) -> Vocabulary:
     """
     if not isinstance(vocab, dict):
         raise ValueError("vocab.json is not an object from token to id")
+    if sum(token.endswith("</w>") for token in vocab) > len(vocab) // 8:
+        raise ValueError(
+            "the tokens of vocab.json say where words end, as CLIP's: fastllm.load_tokenizer reads "
+            "the tokenizer.json of such a model"
+        )
     pairs = _read_merges(merges)
-    found = Vocabulary(byte_level_ranks(vocab, {END_OF_TEXT}), "gpt2", merges=pairs)
+    found = Vocabulary(byte_level_ranks(vocab, {END_OF_TEXT, *others}), "gpt2", merges=pairs)
     end = END_OF_TEXT.encode()
     if end in found.ranks and all(left + right != end for left, right in pairs):
         found.special_tokens = {END_OF_TEXT: found.ranks[end]}

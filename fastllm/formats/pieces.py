@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -241,14 +241,18 @@ def _read_pre_tokenizer(
         if blank_is_gone and kinds == ["Split"] and _splits_at_blanks(members[0]):
             return [], SplitPattern((WHOLE_TEXT,))  # there is nothing to split by
         return [], components.read_pre_tokenizer(value)
-    if kinds not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
+    words = kinds[0] == "WhitespaceSplit"
+    if kinds.count("Metaspace") > 1 or kinds[words] != "Metaspace":
         raise ValueError(
-            f"pre_tokenizer {' and '.join(kinds)} is not supported: Metaspace is, alone or behind "
+            f"pre_tokenizer {' and '.join(kinds)} is not supported: Metaspace is, first or behind "
             "WhitespaceSplit"
         )
+    behind = components.read_pre_tokenizer(
+        {"type": "Sequence", "pretokenizers": members[words + 1 :]}
+    )
     where = "pre_tokenizer Metaspace"
     section = section_of(
-        members[-1],
+        members[words],
         where,
         replacement=None,
         prepend_scheme="always",
@@ -262,14 +266,15 @@ def _read_pre_tokenizer(
     if section["add_prefix_space"] is False:
         scheme = "never"
     mark = text_of(section, "replacement", where)
-    words = len(members) == 2
     if words and scheme == "first":
         raise ValueError(f"{where} behind WhitespaceSplit with prepend_scheme 'first': 'always' is")
     if words and not (section["split"] and mark == "▁"):
         raise ValueError(f"{where} behind WhitespaceSplit has to split, and at '▁'")
     if section["split"] and mark != "▁":
         raise ValueError(f"{where} with replacement {mark!r} is not supported; '▁' is")
-    pattern = METASPACE if section["split"] else SplitPattern((WHOLE_TEXT,))
+    split = [*METASPACE.steps] if section["split"] else []
+    split += [step for step in behind.steps if step != WHOLE_TEXT]
+    pattern = METASPACE if split == [*METASPACE.steps] else SplitPattern(split or (WHOLE_TEXT,))
     return [steps.Metaspace(mark, scheme, words)], pattern
 
 
@@ -394,32 +399,22 @@ def _write_pre_tokenizer(normalizer: Sequence[Normalizer], pattern: SplitPattern
         if marks != [normalizer[-1]] or pattern.steps[:1] != BETWEEN_BLANKS.steps:
             raise ValueError("tokenizer.json has ByteLevel only behind all other steps")
         return _write_byte_level(marks[0], pattern.steps[1:])
-    if marks != [normalizer[-1]] or pattern.steps not in (METASPACE.steps, (WHOLE_TEXT,)):
+    if marks != [normalizer[-1]]:
         raise ValueError("tokenizer.json has Metaspace only behind all other steps")
+    splits = pattern.steps[:1] == METASPACE.steps
     metaspace = {
         "type": "Metaspace",
         "replacement": marks[0].replacement,
         "prepend_scheme": marks[0].prepend,
-        "split": pattern.steps == METASPACE.steps,
+        "split": splits,
     }
-    if not marks[0].words:
-        return metaspace
-    return {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]}
+    words = [{"type": "WhitespaceSplit"}] if marks[0].words else []
+    behind = components.write_pre_tokenizer(SplitPattern(pattern.steps[splits:]))
+    return _sequence([*words, metaspace, behind])
 
 
-def _write_byte_level(step: steps.ByteLevel, behind: Sequence[str | Step]) -> Json:
-    before = [each for each in step.pattern.steps if each != WHOLE_TEXT]
-    use_regex = before[-1:] == [GPT2]
-    parts = [components.write_pre_tokenizer(SplitPattern(before[:-1] if use_regex else before))]
-    parts.append(
-        {
-            "type": "ByteLevel",
-            "add_prefix_space": step.add_prefix_space,
-            "trim_offsets": True,
-            "use_regex": use_regex,
-        }
-    )
-    parts.append(components.write_pre_tokenizer(SplitPattern(behind)))
+def _sequence(parts: Iterable[Json | None]) -> Json:
+    """Pre-tokenizers as one."""
     written = [
         each
         for part in parts
@@ -427,6 +422,19 @@ def _write_byte_level(step: steps.ByteLevel, behind: Sequence[str | Step]) -> Js
         for each in (part["pretokenizers"] if part["type"] == "Sequence" else [part])
     ]
     return written[0] if len(written) == 1 else {"type": "Sequence", "pretokenizers": written}
+
+
+def _write_byte_level(step: steps.ByteLevel, behind: Sequence[str | Step]) -> Json:
+    before = [each for each in step.pattern.steps if each != WHOLE_TEXT]
+    use_regex = before[-1:] == [GPT2]
+    byte_level = {
+        "type": "ByteLevel",
+        "add_prefix_space": step.add_prefix_space,
+        "trim_offsets": True,
+        "use_regex": use_regex,
+    }
+    first = components.write_pre_tokenizer(SplitPattern(before[:-1] if use_regex else before))
+    return _sequence([first, byte_level, components.write_pre_tokenizer(SplitPattern(behind))])
 
 
 def _write_decoder(decoder: Sequence[Any] | None) -> Json | None:

@@ -244,21 +244,25 @@ def pieces_of(model: SentencePieceModel) -> SentencePieces:
     Raises
     ------
     ValueError
-        If it is of a kind that has no encoder: words or characters.
+        If it is of a kind that has no encoder: words.
     """
-    if model.model_type not in (UNIGRAM, BPE):
-        kind = "WORD" if model.model_type == WORD else "CHAR"
-        raise ValueError(f"a model of the type {kind} is not supported; UNIGRAM and BPE are")
+    if model.model_type == WORD:
+        raise ValueError("a model of the type WORD is not supported; UNIGRAM, BPE and CHAR are")
 
     def of_kind(*kinds: int) -> frozenset[int]:
         return frozenset(i for i, piece in enumerate(model.pieces) if piece.kind in kinds)
 
+    no_text = of_kind(UNKNOWN, CONTROL, BYTE)
+    if model.model_type == CHAR:  # merges, of which there are none: longer pieces are of no use
+        normal = of_kind(NORMAL, UNUSED)
+        no_text |= {i for i in normal if len(model.pieces[i].text) > 1}
+
     return SentencePieces(
         [(piece.text, piece.score) for piece in model.pieces],
-        algorithm="bpe" if model.model_type == BPE else "unigram",
+        algorithm="unigram" if model.model_type == UNIGRAM else "bpe",
         unknown=next(iter(of_kind(UNKNOWN)), None),
         byte_fallback=model.byte_fallback,
         user_defined=of_kind(USER_DEFINED),
         unused=of_kind(UNUSED),
-        no_text=of_kind(UNKNOWN, CONTROL, BYTE),
+        no_text=no_text,
     )

@@ -4,6 +4,7 @@ import binascii
 import json
 from typing import Any
 
+from fastllm.formats.source_file import SourceFile
 from fastllm.formats.vocabulary import Vocabulary
 
 # Files up to version 7 do not list their special tokens; these are meant.
@@ -13,6 +14,18 @@ UNLISTED = (
     *("[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
     "[TOOL_CONTENT]",
 )
+
+
+def is_tekken(file: SourceFile) -> bool:
+    """Whether a file is a tekken.json: its vocab is a list, its pattern in a "config"."""
+    if not file.should_be_json or not isinstance(file.json, dict):
+        return False
+    return isinstance(file.json.get("config"), dict) and isinstance(file.json.get("vocab"), list)
+
+
+def read_file(file: SourceFile) -> Vocabulary:
+    """What a tekken.json says."""
+    return read_tekken(file.data)
 
 
 def read_tekken(data: bytes) -> Vocabulary:

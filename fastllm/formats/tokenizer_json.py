@@ -62,6 +62,11 @@ def read_tokenizer_json(data: object, *, ignore_post_processor: bool = False) ->
         decoder=None,
         model=None,
     )
+    model = top["model"]
+    if isinstance(model, dict) and model.get("type", "BPE") != "BPE":
+        raise ValueError(
+            f"model {shown(model['type'])} is not supported; read are BPE, Unigram and WordPiece"
+        )
     _check_decoder(top["decoder"])
     normalization = _read_normalizer(top["normalizer"])
     steps, add_prefix_space = _read_pre_tokenizer(top["pre_tokenizer"])
@@ -136,8 +141,6 @@ def _read_model(value: object, added: object, pattern: SplitPattern) -> Vocabula
         vocab=None,
         merges=None,
     )
-    if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"model {shown(model['type'])} is not supported")
     where = "model BPE"
     require(model, where, "dropout", None, 0)
     if model["unk_token"] is not None and not isinstance(model["unk_token"], str):

@@ -31,6 +31,7 @@ from fastllm.api.normalizers import Normalizer
 from fastllm.corpus.byte_order import BYTE_CHARACTERS
 from fastllm.patterns import bert_characters as bert
 from fastllm.patterns.code_points import Characters
+from fastllm.patterns.normalization import newer_apart
 from fastllm.reference import character_map
 from fastllm.reference.splitting import is_space, places
 
@@ -117,10 +118,21 @@ def replace(text: Text, step: steps.Replace) -> Text:
 
 
 def unicode_form(text: Text, step: steps.UnicodeForm) -> Text:
-    """One of Unicode's normal forms."""
+    """One of Unicode's normal forms, by tables of Unicode 9: what is newer stays as it is.
+
+    So it cuts the text, as nothing combines across it.
+    """
     form: Any = step.form
-    taken_apart = decompose(text, "NFKD" if "K" in form else "NFD")
-    return compose(taken_apart) if form.endswith("C") else taken_apart
+    result: Text = []
+    done = 0
+    for number, part in enumerate(newer_apart("".join(made.character for made in text))):
+        made = text[done : done + len(part)]
+        done += len(part)
+        if number % 2 == 0:
+            made = decompose(made, "NFKD" if "K" in form else "NFD")
+            made = compose(made) if form.endswith("C") else made
+        result += made
+    return result
 
 
 def decompose(text: Text, form: Literal["NFD", "NFKD"]) -> Text:

@@ -566,6 +566,16 @@ class BPETokenizer(SubwordTokenizer):
         return dict(self._vocabulary.all_rules)
 
     @property
+    def truncation(self) -> dict[str, Any] | None:
+        """What the file says about cutting encodings off, as a dict of its own; not applied."""
+        return None if self._truncation is None else dict(self._truncation)
+
+    @property
+    def padding(self) -> dict[str, Any] | None:
+        """What the file says about filling up encodings, as a dict of its own; not applied."""
+        return None if self._padding is None else dict(self._padding)
+
+    @property
     def add_prefix_space(self) -> bool:
         """Whether a blank is put before text that does not begin with one."""
         return self._add_prefix_space
@@ -729,7 +739,7 @@ class BPETokenizer(SubwordTokenizer):
             found.pattern = pattern if pattern is not None else found.pattern
             if found.pattern is None:
                 raise ValueError(
-                    "a file of ranks does not say how text is split: give pattern=, a name such as "
+                    "this file does not say how text is split: give pattern=, a name such as "
                     "'cl100k' or a regular expression"
                 )
             return cls._of_vocabulary(found, missing_bytes)
@@ -808,13 +818,15 @@ class BPETokenizer(SubwordTokenizer):
         ids : iterable of int
         errors : str
             What `bytes.decode` does with bytes that are not UTF-8: ids may cut a character in two.
+            With ``"ignore"``, ids that no token has are left out, too: those of a vocabulary that
+            was padded, of which models have rows and files no tokens.
         skip_special_tokens : bool
-            Whether special tokens are left out.
+            Whether special tokens are left out, and ids that no token has.
 
         Raises
         ------
         KeyError
-            If an id is not in the vocabulary.
+            If an id is not in the vocabulary, and stays.
 
         Examples
         --------
@@ -822,14 +834,15 @@ class BPETokenizer(SubwordTokenizer):
         >>> tokenizer.decode([97, 256]), tokenizer.decode([97, 256], skip_special_tokens=True)
         ('a</s>', 'a')
         """
-        if skip_special_tokens:
-            ids = self._ordinary(ids)
+        if skip_special_tokens or errors == "ignore":
+            ids = self._kept(ids, skip_special_tokens)
         return self.decode_bytes(ids).decode("utf-8", errors)
 
-    def _ordinary(self, ids: Iterable[int]) -> Ids:
-        """The ids without those of special tokens."""
-        special = self._special_ids
-        return [number for number in arguments.check_ids(ids) if number not in special]
+    def _kept(self, ids: Iterable[int], skip_special_tokens: bool) -> Ids:
+        """The ids that tokens have, without those of special tokens if they are to be skipped."""
+        special = self._special_ids if skip_special_tokens else ()
+        known = arguments.without_unknown(ids, self._vocabulary.token_of)
+        return [number for number in known if number not in special]
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
@@ -908,8 +921,8 @@ class BPETokenizer(SubwordTokenizer):
         '</s>'
         """
         decode: Callable[[Iterable[int]], bytes] = self.decode_bytes
-        if skip_special_tokens:
-            decode = lambda ids: self.decode_bytes(self._ordinary(ids))  # noqa: E731
-        bytes_of = None if skip_special_tokens else self._vocabulary.token_of
-        decoder = StreamDecoder(decode, errors, bytes_of)
+        keeps_all = not skip_special_tokens and errors != "ignore"
+        if not keeps_all:
+            decode = lambda ids: self.decode_bytes(self._kept(ids, skip_special_tokens))  # noqa: E731
+        decoder = StreamDecoder(decode, errors, self._vocabulary.token_of if keeps_all else None)
         return decoder if stop is None else StoppingDecoder(decoder, stop)

@@ -31,8 +31,8 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
     ----------
     path : path
         Hugging Face's tokenizer.json (BPE of bytes or characters, Unigram or WordPiece), BERT's
-        vocab.txt, a SentencePiece .model, tiktoken ranks, a minbpe model, GPT-2's vocab.json or
-        merges.txt, or a folder with such files.
+        vocab.txt, a SentencePiece .model, tiktoken ranks, tekken.json, a minbpe model, GPT-2's
+        vocab.json or merges.txt, or a folder with such files.
     **options
         As for `BPETokenizer.from_file`: a file of ranks needs ``pattern=``.
 

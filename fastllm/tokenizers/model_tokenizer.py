@@ -316,14 +316,16 @@ class ModelTokenizer(SubwordTokenizer):
     # Ids to text
 
     def tokens_of(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> list[str]:
-        """The token of each id.
+        """The token of each id; with `skip_special_tokens`, without special ones and unknown ids.
 
         Raises
         ------
         KeyError
-            If an id is not in the vocabulary.
+            If an id is not in the vocabulary, and stays.
         """
         token_with = self._token_with
+        if skip_special_tokens:
+            ids = arguments.without_unknown(ids, token_with)
         try:
             tokens = [token_with[number] for number in arguments.check_ids(ids)]
         except KeyError as error:

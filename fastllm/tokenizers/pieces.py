@@ -119,7 +119,8 @@ class PieceTokenizer(ModelTokenizer):
         errors : {"replace"}
             Bytes that are no characters are U+FFFD.
         skip_special_tokens : bool
-            Whether special tokens are left out.
+            Whether special tokens are left out, and ids that no token has: those of a vocabulary
+            that was padded.
 
         Raises
         ------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 from fastllm.api.normalizers import SentencePieceNormalizer
+from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
 from fastllm.formats import sentencepiece as files
 from fastllm.patterns.named import WHOLE_TEXT
@@ -19,7 +20,7 @@ BLANK = "▁"
 
 
 class SentencePieceTokenizer(ModelTokenizer):
-    """The tokenizer of a SentencePiece model, Unigram or BPE, by SentencePiece's rules.
+    """The tokenizer of a SentencePiece model, Unigram, BPE or CHAR, by SentencePiece's rules.
 
     Control tokens, such as ``<s>``, are special tokens here. In SentencePiece they are ordinary
     text, as with `encode_ordinary`.
@@ -32,7 +33,7 @@ class SentencePieceTokenizer(ModelTokenizer):
     Raises
     ------
     ValueError
-        If it is none, or its pieces are words or characters.
+        If it is none, or its pieces are words.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -108,7 +109,8 @@ class SentencePieceTokenizer(ModelTokenizer):
         errors : {"replace"}
             Bytes that are no characters are U+FFFD each.
         skip_special_tokens : bool
-            Control tokens, the special ones, are left out either way.
+            Control tokens, the special ones, are left out either way; ids that no token has are so,
+            too, with this.
 
         Raises
         ------
@@ -118,10 +120,17 @@ class SentencePieceTokenizer(ModelTokenizer):
             If `errors` asks for something else.
         """
         check_errors(errors)
-        return self._text_of(self.tokens_of(ids))
+        return self._text_of(self._tokens_kept(ids, skip_special_tokens))
+
+    def _tokens_kept(self, ids: Iterable[int], skip_unknown: bool) -> list[str]:
+        if skip_unknown:
+            ids = arguments.without_unknown(ids, self._token_with)
+        return self.tokens_of(ids)
 
     def _stream(self, skip_special_tokens: bool) -> PieceStream:
-        return PieceStream(self._text_of, self.tokens_of)
+        return PieceStream(
+            self._text_of, partial(self._tokens_kept, skip_unknown=skip_special_tokens)
+        )
 
     def _text_of(self, tokens: Sequence[str]) -> str:
         spec = self._file.normalizer

@@ -206,7 +206,8 @@ class WordPieceTokenizer(ModelTokenizer):
         errors : {"replace"}
             Every token is text: there are no bytes to be strict about.
         skip_special_tokens : bool
-            Whether special tokens are left out.
+            Whether special tokens are left out, and ids that no token has: those of a vocabulary
+            that was padded.
         clean_up : bool, optional
             Whether blanks before punctuation are taken out; as the tokenizer says, if not given.
 

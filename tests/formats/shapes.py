@@ -275,6 +275,8 @@ BYTE_LEVEL = {
     "roberta": lambda: shape(
         byte_level(),
         [*special("<s>", "</s>", "<unk>"), token("<mask>", special=True, lstrip=True)],
+        truncation=TRUNCATION,
+        padding=padding(pad_token="<pad>", pad_id=3),
         pre_tokenizer=byte_level_step(),
         post_processor=roberta(),
         **BYTES,
@@ -539,6 +541,43 @@ OTHERS = {
         post_processor=template([], ["</s>"]),
         **METASPACE,
     ),
+    "fnet": lambda: shape(
+        unigram(),
+        S,
+        normalizer=sequence(
+            "normalizers",
+            charsmap(),
+            replace(r"\A +| +\z", "", True),
+            replace(" {2,}", " ", True),
+            replace(" ", "▁"),
+            replace(r"\A▁", "▁▁", True),
+        ),
+        pre_tokenizer=sequence(
+            "pretokenizers", metaspace("always", split=False), split("<mask>|<sep>")
+        ),
+        decoder=sequence(
+            "decoders",
+            replace("▁", " "),
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ),
+    ),
+    "seamless-m4t": lambda: shape(
+        sentencepiece_bpe(byte_fallback=False),
+        [*S, token("__eng__")],
+        normalizer=sequence(
+            "normalizers",
+            replace(r"[\n\r\t]", " ", True),
+            normal("NFKC"),
+            normal("Strip", strip_left=False, strip_right=True),
+            replace(" +▁", "▁", True),
+            replace("^▁+$", "", True),
+            replace(" {2,}", "▁", True),
+        ),
+        pre_tokenizer=metaspace("first"),
+        post_processor=template(["</s>", "<unk>"], ["</s>"]),
+        decoder=metaspace("first"),
+    ),
     "helium": lambda: shape(
         unigram(byte_fallback=True),
         S,
@@ -578,10 +617,5 @@ OTHERS = {
         pre_tokenizer=normal("BertPreTokenizer"),
         decoder=normal("BPEDecoder", suffix="</w>"),
     ),
-    "words": lambda: shape(
-        {"type": "WordLevel", "vocab": {"<unk>": 0, "a": 1, "word": 2}, "unk_token": "<unk>"},
-        special("<unk>"),
-        pre_tokenizer=normal("Whitespace"),
-    ),
 }
-SHAPES = BYTE_LEVEL | {name: make for name, make in OTHERS.items() if name != "words"}
+SHAPES = BYTE_LEVEL | OTHERS

@@ -1,9 +1,11 @@
 """Every shape of tokenizer.json that model families have, against the owner of the format."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
-from formats.shapes import SHAPES
+from formats.shapes import SHAPES, byte_level_step, metaspace, normal, sequence, split, template
 from texts import TRAPS, english, mixed_texts
 from tokenizers import Tokenizer
 
@@ -104,6 +106,7 @@ def test_what_is_written_is_read_alike_here_and_there(shape, tmp_path):
     assert fastllm.load_tokenizer(tmp_path / "tokenizer.json") == ours
     again = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for kind in ("truncation", "padding"):
+        assert getattr(ours, kind) == json.loads(path.read_text("utf-8"))[kind]
         assert getattr(again, kind) == getattr(Tokenizer.from_file(str(path)), kind)
     again.no_truncation()
     again.no_padding()
@@ -121,3 +124,53 @@ def test_what_is_written_is_read_alike_here_and_there(shape, tmp_path):
             )
     ids = owner.encode(TEXTS[5]).ids
     assert again.decode(ids) == owner.decode(ids)
+
+
+def test_the_page_on_files_names_every_shape():
+    page = Path(__file__).parents[2].joinpath("docs", "tokenizer-files.md").read_text("utf-8")
+    named = re.findall(r"`([^`]+)`", page.split("## What is refused")[0])
+    assert [name for name in SHAPES if name not in named] == []
+
+
+def test_ids_that_no_token_has_are_left_out_on_request(shape):
+    _, path = shape
+    ours = fastllm.load_tokenizer(path)
+    ids = ours.encode("the end")
+    beyond = ours.n_vocab + 7
+    for padded in ([*ids, beyond], [ids[0], beyond, *ids[1:]]):
+        with pytest.raises(KeyError, match=f"id {beyond} is not in the vocabulary"):
+            ours.decode(padded)
+        expected = ours.decode(ids, skip_special_tokens=True)
+        assert ours.decode(padded, skip_special_tokens=True) == expected
+        stream = ours.stream_decoder(skip_special_tokens=True)
+        assert "".join(map(stream.push, padded)) + stream.finish() == expected
+    with pytest.raises((KeyError, ValueError)):
+        ours.decode([-1], skip_special_tokens=True)
+
+
+TWO_TEMPLATES = sequence("processors", template(["<s>"]), template(["<s>"]))
+PREFIX_BEHIND = sequence("pretokenizers", split("a"), byte_level_step(prefix=True))
+BEFORE_METASPACE = sequence(
+    "pretokenizers", normal("Punctuation", behavior="Isolated"), metaspace()
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("gpt2", {"model": {"type": "WordLevel", "vocab": {"a": 0}}}, "model 'WordLevel' is not"),
+        ("gpt2", {"normalizer": normal("Nmt")}, "normalizer Nmt is not supported; read are"),
+        ("gpt2", {"pre_tokenizer": PREFIX_BEHIND}, "behind other steps is not supported; alone"),
+        ("gpt2", {"post_processor": TWO_TEMPLATES}, "Sequence of several that add tokens is not"),
+        ("gpt2", {"decoder": normal("CTC")}, "decoder CTC is not supported"),
+        ("t5", {"decoder": normal("CTC")}, "decoder CTC is not supported with pieces"),
+        ("t5", {"pre_tokenizer": BEFORE_METASPACE}, "Punctuation and Metaspace is not supported"),
+        ("llama-2", {"pre_tokenizer": normal("UnicodeScripts")}, "UnicodeScripts is not supported"),
+    ],
+)
+def test_what_is_not_read_is_refused_by_name(tmp_path, name, change, message):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(SHAPES[name]() | change), encoding="utf-8")
+    with pytest.raises(ValueError, match=message) as caught:
+        fastllm.load_tokenizer(path)
+    assert str(path) in str(caught.value)

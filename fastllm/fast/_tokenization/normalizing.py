@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from fastllm.api import normalizers as steps
 from fastllm.api.encoder import Places
@@ -20,8 +20,10 @@ from fastllm.fast._tokenization import _kernels, left_to_re
 from fastllm.fast._tokenization._kernels import BertTable, CharacterMap, set_cluster_classes
 from fastllm.patterns import bert_characters as bert
 from fastllm.patterns import grapheme_classes as graphemes
+from fastllm.patterns import normalization
 from fastllm.patterns.code_points import Characters, class_ranges
 from fastllm.patterns.named import SplitPattern, spans_of
+from fastllm.patterns.normalization import Form
 from fastllm.patterns.pretokenizers import NAMED_PRETOKENIZERS
 
 SPACE = "".join(chr(c) for a, b in class_ranges("White_Space") for c in range(a, b + 1))
@@ -123,11 +125,20 @@ def replace_places(text: str, step: steps.Replace) -> list[int]:
 
 def form_places(text: str, step: steps.UnicodeForm) -> list[int]:
     """Marks that change places are where those were whose places they take."""
-    form: Literal["NFD", "NFKD"] = "NFKD" if "K" in step.form else "NFD"
-    places = [place for place, c in enumerate(text) for _ in unicodedata.normalize(form, c)]
-    if step.form.endswith("D"):
-        return places
-    return [places[kept] for kept in kept_by_composing(unicodedata.normalize(form, text))]
+    form: Form = "NFKD" if "K" in step.form else "NFD"
+    found: list[int] = []
+    begin = 0
+    for number, part in enumerate(normalization.newer_apart(text)):
+        places = [*range(begin, begin + len(part))]
+        begin += len(part)
+        if number % 2 == 0:  # else it is as it was
+            sizes = [len(normalization.normalize(form, c)) for c in part]
+            places = [place for place, size in zip(places, sizes, strict=True) for _ in range(size)]
+            if step.form.endswith("C"):
+                apart = normalization.normalize(form, part)
+                places = [places[kept] for kept in kept_by_composing(apart)]
+        found += places
+    return found
 
 
 def kept_by_composing(text: str) -> list[int]:
@@ -295,7 +306,9 @@ def byte_level_places(text: str, step: steps.ByteLevel) -> Places:
 
 
 STEPS: dict[type[Any], Step] = {
-    steps.UnicodeForm: Step(lambda text, step: unicodedata.normalize(step.form, text), form_places),
+    steps.UnicodeForm: Step(
+        lambda text, step: normalization.normalize(step.form, text), form_places
+    ),
     steps.Lowercase: Step(lowercase, lambda text, _: mapped_places(text, lower_table())),
     steps.StripAccents: Step(
         lambda text, _: text.translate(mark_table()),
