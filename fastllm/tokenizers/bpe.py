@@ -620,7 +620,7 @@ class BPETokenizer(SubwordTokenizer):
         }
 
     def _identity(self) -> Any:
-        return self._vocabulary.identity()
+        return self._vocabulary.identity(), self._around()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BPETokenizer):

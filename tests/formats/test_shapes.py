@@ -126,6 +126,15 @@ def test_what_is_written_is_read_alike_here_and_there(shape, tmp_path):
     assert again.decode(ids) == owner.decode(ids)
 
 
+def test_what_is_around_texts_counts_for_the_fingerprint(tmp_path):
+    prints = set()
+    for name in ("roberta", "roberta with a blank", "deberta-v1", "gpt2"):
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps(SHAPES[name]()), encoding="utf-8")
+        prints.add(fastllm.load_tokenizer(path).fingerprint)
+    assert len(prints) == 4
+
+
 def test_the_page_on_files_names_every_shape():
     page = Path(__file__).parents[2].joinpath("docs", "tokenizer-files.md").read_text("utf-8")
     named = re.findall(r"`([^`]+)`", page.split("## What is refused")[0])
