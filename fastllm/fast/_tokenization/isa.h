@@ -74,7 +74,11 @@ inline Isa supported_isa() {
 }
 
 // One step of CRC-32C, for functions that are FASTLLM_WITH_CRC or of a level.
+#if defined(__clang__)
+#define FASTLLM_WITH_CRC __attribute__((target("sse4.2,crc32")))
+#else
 #define FASTLLM_WITH_CRC __attribute__((target("sse4.2")))
+#endif
 #define FASTLLM_CRC(crc, word) _mm_crc32_u64(crc, word)
 
 #elif FASTLLM_ARM64_LEVELS
