@@ -145,5 +145,6 @@ def test_decoding_leaves_special_tokens_out_where_asked(bpe_tokenizer):
     assert tokenizer.decode_batch([ids], skip_special_tokens=True) == ["a<t>é"]
     decoder = tokenizer.stream_decoder(skip_special_tokens=True)
     assert "".join(map(decoder.push, ids)) + decoder.finish() == "a<t>é"
+    assert tokenizer.decode([256, 999, 97], skip_special_tokens=True) == "a"
     with pytest.raises(KeyError, match="id 999 is not in the vocabulary"):
-        tokenizer.decode([256, 999], skip_special_tokens=True)
+        tokenizer.decode([256, 999])

@@ -80,7 +80,7 @@ class SplitRule:
     --------
     >>> rule = SplitRule({"validation": 0.5})
     >>> rule.names, [rule.of(text) for text in ("one", "two", "three")]
-    (['train', 'validation'], [1, 1, 0])
+    (['train', 'validation'], [0, 1, 0])
     """
 
     def __init__(self, fractions: Mapping[str, float]) -> None:

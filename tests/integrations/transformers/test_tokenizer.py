@@ -402,15 +402,15 @@ def test_changes_of_the_wrapped_tokenizer_are_noticed(change):
     assert (plain(ours(text)), after) != before
 
 
-def lowercase(tokenizer):
-    tokenizer.normalizer = normalizers.Lowercase()
+def clean(tokenizer):
+    tokenizer.normalizer = normalizers.Nmt()
 
 
 def fuse(tokenizer):
     tokenizer.decoder = decoders.Fuse()
 
 
-@pytest.mark.parametrize("change", [lowercase, fuse])
+@pytest.mark.parametrize("change", [clean, fuse])
 def test_a_change_that_is_not_done_here_is_left_to_the_wrapped_tokenizer(change):
     theirs, ours = wrap(KINDS["bare"]())
     before = theirs.backend_tokenizer.normalizer, theirs.backend_tokenizer.decoder

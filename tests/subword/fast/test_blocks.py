@@ -40,7 +40,7 @@ WORDS = [
         "naïve",
         "Été株",
     ),
-    *("кот", "слово", "हिन्दी", "แมว", "가각", "a\u0301"),
+    *("кот", "слово", "हिन्दी", "แมว", "가각", "a\u0301", "xw\u0302l"),
 ]
 
 
@@ -67,6 +67,7 @@ def models(rng):
     """A model of each kind that is cut, and what is done to texts before."""
     charsmap = made_models.character_map(
         {"\n": " ", "\t": " ", "\r": "", "ﬁ": "fi", "é": "e\u0301", "a\u0301": "á", "\u3000": " "}
+        | {"w": "v"}  # in some places with a mark behind it
     )
     pieces = scored(rng)
     steps = [Precompiled(charsmap), Strip(left=False), Replace(" {2,}", "▁", is_regex=True)]

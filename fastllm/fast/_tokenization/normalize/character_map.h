@@ -443,7 +443,9 @@ class CharacterMap {
                 becomes = one ? uint8_t(made(its)[0]) : PlainText::NOT_PLAIN;
             }
             const bool rolls_back = becomes == ' ' && its & LONGER;
-            plain_alone_.becomes[byte] = byte == '\r' ? PlainText::NOT_PLAIN : becomes;
+            // What is replaced takes the marks behind it along, unless no mark joins it.
+            const bool joined = its & MADE && byte != '\n' && !(cluster_classes()[byte] & CONTROL_CLASS);
+            plain_alone_.becomes[byte] = byte == '\r' || joined ? PlainText::NOT_PLAIN : becomes;
             plain_first_.becomes[byte] = begins_keys_[byte] || rolls_back ? PlainText::NOT_PLAIN : becomes;
         }
         plain_alone_.finish();
