@@ -53,12 +53,13 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self):
-        """Addresses that were asked for, the page's own aside."""
+        """Addresses that were asked for, the page's own aside, and what Chromium began with."""
         events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         asked = [
             event["params"]["request"]["url"]
             for event in events
             if event["method"] == "Network.requestWillBeSent"
+            and not event["params"]["documentURL"].startswith("chrome://")
         ]
         return [url for url in asked if url != self.address and not url.startswith("data:")]
 
