@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from formats.shapes import SHAPES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -139,3 +140,9 @@ def test_headlines_are_those_of_the_benchmarks(monkeypatch):
     assert headlines.headline_table(rows) in (ROOT / "README.md").read_text("utf-8")
     drawn = plot.ratios([(row.what, row.other, headlines.times(row)) for row in rows])
     assert drawn == (ROOT / "docs/pictures/headlines.svg").read_text("utf-8")
+
+
+def test_the_page_on_files_names_every_shape():
+    page = (ROOT / "docs/tokenizer-files.md").read_text("utf-8")
+    named = re.findall(r"`([^`]+)`", page.split("## What is refused")[0])
+    assert [name for name in SHAPES if name not in named] == []

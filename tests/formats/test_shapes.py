@@ -1,8 +1,6 @@
 """Every shape of tokenizer.json that model families have, against the owner of the format."""
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 from formats.shapes import SHAPES, byte_level_step, metaspace, normal, sequence, split, template
@@ -133,12 +131,6 @@ def test_what_is_around_texts_counts_for_the_fingerprint(tmp_path):
         path.write_text(json.dumps(SHAPES[name]()), encoding="utf-8")
         prints.add(fastllm.load_tokenizer(path).fingerprint)
     assert len(prints) == 4
-
-
-def test_the_page_on_files_names_every_shape():
-    page = Path(__file__).parents[2].joinpath("docs", "tokenizer-files.md").read_text("utf-8")
-    named = re.findall(r"`([^`]+)`", page.split("## What is refused")[0])
-    assert [name for name in SHAPES if name not in named] == []
 
 
 def test_ids_that_no_token_has_are_left_out_on_request(shape):
