@@ -25,7 +25,6 @@ from fastllm.patterns.expressions import (
     QWEN3_5,
     TEKKEN,
 )
-from fastllm.patterns.matcher import Matcher, finder
 from fastllm.patterns.normalization import normalize
 from fastllm.patterns.published import PUBLISHED
 from fastllm.patterns.spellings import branches
@@ -34,6 +33,7 @@ from fastllm.patterns.syntax import NoAutomatonError
 
 if TYPE_CHECKING:
     from fastllm.patterns.compiled_steps import CompiledStep
+    from fastllm.patterns.matcher import Matcher
 
 WHOLE_TEXT = r"(?s:.+)"  # a step that does not split
 
@@ -144,11 +144,15 @@ class SplitPattern(_Steps):
         for source in self.sources:
             check_pattern(source)
             if not is_tame(source):
+                from fastllm.patterns.matcher import Matcher
+
                 Matcher(source)
 
     @cached_property
-    def expressions(self) -> tuple[re.Pattern[str] | Matcher, ...]:
+    def expressions(self) -> "tuple[re.Pattern[str] | Matcher, ...]":
         """The steps, compiled by the standard `re`, or as matchers where `re` may take long."""
+        from fastllm.patterns.matcher import finder
+
         return tuple(map(finder, self.sources))
 
     @property

@@ -12,6 +12,7 @@ order first; what is in order costs the interpreter nothing.
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
@@ -21,7 +22,7 @@ Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 _LONG = 512
 
 # Marks, or made of others, to newer tables.
-_NEWER = re.compile(
+_NEWER = (
     "(["
     "\u07fd\u0898-\u089f\u08ca-\u08d3\u09fe\u0c3c\u0d3b-\u0d3c\u0eba\u1715\u1abf-\u1ace"
     "\u1df6-\u1dfa\u32ff\ua7f2-\ua7f4\ua82c\uab69\U00010781-\U00010785"
@@ -51,9 +52,15 @@ def normalize(form: Form, text: str) -> str:
     return "".join(parts)
 
 
+@cache
+def _newer() -> re.Pattern[str]:
+    """`_NEWER`, compiled by its first use: that takes some milliseconds, and few texts need it."""
+    return re.compile(_NEWER)
+
+
 def newer_apart(text: str) -> list[str]:
     """What lies between characters that Unicode 9 did not have, and these: every second one."""
-    return [text] if text.isascii() else _NEWER.split(text)
+    return [text] if text.isascii() else _newer().split(text)
 
 
 def is_normalized(form: Form, text: str) -> bool:

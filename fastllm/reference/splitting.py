@@ -28,7 +28,7 @@ Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (G
 from collections.abc import Iterator
 from typing import Any
 
-from fastllm.patterns.matcher import Matcher
+from fastllm.patterns.backtracking import is_tame
 from fastllm.patterns.named import SplitPattern, spans_of
 from fastllm.patterns.steps import parts
 
@@ -66,8 +66,8 @@ def engine_of(pattern: SplitPattern) -> str:
     >>> engine_of(SplitPattern((r"\s+",))), engine_of(SplitPattern(("(?:a+)+b",)))
     ('re (the reference splits by it)', 'matcher (the reference splits by it)')
     """
-    is_matcher = any(isinstance(expression, Matcher) for expression in pattern.expressions)
-    return f"{'matcher' if is_matcher else 're'} (the reference splits by it)"
+    engine = "re" if all(map(is_tame, pattern.sources)) else "matcher"
+    return f"{engine} (the reference splits by it)"
 
 
 def is_space(character: str) -> bool:

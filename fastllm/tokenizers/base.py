@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, Self
 
 from fastllm.checks import tokenization as arguments
-from fastllm.corpus.encoded.value_hash import hash_of
 
 
 class Tokenizer(ABC):
@@ -66,6 +65,9 @@ class Tokenizer(ABC):
         >>> one.fingerprint == two.fingerprint, BPETokenizer.train("aa", 257) == one
         (True, False)
         """
+        # Not above: hashlib takes 3 MB, and most processes never need it.
+        from fastllm.corpus.encoded.value_hash import hash_of
+
         return hash_of([type(self).__name__, self._identity()])
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastllm.checks import lazy_numpy as np
 from fastllm.tokenizers.added_tokens import is_space
-from fastllm.tokenizers.offsets import Places
-from fastllm.tokenizers.token_locator import LocatedTokens
+
+if TYPE_CHECKING:
+    from fastllm.tokenizers.offsets import Places
+    from fastllm.tokenizers.token_locator import LocatedTokens
 
 
 class Trimming(NamedTuple):
@@ -72,4 +74,4 @@ def trim(located: LocatedTokens, text: str, blanks: BlankCounts, rule: Trimming)
     starts = np.minimum(starts + leading, ends)
     is_long = (trailing > 0) & (ends >= trailing)
     ends = np.where(is_long, np.maximum(ends - trailing, starts), ends)
-    return LocatedTokens(ids, starts, ends, whole)
+    return located._replace(starts=starts, ends=ends)
