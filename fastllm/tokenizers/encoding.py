@@ -320,10 +320,8 @@ class SubwordTokenizer(Tokenizer):
                 allowed_special=allowed_special,
                 disallowed_special=disallowed_special,
             )
-            around = self._around_texts(add_special_tokens)
-            seconds = check_pairs(texts, pairs)
-            behind = [None] * len(texts) if seconds is None else encode(seconds)
-            return [*map(around.apply, encode(texts), behind)]
+            put = self._around_texts(add_special_tokens).apply
+            return _each_around(put, encode, texts, pairs)
         policy = self._policy(allowed_special, disallowed_special)
         cuts = _cut_batch(texts, policy)
         batch: list[Ids]
@@ -448,10 +446,8 @@ class SubwordTokenizer(Tokenizer):
                 allowed_special=allowed_special,
                 disallowed_special=disallowed_special,
             )
-            around = self._around_texts(add_special_tokens)
-            seconds = check_pairs(texts, pairs)
-            behind = [None] * len(texts) if seconds is None else count(seconds)
-            return [*map(around.count, count(texts), behind)]
+            put = self._around_texts(add_special_tokens).count
+            return _each_around(put, count, texts, pairs)
         policy = self._policy(allowed_special, disallowed_special)
         cuts = _cut_batch(texts, policy)
         if cuts is None:
@@ -644,6 +640,18 @@ def check_pairs(texts: list[str], pairs: Iterable[str] | None) -> list[str] | No
     if len(seconds) != len(texts):
         raise ValueError(f"pairs has {len(seconds)} texts, and texts {len(texts)}: each needs one")
     return seconds
+
+
+def _each_around(
+    put: Callable[[Any, Any], Any],
+    make: Callable[[list[str]], list[Any]],
+    texts: list[str],
+    pairs: Iterable[str] | None,
+) -> list[Any]:
+    """What `make` gives for each text and its second one, with what `put` puts around both."""
+    seconds = check_pairs(texts, pairs)
+    behind = [None] * len(texts) if seconds is None else make(seconds)
+    return [*map(put, make(texts), behind)]
 
 
 def _cut_batch(texts: list[str], policy: SpecialTokenPolicy) -> list[PartsAndTokens] | None:
