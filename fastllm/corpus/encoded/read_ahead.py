@@ -13,7 +13,7 @@ from fastllm.corpus.encoded.inputs import Source
 UNIT_BYTES = 1 << 24  # of files that one thread reads one after the other
 UNIT_FILES = 256
 BATCHES_AHEAD = 2  # that each thread may have ready
-PATIENCE = 0.1  # seconds between two looks whether anybody still wants what has been read
+SECONDS_TO_WAIT = 0.1  # for room, before looking whether anybody still wants what has been read
 
 Unit = list[tuple[int, Source]]
 Item = Batch | BaseException | None
@@ -105,7 +105,7 @@ class _Pool:
         """Hand an item on; False if nobody wants it any more."""
         while not self.stopped.is_set():
             try:
-                queue.put(item, timeout=PATIENCE)
+                queue.put(item, timeout=SECONDS_TO_WAIT)
                 return True
             except Full:
                 continue
