@@ -42,8 +42,8 @@ from typing import ClassVar
 from fastllm.api.models import Unigram
 from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, visible
-from fastllm.explain.text import Cell, Line, TextBuilder
-from fastllm.explain.trace import Trace
+from fastllm.explain.text import Cell, TextBuilder
+from fastllm.explain.words import WordTrace, follow_words
 from fastllm.reference.unigram import UNKNOWN_PENALTY, UnigramModel, longest_of, ways_on
 from fastllm.tokenizers.pieces import UnigramTokenizer
 
@@ -111,7 +111,7 @@ class WordLattice:
 
 
 @dataclass(frozen=True, repr=False)
-class Lattice(Trace):
+class Lattice(WordTrace[WordLattice]):
     """The lattices of the words of a text.
 
     Attributes
@@ -123,33 +123,15 @@ class Lattice(Trace):
 
     heading: ClassVar[str] = "The best way through the lattice of each word"
 
-    text: str
-    words: tuple[WordLattice, ...]
-
-    @property
-    def ids(self) -> list[int]:
-        """The id of each token of the text."""
-        return [number for word in self.words for number in word.ids]
-
-    def distinct(self) -> list[WordLattice]:
-        """The words, each only once."""
-        return list({word.text: word for word in self.words}.values())
-
-    def lines(self) -> list[Line]:
-        out = TextBuilder()
-        for word in self.distinct():
-            if out.lines:
-                out.add()
-            out.add((visible(word.text), "title"), f": {word.said}")
-            if word.arcs:
-                header = ("from", "piece", "to", "id", "score", "best way through", "", "")
-                out.table(header, [_row(arc) for arc in word.arcs[:MOST_ARCS]])
-            if len(word.arcs) > MOST_ARCS:
-                more = len(word.arcs) - MOST_ARCS
-                out.add((f"  … and {counted(more, 'more piece')}", "quiet"))
-            if word.arcs and len(word.tokens) != sum(arc.taken for arc in word.arcs):
-                out.add("  becomes ", ("|".join(map(visible, word.tokens)), "strong"))
-        return out.lines
+    def _add_rows(self, out: TextBuilder, word: WordLattice) -> None:
+        if word.arcs:
+            header = ("from", "piece", "to", "id", "score", "best way through", "", "")
+            out.table(header, [_row(arc) for arc in word.arcs[:MOST_ARCS]])
+        if len(word.arcs) > MOST_ARCS:
+            more = len(word.arcs) - MOST_ARCS
+            out.add((f"  … and {counted(more, 'more piece')}", "quiet"))
+        if word.arcs and len(word.tokens) != sum(arc.taken for arc in word.arcs):
+            out.add("  becomes ", ("|".join(map(visible, word.tokens)), "strong"))
 
 
 def _row(arc: Arc) -> list[Cell]:
@@ -203,18 +185,12 @@ def unigram(tokenizer: UnigramTokenizer, text: str) -> Lattice:
     text = arguments.check_text(text)
     model = tokenizer._model
     assert isinstance(model, Unigram)
-    traced: dict[str, WordLattice] = {}
-    words = []
     follow = _Follower(model, tokenizer)
-    for word, added in tokenizer._pre_tokens(text):
-        if added is not None:
-            said = f"an added token, taken whole ({added})"
-            words.append(WordLattice(word, (), 1, 0.0, (word,), (added,), said))
-            continue
-        if word not in traced:
-            traced[word] = follow.word(word)
-        words.append(traced[word])
-    return Lattice(text, tuple(words))
+    return Lattice(text, follow_words(tokenizer._pre_tokens(text), follow.word, _taken_whole))
+
+
+def _taken_whole(word: str, number: int, said: str) -> WordLattice:
+    return WordLattice(word, (), 1, 0.0, (word,), (number,), said)
 
 
 class _Follower:

@@ -35,8 +35,8 @@ from typing import ClassVar
 from fastllm.api.models import WordPiece
 from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, visible
-from fastllm.explain.text import Cell, Line, TextBuilder
-from fastllm.explain.trace import Trace
+from fastllm.explain.text import Cell, TextBuilder
+from fastllm.explain.words import WordTrace, follow_words
 from fastllm.tokenizers.word_piece import WordPieceTokenizer
 
 MOST_TRIED = 4  # candidates that a step shows
@@ -98,7 +98,7 @@ class Word:
 
 
 @dataclass(frozen=True, repr=False)
-class LongestMatches(Trace):
+class LongestMatches(WordTrace[Word]):
     """How the tokens of a text were found, word by word.
 
     Attributes
@@ -110,39 +110,21 @@ class LongestMatches(Trace):
 
     heading: ClassVar[str] = "The longest matches that made the tokens"
 
-    text: str
-    words: tuple[Word, ...]
-
-    @property
-    def ids(self) -> list[int]:
-        """The id of each token of the text."""
-        return [number for word in self.words for number in word.ids]
-
-    def distinct(self) -> list[Word]:
-        """The words, each only once."""
-        return list({word.text: word for word in self.words}.values())
-
-    def lines(self) -> list[Line]:
-        out = TextBuilder()
-        for word in self.distinct():
-            if out.lines:
-                out.add()
-            out.add((visible(word.text), "title"), f": {word.said}")
-            rows: list[list[Cell]] = [
-                [
-                    str(step.place),
-                    (visible(step.token or ""), "strong"),
-                    "" if step.id is None else str(step.id),
-                    (step.shown_tried, "quiet"),
-                ]
-                for step in word.steps[:MOST_STEPS]
+    def _add_rows(self, out: TextBuilder, word: Word) -> None:
+        rows: list[list[Cell]] = [
+            [
+                str(step.place),
+                (visible(step.token or ""), "strong"),
+                "" if step.id is None else str(step.id),
+                (step.shown_tried, "quiet"),
             ]
-            if rows:
-                out.table(("at", "found", "id", "looked for before"), rows)
-            if len(word.steps) > MOST_STEPS:
-                more = len(word.steps) - MOST_STEPS
-                out.add((f"  … and {counted(more, 'more step')}", "quiet"))
-        return out.lines
+            for step in word.steps[:MOST_STEPS]
+        ]
+        if rows:
+            out.table(("at", "found", "id", "looked for before"), rows)
+        if len(word.steps) > MOST_STEPS:
+            more = len(word.steps) - MOST_STEPS
+            out.add((f"  … and {counted(more, 'more step')}", "quiet"))
 
 
 def word_piece(tokenizer: WordPieceTokenizer, text: str) -> LongestMatches:
@@ -174,18 +156,14 @@ def word_piece(tokenizer: WordPieceTokenizer, text: str) -> LongestMatches:
     text = arguments.check_text(text)
     model = tokenizer._model
     assert isinstance(model, WordPiece)
-    traced: dict[str, Word] = {}
-    words = []
-    for word, added in tokenizer._pre_tokens(text):
-        if added is not None:
-            words.append(
-                Word(word, (), (word,), (added,), f"an added token, taken whole ({added})")
-            )
-            continue
-        if word not in traced:
-            traced[word] = _follow(word, model)
-        words.append(traced[word])
-    return LongestMatches(text, tuple(words))
+    words = follow_words(
+        tokenizer._pre_tokens(text), lambda word: _follow(word, model), _taken_whole
+    )
+    return LongestMatches(text, words)
+
+
+def _taken_whole(word: str, number: int, said: str) -> Word:
+    return Word(word, (), (word,), (number,), said)
 
 
 def _follow(word: str, model: WordPiece) -> Word:
