@@ -566,16 +566,6 @@ class BPETokenizer(SubwordTokenizer):
         return dict(self._vocabulary.all_rules)
 
     @property
-    def truncation(self) -> dict[str, Any] | None:
-        """What the file says about cutting encodings off, as a dict of its own; not applied."""
-        return None if self._truncation is None else dict(self._truncation)
-
-    @property
-    def padding(self) -> dict[str, Any] | None:
-        """What the file says about filling up encodings, as a dict of its own; not applied."""
-        return None if self._padding is None else dict(self._padding)
-
-    @property
     def add_prefix_space(self) -> bool:
         """Whether a blank is put before text that does not begin with one."""
         return self._add_prefix_space

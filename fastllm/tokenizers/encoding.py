@@ -45,6 +45,8 @@ class SubwordTokenizer(Tokenizer):
     _bpe: ClassVar[Any] = _backend.bpe
     _policies: SpecialTokenPolicies
     _template = NO_TEMPLATE  # nothing is put around texts
+    _truncation: dict[str, Any] | None = None
+    _padding: dict[str, Any] | None = None
 
     # What each class has of its own
 
@@ -143,6 +145,16 @@ class SubwordTokenizer(Tokenizer):
     def template(self) -> Template:
         """What a call with ``add_special_tokens=True`` puts around texts: often nothing."""
         return self._template
+
+    @property
+    def truncation(self) -> dict[str, Any] | None:
+        """What the file says about cutting encodings off, as a dict of its own; not applied."""
+        return None if self._truncation is None else dict(self._truncation)
+
+    @property
+    def padding(self) -> dict[str, Any] | None:
+        """What the file says about filling up encodings, as a dict of its own; not applied."""
+        return None if self._padding is None else dict(self._padding)
 
     @property
     def tokens_taken_whole(self) -> frozenset[str]:

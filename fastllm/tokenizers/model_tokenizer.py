@@ -225,16 +225,6 @@ class ModelTokenizer(SubwordTokenizer):
         return self._pattern
 
     @property
-    def truncation(self) -> dict[str, Any] | None:
-        """What the file says about cutting encodings off, as a dict of its own; not applied."""
-        return None if self._truncation is None else dict(self._truncation)
-
-    @property
-    def padding(self) -> dict[str, Any] | None:
-        """What the file says about filling up encodings, as a dict of its own; not applied here."""
-        return None if self._padding is None else dict(self._padding)
-
-    @property
     def normalizer(self) -> tuple[Normalizer, ...]:
         """What is done to text before it is split: steps, in order."""
         return self._normalizer
