@@ -13,16 +13,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from shutil import rmtree
+from typing import Any, NamedTuple, Protocol
 
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
-from fastllm.corpus.encoded.documents import Batch, DocumentOptions
+from fastllm.corpus.encoded.documents import Batch, DocumentOptions, read_batches
 from fastllm.corpus.encoded.file_formats import FORMATS, SUFFIXES
 from fastllm.corpus.encoded.inputs import Inputs, Source, find_sources
 from fastllm.corpus.encoded.marks import add_marks, mark_id
-from fastllm.corpus.encoded.read_ahead import reading_ahead
+from fastllm.corpus.encoded.read_ahead import Unit, reading_ahead
 from fastllm.corpus.encoded.run_state import (
+    CLUSTER_WORK,
     FORMAT,
     VERSION,
     Journal,
@@ -166,7 +168,7 @@ def encode_corpus(
     >>> index["documents"], index["tokens"]
     (2, 6)
     """
-    run = _Run(
+    run = Run(
         tokenizer,
         paths=OutputPaths(out, SUFFIXES),
         format=format,
@@ -198,6 +200,7 @@ def encode_corpus(
             run.restore(state)
             if state == _NOTHING:
                 journal.restart(asked)
+                rmtree(run.paths.work(CLUSTER_WORK), ignore_errors=True)
             run.encode(
                 sources, journal, arguments.check_integer(workers, "workers", 1), threads, progress
             )
@@ -247,7 +250,17 @@ def _sum_of_steps(steps: list[dict[str, Any]]) -> dict[str, Any]:
     return steps[-1] | lists
 
 
-class _Run:
+class DocumentSink(Protocol):
+    """What takes documents."""
+
+    def append(self, segments: Segments) -> None:
+        """More documents."""
+
+    def forget_open(self) -> None:
+        """Cut off the document that has begun and not ended."""
+
+
+class Run:
     """One run: its checked arguments, and what it has written so far."""
 
     def __init__(
@@ -279,7 +292,7 @@ class _Run:
         self._format_name = _format_name(format, paths)
         self._begin = mark_id(begin, tokenizer, "begin")
         self._separator = mark_id(separator, tokenizer, "separator")
-        self._dtype = _id_dtype(dtype, tokenizer.max_token_value)
+        self.dtype = _id_dtype(dtype, tokenizer.max_token_value)
         self._specials: dict[str, Any] = (
             {"allowed_special": "all"} if allow_special else {"disallowed_special": ()}
         )
@@ -300,7 +313,7 @@ class _Run:
         self.settings: dict[str, Any] = {
             "tokenizer": tokenizer.fingerprint,
             "format": self._format_name,
-            "dtype": self._dtype.name,
+            "dtype": self.dtype.name,
             "documents": documents,
             "field": field,
             "separator": self._separator,
@@ -312,6 +325,10 @@ class _Run:
             "split": None if split is None else dict(split),
             "shuffle": self._shuffle,
         }
+        self.split_names: list[str | None] = [None]
+        if self._split is not None:
+            self.split_names = [*self._split.names]
+        self._output: Any = None
         self._next = (0, 0)  # source, and how many of its documents are done
         self._ended = True  # the last document
         self._open_split = 0  # of the document that goes on
@@ -325,16 +342,16 @@ class _Run:
     def open_output(self, input_bytes: int) -> None:
         """Get ready to write the ids of a corpus of this size."""
         shards = SplitShards(
-            [None] if self._split is None else self._split.names,
+            self.split_names,
             self.paths,
             FORMATS[self._format_name],
-            self._dtype,
+            self.dtype,
             self._shard_tokens if self.paths.is_folder else None,
         )
-        self._output: SplitShards | ShuffledShards = shards
+        self._output = shards
         if self._shuffle is not None:
             folder = self.paths.work("shuffle")
-            self._output = ShuffledShards(shards, folder, input_bytes, self._shuffle, self._dtype)
+            self._output = ShuffledShards(shards, folder, input_bytes, self._shuffle, self.dtype)
 
     def remove_work(self) -> None:
         """Take away what was needed on the way."""
@@ -395,8 +412,7 @@ class _Run:
                         told = time.monotonic()
                     if progress is not None:
                         progress(CorpusProgress(total_bytes=total, **self._totals))
-            if not self._totals["documents"]:
-                raise ValueError(f"{sources[0].path} and all other inputs hold no document")
+            self.check_documents(sources)
             self._output.end(partial(self._step, journal))
         except BaseException:
             if journal.steps:
@@ -405,6 +421,40 @@ class _Run:
                 self._output.remove_open()
                 journal.remove()
             raise
+
+    def check_documents(self, sources: tuple[Source, ...]) -> None:
+        """Refuse sources that hold no document."""
+        if not self._totals["documents"]:
+            raise ValueError(f"{sources[0].path} and all other inputs hold no document")
+
+    def encode_unit(self, sources: Unit, output: DocumentSink) -> dict[str, Any]:
+        """Encode some sources into an output of their own.
+
+        Gives what there is to know of them, for `add_unit` of the run that they are a part of.
+        """
+        self._output = output
+        for batch in read_batches(sources, self._options):
+            self._prepare(batch)
+            self._write(batch, 1)
+        return {
+            "totals": self._totals,
+            "special_tokens_in_text": self._in_text,
+            "bad": self._bad,
+            "bad_count": self._bad_count,
+        }
+
+    def add_unit(self, known: dict[str, Any]) -> dict[str, int]:
+        """Add what is known of a unit, in the order of units; gives how far the run is."""
+        for name, value in known["totals"].items():
+            self._totals[name] += value
+        self._in_text += Counter(known["special_tokens_in_text"])
+        self._bad_count += known["bad_count"]
+        self._bad += known["bad"][: MOST_BAD - len(self._bad)]
+        return self._totals
+
+    def add_shards(self, entries: list[dict[str, Any]]) -> None:
+        """Add what the index says of shards that are whole."""
+        self._finished += entries
 
     def _prepare(self, batch: Batch) -> None:
         """What a reading thread can do for a batch."""
@@ -425,7 +475,7 @@ class _Run:
         if not batch.texts:
             return
         ids, offsets = self._tokenizer.encode_batch_to_numpy(
-            batch.texts, threads=threads, dtype=self._dtype, **self._specials
+            batch.texts, threads=threads, dtype=self.dtype, **self._specials
         )
         ends = np.array(batch.is_end)
         starts = np.concatenate([[not batch.continues], ends[:-1]])
@@ -471,6 +521,8 @@ class _Run:
 
     def index(self, sources: tuple[Source, ...], command: str | None) -> dict[str, Any]:
         """What there is to know of the output."""
+        # Splits end their shards at the same time, more or less.
+        shards = sorted(self._finished, key=lambda shard: self.split_names.index(shard["split"]))
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -483,7 +535,7 @@ class _Run:
             "n_vocab": self._tokenizer.n_vocab,
             "settings": self.settings,
             "command": command,
-            "shards": self._finished,
+            "shards": shards,
             "sources": [list(source) for source in sources],
         }
 

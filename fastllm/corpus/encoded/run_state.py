@@ -17,6 +17,7 @@ from fastllm.corpus.atomic_write import replacing
 
 FORMAT = "fastllm-token-ids"
 VERSION = 1
+CLUSTER_WORK = "cluster"  # the hidden folder of a run on many machines
 
 
 class OutputPaths:
@@ -167,6 +168,9 @@ def check_same_run(begun: dict[str, Any], asked: dict[str, Any], out: Path, done
             f"{out} was {'made' if done else 'begun'} from other inputs: "
             f"{_first_difference(begun.get('sources') or [], asked['sources'])}; {_ADVICE}"
         )
+    if not done and begun.get("cluster") != asked.get("cluster"):
+        where = "on a cluster" if begun.get("cluster") else "on one machine"
+        raise ValueError(f"{out} was begun {where}: go on there, or begin anew with resume=False")
     before, now = begun.get("settings", {}), asked["settings"]
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
