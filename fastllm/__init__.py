@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from fastllm.kv_cache import KVCache
     from fastllm.reference import scaled_dot_product_attention, self_attention, softmax
     from fastllm.tokenizers.added_tokens import AddedToken
+    from fastllm.tokenizers.lengths import Padding, Truncation
     from fastllm.tokenizers.loading import load_tokenizer
     from fastllm.tokenizers.pieces import CharacterBPETokenizer, UnigramTokenizer
     from fastllm.tokenizers.sentencepiece import SentencePieceTokenizer
     from fastllm.tokenizers.template import Template
+    from fastllm.tokenizers.word_level import WordLevelTokenizer
     from fastllm.tokenizers.word_piece import WordPieceTokenizer
     from fastllm.vocabularies.published import get_encoding
 
@@ -43,9 +45,12 @@ train = _backend.bpe.train
 _TOKENIZERS = {
     "AddedToken": "added_tokens",
     "CharacterBPETokenizer": "pieces",
+    "Padding": "lengths",
     "Template": "template",
+    "Truncation": "lengths",
     "SentencePieceTokenizer": "sentencepiece",
     "UnigramTokenizer": "pieces",
+    "WordLevelTokenizer": "word_level",
     "WordPieceTokenizer": "word_piece",
     "load_tokenizer": "loading",
 }
@@ -92,13 +97,16 @@ __all__ = [
     "CharTokenizer",
     "CharacterBPETokenizer",
     "KVCache",
+    "Padding",
     "SentencePieceTokenizer",
     "SubwordEncoder",
     "Template",
     "TimeLeft",
     "TokenFinder",
+    "Truncation",
     "UnigramTokenizer",
     "WordCounts",
+    "WordLevelTokenizer",
     "WordPieceTokenizer",
     "WordTokenizer",
     "__version__",

@@ -162,7 +162,7 @@ class SubwordEncoder(Encoder):
 
     Parameters
     ----------
-    model : WordPiece, Unigram, CharacterBPE or SentencePieces
+    model : WordLevel, WordPiece, Unigram, CharacterBPE or SentencePieces
         What turns a pre-token into ids.
     pattern : str or SplitPattern
         How text is split; what the pattern leaves out has no ids.

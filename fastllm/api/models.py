@@ -17,6 +17,7 @@ __all__ = [
     "SentencePieces",
     "SubwordModel",
     "Unigram",
+    "WordLevel",
     "WordPiece",
     "byte_token",
 ]
@@ -68,6 +69,39 @@ class WordPiece(Record):
 
     def __repr__(self) -> str:
         return f"<WordPiece of {len(self.vocabulary):,} tokens>"
+
+
+class WordLevel(Record):
+    """Each word a token, by the rules of Hugging Face tokenizers.
+
+    Attributes
+    ----------
+    vocabulary : mapping from str to int
+        The id of each word.
+    unknown : str
+        The token that stands for words that are not in the vocabulary. If it is not in there
+        itself, such words raise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a field of the wrong type or form.
+    """
+
+    vocabulary: dict[str, int]
+    unknown: str
+
+    def __init__(self, vocabulary: Mapping[str, int], unknown: str = "<unk>") -> None:
+        self._set(
+            vocabulary=checks.check_string_vocabulary(vocabulary),
+            unknown=checks.check_is_text(unknown, "unknown"),
+        )
+
+    def __hash__(self) -> int:
+        return hash((len(self.vocabulary), self.unknown))
+
+    def __repr__(self) -> str:
+        return f"<WordLevel of {len(self.vocabulary):,} tokens>"
 
 
 def byte_token(byte: int) -> str:
@@ -304,4 +338,4 @@ class SentencePieces(Record):
         return f"<SentencePieces, {self.algorithm}, of {len(self.pieces):,} pieces>"
 
 
-SubwordModel = WordPiece | CharacterBPE | Unigram | SentencePieces
+SubwordModel = WordLevel | WordPiece | CharacterBPE | Unigram | SentencePieces

@@ -26,6 +26,10 @@ class Record:
     def _fields(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self._names)
 
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {name: getattr(self, name) for name in self._names}
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} does not change once made")
 

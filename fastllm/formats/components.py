@@ -453,6 +453,13 @@ def write_added_tokens(tokens: Mapping[str, Json]) -> list[Json]:
     ]
 
 
+STRATEGY_OF = {
+    "LongestFirst": "longest_first",
+    "OnlyFirst": "only_first",
+    "OnlySecond": "only_second",
+}
+
+
 def read_truncation(value: object) -> Json | None:
     """How the file cuts encodings off, checked for its form."""
     if value is None:
@@ -460,12 +467,30 @@ def read_truncation(value: object) -> Json | None:
     where = "truncation"
     section = untyped(value, where, direction="Right", max_length=None, strategy=None, stride=None)
     require(section, where, "direction", "Left", "Right")
-    require(section, where, "strategy", "LongestFirst", "OnlyFirst", "OnlySecond")
+    require(section, where, "strategy", *STRATEGY_OF)
     require_count(section, where, "max_length")
     require_count(section, where, "stride")
     if section["max_length"] and section["stride"] >= section["max_length"]:
         raise ValueError("truncation has a stride that is not below its max_length")
-    return section
+    return {
+        "max_length": section["max_length"],
+        "strategy": STRATEGY_OF[section["strategy"]],
+        "stride": section["stride"],
+        "direction": section["direction"].lower(),
+    }
+
+
+def write_truncation(truncation: Json | None) -> Json | None:
+    """A truncation as the file has it."""
+    if truncation is None:
+        return None
+    names = {ours: name for name, ours in STRATEGY_OF.items()}
+    return {
+        "direction": truncation["direction"].capitalize(),
+        "max_length": truncation["max_length"],
+        "strategy": names[truncation["strategy"]],
+        "stride": truncation["stride"],
+    }
 
 
 def read_padding(value: object) -> Json | None:
@@ -491,8 +516,29 @@ def read_padding(value: object) -> Json | None:
         require_count(section, where, "pad_to_multiple_of")
     require_count(section, where, "pad_id")
     require_count(section, where, "pad_type_id")
-    text_of(section, "pad_token", where)
-    return section
+    return {
+        "id": section["pad_id"],
+        "type_id": section["pad_type_id"],
+        "token": text_of(section, "pad_token", where),
+        "length": None if strategy == "BatchLongest" else strategy["Fixed"],
+        "multiple_of": section["pad_to_multiple_of"],
+        "direction": section["direction"].lower(),
+    }
+
+
+def write_padding(padding: Json | None) -> Json | None:
+    """A padding as the file has it."""
+    if padding is None:
+        return None
+    length = padding["length"]
+    return {
+        "strategy": "BatchLongest" if length is None else {"Fixed": length},
+        "direction": padding["direction"].capitalize(),
+        "pad_to_multiple_of": padding["multiple_of"],
+        "pad_id": padding["id"],
+        "pad_type_id": padding["type_id"],
+        "pad_token": padding["token"],
+    }
 
 
 # --- Fields --------------------------------------------------------------------------------------

@@ -143,6 +143,7 @@ MODEL_FORMATS = (
     ModelFormat(
         "SentencePiece", sentencepiece.is_model, sentencepiece.read_file, ("tokenizer.model",)
     ),
+    ModelFormat("WordLevel", pieces.is_word_level, pieces.read_word_level, ("tokenizer.json",)),
     ModelFormat("Unigram", pieces.is_unigram, pieces.read_unigram, ("tokenizer.json",)),
     ModelFormat(
         "CharacterBPE", pieces.is_character_bpe, pieces.read_character_bpe, ("tokenizer.json",)

@@ -1,4 +1,4 @@
-"""Files of pieces: a tokenizer.json of the kinds Unigram, and BPE over characters."""
+"""Files of pieces: a tokenizer.json of the kinds Unigram, WordLevel, and BPE over characters."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ Decoder = list[tuple[str, tuple[Any, ...]]]
 def is_unigram(file: SourceFile) -> bool:
     """Whether a file is a tokenizer.json whose model is Unigram."""
     return _model_of(file).get("type") == "Unigram"
+
+
+def is_word_level(file: SourceFile) -> bool:
+    """Whether a file is a tokenizer.json whose model is WordLevel."""
+    return _model_of(file).get("type") == "WordLevel"
 
 
 def is_character_bpe(file: SourceFile) -> bool:
@@ -137,6 +142,29 @@ def read_unigram(file: SourceFile) -> Json:
     }
 
 
+def read_word_level(file: SourceFile) -> Json:
+    """What a tokenizer.json says, as arguments of `WordLevelTokenizer`."""
+    top = _top(file)
+    where = "model WordLevel"
+    model = section_of(top["model"], where, vocab=None, unk_token=None)
+    vocabulary = _vocabulary_of(model, where)
+    return {
+        "vocabulary": vocabulary,
+        "unknown": text_of(model, "unk_token", where),
+        **_read_components(top, vocabulary),
+    }
+
+
+def _vocabulary_of(model: Json, where: str) -> dict[str, int]:
+    vocabulary = model["vocab"]
+    if not isinstance(vocabulary, dict):
+        raise ValueError(f"{where} has no vocab")
+    for token, number in vocabulary.items():
+        if type(number) is not int:
+            raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
+    return vocabulary
+
+
 def read_character_bpe(file: SourceFile) -> Json:
     """What a tokenizer.json says, as arguments of `CharacterBPETokenizer`."""
     top = _top(file)
@@ -157,12 +185,9 @@ def read_character_bpe(file: SourceFile) -> Json:
     require(model, where, "dropout", None, 0)
     for field in ("fuse_unk", "byte_fallback", "ignore_merges"):
         require(model, where, field, True, False)
-    vocabulary = model["vocab"]
-    if not isinstance(vocabulary, dict) or not isinstance(model["merges"], list):
-        raise ValueError(f"{where} has no vocab or no merges")
-    for token, number in vocabulary.items():
-        if type(number) is not int:
-            raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
+    vocabulary = _vocabulary_of(model, where)
+    if not isinstance(model["merges"], list):
+        raise ValueError(f"{where} has no merges")
     return {
         "vocabulary": vocabulary,
         "merges": _read_merges(model["merges"]),
@@ -364,8 +389,8 @@ def tokenizer_json(kind: str, settings: Mapping[str, Any]) -> Json:
     ]
     return {
         "version": "1.0",
-        "truncation": settings["truncation"],
-        "padding": settings["padding"],
+        "truncation": components.write_truncation(settings["truncation"]),
+        "padding": components.write_padding(settings["padding"]),
         "added_tokens": components.write_added_tokens(settings["added_tokens"]),
         "normalizer": _write_normalizer(normalizer),
         "pre_tokenizer": _write_pre_tokenizer(settings["normalizer"], settings["pattern"]),
@@ -373,7 +398,7 @@ def tokenizer_json(kind: str, settings: Mapping[str, Any]) -> Json:
             template.single, template.pair, template.ids, settings["trimming"]
         ),
         "decoder": _write_decoder(settings["decoder"]),
-        "model": _write_unigram(settings) if kind == "Unigram" else _write_bpe(settings),
+        "model": _WRITE_MODEL[kind](settings),
     }
 
 
@@ -494,3 +519,18 @@ def _write_bpe(settings: Mapping[str, Any]) -> Json:
         "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
         "merges": [list(merge) for merge in settings["merges"]],
     }
+
+
+def _write_word_level(settings: Mapping[str, Any]) -> Json:
+    return {
+        "type": "WordLevel",
+        "vocab": dict(sorted(settings["vocabulary"].items(), key=lambda item: item[1])),
+        "unk_token": settings["unknown"],
+    }
+
+
+_WRITE_MODEL = {
+    "CharacterBPE": _write_bpe,
+    "Unigram": _write_unigram,
+    "WordLevel": _write_word_level,
+}

@@ -14,7 +14,9 @@ from fastllm.formats.components import (
     read_trimming,
     read_truncation,
     split_component,
+    write_padding,
     write_post_processor,
+    write_truncation,
 )
 from fastllm.formats.json_fields import Json, kind_of, members_of, require, section_of, shown
 from fastllm.formats.source_file import SourceFile
@@ -65,7 +67,8 @@ def read_tokenizer_json(data: object, *, ignore_post_processor: bool = False) ->
     model = top["model"]
     if isinstance(model, dict) and model.get("type", "BPE") != "BPE":
         raise ValueError(
-            f"model {shown(model['type'])} is not supported; read are BPE, Unigram and WordPiece"
+            f"model {shown(model['type'])} is not supported; read are BPE, Unigram, "
+            "WordLevel and WordPiece"
         )
     _check_decoder(top["decoder"])
     normalization = _read_normalizer(top["normalizer"])
@@ -265,8 +268,8 @@ def tokenizer_json(vocabulary: Vocabulary) -> Json:
     single, pair, ids = vocabulary.template or ((), (), {})
     return {
         "version": "1.0",
-        "truncation": vocabulary.truncation,
-        "padding": vocabulary.padding,
+        "truncation": write_truncation(vocabulary.truncation),
+        "padding": write_padding(vocabulary.padding),
         "added_tokens": _added_tokens(vocabulary),
         "normalizer": {"type": pattern.normalization} if pattern.normalization else None,
         "pre_tokenizer": _pre_tokenizer(steps, byte_level),

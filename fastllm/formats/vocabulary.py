@@ -36,7 +36,7 @@ class Vocabulary:
         Whether tokens stand without their blanks, but for one that may have been added; None where
         they stand with them.
     truncation, padding : dict, optional
-        In the words of tokenizer.json.
+        The fields of `fastllm.tokenizers.lengths`.
     """
 
     ranks: dict[bytes, int]

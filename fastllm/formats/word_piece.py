@@ -116,8 +116,8 @@ def tokenizer_json(settings: Mapping[str, Any]) -> Json:
     vocabulary = settings["vocabulary"]
     return {
         "version": "1.0",
-        "truncation": settings["truncation"],
-        "padding": settings["padding"],
+        "truncation": components.write_truncation(settings["truncation"]),
+        "padding": components.write_padding(settings["padding"]),
         "added_tokens": components.write_added_tokens(settings["added_tokens"]),
         "normalizer": components.write_normalizer(settings["normalizer"]),
         "pre_tokenizer": components.write_pre_tokenizer(settings["pattern"]),

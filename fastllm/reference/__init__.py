@@ -7,13 +7,14 @@ Read the chapters in this order:
 3. `training`: the same from texts, with the options of a library.
 4. `special_tokens`: tokens such as ``<|endoftext|>`` are cut out of a text first.
 5. `encoder`: text to ids and back.
-6. `wordpiece`: another model than merging, the longest token first; `pieces` is what models share.
-7. `unigram`: the most likely of all ways to cut a word.
-8. `character_bpe`: merging characters, and bytes only where one is missing.
-9. `normalization`: what is done to text before it is split; `character_map` and `graphemes` say
-   how SentencePiece's maps are applied.
-10. `sentencepiece`: its own rules for both models.
-11. `attention`: scores, softmax, context, then each option of a model.
+6. `wordlevel`: a word is a token; `pieces` is what models share.
+7. `wordpiece`: the longest token first.
+8. `unigram`: the most likely of all ways to cut a word.
+9. `character_bpe`: merging characters, and bytes only where one is missing.
+10. `normalization`: what is done to text before it is split; `character_map` and `graphemes` say
+    how SentencePiece's maps are applied.
+11. `sentencepiece`: its own rules for both models.
+12. `attention`: scores, softmax, context, then each option of a model.
 
 `tokenization` puts the chapters behind the public functions. Attention is imported by its first
 use, and NumPy with it.

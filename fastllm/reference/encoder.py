@@ -26,7 +26,14 @@ from fastllm.api.encoder import BytePairEncoder as PublicBytePairEncoder
 from fastllm.api.encoder import Encoder as PublicEncoder
 from fastllm.api.encoder import Places
 from fastllm.api.encoder import SubwordEncoder as PublicSubwordEncoder
-from fastllm.api.models import CharacterBPE, SentencePieces, SubwordModel, Unigram, WordPiece
+from fastllm.api.models import (
+    CharacterBPE,
+    SentencePieces,
+    SubwordModel,
+    Unigram,
+    WordLevel,
+    WordPiece,
+)
 from fastllm.api.normalizers import Normalizer
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as checks
@@ -39,10 +46,12 @@ from fastllm.reference.pieces import Model
 from fastllm.reference.sentencepiece import SentencePiecesModel
 from fastllm.reference.splitting import places, split
 from fastllm.reference.unigram import UnigramModel
+from fastllm.reference.wordlevel import WordLevelModel
 from fastllm.reference.wordpiece import WordPieceModel
 
 # What runs each model.
 MODELS: dict[type[Any], Callable[[Any], Model]] = {
+    WordLevel: WordLevelModel,
     WordPiece: WordPieceModel,
     CharacterBPE: CharacterBPEModel,
     Unigram: UnigramModel,

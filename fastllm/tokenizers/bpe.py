@@ -46,8 +46,9 @@ from fastllm.tokenizers.added_tokens import AddedToken, AddedTokenPolicies
 from fastllm.tokenizers.base import check_token_ids
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
 from fastllm.tokenizers.encoding import NO_TEMPLATE, SubwordTokenizer
+from fastllm.tokenizers.lengths import Padding, Truncation
 from fastllm.tokenizers.prefix_space import PrefixSpaceEncoder
-from fastllm.tokenizers.records import of_vocabulary
+from fastllm.tokenizers.records import of_vocabulary, plain
 from fastllm.tokenizers.special_token_encoder import SpecialTokenEncoder
 from fastllm.tokenizers.special_tokens import NOTHING, SpecialTokenPolicies, SpecialTokenPolicy
 from fastllm.tokenizers.stop_strings import StoppingDecoder
@@ -97,9 +98,9 @@ class BPETokenizer(SubwordTokenizer):
         What ``add_special_tokens=True`` puts around texts.
     trimming : Trimming, optional
         Whether `encode_with_offsets` says where tokens stand without their blanks.
-    truncation, padding : mapping, optional
-        What a file says about both, in its own words: kept, and written back; no ids depend on
-        them.
+    truncation : Truncation, optional
+    padding : Padding, optional
+        How `model_inputs` cuts texts off and fills rows up, where a call does not say.
 
     Raises
     ------
@@ -138,8 +139,8 @@ class BPETokenizer(SubwordTokenizer):
         add_prefix_space: bool = False,
         template: Template | None = None,
         trimming: Trimming | None = None,
-        truncation: Mapping[str, Any] | None = None,
-        padding: Mapping[str, Any] | None = None,
+        truncation: Truncation | None = None,
+        padding: Padding | None = None,
     ) -> None:
         self._vocabulary = BPEVocabulary(
             self._bpe,
@@ -156,8 +157,8 @@ class BPETokenizer(SubwordTokenizer):
         self._add_prefix_space = bool(add_prefix_space)
         self._template = NO_TEMPLATE if template is None else template
         self._trimming = trimming
-        self._truncation = None if truncation is None else dict(truncation)
-        self._padding = None if padding is None else dict(padding)
+        self._truncation = truncation
+        self._padding = padding
         if not self._trusted:
             self._encoder  # noqa: B018 - is made now, so that a bad vocabulary fails here
         self._policies = self._make_policies()
@@ -674,8 +675,8 @@ class BPETokenizer(SubwordTokenizer):
             add_prefix_space=self._add_prefix_space,
             template=(self._template.single, self._template.pair, self._template.ids),
             trimming=None if self._trimming is None else self._trimming.add_prefix_space,
-            truncation=self._truncation,
-            padding=self._padding,
+            truncation=plain(self._truncation),
+            padding=plain(self._padding),
         )
 
     @classmethod

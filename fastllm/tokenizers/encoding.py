@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from fastllm import _backend
 from fastllm.checks import lazy_numpy as np
@@ -31,6 +31,8 @@ from fastllm.tokenizers.special_tokens import (
 from fastllm.tokenizers.template import Template
 
 if TYPE_CHECKING:
+    from fastllm.tokenizers.lengths import Padding, Truncation
+    from fastllm.tokenizers.model_inputs import EncodedTexts, ModelInputs
     from fastllm.tokenizers.stop_strings import Decoder
     from fastllm.tokenizers.token_locator import LocatedTokens, Locator
 
@@ -45,8 +47,8 @@ class SubwordTokenizer(Tokenizer):
     _bpe: ClassVar[Any] = _backend.bpe
     _policies: SpecialTokenPolicies
     _template = NO_TEMPLATE  # nothing is put around texts
-    _truncation: dict[str, Any] | None = None
-    _padding: dict[str, Any] | None = None
+    _truncation: Truncation | None = None
+    _padding: Padding | None = None
 
     # What each class has of its own
 
@@ -147,14 +149,14 @@ class SubwordTokenizer(Tokenizer):
         return self._template
 
     @property
-    def truncation(self) -> dict[str, Any] | None:
-        """What the file says about cutting encodings off, as a dict of its own; not applied."""
-        return None if self._truncation is None else dict(self._truncation)
+    def truncation(self) -> Truncation | None:
+        """How the file wants texts cut off: `model_inputs` does it, `encode` does not."""
+        return self._truncation
 
     @property
-    def padding(self) -> dict[str, Any] | None:
-        """What the file says about filling up encodings, as a dict of its own; not applied."""
-        return None if self._padding is None else dict(self._padding)
+    def padding(self) -> Padding | None:
+        """How the file wants batches filled up: `model_inputs` does it, `encode` does not."""
+        return self._padding
 
     @property
     def tokens_taken_whole(self) -> frozenset[str]:
@@ -233,7 +235,7 @@ class SubwordTokenizer(Tokenizer):
 
     def _around_texts(self, add_special_tokens: bool) -> Template:
         """What a call puts around texts."""
-        return self._template if add_special_tokens else NO_TEMPLATE
+        return self._template if add_special_tokens else self._template.texts_alone
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""
@@ -409,6 +411,112 @@ class SubwordTokenizer(Tokenizer):
         ids = arguments.room_for_ids(out, encoded.ids.size, dtype)
         ids[:] = encoded.ids
         return ids, encoded.offsets
+
+    def model_inputs(
+        self,
+        texts: Iterable[str],
+        *,
+        pairs: Iterable[str] | None = None,
+        truncation: Truncation | bool = True,
+        padding: Padding | bool = True,
+        overflowing: bool = False,
+        offsets: bool = False,
+        add_special_tokens: bool = True,
+        allowed_special: Allowed = NOTHING,
+        disallowed_special: Allowed = "all",
+        threads: int | None = None,
+    ) -> ModelInputs:
+        """The texts as a model takes them: rows of one length, and where in them tokens are.
+
+        Parameters
+        ----------
+        texts, pairs, threads, allowed_special, disallowed_special
+            As for `encode_batch`.
+        truncation : Truncation or bool
+            How texts that are too long are cut off: True as the tokenizer's file says, if it does;
+            False not at all.
+        padding : Padding or bool
+            How rows are filled up, likewise. Without one, all rows must have as many ids.
+        overflowing : bool
+            Whether what was cut off follows, in rows of its own: see `Truncation.stride`.
+        offsets : bool
+            Whether to say where tokens stand in their texts, as `encode_with_offsets` does.
+        add_special_tokens : bool
+            Whether the special tokens of the template are put around: see `template`.
+
+        Returns
+        -------
+        ModelInputs
+            A named tuple of arrays of int64: `ids`, `type_ids`, `attention_mask`,
+            `special_tokens_mask`, `text_numbers` and, if asked for, `offsets`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `encode_batch`; if rows are not of one length in the end, or cannot be cut off as
+            asked: the message says what is in the way.
+
+        Examples
+        --------
+        >>> from fastllm import BPETokenizer, Padding, Truncation
+        >>> tokenizer = BPETokenizer.train("", 256)
+        >>> made = tokenizer.model_inputs(
+        ...     ["abcd", "e"], truncation=Truncation(3), padding=Padding(0)
+        ... )
+        >>> made.ids.tolist(), made.attention_mask.tolist()
+        ([[97, 98, 99], [101, 0, 0]], [[1, 1, 1], [1, 0, 0]])
+        """
+        from fastllm.tokenizers.lengths import Padding, Truncation
+        from fastllm.tokenizers.model_inputs import model_inputs
+
+        batch = arguments.check_batch(texts, threads)
+        seconds = check_pairs(batch, pairs)
+        encode = partial(
+            self._encoded_texts,
+            offsets=offsets,
+            threads=threads,
+            allowed_special=allowed_special,
+            disallowed_special=disallowed_special,
+        )
+        return model_inputs(
+            [encode(each) for each in (batch, seconds) if each is not None],
+            self._around_texts(add_special_tokens),
+            _chosen(truncation, self._truncation, "truncation", Truncation),
+            _chosen(padding, self._padding, "padding", Padding),
+            overflowing,
+        )
+
+    def _encoded_texts(
+        self,
+        texts: list[str],
+        *,
+        offsets: bool,
+        threads: int | None,
+        allowed_special: Allowed,
+        disallowed_special: Allowed,
+    ) -> EncodedTexts:
+        from fastllm.tokenizers.model_inputs import EncodedTexts
+
+        if not offsets:
+            ids, ends = self.encode_batch_to_numpy(
+                texts,
+                threads=threads,
+                allowed_special=allowed_special,
+                disallowed_special=disallowed_special,
+            )
+            return EncodedTexts(ids, ends)
+        policy = self._policy(allowed_special, disallowed_special)
+        located = [self._located(text, policy) for text in texts]
+        return EncodedTexts(
+            np.concatenate([np.empty(0, np.uint32), *(each.ids for each in located)]),
+            np.cumsum([0, *(len(each.ids) for each in located)]),
+            np.concatenate(
+                [
+                    np.empty((0, 2), np.int64),
+                    *(np.stack([each.starts, each.ends], axis=1) for each in located),
+                ]
+            ),
+        )
 
     def count(
         self,
@@ -642,6 +750,18 @@ class SubwordTokenizer(Tokenizer):
     ) -> list[str]:
         """The text that each sequence of ids stands for; otherwise as `decode`."""
         return [self.decode(ids, errors, skip_special_tokens=skip_special_tokens) for ids in batch]
+
+
+T = TypeVar("T")
+
+
+def _chosen(given: T | bool, own: T | None, name: str, kind: type[T]) -> T | None:
+    """What a call asks for: its own, the tokenizer's, or nothing."""
+    if isinstance(given, bool):
+        return own if given else None
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be a {kind.__name__} or a bool, not {type(given).__name__}")
+    return given
 
 
 def check_pairs(texts: list[str], pairs: Iterable[str] | None) -> list[str] | None:

@@ -13,6 +13,7 @@ from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.encoding import SubwordTokenizer
 from fastllm.tokenizers.pieces import CharacterBPETokenizer, UnigramTokenizer
 from fastllm.tokenizers.sentencepiece import SentencePieceTokenizer
+from fastllm.tokenizers.word_level import WordLevelTokenizer
 from fastllm.tokenizers.word_piece import WordPieceTokenizer
 
 CLASSES: dict[str, Any] = {
@@ -20,6 +21,7 @@ CLASSES: dict[str, Any] = {
     "CharacterBPE": CharacterBPETokenizer,
     "SentencePiece": SentencePieceTokenizer,
     "Unigram": UnigramTokenizer,
+    "WordLevel": WordLevelTokenizer,
     "WordPiece": WordPieceTokenizer,
 }
 
@@ -30,15 +32,16 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> SubwordToken
     Parameters
     ----------
     path : path
-        Hugging Face's tokenizer.json (BPE of bytes or characters, Unigram or WordPiece), BERT's
-        vocab.txt, a SentencePiece .model, tiktoken ranks, tekken.json, a minbpe model, GPT-2's
-        vocab.json or merges.txt, or a folder with such files.
+        Hugging Face's tokenizer.json (BPE of bytes or characters, Unigram, WordPiece, WordLevel),
+        BERT's vocab.txt, a SentencePiece .model, tiktoken ranks, tekken.json, a minbpe model,
+        GPT-2's vocab.json or merges.txt, or a folder with such files.
     **options
         As for `BPETokenizer.from_file`: a file of ranks needs ``pattern=``.
 
     Returns
     -------
-    BPETokenizer, CharacterBPETokenizer, UnigramTokenizer or WordPieceTokenizer
+    BPETokenizer, CharacterBPETokenizer, SentencePieceTokenizer, UnigramTokenizer,
+    WordLevelTokenizer or WordPieceTokenizer
 
     Raises
     ------

@@ -27,6 +27,7 @@ from fastllm.tokenizers.added_tokens import (
     check_added_tokens,
 )
 from fastllm.tokenizers.encoding import SubwordTokenizer
+from fastllm.tokenizers.lengths import Padding, Truncation
 from fastllm.tokenizers.offsets import Places
 from fastllm.tokenizers.part_locator import Located, PartLocator
 from fastllm.tokenizers.records import with_records
@@ -52,8 +53,8 @@ class ModelTokenizer(SubwordTokenizer):
         added_tokens: Mapping[str, AddedToken | int] | None,
         template: Template | None,
         trimming: Trimming | None = None,
-        truncation: Mapping[str, Any] | None = None,
-        padding: Mapping[str, Any] | None = None,
+        truncation: Truncation | None = None,
+        padding: Padding | None = None,
     ) -> None:
         self._model = model
         self._pattern = pretokenizer_pattern(pattern)
@@ -78,8 +79,8 @@ class ModelTokenizer(SubwordTokenizer):
                 )
         self._template = template or Template()
         self._trimming = trimming
-        self._truncation = None if truncation is None else dict(truncation)
-        self._padding = None if padding is None else dict(padding)
+        self._truncation = truncation
+        self._padding = padding
         self._encoder  # noqa: B018 - is made now, so that a bad pattern fails here
         for text, token in self._tokens.items():
             if token.normalized:  # shown as it is found, as Hugging Face does

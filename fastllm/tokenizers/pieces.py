@@ -24,6 +24,7 @@ from fastllm.tokenizers.decoders import (
     check_decoder,
     joined,
 )
+from fastllm.tokenizers.lengths import Padding, Truncation
 from fastllm.tokenizers.model_tokenizer import (
     ModelTokenizer,
     check_errors,
@@ -168,8 +169,9 @@ class UnigramTokenizer(PieceTokenizer):
         Whether `encode_with_offsets` says where tokens stand without their blanks.
     decoder : step or sequence of steps, optional
         How tokens become text; None puts blanks between them.
-    truncation, padding : mapping, optional
-        What a file says about both, in its own words: kept, and written back.
+    truncation : Truncation, optional
+    padding : Padding, optional
+        How `model_inputs` cuts texts off and fills rows up, where a call does not say.
 
     Raises
     ------
@@ -199,8 +201,8 @@ class UnigramTokenizer(PieceTokenizer):
         template: Template | None = None,
         trimming: Trimming | None = None,
         decoder: DecodingStep | Sequence[DecodingStep] | None = (BlanksForMarks(),),  # noqa: B008
-        truncation: Mapping[str, Any] | None = None,
-        padding: Mapping[str, Any] | None = None,
+        truncation: Truncation | None = None,
+        padding: Padding | None = None,
     ) -> None:
         self._set_up_pieces(
             Unigram(pieces, unknown, byte_fallback),
@@ -291,8 +293,8 @@ class CharacterBPETokenizer(PieceTokenizer):
             Fuse(),  # noqa: B008
             StripEnds(" ", 1, 0),  # noqa: B008
         ),
-        truncation: Mapping[str, Any] | None = None,
-        padding: Mapping[str, Any] | None = None,
+        truncation: Truncation | None = None,
+        padding: Padding | None = None,
     ) -> None:
         model = CharacterBPE(
             vocabulary,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastllm.api.record import Record
 from fastllm.tokenizers.added_tokens import AddedToken
+from fastllm.tokenizers.lengths import Padding, Truncation
 from fastllm.tokenizers.template import Part, Template
 from fastllm.tokenizers.trimming import Trimming
 
@@ -17,6 +19,7 @@ def of_vocabulary(found: Vocabulary) -> dict[str, Any]:
     settings = vars(found) | {"template": _template(found.template)}
     trimming = settings["trimming"]
     settings["trimming"] = None if trimming is None else Trimming(trimming)
+    settings |= _lengths(settings)
     rules = settings.pop("token_rules")
     for name in ("special_tokens", "added_tokens"):
         settings[name] = {
@@ -36,7 +39,13 @@ def with_records(settings: dict[str, Any]) -> dict[str, Any]:
         made["template"] = _template(made["template"])
     if made.get("trimming") is not None:
         made["trimming"] = Trimming(made["trimming"])
-    return made
+    return made | _lengths(made)
+
+
+def _lengths(settings: dict[str, Any]) -> dict[str, Any]:
+    """What settings say of truncation and padding, if they do."""
+    kinds: dict[str, type[Any]] = {"truncation": Truncation, "padding": Padding}
+    return {name: kind(**settings[name]) for name, kind in kinds.items() if settings.get(name)}
 
 
 def _template(found: Any) -> Template | None:
@@ -51,4 +60,10 @@ def without_records(settings: dict[str, Any]) -> dict[str, Any]:
     tokens = {text: token._asdict() for text, token in settings["added_tokens"].items()}
     trimming = settings["trimming"]
     trimming = None if trimming is None else trimming.add_prefix_space
-    return settings | {"added_tokens": tokens, "trimming": trimming}
+    lengths = {name: plain(settings[name]) for name in ("truncation", "padding")}
+    return settings | {"added_tokens": tokens, "trimming": trimming, **lengths}
+
+
+def plain(record: Record | None) -> dict[str, Any] | None:
+    """The fields of a record."""
+    return None if record is None else record.as_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from fastllm.api.record import Record
@@ -81,6 +82,14 @@ class Template(Record):
 
     def __hash__(self) -> int:
         return hash((self.single, self.pair))
+
+    @cached_property
+    def texts_alone(self) -> Template:
+        """The same without special tokens: texts in their order, with their types."""
+        return Template(
+            [part for part in self.single if part.is_text],
+            [part for part in self.pair if part.is_text],
+        )
 
     def apply(self, first: Sequence[int], second: Sequence[int] | None = None) -> list[int]:
         """The ids of one text, or of two, with those of the special tokens."""

@@ -13,6 +13,7 @@ from fastllm.api.normalizers import BertNormalizer, Normalizer
 from fastllm.checks import tokenization as arguments
 from fastllm.patterns.named import SplitPattern
 from fastllm.tokenizers.added_tokens import AddedToken
+from fastllm.tokenizers.lengths import Padding, Truncation
 from fastllm.tokenizers.model_tokenizer import (
     ModelTokenizer,
     check_errors,
@@ -69,8 +70,9 @@ class WordPieceTokenizer(ModelTokenizer):
         The prefix that decoding removes; `prefix` by default.
     clean_up : bool
         Whether decoding takes out the blanks before punctuation, where a call does not say.
-    truncation, padding : mapping, optional
-        What a file says about both, in its own words: kept, and written back.
+    truncation : Truncation, optional
+    padding : Padding, optional
+        How `model_inputs` cuts texts off and fills rows up, where a call does not say.
 
     Raises
     ------
@@ -104,8 +106,8 @@ class WordPieceTokenizer(ModelTokenizer):
         decoder: str | None = "wordpiece",
         decoder_prefix: str | None = None,
         clean_up: bool = True,
-        truncation: Mapping[str, Any] | None = None,
-        padding: Mapping[str, Any] | None = None,
+        truncation: Truncation | None = None,
+        padding: Padding | None = None,
     ) -> None:
         model = WordPiece(vocabulary, unknown, prefix, max_word_characters)
         if decoder is not None:

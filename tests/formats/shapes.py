@@ -93,6 +93,15 @@ def word_piece():
     return trained(models.WordPiece(unk_token="[UNK]"), trainer, pre_tokenizers.BertPreTokenizer())
 
 
+@cache
+def word_level(unknown="<unk>"):
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=200, special_tokens=["<s>", "</s>", "<unk>"], show_progress=False
+    )
+    model = trained(models.WordLevel(unk_token="<unk>"), trainer, pre_tokenizers.Whitespace())
+    return model | {"unk_token": unknown}
+
+
 # --- Components ----------------------------------------------------------------------------------
 
 
@@ -609,6 +618,13 @@ OTHERS = {
             "add_prefix_space": False,
         },
         decoder=normal("WordPiece", prefix="##", cleanup=True),
+    ),
+    "word-level": lambda: shape(
+        word_level(),
+        [*S, token("<|x|>", normalized=True, lstrip=True)],
+        normalizer=sequence("normalizers", normal("NFD"), normal("Lowercase")),
+        pre_tokenizer=normal("Whitespace"),
+        post_processor=template(["<s>"], ["</s>"], second_type=1),
     ),
     "gpt-1": lambda: shape(
         byte_level("</w>", unk_token="<unk>", end_of_word_suffix="</w>"),

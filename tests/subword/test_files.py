@@ -51,8 +51,8 @@ def test_a_file_is_the_tokenizer_made_by_hand(files):
     by_hand = WordPieceTokenizer(VOCABULARY, added_tokens=SPECIAL, template=template)
     assert load_tokenizer(files / "vocab.txt") == by_hand
     read = load_tokenizer(files)
-    assert read.truncation["max_length"] == 8
-    assert read.padding["strategy"] == {"Fixed": 8}
+    assert read.truncation.max_length == 8
+    assert read.padding.length == 8
     assert read != by_hand
     for tokenizer in (by_hand, read):
         assert pickle.loads(pickle.dumps(tokenizer)) == tokenizer

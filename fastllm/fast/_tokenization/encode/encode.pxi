@@ -29,7 +29,7 @@ from libcpp.utility cimport move, pair
 from libcpp.vector cimport vector
 from cython.operator cimport dereference as deref
 
-from fastllm.api.models import CharacterBPE, SentencePieces, Unigram, WordPiece, byte_token
+from fastllm.api.models import CharacterBPE, SentencePieces, Unigram, WordLevel, WordPiece, byte_token
 from fastllm.api.threads import get_num_threads
 from fastllm.checks import tokenization as arguments
 from fastllm.checks import lazy_numpy as np
@@ -107,6 +107,10 @@ cdef extern from "encode/worker.h" namespace "fastllm" nogil:
         void encode_pretokens(string_view) except +
         void locate_pretokens(string_view, vector[Span]&) except +
         void merge(string_view) except +
+
+cdef extern from "encode/word_level.h" namespace "fastllm" nogil:
+    cdef cppclass WordLevelModel(Model):
+        WordLevelModel(shared_ptr[Vocabulary], uint32_t unknown) except +
 
 cdef extern from "encode/word_piece.h" namespace "fastllm" nogil:
     cdef cppclass WordPieceModel(Model):
@@ -691,6 +695,13 @@ cdef class ModelEncoder(Encoder):
     cdef int _make_model(self, model, cuts) except -1:
         """Make what C++ calls a model; one `if` a kind."""
         cdef bytes prefix
+        if isinstance(model, WordLevel):
+            self.model.reset(
+                <Model*>new WordLevelModel(
+                    vocabulary_of(list(model.vocabulary.items())), model.vocabulary.get(model.unknown, NO_TOKEN)
+                )
+            )
+            return 0
         if isinstance(model, WordPiece):
             prefix = model.prefix.encode()
             self.model.reset(
