@@ -36,6 +36,7 @@ from fastllm.tokenizers.special_tokens import NOTHING, SpecialTokenPolicy
 from fastllm.tokenizers.stop_strings import Decoder, StoppingDecoder
 from fastllm.tokenizers.template import Template
 from fastllm.tokenizers.token_locator import LocatedTokens, Locator
+from fastllm.tokenizers.token_texts import TokenTexts, are_plain
 from fastllm.tokenizers.trimming import BlankCounts, Trimming, trim
 
 Ids = list[int]
@@ -325,6 +326,21 @@ class ModelTokenizer(SubwordTokenizer):
             special = self._special_set
             tokens = [token for token in tokens if token not in special]
         return tokens
+
+    def _looked_up(
+        self, texts: TokenTexts | None, ids: Iterable[int], skip_special_tokens: bool
+    ) -> str | None:
+        """What `texts` makes of `ids`; None where it takes another way."""
+        if texts is None or not are_plain(ids):
+            return None
+        if skip_special_tokens:
+            special = self._special_ids
+            ids = [number for number in ids if number not in special]
+        return texts.join(ids)
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(token.id for token in self._tokens.values() if token.special)
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The same as UTF-8."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,11 +19,14 @@ from fastllm.tokenizers.decoders import (
     BytesOfCharacters,
     DecodingStep,
     Fuse,
+    LaterTexts,
     PieceStream,
     ReplaceText,
     StripEnds,
     check_decoder,
     joined,
+    later_texts,
+    token_texts,
 )
 from fastllm.tokenizers.lengths import Padding, Truncation
 from fastllm.tokenizers.model_tokenizer import (
@@ -33,6 +37,7 @@ from fastllm.tokenizers.records import with_records, without_records
 from fastllm.tokenizers.stop_strings import Decoder
 from fastllm.tokenizers.stream_decoder import StreamDecoder
 from fastllm.tokenizers.template import Template
+from fastllm.tokenizers.token_texts import TokenTexts
 from fastllm.tokenizers.trimming import Trimming
 
 
@@ -131,8 +136,23 @@ class PieceTokenizer(ModelTokenizer):
             If `errors` asks for something else.
         """
         check_errors(errors)
+        if (text := self._looked_up(self._texts, ids, skip_special_tokens)) is not None:
+            return text
         tokens = self.tokens_of(ids, skip_special_tokens=skip_special_tokens)
         return joined(tokens, self._decoder)
+
+    @cached_property
+    def _texts(self) -> TokenTexts | None:
+        return token_texts(self._token_with, self._decoder)
+
+    @cached_property
+    def _later(self) -> LaterTexts:
+        return later_texts(self._token_with, self._texts, self._decoder)
+
+    @cached_property
+    def _later_without_special(self) -> LaterTexts:
+        special = self._special_set
+        return {number: text for number, text in self._later.items() if text[0] not in special}
 
     def _stream(self, skip_special_tokens: bool) -> Decoder:
         if self._decoder == (BytesOfCharacters(),):
@@ -143,6 +163,7 @@ class PieceTokenizer(ModelTokenizer):
         return PieceStream(
             lambda tokens: joined(tokens, self._decoder),
             lambda ids: self.tokens_of(ids, skip_special_tokens=skip_special_tokens),
+            self._later_without_special if skip_special_tokens else self._later,
         )
 
 

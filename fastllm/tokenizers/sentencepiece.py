@@ -13,8 +13,9 @@ from fastllm.checks import tokenization as arguments
 from fastllm.corpus.atomic_write import replacing
 from fastllm.formats import sentencepiece as files
 from fastllm.patterns.named import WHOLE_TEXT
-from fastllm.tokenizers.decoders import PieceStream
+from fastllm.tokenizers.decoders import LaterTexts, PieceStream
 from fastllm.tokenizers.model_tokenizer import ModelTokenizer, check_errors
+from fastllm.tokenizers.token_texts import TokenTexts, are_plain
 
 BLANK = "▁"
 
@@ -120,7 +121,43 @@ class SentencePieceTokenizer(ModelTokenizer):
             If `errors` asks for something else.
         """
         check_errors(errors)
+        if are_plain(ids):
+            text = self._texts.join(self._without_control_at_ends(ids))
+            if text is not None:
+                return text
         return self._text_of(self._tokens_kept(ids, skip_special_tokens))
+
+    @cached_property
+    def _texts(self) -> TokenTexts:
+        """The tokens by look-up, but for control tokens, which keep bytes apart."""
+        shown: dict[int, str | bytes] = {}
+        for number, token in self._token_with.items():
+            kind = self._kind_of.get(token, files.NORMAL)
+            if kind == files.BYTE:
+                shown[number] = bytes([int(token[3:5], 16)])
+            elif kind == files.UNKNOWN and self._file.unk_surface:
+                shown[number] = self._file.unk_surface.encode()
+            elif kind not in (files.CONTROL, files.UNKNOWN) and token:
+                shown[number] = token.replace(BLANK, " ").encode()
+        return TokenTexts(shown, self._begin)
+
+    def _begin(self, ids: list[int]) -> tuple[int, bytes]:
+        """What stands before the first token that does not consist of blanks, and that itself."""
+        later, token_with = self._texts.later, self._token_with
+        count = 0
+        while count < len(ids) and not later[ids[count]].strip():
+            count += 1
+        is_byte = count < len(ids) and self._kind_of.get(token_with[ids[count]]) == files.BYTE
+        count += count < len(ids) and not is_byte
+        return count, self._text_of([token_with[number] for number in ids[:count]]).encode()
+
+    def _without_control_at_ends(self, ids: list[int]) -> list[int]:
+        first, last, control = 0, len(ids), self._special_ids
+        while first < last and ids[first] in control:
+            first += 1
+        while last > first and ids[last - 1] in control:
+            last -= 1
+        return ids[first:last]
 
     def _tokens_kept(self, ids: Iterable[int], skip_unknown: bool) -> list[str]:
         if skip_unknown:
@@ -129,8 +166,19 @@ class SentencePieceTokenizer(ModelTokenizer):
 
     def _stream(self, skip_special_tokens: bool) -> PieceStream:
         return PieceStream(
-            self._text_of, partial(self._tokens_kept, skip_unknown=skip_special_tokens)
+            self._text_of,
+            partial(self._tokens_kept, skip_unknown=skip_special_tokens),
+            self._later,
         )
+
+    @cached_property
+    def _later(self) -> LaterTexts:
+        token_with, kind_of = self._token_with, self._kind_of
+        return {
+            number: (token_with[number], text.decode())
+            for number, text in self._texts.later.items()
+            if isinstance(text, bytes) and kind_of.get(token_with[number]) != files.BYTE
+        }
 
     def _text_of(self, tokens: Sequence[str]) -> str:
         spec = self._file.normalizer

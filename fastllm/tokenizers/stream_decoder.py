@@ -1,7 +1,7 @@
 """Ids in, complete characters out: what a model's output needs while it is being made."""
 
 import codecs
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 
 class StreamDecoder:
@@ -65,10 +65,21 @@ class TokenStreamDecoder:
     ----------
     decode : callable
         From ids, and whether nothing came before them, to their text, and whether that still holds.
+    later : mapping from int to str
+        The text of each id behind others, by which single ids are decoded several times as fast.
+    left_out : collection of int
+        But not these.
     """
 
-    def __init__(self, decode: Callable[[Iterable[int], bool], tuple[str, bool]]) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Iterable[int], bool], tuple[str, bool]],
+        later: Mapping[int, str | bytes],
+        left_out: Collection[int] = (),
+    ) -> None:
         self._decode = decode
+        self._later = later
+        self._left_out = left_out
         self._is_first = True
 
     def push(self, ids: int | Iterable[int]) -> str:
@@ -79,6 +90,10 @@ class TokenStreamDecoder:
         KeyError
             If an id is not in the vocabulary; then nothing is taken in.
         """
+        if type(ids) is int and not self._is_first and ids not in self._left_out:
+            text = self._later.get(ids)
+            if isinstance(text, str):
+                return text
         numbers = ids if isinstance(ids, Iterable) else [ids]
         text, self._is_first = self._decode(numbers, self._is_first)
         return text

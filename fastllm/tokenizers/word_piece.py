@@ -21,6 +21,7 @@ from fastllm.tokenizers.model_tokenizer import (
 from fastllm.tokenizers.records import without_records
 from fastllm.tokenizers.stream_decoder import TokenStreamDecoder
 from fastllm.tokenizers.template import Template
+from fastllm.tokenizers.token_texts import TokenTexts
 from fastllm.tokenizers.trimming import Trimming
 
 # What Hugging Face's decoder does to each token, in this order, to bring it near print.
@@ -221,8 +222,12 @@ class WordPieceTokenizer(ModelTokenizer):
             If `errors` asks for something else.
         """
         check_errors(errors)
+        cleans = self._clean_up if clean_up is None else bool(clean_up)
+        texts = self._clean_texts if cleans else self._plain_texts
+        if (text := self._looked_up(texts, ids, skip_special_tokens)) is not None:
+            return text
         tokens = self.tokens_of(ids, skip_special_tokens=skip_special_tokens)
-        shown = self._shown(self._clean_up if clean_up is None else bool(clean_up))
+        shown = self._shown(cleans)
         return "".join([*map(shown.first, tokens[:1]), *map(shown.later, tokens[1:])])
 
     def _stream(self, skip_special_tokens: bool) -> TokenStreamDecoder:
@@ -234,7 +239,24 @@ class WordPieceTokenizer(ModelTokenizer):
             parts = [*map(shown.first, tokens[:first]), *map(shown.later, tokens[first:])]
             return "".join(parts), is_first and not tokens
 
-        return TokenStreamDecoder(decode)
+        texts = self._clean_texts if self._clean_up else self._plain_texts
+        special = self._special_ids if skip_special_tokens else frozenset()
+        return TokenStreamDecoder(decode, texts.later, special)
+
+    @cached_property
+    def _clean_texts(self) -> TokenTexts:
+        return self._texts(self._shown_clean)
+
+    @cached_property
+    def _plain_texts(self) -> TokenTexts:
+        return self._texts(self._shown_plain)
+
+    def _texts(self, shown: ShownTokens) -> TokenTexts:
+        token_with = self._token_with
+        return TokenTexts(
+            {number: shown.later(token) for number, token in token_with.items()},
+            lambda ids: (1, shown.first(token_with[ids[0]])),
+        )
 
     def _shown(self, clean_up: bool) -> ShownTokens:
         return self._shown_clean if clean_up else self._shown_plain
