@@ -35,6 +35,7 @@ from fastllm.fast._attention.layout import (
 )
 from fastllm.fast._attention.params import (
     ADDITIVE_MASK,
+    ANY_LARGE,
     BOOL_MASK,
     FIRST_GROUP,
     LARGE,
@@ -176,9 +177,14 @@ def _run_again(plan: plans.Plan, groups: Array, inputs: Inputs, out: Array, lse:
         lse = np.empty(plans.lse_size(plan), lse.dtype)
     shared = _run_once(again, inputs, out, lse)
     _launch_plan(adding, (*inputs, out, lse), shared)
+    if shared[ANY_LARGE]:
+        _run_rows(adding, shared, inputs, out, lse)
+
+
+def _run_rows(plan: plans.Plan, shared: Array, inputs: Inputs, out: Array, lse: Array) -> None:
+    """Compute the rows of groups with large numbers that are not finite one number at a time."""
     large = np.flatnonzero(shared[FIRST_GROUP:] & LARGE)
-    if large.size:
-        _launch_plan(plans.rows_plan(adding, large), (*inputs, out, lse))
+    _launch_plan(plans.rows_plan(plan, large), (*inputs, out, lse))
 
 
 def _run_marked(
@@ -277,30 +283,90 @@ def _shared_run(
     """Attention of this plan on as many threads as it is worth, from flat arrays into one."""
     dtype, no_lse = arguments.query.dtype, _NO_LSE[arguments.sum_dtype.itemsize]
     masks = _NO_BOOL_MASK, _NO_ADDITIVE_MASK[no_lse.itemsize]
-    threads, wakes = plans.number_of_threads(plan.n_items, plan.fmas), plan.fmas > plans.WAKE_FMAS
+    run_once, run_again = _prepared_run(plan, dtype, no_lse), _prepared_again(plan, dtype, no_lse)
+
+    def run(query: Array, key: Array, value: Array, out: Array, params: KernelParams) -> None:
+        inputs = query, key, value, *masks
+        shared = run_once(inputs, out, no_lse, params)
+        if shared[NONFINITE]:
+            run_again(Inputs(*inputs), out, params, shared)
+
+    return run
+
+
+_Inputs = tuple[Array, Array, Array, Array, Array]
+_Run = Callable[[_Inputs, Array, Array, tuple[Array, ...]], Array]
+
+
+def _prepared_run(plan: plans.Plan, dtype: np.dtype[Any], no_lse: Array) -> _Run:
+    """`_run_once` of plans that differ in nothing but `params` other than their `ints`."""
     partials_size, shared_size = plan.partials_size, plans.shared_size(plan)
     writes_out = plan.kernel != "decode_attention_amx"
     results = (no_lse,) * plan.is_decode + (np.empty(0, dtype), no_lse) * writes_out
-    rows = np.empty(0, dtype)
-    kernel = _entry(plan.kernel, dtype, rows, rows, rows, *masks, *results, *plan.params)
+    launch = _prepared_launch(plan, dtype, results)
     merge_splits = load_kernels().merge_splits
 
-    def run(query: Array, key: Array, value: Array, out: Array, params: KernelParams) -> None:
+    def run(inputs: _Inputs, out: Array, lse: Array, params: tuple[Array, ...]) -> Array:
         shared, partials = np.zeros(shared_size, np.int64), np.zeros(partials_size, no_lse.dtype)
-        results: tuple[Array, ...] = out, no_lse
+        results: tuple[Array, ...] = out, lse
         if plan.is_decode:
-            results = (partials, out, no_lse) if writes_out else (partials,)
-        slots = thread_pool.worker_slots(threads - 1, wakes) if threads > 1 else _NO_SLOTS
-        kernel(slots, query, key, value, *masks, *results, *params, shared)
-        if threads > 1:
-            thread_pool.end_call()
+            results = (partials, out, lse) if writes_out else (partials,)
+        launch((*inputs, *results, *params), shared)
         if partials_size:
-            merge_splits(partials, out, no_lse, *params, shared)
-        if shared[NONFINITE]:
-            inputs = Inputs(query, key, value, *masks)
-            _run_marked(plan, params, shared, inputs, out, no_lse)
+            merge_splits(partials, out, lse, *params, shared)
+        return shared
 
     return run
+
+
+def _prepared_launch(
+    plan: plans.Plan, dtype: np.dtype[Any], results: tuple[Array, ...]
+) -> Callable[[tuple[Array, ...], Array], None]:
+    """The kernel of a plan, to be called with all its arrays; `results` are some like its own."""
+    threads, wakes = plans.number_of_threads(plan.n_items, plan.fmas), plan.fmas > plans.WAKE_FMAS
+    rows, masks = np.empty(0, dtype), (_NO_BOOL_MASK, _NO_ADDITIVE_MASK[max(dtype.itemsize, 4)])
+    kernel = _entry(plan.kernel, dtype, rows, rows, rows, *masks, *results, *plan.params)
+
+    def launch(arrays: tuple[Array, ...], shared: Array) -> None:
+        slots = thread_pool.worker_slots(threads - 1, wakes) if threads > 1 else _NO_SLOTS
+        kernel(slots, *arrays, shared)
+        if threads > 1:
+            thread_pool.end_call()
+
+    return launch
+
+
+def _prepared_again(
+    plan: plans.Plan, dtype: np.dtype[Any], no_lse: Array
+) -> Callable[[Inputs, Array, KernelParams, Array], None]:
+    """`_run_marked` of plans that differ in nothing but `params` other than their `ints`.
+
+    What is needed if all groups are marked is prepared when it is first needed.
+    """
+    n_groups = plan.params.lengths.shape[1]
+
+    @functools.cache
+    def prepared() -> tuple[plans.Plan, plans.Plan, int, _Run, Callable[..., None]]:
+        again, adding = plans.nonfinite_plans(plan, np.arange(n_groups), no_lse.itemsize)
+        run = _prepared_run(again, dtype, no_lse)
+        add = _prepared_launch(adding, dtype, (np.empty(0, dtype), no_lse))
+        return again, adding, plans.lse_size(adding), run, add
+
+    def run_again(inputs: Inputs, out: Array, params: KernelParams, marked: Array) -> None:
+        if not _is_small(plan) and np.count_nonzero(marked[FIRST_GROUP:]) < n_groups:
+            _run_marked(plan, params, marked, inputs, out, no_lse)
+            return
+        again, adding, lse_size, run, add = prepared()
+        lse = np.empty(lse_size, no_lse.dtype)
+        *values, _, floats = params
+        shared = run(inputs, out, lse, (*values, again.params.ints, floats))
+        shared[NEXT_ITEM] = 0
+        add((*inputs, out, lse, *values, adding.params.ints, floats), shared)
+        if shared[ANY_LARGE]:
+            with_params = KernelParams(*values, adding.params.ints, floats)
+            _run_rows(adding._replace(params=with_params), shared, inputs, out, lse)
+
+    return run_again
 
 
 def _small_call(
@@ -324,6 +390,7 @@ def _small_call(
     after_out_by_length: dict[int, tuple[Array, ...]] = {}
     rows = np.empty(0, dtype)
     kernel = _entry(plan.kernel, dtype, rows, rows, rows, *before_out, rows, *after_out)
+    run_again = _prepared_again(plan, dtype, no_lse)
 
     def for_length(kv_len: int) -> tuple[Array, ...]:
         after = no_lse, *(params_of(kv_len) if params_of is not None else plan.params)
@@ -344,7 +411,7 @@ def _small_call(
         kernel(_NO_SLOTS, queries, keys, values, *before_out, flat_out, *after, shared)
         if shared[NONFINITE]:
             inputs = Inputs(queries, keys, values, *masks)
-            _run_marked(plan, KernelParams(*after[1:]), shared, inputs, flat_out, no_lse)
+            run_again(inputs, flat_out, KernelParams(*after[1:]), shared)
         return out
 
     return call
@@ -412,6 +479,7 @@ def _small_queries(
     after_out = no_lse, *plan.params
     rows = np.empty(0, dtype)
     kernel = _entry(plan.kernel, dtype, rows, *before_out, rows, *after_out)
+    run_again = _prepared_again(plan, dtype, no_lse)
 
     def call(query: Array) -> Array:
         for planned, given in lengths:
@@ -422,7 +490,7 @@ def _small_queries(
         kernel(_NO_SLOTS, queries, *before_out, flat_out, *after_out, shared)
         if shared[NONFINITE]:
             inputs = Inputs(queries, *memory, *masks)
-            _run_marked(plan, plan.params, shared, inputs, flat_out, no_lse)
+            run_again(inputs, flat_out, plan.params, shared)
         return out
 
     return call

@@ -18,8 +18,10 @@ Q_LEN, KV_LEN = 0, 1
 # Values of `mask_kind`: no mask, booleans (True lets a key through) or numbers to add to scores.
 NO_MASK, BOOL_MASK, ADDITIVE_MASK = range(3)
 # Entries of `shared`, which the threads of one call share: the next work item; whether a result
-# came out as NaN or infinite; and then one for each KV head group, its state.
-NEXT_ITEM, NONFINITE, FIRST_GROUP = range(3)
+# came out as NaN or infinite; whether any group is LARGE; whether a product of a query and a key is
+# NaN or infinite, where results of few queries are computed again; and then one for each KV head
+# group, its state.
+NEXT_ITEM, NONFINITE, ANY_LARGE, NONFINITE_SCORES, FIRST_GROUP = range(5)
 # The same entry as NONFINITE where results of few queries are computed again: whether scores are so
 # large that the weight of one that is finite may underflow.
 LARGE_SCORES = NONFINITE

@@ -381,6 +381,8 @@ def _cut_into_blocks(plan: Plan, choice: Choice, threads: int) -> Plan:
     least = ITEMS_PER_THREAD * threads if plan.fmas > SERIAL_FMAS else 1
     sizes = choice.block_q
     block_q = next((n for n in sizes if n_groups * -(-rows // n) >= least), sizes[-1])
+    # Room for rows that there are not is cleared for nothing.
+    block_q = min(block_q, max(1, -(-rows // sizes[-1])) * sizes[-1])
     ints = plan.ints._replace(block_k=choice.block_k, num_splits=1, block_q=block_q)
     return plan._replace(
         kernel=choice.kernel,

@@ -72,6 +72,7 @@ from fastllm.fast._attention.params import (
     FIRST_GROUP,
     LARGE_SCORES,
     NO_MASK,
+    NONFINITE_SCORES,
     REPLACED,
     Array,
     Inputs,
@@ -85,7 +86,7 @@ from fastllm.fast._attention.runtime.jit import (
 )
 from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
 from fastllm.fast._attention.simd.bf16_rows import deinterleave_row, interleave_row
-from fastllm.fast._attention.simd.finite import largest_size
+from fastllm.fast._attention.simd.finite import are_all_finite, largest_size
 from fastllm.fast._attention.simd.gemv import MICRO_TILE, gemv_qk_pv
 from fastllm.fast._attention.simd.vectors import (
     add,
@@ -244,13 +245,14 @@ def softmax_block(
     width, zero = lanes(scores), splat(scores, 0.0)
     for row in range(split.n_rows):
         row_at = at + row * block_k
+        again = params.finite_values == 1
+        if again and not are_all_finite(scores, row_at, count, ORIGIN):
+            shared[NONFINITE_SCORES] = 1
         block_max = modify_row(
             scores, row_at, row, start, count, lane_numbers, split, inputs, params, mask_row
         )
-        if params.finite_values == 1:
-            size = largest_size(scores, row_at, count, ORIGIN, scores)
-            if size > _USUAL_SCORE:
-                shared[LARGE_SCORES] = 1
+        if again and largest_size(scores, row_at, count, ORIGIN, scores) > _USUAL_SCORE:
+            shared[LARGE_SCORES] = 1
         row_max = float_max(state.row_max[row], reduce_max(block_max))
         # Where nothing is attended to yet: -inf - -inf would be NaN.
         shift = row_max if row_max > -np.inf else 0.0

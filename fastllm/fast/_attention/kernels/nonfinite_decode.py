@@ -37,7 +37,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastllm.fast._attention.kernels.decode import load_mask_row, modify_row, prefetch_distance
-from fastllm.fast._attention.kernels.nonfinite_values import LEAST_LOG_WEIGHT, USUAL_SIZE
+from fastllm.fast._attention.kernels.nonfinite_values import (
+    LEAST_LOG_WEIGHT,
+    USUAL_SIZE,
+    write_row_sums,
+)
 from fastllm.fast._attention.kernels.scratch import (
     close_arena,
     fill,
@@ -58,10 +62,12 @@ from fastllm.fast._attention.kernels.work import (
     read_params,
 )
 from fastllm.fast._attention.params import (
+    ANY_LARGE,
     FIRST_GROUP,
     LARGE,
     LARGE_SCORES,
     NO_MASK,
+    NONFINITE_SCORES,
     REPLACED,
     Array,
     Inputs,
@@ -80,10 +86,10 @@ from fastllm.fast._attention.simd.half_precision import (
     load_converted,
     load_element,
     store_converted,
-    store_element,
 )
 from fastllm.fast._attention.simd.vectors import (
     absolute,
+    add,
     float_max,
     fma,
     int_min,
@@ -235,6 +241,33 @@ def add_wanted(
 
 
 @device_function
+def add_seen(
+    rows: Array, at: int, row_step: int, count: int, n_rows: int, value_dim: int, room: Room
+) -> None:
+    """Add what is not finite in values that all rows see to the sums of those that count."""
+    width = lanes(room.sums)
+    columns, whole = padded(value_dim, width), value_dim // width * width
+    inf, zero = splat(room.sums, np.inf), splat(room.sums, 0.0)
+    for d in range(0, whole, width):
+        total = zero
+        for j in range(count):
+            x = load_converted(rows, at + j * row_step + d, room.sums)
+            total = add(select_gt(inf, absolute(x), zero, x), total)
+        store(room.value_row, d, total)
+    for d in range(whole, value_dim):
+        room.value_row[d] = 0.0
+        for j in range(count):
+            number = load_element(rows, at + j * row_step + d, room.sums)
+            if not abs(number) < np.inf:
+                room.value_row[d] += number
+    for row in range(n_rows):
+        if counts(room.lse[row]):
+            for d in range(0, columns, width):
+                to = row * columns + d
+                store(room.sums, to, add(load(room.value_row, d), load(room.sums, to)))
+
+
+@device_function
 def update_known(n_rows: int, columns: int, room: Room) -> bool:
     """Let what is known be what all rows have; say whether that is NaN everywhere."""
     zero, one = splat(room.sums, 0.0), splat(room.sums, 1.0)
@@ -253,24 +286,13 @@ def update_known(n_rows: int, columns: int, room: Room) -> bool:
 
 @device_function
 def write_sums(split: KeySplit, params: Params, room: Room, out: Array) -> None:
-    """Put what is not 0 in place of results, unless they are NaN."""
-    width, zero = lanes(room.sums), splat(room.sums, 0.0)
-    columns, whole = padded(params.value_dim, width), params.value_dim // width * width
+    """Write the sums of rows that count."""
+    columns = padded(params.value_dim, lanes(room.sums))
     for row in range(split.n_rows):
-        if not counts(room.lse[row]):
-            continue
-        head = split.kv_group * params.group_size + row % params.group_size
-        at = row * columns
-        to = params.out_starts[head] + row // params.group_size * params.out_row
-        for d in range(0, whole, width):
-            total, result = load(room.sums, at + d), load_converted(out, to + d, room.sums)
-            changed = select_eq(result, result, total, result)
-            store_converted(out, to + d, select_eq(total, zero, result, changed))
-        for d in range(whole, params.value_dim):
-            total = room.sums[at + d]
-            if total != 0.0:
-                result = load_element(out, to + d, room.sums)
-                store_element(out, to + d, total if result == result else result)
+        if counts(room.lse[row]):
+            head = split.kv_group * params.group_size + row % params.group_size
+            to = params.out_starts[head] + row // params.group_size * params.out_row
+            write_row_sums(room.sums, row * columns, params.value_dim, out, to)
 
 
 @jit
@@ -363,6 +385,13 @@ def add_nonfinite_values_decode(
         all_known = update_known(split.n_rows, columns, room)
         replaced = shared[FIRST_GROUP + split.kv_group] & REPLACED != 0 and any_counts
         found = False
+        # Whatever their scores are, all values count that no mask or window hides.
+        all_count = least == UNKNOWN and shared[NONFINITE_SCORES] == 0
+        all_count = all_count and params.mask_kind == NO_MASK
+        # Keys that all rows see.
+        last_position = split.n_rows // params.group_size - 1
+        first_seen = split.diagonal_offset + last_position - params.window_left
+        end_seen = split.diagonal_offset + params.window_right + 1
         first_head = split.kv_group * params.group_size
 
         for start in range(split.begin, split.end, block_k):
@@ -395,6 +424,11 @@ def add_nonfinite_values_decode(
                 < least
             ):
                 continue
+            found = True
+            if all_count and first_seen <= start and start + count <= end_seen:
+                add_seen(values, at, row, count, split.n_rows, value_dim, room)
+                all_known = update_known(split.n_rows, columns, room)
+                continue
             want_unknown(values, at, row, count, value_dim, least, room)
             if params.mask_kind != NO_MASK and not leave_out_masked(
                 start, count, split, inputs, params, room
@@ -416,9 +450,9 @@ def add_nonfinite_values_decode(
                 )
             add_wanted(values, at, row, count, block_k, split.n_rows, value_dim, room)
             all_known = update_known(split.n_rows, columns, room)
-            found = True
 
         if large:
+            shared[ANY_LARGE] = 1
             shared[FIRST_GROUP + split.kv_group] |= LARGE
         if found:
             write_sums(split, params, room, out)

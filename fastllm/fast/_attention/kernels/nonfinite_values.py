@@ -77,6 +77,7 @@ from fastllm.fast._attention.kernels.work import (
     read_params,
 )
 from fastllm.fast._attention.params import (
+    ANY_LARGE,
     FIRST_GROUP,
     LARGE,
     REPLACED,
@@ -86,20 +87,23 @@ from fastllm.fast._attention.params import (
 )
 from fastllm.fast._attention.runtime.jit import device_function, jit
 from fastllm.fast._attention.runtime.work_sharing import address, current_call_as_task, run_shared
-from fastllm.fast._attention.simd.gemm import MICRO_ROWS, gemm_pv
+from fastllm.fast._attention.simd.gemm import MICRO_ROWS, gemm_pv, transpose
 from fastllm.fast._attention.simd.half_precision import (
     load_converted,
     load_element,
+    store_converted,
     store_element,
 )
 from fastllm.fast._attention.simd.vectors import (
     absolute,
     add,
+    floor,
     int_max,
     int_min,
     lanes,
     load,
     maximum,
+    mul,
     pointer,
     prefetch,
     reduce_add,
@@ -287,18 +291,35 @@ def count_tile(
 @device_function
 def read_counts(counts: Array, sums: Array, size: int) -> None:
     """Add what was counted to sums of inf and -inf, and begin again at 0."""
-    for i in range(size):
-        if counts[i] > 0.0:
-            minus = counts[i] // _MINUS_INF
-            if counts[i] > minus * _MINUS_INF:
-                sums[i] += np.inf
-            if minus > 0.0:
-                sums[i] -= np.inf
-            counts[i] = 0.0
+    zero, inf, step = splat(counts, 0.0), splat(counts, np.inf), splat(counts, _MINUS_INF)
+    steps, neg_inf = splat(counts, 1.0 / _MINUS_INF), splat(counts, -np.inf)
+    for i in range(0, size, lanes(counts)):
+        count = load(counts, i)
+        minus = floor(mul(count, steps))
+        plus = sub(count, mul(minus, step))
+        given = add(select_gt(plus, zero, inf, zero), select_gt(minus, zero, neg_inf, zero))
+        store(sums, i, add(given, load(sums, i)))
+        store(counts, i, zero)
 
 
 @device_function
-def write_sums(
+def write_row_sums(sums: Array, at: int, dim: int, out: Array, to: int) -> None:
+    """Put what is not 0 in place of the results of a row, unless they are NaN."""
+    width, zero = lanes(sums), splat(sums, 0.0)
+    whole = dim // width * width
+    for d in range(0, whole, width):
+        total, result = load(sums, at + d), load_converted(out, to + d, sums)
+        changed = select_eq(result, result, total, result)
+        store_converted(out, to + d, select_eq(total, zero, result, changed))
+    for d in range(whole, dim):
+        total = sums[at + d]
+        if total != 0.0:
+            result = load_element(out, to + d, sums)
+            store_element(out, to + d, total if result == result else result)
+
+
+@device_function
+def write_tile_sums(
     sums: Array,
     at: int,
     lane: int,
@@ -306,17 +327,19 @@ def write_sums(
     n_rows: int,
     params: Params,
     ids: LaneIds,
+    rows: Array,
     out: Array,
 ) -> None:
-    """Put what is not 0 in place of results, unless they are NaN."""
-    for i in range(int_min(tile, n_rows - lane)):
-        head, position = ids.head[lane + i], ids.position[lane + i]
-        to = params.out_starts[head] + position * params.out_row
-        for d in range(params.value_dim):
-            total = sums[at + d * tile + i]
-            if total != 0.0:
-                result = load_element(out, to + d, sums)
-                store_element(out, to + d, total if result == result else result)
+    """Transpose the sums of a tile into `rows`, and write them."""
+    width, dim = lanes(sums), params.value_dim
+    columns = padded(dim, width)
+    for i in range(0, tile, width):
+        for d in range(0, dim, width):
+            transpose(sums, at + d * tile + i, tile, rows, d, columns)
+        for k in range(int_min(width, n_rows - lane - i)):
+            head, position = ids.head[lane + i + k], ids.position[lane + i + k]
+            to = params.out_starts[head] + position * params.out_row
+            write_row_sums(rows, k * columns, dim, out, to)
 
 
 @jit
@@ -451,6 +474,7 @@ def add_nonfinite_values(
                 lane += tile
 
         if large:
+            shared[ANY_LARGE] = 1
             shared[FIRST_GROUP + rows.kv_group] |= LARGE
         if not found:
             continue
@@ -458,6 +482,8 @@ def add_nonfinite_values(
         lane = ORIGIN
         while lane < rows.n_rows:
             tile = tile_size(rows.n_rows - lane, width)
-            write_sums(sums, lane * context_rows, lane, tile, rows.n_rows, params, ids, out)
+            write_tile_sums(
+                sums, lane * context_rows, lane, tile, rows.n_rows, params, ids, work.results, out
+            )
             lane += tile
     close_arena(arena)

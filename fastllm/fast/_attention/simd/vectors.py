@@ -450,6 +450,20 @@ def absolute(x: Any) -> Any:
     return np.abs(x)
 
 
+def _emit_floor(builder: Any, x: Any) -> Any:
+    width = "f32" if isinstance(x.type.element, ir.FloatType) else "f64"
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(x.type, [x.type]), f"llvm.floor.v{x.type.count}{width}"
+    )
+    return builder.call(function, [x])
+
+
+@elementwise(_emit_floor)
+def floor(x: Any) -> Any:
+    """The largest whole number that is not above x in each lane."""
+    return np.floor(x)
+
+
 def _emit_select_gt(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), yes, no)
 
