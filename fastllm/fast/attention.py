@@ -363,8 +363,8 @@ def _prepared_again(
         shared[NEXT_ITEM] = 0
         add((*inputs, out, lse, *values, adding.params.ints, floats), shared)
         if shared[ANY_LARGE]:
-            with_params = KernelParams(*values, adding.params.ints, floats)
-            _run_rows(adding._replace(params=with_params), shared, inputs, out, lse)
+            params = params._replace(ints=adding.params.ints)
+            _run_rows(adding._replace(params=params), shared, inputs, out, lse)
 
     return run_again
 

@@ -3,11 +3,13 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from attention.inputs import forget_plans
 from tolerances import assert_agrees
 
 import fastllm
 from fastllm import reference
 from fastllm.fast import attention as fast
+from fastllm.fast._attention import plan
 
 SDPA = "scaled_dot_product_attention"
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int64, np.uint16]
@@ -104,6 +106,34 @@ def test_an_infinity_in_a_later_call(attention_backend):
     actual = attend(*arrays, is_causal=True)
     assert np.isfinite(actual[:, :, :2]).all()
     assert actual[0, 0, 2, 1] == np.inf
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("q_len", [1, 4, 20])
+def test_numbers_that_are_not_finite_in_later_calls(monkeypatch, q_len, shared):
+    """What runs again is prepared too: for all groups or some, for lengths that differ."""
+    if shared:
+        monkeypatch.setattr(plan, "SERIAL_FMAS", 0)
+        forget_plans()
+    dim = 5 + shared
+    query, keys, values = plain(9, (1, 4, q_len, dim), (1, 2, 80, dim), (1, 2, 80, dim))
+    attend = fast.scaled_dot_product_attention
+    for n in (70, 71, 70, 80):
+        for spoiled in (
+            {},
+            {(1, 1, 60): np.inf},
+            {(1, 0, 60): np.inf, (1, 1, 3): -np.inf, (1, 1, 9): np.inf},
+            {(0, 0, 7): np.nan, (1, 1, 8): np.nan},
+            # Their products overflow, in a row that is NaN by another key.
+            {(0, 0, 7): 1e38, (0, 0, 8): -1e38, (1, 0, 9): np.inf, (1, 1, 9): np.inf},
+        ):
+            arrays = query, keys[:, :, :n].copy(), values[:, :, :n].copy()
+            for (which, head, place), number in spoiled.items():
+                arrays[1 + which][0, head, place, 1] = number
+            actual = attend(*arrays, enable_gqa=True)
+            with np.errstate(all="ignore"):
+                expected = reference.scaled_dot_product_attention(*arrays, enable_gqa=True)
+            assert_agrees(SDPA, np.float32, actual, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
