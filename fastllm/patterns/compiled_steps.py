@@ -20,7 +20,7 @@ from fastllm.patterns.steps import Behavior, Step, as_step
 from fastllm.patterns.syntax import Chars, Choice, Node, Repeat, Sequence, parse
 
 if TYPE_CHECKING:
-    from fastllm.patterns.fused import Fused
+    from fastllm.patterns.fused import OnePass
 
 
 class CompiledStep(NamedTuple):
@@ -28,8 +28,9 @@ class CompiledStep(NamedTuple):
 
     Attributes
     ----------
-    fused : Fused or None
-        None where digits are counted from the right instead.
+    fused : OnePass or None
+        One table for several steps, where that can be. None where digits are counted from the
+        right instead.
     behavior : Behavior
     invert : bool
     first_is_match : tuple of bool
@@ -38,7 +39,7 @@ class CompiledStep(NamedTuple):
     groups : RightGroups or None
     """
 
-    fused: "Fused | None"
+    fused: "OnePass | None"
     behavior: Behavior
     invert: bool
     first_is_match: tuple[bool, ...] = ()
@@ -51,7 +52,7 @@ class CompiledStep(NamedTuple):
 
 
 def compiled_steps(steps: tuple[str | Step, ...]) -> tuple[CompiledStep, ...]:
-    """The steps, joined where that is possible.
+    """The steps, several of them as one where that is possible.
 
     Raises
     ------
@@ -78,7 +79,28 @@ def compiled_steps(steps: tuple[str | Step, ...]) -> tuple[CompiledStep, ...]:
         elif step.behavior != "isolated":
             first_is_match = _firsts_of_matches(automaton)
         made.append(CompiledStep(fused(automaton), step.behavior, step.invert, first_is_match))
-    return tuple(made)
+    return _composed(made)
+
+
+def _composed(steps: list[CompiledStep]) -> tuple[CompiledStep, ...]:
+    """The steps, with one table for such as go in one pass."""
+    found: list[CompiledStep] = []
+    for step in steps:
+        both = _one_pass(found[-1], step) if found else None
+        if both is None:
+            found.append(step)
+        else:
+            found[-1] = step._replace(fused=both)
+    return tuple(found)
+
+
+def _one_pass(first: CompiledStep, second: CompiledStep) -> "OnePass | None":
+    """The table of two steps that do nothing but cut, if one can say it."""
+    from fastllm.patterns.composed import composed
+
+    if not first.fused or not second.fused or {first.behavior, second.behavior} != {"isolated"}:
+        return None
+    return composed(first.fused, second.fused)
 
 
 def _removed_class(step: Step) -> Runs | None:

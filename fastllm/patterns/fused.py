@@ -20,9 +20,10 @@ goes on in the plain one from there, remembers where the last match ended, and g
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from fastllm.patterns.automaton import DEAD, Automaton
+from fastllm.patterns.automaton import DEAD, Automaton, Classes, CutKind
 from fastllm.patterns.syntax import NoAutomatonError
 
 # After so many characters without a match, a state is open. Fewer, if that makes too many states.
@@ -84,26 +85,75 @@ class State(NamedTuple):
     marked: bool = False  # more than `waiting` may have been read: since the mark
 
 
-class Fused:
-    """The one-pass table of an automaton.
+Table = list[list[tuple[int, int]]]
+
+
+class OnePass:
+    """A table that cuts a text in one pass.
 
     Attributes
     ----------
-    automaton : Automaton
+    classes : Classes
+        What its columns are; one more is for the end of the text.
     table : list of list of (int, int)
         For each state that is not open, for each column: the next state, and the cuts, of which bit
         i stands for i characters back from the one that was read; and what is done about the mark.
         Numbers from ``len(table)`` on are those of open states.
-    open_states : list of State
-        All of them have waited for ``max_waiting + 1`` characters, or since the mark.
     text_start, start, start_behind_gap : int
         Where to begin: at the start of the text, behind a match, behind a character of no match.
     max_waiting : int
+    automaton : Automaton or None
+        The plain table, which open states ask for.
+    open_states : sequence of State
+        All of them have waited for ``max_waiting + 1`` characters, or since the mark.
     """
 
+    classes: Classes
+    table: Table
+    text_start: int
+    start: int
+    start_behind_gap: int
+    max_waiting: int
+    automaton: Automaton | None = None
+    open_states: "Iterable[State]" = ()
+
+    def cut_kinds(self) -> Iterable[CutKind]:
+        """What `Automaton.cut_kinds` says."""
+        raise NotImplementedError
+
+    def often_met(self) -> tuple[list[int], list[int]]:
+        """The states and the actions that a sample meets, the most frequent first.
+
+        An action is what an entry of the table does besides leading on.
+        """
+        states: Counter[int] = Counter()
+        actions: Counter[int] = Counter()
+        state = self.text_start
+        for character in SAMPLE:
+            state, action = self.table[state][self.classes.of(ord(character))]
+            if state >= len(self.table):
+                state = self.start
+            states[state] += 1
+            if action:
+                actions[action] += 1
+        return (
+            [state for state, _ in states.most_common(MOST_STATES)],
+            [action for action, _ in actions.most_common(MOST_ACTIONS)],
+        )
+
+
+class Fused(OnePass):
+    """The one-pass table of an automaton."""
+
     def __init__(self, automaton: Automaton, max_waiting: int = MAX_WAITING) -> None:
-        self.automaton = automaton
+        self.automaton = self._automaton = automaton
+        self.classes = automaton.classes
         self.max_waiting = max_waiting
+        self._certain = {
+            number
+            for number, row in enumerate(automaton.table)
+            if all(step.matches for step in row)
+        }
         self._fresh = State(automaton.start)
         self._states: list[State] = []
         self._numbers: dict[State, int] = {}
@@ -116,34 +166,18 @@ class Fused:
                 self._fresh._replace(behind_gap=True),
             )
         ]
-        table: list[list[tuple[int, int]]] = []
+        table: Table = []
         while len(table) < len(self._states):
             state = self._states[len(table)]
             columns = range(automaton.end + 1)
             table.append([self._entry(*self._read(state, column)) for column in columns])
         self.open_states = list(self._open)
-        self.table, group_of = _without_twins(table)
+        self.table, group_of = without_twins(table)
         self.text_start, self.start, self.start_behind_gap = (group_of[start] for start in starts)
 
-    def often_met(self) -> tuple[list[int], list[int]]:
-        """The states and the actions that a sample meets, the most frequent first.
-
-        An action is what an entry of the table does besides leading on.
-        """
-        states: Counter[int] = Counter()
-        actions: Counter[int] = Counter()
-        state = self.text_start
-        for character in SAMPLE:
-            state, action = self.table[state][self.automaton.classes.of(ord(character))]
-            if state >= len(self.table):
-                state = self.start
-            states[state] += 1
-            if action:
-                actions[action] += 1
-        return (
-            [state for state, _ in states.most_common(MOST_STATES)],
-            [action for action, _ in actions.most_common(MOST_ACTIONS)],
-        )
+    def cut_kinds(self) -> Iterable[CutKind]:
+        """What `Automaton.cut_kinds` says."""
+        return self._automaton.cut_kinds()
 
     def _entry(self, state: State, cuts: int) -> tuple[int, int]:
         waiting = len(state.waiting)
@@ -158,7 +192,7 @@ class Fused:
 
     def _number(self, state: State) -> int:
         if state not in self._numbers:
-            if len(self._states) * (self.automaton.end + 1) >= MAX_ENTRIES:
+            if len(self._states) * (self._automaton.end + 1) >= MAX_ENTRIES:
                 raise NoAutomatonError(f"its table has more than {MAX_ENTRIES:,} entries")
             self._numbers[state] = len(self._states)
             self._states.append(state)
@@ -166,7 +200,7 @@ class Fused:
 
     def _read(self, state: State, column: int) -> tuple[State, int]:
         """The state behind a character, and the cuts that it decides."""
-        table, end, cuts = self.automaton.table, self.automaton.end, 0
+        table, end, cuts = self._automaton.table, self._automaton.end, 0
         if state.marked:
             target, matches = table[state.number][column]
             if column == state.waiting[0]:
@@ -185,7 +219,7 @@ class Fused:
             target, matches = table[number][columns[0]]
             if matches and not matched and not waiting:  # an empty match: the text is cut here
                 cuts |= 1 << back
-                number = self.automaton.not_empty(number)
+                number = self._automaton.not_empty(number)
                 behind_gap = False
                 target, matches = table[number][columns[0]]
             if matches:
@@ -193,7 +227,12 @@ class Fused:
                     cuts |= 1 << back + len(waiting)
                 waiting, matched, behind_gap = (), True, False
             if target != DEAD:
-                state = State(target, (*waiting, columns.pop(0)), matched, behind_gap)
+                waiting = (*waiting, columns.pop(0))
+                if target in self._certain:  # a match ends here, whatever comes
+                    if behind_gap:
+                        cuts |= 1 << len(columns) + len(waiting) - 1
+                    waiting, matched, behind_gap = (), True, False
+                state = State(target, waiting, matched, behind_gap)
             elif matched:
                 cuts |= 1 << back + len(waiting)
                 columns = [*waiting, *columns]
@@ -210,7 +249,7 @@ class Fused:
         if not state.waiting:
             return None
         first, *others = state.waiting
-        stays = self.automaton.table[state.number][first] == (state.number, False)
+        stays = self._automaton.table[state.number][first] == (state.number, False)
         if not (state.matched and stays and {first}.issuperset(others)):
             return None
         behind, last = self._fresh, None
@@ -222,9 +261,7 @@ class Fused:
         return behind if behind == last else None
 
 
-def _without_twins(
-    table: list[list[tuple[int, int]]],
-) -> tuple[list[list[tuple[int, int]]], list[int]]:
+def without_twins(table: Table) -> tuple[Table, list[int]]:
     """The table with one state for all that do the same, and which one each has become.
 
     Moore's algorithm: states that cut alike are taken for the same, until two of them are seen to

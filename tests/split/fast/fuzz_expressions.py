@@ -107,7 +107,7 @@ class Run:
         self.slowest = max(self.slowest, (seconds, expression))
         if pattern.engine == "automaton":
             entries = sum(
-                len(step.fused.table) * step.fused.automaton.end for step in pattern.compiled_steps
+                len(step.fused.table) * step.fused.classes.total for step in pattern.compiled_steps
             )
             self.largest = max(self.largest, (entries, expression))
         return pattern

@@ -106,7 +106,32 @@ def test_automata_count_words_as_the_reference_does(name):
     )
 
 
-@pytest.mark.parametrize("name", ["llama3", "o200k", "kimi-k2", "lines", "smollm2", "youtu"])
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        *[("viking", 1), ("spark", 1), ("deepseek-coder", 1), ("smollm2", 1)],
+        # A step may wait for longer than one table for both could say.
+        *[("deepseek-v3", 2), ("chameleon", 3), ("youtu", 2)],
+    ],
+)
+def test_steps_go_in_one_pass_where_they_can(name, tables):
+    assert len(PATTERNS[name].compiled_steps) == tables
+
+
+def test_made_steps_in_one_pass_cut_as_the_reference_does():
+    rng, texts, tables = random.Random(63), made_texts(8, seed=64), Counter()
+    for _ in range(50):
+        steps = tuple(made_expression(rng, depth=1) for _ in range(rng.choice([2, 3])))
+        pattern = SplitPattern(steps)
+        tables[len(steps) - len(pattern.compiled_steps)] += 1
+        for text in map(valid, texts):
+            assert by_automaton(text, pattern) == reference.split(text, pattern), (steps, text)
+    assert tables[1] + tables[2] > 20
+
+
+@pytest.mark.parametrize(
+    "name", ["llama3", "o200k", "kimi-k2", "lines", "smollm2", "youtu", "deepseek-coder"]
+)
 def test_texts_may_be_cut_where_the_tables_say(name):
     pattern, cuts = PATTERNS[name], 0
     # Spelled so that it has no masks: a branch that never matches.

@@ -264,8 +264,8 @@ cdef int fill_groups(AutomatonTables& tables, groups) except -1:
 
 
 cdef int fill_tables(AutomatonTables& tables, fused) except -1:
-    """Fill in what `patterns.fused` has found."""
-    cdef uint32_t columns = fused.automaton.end + 1
+    """Fill in what `patterns.fused` or `patterns.composed` has found."""
+    cdef uint32_t columns = fused.classes.total + 1
     cdef Py_ssize_t rows = len(fused.table)
     cdef vector[uint32_t] run_starts
     cdef vector[uint8_t] run_classes
@@ -282,21 +282,28 @@ cdef int fill_tables(AutomatonTables& tables, fused) except -1:
         open_state.state, open_state.matched = state.number, state.matched
         open_state.behind_gap, open_state.marked = state.behind_gap, state.marked
         tables.open.push_back(open_state)
-    for entries in fused.automaton.table:
-        for target, matches in entries:
-            tables.plain.push_back((<int>DEAD if target < 0 else target) | (<int>MATCHES if matches else 0))
-    for at_text_start, start in enumerate((fused.automaton.start, fused.automaton.text_start)):
-        tables.plain_starts[at_text_start][0] = start
-        tables.plain_starts[at_text_start][1] = fused.automaton.not_empty(start)
-    for kind in fused.automaton.cut_kinds():
+    if fused.automaton is not None:
+        fill_plain_table(tables, fused.automaton)
+    for kind in fused.cut_kinds():
         tables.cut_kinds.push_back(kind)
-    for start, number in zip(fused.automaton.classes.starts, fused.automaton.classes.numbers):
+    for start, number in zip(fused.classes.starts, fused.classes.numbers):
         if start < 0x110000:
             run_starts.push_back(start)
             run_classes.push_back(number)
     tables.classes.set(run_starts, run_classes)
     hot_states, hot_actions = fused.often_met()
     tables.set_hot_states(hot_states, hot_actions)
+    return 0
+
+
+cdef int fill_plain_table(AutomatonTables& tables, automaton) except -1:
+    """Fill in what open states ask for."""
+    for entries in automaton.table:
+        for target, matches in entries:
+            tables.plain.push_back((<int>DEAD if target < 0 else target) | (<int>MATCHES if matches else 0))
+    for at_text_start, start in enumerate((automaton.start, automaton.text_start)):
+        tables.plain_starts[at_text_start][0] = start
+        tables.plain_starts[at_text_start][1] = automaton.not_empty(start)
     return 0
 
 
