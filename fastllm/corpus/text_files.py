@@ -85,7 +85,9 @@ def last_text_cut(text: str) -> int:
     is_cut = compile_pattern(SAFE_CUT)
     newline = text.rfind("\n", 1)
     while newline > 0:
-        if is_cut.match(text, newline - 1):
+        after = text[newline + 1 : newline + 2]
+        # Most lines of code begin with white space; to look for that first is ten times as fast.
+        if not after.isspace() and is_cut.match(text, newline - 1):
             return newline + 1
         newline = text.rfind("\n", 1, newline)
     return 0

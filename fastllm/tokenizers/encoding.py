@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from fastllm import _backend
+from fastllm.api.threads import get_num_threads
 from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
 from fastllm.checks.tokenization import IdArray
@@ -86,6 +87,11 @@ class SubwordTokenizer(Tokenizer):
     def pattern_to_cut_by(self) -> SplitPattern:
         """The pattern that says where a text may be cut; one without a name: nowhere."""
         return self.split_pattern
+
+    @property
+    def default_threads(self) -> int:
+        """On how many threads a batch is encoded at most, if the call does not say."""
+        return get_num_threads()
 
     @abstractmethod
     def decode(

@@ -132,12 +132,19 @@ def test_a_long_text_is_one_document_and_is_never_whole_in_memory(tmp_path, monk
     text = english()[:120_000] * 8
     (tmp_path / "long.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
     longest = []
-    monkeypatch.setattr(encoding, "_utf8_size", lambda part: longest.append(len(part)) or len(part))
+    add = reading.Batch.add
+
+    def noting_add(batch, source, document, texts, is_end, text_bytes):
+        longest.extend(map(len, texts))
+        add(batch, source, document, texts, is_end, text_bytes)
+
+    monkeypatch.setattr(reading.Batch, "add", noting_add)
     index = encode_corpus(
         tmp_path / "long.txt", tokenizer(), tmp_path / "out", begin=END, shard_tokens=1_000
     )
     assert [*documents_in(tmp_path / "out", index)] == [[400 - 1, *ids_of(text, False)]]
     assert max(longest) < 200_000
+    assert index["text_bytes"] == len(text.encode())
 
 
 def test_lines_are_documents_with_their_line_ends(tmp_path, monkeypatch):

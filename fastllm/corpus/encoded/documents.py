@@ -22,7 +22,7 @@ from fastllm.corpus.sources import RawReader, column, kind_of, lines_of, unpacke
 from fastllm.corpus.text_files import read_chunks
 from fastllm.patterns.named import SplitPattern
 
-BATCH = 1 << 22  # characters that are encoded at a time
+BATCH = 1 << 20  # characters that are encoded at a time
 FIRST_PART = 1 << 16  # characters that the first part of a document has at least, if it has them
 LINES = (".jsonl", ".ndjson")
 TABLES = (".csv", ".tsv")
@@ -32,7 +32,8 @@ RECORDS_AT_ONCE = 1024
 MAX_JSON_ITEM = 1 << 28  # characters; what is not JSON is found out at the latest then
 BOM = "\ufeff"
 
-Texts = tuple[list[str], bool]  # whole documents; or one part of a document that goes on
+# Whole documents, or one part of a document that goes on (then False); and their bytes in UTF-8.
+Texts = tuple[list[str], bool, int]
 
 
 class DocumentOptions(NamedTuple):
@@ -60,17 +61,20 @@ class Batch:
     continues: bool = False  # whether the first text goes on with a document
     open_document: tuple[int, int] = (0, 0)  # the source and number of one that goes on
     splits: list[int] = field(default_factory=list)  # of each document that begins here
-    text_bytes: int = 0  # of all texts, and the special tokens in them: see `encoding`
-    special_tokens: Counter[str] = field(default_factory=Counter)
+    text_bytes: int = 0  # of all texts, in UTF-8
+    special_tokens: Counter[str] = field(default_factory=Counter)  # in the texts: see `encoding`
 
     @property
     def documents(self) -> int:
         """How many documents end here."""
         return sum(count for _, _, count in self.runs)
 
-    def add(self, source: int, document: int, texts: list[str], is_end: bool) -> None:
+    def add(
+        self, source: int, document: int, texts: list[str], is_end: bool, text_bytes: int
+    ) -> None:
         """More texts; `document` is the number of the first one in its source."""
         self.texts += texts
+        self.text_bytes += text_bytes
         self.characters += sum(map(len, texts))
         self.is_end += [is_end] * len(texts)
         self.open_document = (source, document)
@@ -82,6 +86,7 @@ class Batch:
         while self.texts and not self.is_end[-1]:
             self.is_end.pop()
             self.characters -= len(self.texts.pop())
+        self.text_bytes = utf8_size(self.texts)
         if self.continues and not self.texts:
             self.forget, self.continues = True, False
 
@@ -123,10 +128,13 @@ def read_batches(
         is_end = True
         try:
             with open_source(source) as file:
-                for texts, is_end in _texts(file, source.path, options, tell_bad):
+                for texts, is_end, size in _texts(file, source.path, options, tell_bad):
                     left_out = min(max(skip - document, 0), len(texts))
-                    batch.add(number, document + left_out, texts[left_out:], is_end)
-                    document += len(texts) if is_end else 0
+                    if left_out:
+                        texts = texts[left_out:]
+                        size = utf8_size(texts)
+                    batch.add(number, document + left_out, texts, is_end, size)
+                    document += left_out + len(texts) if is_end else 0
                     if batch.is_full:
                         place = file.tell() if file.seekable() else 0
                         batch.read_bytes += place - told
@@ -156,7 +164,8 @@ def _texts(
     kind = kind_of(path)
     if kind == ".parquet":
         for rows in column(file, path, options.field):
-            yield _checked(rows, path, options, tell_bad), True
+            texts = _checked(rows, path, options, tell_bad)
+            yield texts, True, utf8_size(texts)
         return
     with unpacked(file, path) as bare:
         stream = io.BufferedReader(RawReader(bare), READ)
@@ -190,43 +199,49 @@ def _grouped(texts: Iterator[str]) -> Iterator[Texts]:
         group.append(text)
         size += len(text)
         if size >= READ or len(group) >= RECORDS_AT_ONCE:
-            yield group, True
+            yield group, True, utf8_size(group)
             group, size = [], 0
     if group:
-        yield group, True
+        yield group, True, utf8_size(group)
 
 
 # Text
 
 
 class _Joined:
-    """A file whose beginning has been read."""
+    """A file whose beginning has been read, and how much of it has been asked for."""
 
     def __init__(self, path: str, beginning: bytes, rest: Any) -> None:
         self.name, self.beginning, self.rest = path, beginning, rest
+        self.size = 0
 
     def read(self, size: int) -> bytes:
-        beginning, self.beginning = self.beginning, b""
-        return beginning or bytes(self.rest.read(size))
+        data, self.beginning = self.beginning, b""
+        data = data or bytes(self.rest.read(size))
+        self.size += len(data)
+        return data
 
 
 def _text_parts(stream: Any, path: str, options: DocumentOptions) -> Iterator[Texts]:
     """A text that is one document: whole if it is short."""
     beginning = stream.read(READ)
+    bom = len(BOM.encode()) * beginning.startswith(BOM.encode())
     if len(beginning) < READ:
-        text = _decoded(beginning, path, 0, options.errors)
-        yield [text.removeprefix(BOM)], True
+        text = _decoded(beginning, path, 0, options.errors).removeprefix(BOM)
+        yield [text], True, _size_of([text], len(beginning) - bom, options)
         return
     file: Any = _Joined(path, beginning, stream)
     parts = read_chunks(file, options.pattern, options.whole_tokens, options.errors)
     text = next(parts).removeprefix(BOM)
+    told = bom
     for part in parts:
         if len(text) < FIRST_PART:
             text += part
             continue
-        yield [text], False
-        text = part
-    yield [text], True
+        # What has been read and lies in the next part is counted here; the sum is right.
+        yield [text], False, _size_of([text], file.size - told, options)
+        text, told = part, file.size
+    yield [text], True, _size_of([text], file.size - told, options)
 
 
 def _lines(stream: Any, path: str, options: DocumentOptions) -> Iterator[Texts]:
@@ -235,10 +250,23 @@ def _lines(stream: Any, path: str, options: DocumentOptions) -> Iterator[Texts]:
     while lines := stream.readlines(READ):
         data = b"".join(lines)
         text = _decoded(data, path, position, options.errors)
-        if not position:
-            text = text.removeprefix(BOM)
+        bom = len(BOM.encode()) * (not position and text.startswith(BOM))
+        texts = lines_of(text.removeprefix(BOM) if bom else text)
         position += len(data)
-        yield lines_of(text), True
+        yield texts, True, _size_of(texts, len(data) - bom, options)
+
+
+def utf8_size(texts: Iterable[str]) -> int:
+    """The bytes of some texts in UTF-8."""
+    return sum(
+        len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        for text in texts
+    )
+
+
+def _size_of(texts: list[str], read: int, options: DocumentOptions) -> int:
+    """The same for texts that were read from so many bytes; nothing is replaced, as a rule."""
+    return read if options.errors == "strict" else utf8_size(texts)
 
 
 def _decoded(data: bytes, path: str, position: int, errors: str) -> str:

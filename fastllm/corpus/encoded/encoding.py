@@ -1,8 +1,8 @@
 """Encoding a corpus: inputs of all kinds, any size, into shards of ids with an index.
 
-Threads read ahead (`read_ahead`), the caller's thread has each batch encoded by the tokenizer's own
-threads and writes it (`shards`). All that decides what is written is a document at a time, so the
-files do not depend on threads, on batches, or on where an earlier run was stopped.
+Threads read ahead (`read_ahead`), others encode what they have read, a batch each (`in_order`), and
+the caller's thread writes it (`shards`). All that decides what is written is a document at a time,
+so the files do not depend on threads, on batches, or on where an earlier run was stopped.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.encoded.documents import Batch, DocumentOptions, read_batches
 from fastllm.corpus.encoded.file_formats import FORMATS, SUFFIXES
+from fastllm.corpus.encoded.in_order import working_ahead
 from fastllm.corpus.encoded.inputs import Inputs, Source, find_sources
 from fastllm.corpus.encoded.marks import add_marks, mark_id
 from fastllm.corpus.encoded.read_ahead import Unit, reading_ahead
@@ -401,11 +402,16 @@ class Run:
         total = sum(source.size for source in sources)
         told = time.monotonic()
         try:
-            with reading_ahead(
-                sources, self._next, self._options, workers, self._prepare
-            ) as batches:
-                for batch in batches:
-                    self._write(batch, threads)
+            with (
+                reading_ahead(
+                    sources, self._next, self._options, workers, self._prepare
+                ) as batches,
+                working_ahead(
+                    self._encoded, batches, threads or self._tokenizer.default_threads
+                ) as encoded,
+            ):
+                for batch, segments in encoded:
+                    self._write(batch, segments)
                     due = time.monotonic() - told > SECONDS_BETWEEN_STEPS
                     if (self._output.has_finished or due) and self._ended:
                         self._step(journal)
@@ -435,7 +441,7 @@ class Run:
         self._output = output
         for batch in read_batches(sources, self._options):
             self._prepare(batch)
-            self._write(batch, 1)
+            self._write(batch, self._encoded(batch))
         return {
             "totals": self._totals,
             "special_tokens_in_text": self._in_text,
@@ -458,36 +464,43 @@ class Run:
 
     def _prepare(self, batch: Batch) -> None:
         """What a reading thread can do for a batch."""
-        batch.text_bytes = sum(map(_utf8_size, batch.texts))
         batch.special_tokens = self._special_text.count(batch.texts)
         if self._split is not None:
             starts = (not batch.continues, *batch.is_end)
             beginnings = itertools.compress(batch.texts, starts)
             batch.splits = [self._split.of(text) for text in beginnings]
 
-    def _write(self, batch: Batch, threads: int | None) -> None:
+    def _encoded(self, batch: Batch) -> Segments | None:
+        """What there is of each document in a batch; None if there is no text."""
+        if not batch.texts:
+            return None
+        ids, offsets = self._tokenizer.encode_batch_to_numpy(
+            batch.texts, threads=1, dtype=self.dtype, **self._specials
+        )
+        batch.texts = []  # to free the memory
+        ends = np.array(batch.is_end)
+        starts = np.concatenate([[not batch.continues], ends[:-1]])
+        ids, text_ends = add_marks(ids, offsets, starts, ends, self._begin, self._separator)
+        return self._segments(batch, ids, text_ends, ends)
+
+    def _write(self, batch: Batch, segments: Segments | None) -> None:
         if batch.forget:
             self._output.forget_open()
             self._ended = True
         self._bad_count += len(batch.bad)
         self._bad += batch.bad[: MOST_BAD - len(self._bad)]
         self._totals["read_bytes"] += batch.read_bytes
-        if not batch.texts:
+        if segments is None:
             return
-        ids, offsets = self._tokenizer.encode_batch_to_numpy(
-            batch.texts, threads=threads, dtype=self.dtype, **self._specials
-        )
-        ends = np.array(batch.is_end)
-        starts = np.concatenate([[not batch.continues], ends[:-1]])
-        ids, text_ends = add_marks(ids, offsets, starts, ends, self._begin, self._separator)
-        segments = self._segments(batch, ids, text_ends, ends)
+        if batch.continues:
+            segments.splits[0] = self._open_split
         self._output.append(segments)
         self._ended, self._open_split = segments.last_ends, int(segments.splits[-1])
         if batch.runs:
             source, document, count = batch.runs[-1]
             self._next = (source, document + count)
         self._totals["documents"] += batch.documents
-        self._totals["tokens"] += len(ids)
+        self._totals["tokens"] += len(segments.ids)
         self._totals["text_bytes"] += batch.text_bytes
         self._in_text += batch.special_tokens
 
@@ -509,7 +522,7 @@ class Run:
         within = np.arange(len(stops)) - np.repeat(np.cumsum(counts) - counts, counts)
         splits = np.zeros(len(stops), np.int64)
         if self._split is not None:
-            splits[:] = [self._open_split] * batch.continues + batch.splits
+            splits[batch.continues :] = batch.splits
         return Segments(
             ids,
             stops,
@@ -559,7 +572,3 @@ def _id_dtype(dtype: np.typing.DTypeLike | None, max_id: int) -> np.dtype[np.uns
     if wanted.kind != "u":
         raise ValueError(f"dtype must be uint16 or uint32, not {wanted}")
     return wanted.newbyteorder("<")
-
-
-def _utf8_size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

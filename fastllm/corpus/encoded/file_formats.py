@@ -32,6 +32,7 @@ class BinFormat:
     """Bare ids, little-endian; `.ends` beside them."""
 
     suffix = ".bin"
+    is_bare = True  # whether the file of ids holds them as they are written, and nothing else
 
     def header(self, dtype: np.dtype[np.unsignedinteger], tokens: int) -> bytes:
         """What stands before the ids; its length does not depend on how many they are."""
@@ -64,6 +65,7 @@ class NpyFormat(BinFormat):
     """An array as `numpy.load` reads it; `.ends` beside it."""
 
     suffix = ".npy"
+    is_bare = False
 
     def header(self, dtype: np.dtype[np.unsignedinteger], tokens: int) -> bytes:
         file = io.BytesIO()
@@ -85,6 +87,7 @@ class NpyFormat(BinFormat):
 class LlmcFormat(BinFormat):
     """As llm.c reads it: 256 int32 before the ids, of which the first three say what follows."""
 
+    is_bare = False
     # By the bytes of an id: a magic number and a version.
     KINDS = {2: (20240520, 1), 4: (20240801, 7)}  # noqa: RUF012 - a constant
 
@@ -159,6 +162,7 @@ class ParquetFormat(BinFormat):
     """A table with one row for each document, whose column ``ids`` is a list."""
 
     suffix = ".parquet"
+    is_bare = False
 
     def finish(
         self, ids: Path, ends: Path, target: Path, dtype: np.dtype[np.unsignedinteger]

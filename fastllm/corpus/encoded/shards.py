@@ -46,6 +46,8 @@ class Shard:
         self._header = len(file_format.header(dtype, 0))
         self._ids_path = Path(f"{target}.ids{PART}")
         self._ends_path = Path(f"{target}.ends{PART}")
+        # Of the ids, while they are at hand; without one, files are read again in the end.
+        self._hash = hashlib.sha256() if file_format.is_bare and not tokens else None
         if tokens == documents == 0:
             self._open("w+b")
             self._ids.write(bytes(self._header))
@@ -81,7 +83,10 @@ class Shard:
         sources: tuple[int, int] | None,
     ) -> None:
         """More ids; `ends` says behind which of them documents end."""
-        self._ids.write(ids.data if len(ids) else b"")
+        if len(ids):
+            self._ids.write(ids.data)
+            if self._hash:
+                self._hash.update(ids.data)
         self._ends.write((ends + self.tokens).astype("<u8").tobytes())
         if len(ends):
             self._whole = self.tokens + int(ends[-1])
@@ -92,6 +97,8 @@ class Shard:
 
     def forget_open(self) -> None:
         """Cut off the document that has begun and not ended."""
+        if self.tokens > self._whole:
+            self._hash = None
         self.tokens = self._whole
         self._ids.flush()
         size = self._header + self.tokens * self._dtype.itemsize
@@ -111,12 +118,13 @@ class Shard:
         self.flush()
         self.close()
         paths = self._format.finish(self._ids_path, self._ends_path, self._target, self._dtype)
+        hashes = {paths[0]: self._hash.hexdigest()} if self._hash else {}
         return {
             "file": self._target.name,
             "tokens": self.tokens,
             "documents": self.documents,
             "sources": list(self.sources or ()),
-            "sha256": {path.name: sha256(path) for path in paths},
+            "sha256": {path.name: hashes.get(path) or sha256(path) for path in paths},
         }
 
     def close(self) -> None:
