@@ -81,6 +81,10 @@ FASTLLM_INLINE uint64_t multiply_and_fold(uint64_t a, uint64_t b) {
 FASTLLM_INLINE void prefetch(const void *memory) { __builtin_prefetch(memory); }
 FASTLLM_INLINE void prefetch_to_write(const void *memory) { __builtin_prefetch(memory, 1); }
 
+// A pointer that another thread may just have written: what it wrote before is there as well.
+template <typename Value>
+FASTLLM_INLINE Value *load_acquire(Value *const *place) { return __atomic_load_n(place, __ATOMIC_ACQUIRE); }
+
 constexpr size_t HUGE_PAGE = size_t(2) << 20;
 
 // Ask the system for pages of 2 MB, where it has them.

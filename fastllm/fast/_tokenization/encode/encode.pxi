@@ -349,13 +349,12 @@ cdef class Encoder:
         self._put_back(worker)
         return ids
 
-    cdef bint _run_between(self, str text, Finder finder, dict id_of, Worker& worker) except -1:
+    cdef bint _run_between(self, str text, Finder finder, TokenIds token_ids, Worker& worker) except -1:
         """Encode what lies between the tokens that `finder` finds, which become their ids; False if it cannot."""
         cdef FoundToken found
         cdef size_t done = 0, size = PyUnicode_GET_LENGTH(text)
         cdef int width = 0 if PyUnicode_IS_ASCII(text) else PyUnicode_KIND(text)
         cdef const char* data = <const char*>PyUnicode_DATA(text)
-        finder.know_ids(id_of)
         with nogil:
             while not worker.lone_surrogate:
                 is_token = finder.find_in(data, size, width, done, found)
@@ -366,7 +365,7 @@ cdef class Encoder:
                 if not is_token:
                     break
                 worker.out.reserve(1)
-                worker.out.data[worker.out.size] = finder.ids[found.token]
+                worker.out.data[worker.out.size] = token_ids.ids[found.token]
                 worker.out.size += 1
                 done = found.end
         return not worker.lone_surrogate
@@ -375,12 +374,13 @@ cdef class Encoder:
         """The ids of a text that is cut at tokens to take whole, as a list or an array; None if it cannot."""
         cdef unique_ptr[Worker] worker
         cdef list ints
+        cdef TokenIds token_ids = finder.ids_by(id_of)
         self._take_worker(worker)
         ids = None
-        if self._run_between(text, finder, id_of, deref(worker)):
+        if self._run_between(text, finder, token_ids, deref(worker)):
             if as_list:
                 # Tokens to take whole may have higher ids than all that the encoder knows.
-                ints = finder.ints if self.ints and finder.highest >= len(self.ints) else self.ints
+                ints = token_ids.ints if self.ints and token_ids.highest >= len(self.ints) else self.ints
                 ids = list_of_ids(
                     PySequence_Fast_ITEMS(ints) if ints else NULL, deref(worker).out.data, deref(worker).out.size
                 )
@@ -550,11 +550,24 @@ cdef class Encoder:
         ]
 
 
+cdef class TokensOfIds:
+    """What decodes. Nothing changes once it is made, so that any thread may read."""
+    cdef Decoder decoder
+
+    def __cinit__(self, vocabulary, dict special_tokens):
+        cdef bytes token
+        cdef uint64_t dense = 4 * (len(vocabulary) + len(special_tokens)) + 1024
+        for token, number in vocabulary.items():
+            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
+        for name, number in special_tokens.items():
+            token = name.encode()
+            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
+
+
 cdef class ByteEncoder(Encoder):
     """The compiled half of `BytePairEncoder`."""
     cdef tuple given  # vocabulary and special tokens
-    cdef Decoder decoder  # made by the first decoding
-    cdef bint has_decoder
+    cdef TokensOfIds decoder  # made by the first decoding
 
     def _set_up(self, vocabulary, merges, pattern, bint ignore_merges, bint drop_missing, dict special_tokens):
         if len(merges or ()) > MAX_MERGES:
@@ -563,7 +576,6 @@ cdef class ByteEncoder(Encoder):
         self.options.ignore_merges = merges is None or ignore_merges
         self.options.drop_unknown = drop_missing
         self.given = (vocabulary, special_tokens)
-        self.has_decoder = False
         self._add_tokens(vocabulary)
         self.vocabulary.index_tokens()
         if merges is None:
@@ -626,8 +638,7 @@ cdef class ByteEncoder(Encoder):
     def decode_bytes(self, ids):
         cdef vector[int64_t] numbers
         cdef Py_ssize_t unknown = -1, size
-        if not self.has_decoder:
-            self._make_decoder()
+        cdef TokensOfIds known = self._tokens_of_ids()
         if type(ids) is not list or not read_ints(ids, numbers):
             if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
                 read_array(ids, numbers)
@@ -635,24 +646,23 @@ cdef class ByteEncoder(Encoder):
                 ids = arguments.check_ids(ids)
                 if not read_ints(ids, numbers):
                     raise arguments.unknown_id_error(max(ids, key=abs))  # beyond 64 bits
-        size = self.decoder.size_of(numbers.data(), numbers.size(), unknown)
+        size = known.decoder.size_of(numbers.data(), numbers.size(), unknown)
         if unknown >= 0:
             raise arguments.unknown_id_error(ids[unknown])
         decoded = PyBytes_FromStringAndSize(NULL, size)
-        self.decoder.write(numbers.data(), numbers.size(), PyBytes_AS_STRING(decoded), size)
+        known.decoder.write(numbers.data(), numbers.size(), PyBytes_AS_STRING(decoded), size)
         return decoded
 
-    cdef int _make_decoder(self) except -1:
-        vocabulary, special_tokens = self.given
-        cdef bytes token
-        cdef uint64_t dense = 4 * (len(vocabulary) + len(special_tokens)) + 1024
-        for token, number in vocabulary.items():
-            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
-        for name, number in special_tokens.items():
-            token = name.encode()
-            self.decoder.add(string_view(<const char*>token, len(token)), number, dense)
-        self.has_decoder = True
-        return 0
+    cdef TokensOfIds _tokens_of_ids(self):
+        """What decodes, made by the first call; by each of the first, if several threads make them."""
+        cdef TokensOfIds known
+        with cython.critical_section(self):
+            known = self.decoder
+        if known is None:
+            known = TokensOfIds(*self.given)
+            with cython.critical_section(self):
+                self.decoder = known
+        return known
 
 
 cdef class ModelEncoder(Encoder):

@@ -24,7 +24,8 @@ inline Text text_of(PyObject *text) {
     if (PyUnicode_IS_ASCII(text)) return {PyUnicode_DATA(text), length, 0};
 #if !defined(PYPY_VERSION)
     const auto *compact = reinterpret_cast<const PyCompactUnicodeObject *>(text);
-    if (compact->utf8) return {compact->utf8, size_t(compact->utf8_length), 0};
+    // Another thread may just be adding it, its length first.
+    if (const char *utf8 = load_acquire(&compact->utf8)) return {utf8, size_t(compact->utf8_length), 0};
 #endif
     return {PyUnicode_DATA(text), length, int(PyUnicode_KIND(text))};
 }

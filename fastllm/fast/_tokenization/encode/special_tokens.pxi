@@ -4,6 +4,7 @@ A `str` holds characters of one, two or four bytes each, whatever its widest nee
 three, so that no text is copied to be searched.
 """
 
+cimport cython
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from libcpp.vector cimport vector
@@ -22,14 +23,26 @@ cdef extern from "encode/special_tokens.h" namespace "fastllm" nogil:
         bool find[C](const C* text, size_t size, size_t start, FoundToken& found)
 
 
+cdef class TokenIds:
+    """The ids of tokens, in their order. Nothing changes once it is made, so that any thread may read."""
+    cdef dict id_of          # that they are from
+    cdef vector[uint32_t] ids
+    cdef int64_t highest
+    cdef list ints           # ints[i] is i, up to the highest; empty where they would be too many
+
+    def __cinit__(self, list tokens, dict id_of):
+        numbers = [id_of[token] for token in tokens]
+        self.id_of = id_of
+        self.ids = numbers
+        self.highest = max(numbers, default=-1)
+        self.ints = list(range(self.highest + 1)) if self.highest < 1 << 22 else []
+
+
 cdef class Finder:
     """The compiled half of `TokenFinder`: arguments are checked before they come here."""
     cdef TokenTrie trie
     cdef list tokens
-    cdef dict id_of          # that `ids` are from
-    cdef vector[uint32_t] ids
-    cdef int64_t highest     # of `ids`
-    cdef list ints           # ints[i] is i, up to the highest; empty where they would be too many
+    cdef TokenIds last_ids   # that were asked for
 
     def _set_up(self, list tokens):
         cdef int32_t number
@@ -44,15 +57,16 @@ cdef class Finder:
             else:
                 self.trie.add(<const uint32_t*>PyUnicode_DATA(token), len(token), number)
 
-    cdef int know_ids(self, dict id_of) except -1:
-        """Fill `ids` with those of the tokens."""
-        if self.id_of is not id_of:
-            numbers = [id_of[token] for token in self.tokens]
-            self.highest = max(numbers, default=-1)
-            self.ints = list(range(self.highest + 1)) if self.highest < 1 << 22 else []
-            self.ids = numbers
-            self.id_of = id_of
-        return 0
+    cdef TokenIds ids_by(self, dict id_of):
+        """The ids that `id_of` gives the tokens. Tokenizers with the same tokens share a finder, on any thread."""
+        cdef TokenIds ids
+        with cython.critical_section(self):
+            ids = self.last_ids
+        if ids is None or ids.id_of is not id_of:
+            ids = TokenIds(self.tokens, id_of)
+            with cython.critical_section(self):
+                self.last_ids = ids
+        return ids
 
     cdef bint find_in(self, const char* data, size_t size, int width, size_t start, FoundToken& found) noexcept nogil:
         """Find the first token in characters of this width."""
