@@ -20,9 +20,10 @@ from collections.abc import Iterable
 
 from fastllm.api.record import Record
 from fastllm.checks import tokenization as checks
-from fastllm.patterns.compiling import compile_pattern
+from fastllm.patterns.matcher import finder
 from fastllm.patterns.named import SplitPattern
 from fastllm.patterns.pretokenizers import pretokenizer_pattern
+from fastllm.patterns.steps import Finder
 
 __all__ = [
     "BertNormalizer",
@@ -79,12 +80,16 @@ class Prepend(Record):
 
 
 class Replace(Record):
-    """Every match of a regular expression, or every occurrence of a text, replaced."""
+    """Every match of a regular expression, or every occurrence of a text, replaced.
+
+    An expression for which `re` may take too long is run by what tries nothing twice, and one that
+    nothing runs in bounds is refused with a ValueError.
+    """
 
     pattern: str
     content: str
     is_regex: bool
-    expression: re.Pattern[str]  # what is looked for
+    expression: Finder  # what is looked for
 
     def __init__(self, pattern: str, content: str, is_regex: bool = False) -> None:
         self._set(
@@ -92,7 +97,7 @@ class Replace(Record):
             content=checks.check_is_text(content, "content"),
             is_regex=bool(is_regex),
         )
-        expression = compile_pattern(pattern) if is_regex else re.compile(re.escape(pattern))
+        expression = finder(pattern) if is_regex else re.compile(re.escape(pattern))
         object.__setattr__(self, "expression", expression)
 
 

@@ -4,7 +4,8 @@ r"""Whether `re` may take long: how often it may try to match the same character
 aa|a, a|aa and a|a|a, and before `re` gives up, for want of a "b", it tries all of them: twice as
 many for each "a" more. ``a*a*a*b`` takes the cube of the text's length from each place. No text
 must do that to anyone, so `re` is given an expression only if its time grows with the square of a
-text's length at worst. Other expressions are for `matcher.Matcher`, which tries nothing twice.
+text's length at worst, and long texts are watched (`matcher.Watched`). Other expressions are for
+`matcher.Matcher`, which tries nothing twice.
 
 What is counted goes from the end of an expression to its beginning. Where what follows cannot
 fail, nothing is ever tried again. Where it can, a repetition gives back one character after the
@@ -47,6 +48,25 @@ class _Rest(NamedTuple):
 
 
 @lru_cache(maxsize=256)
+def worst_power(expression: str) -> int:
+    r"""How `re` may take longer on longer texts: 1 if as they grow, 2 with their square, and so on.
+
+    A large number stands for exponential time, and for what cannot be told.
+
+    >>> [worst_power(pattern) for pattern in (r"(?<=a)b", r"\s+x", r"\w+\w+\.")]
+    [1, 2, 3]
+    >>> worst_power("(?:a+)+b") > 100
+    True
+    """
+    try:
+        tree = parse(expression, folds=False)
+        # Behind an empty match `re` asks for one that is not: nothing is certain to match at last.
+        found = _Reader().before(tree, _Rest(can_fail=_may_be_nothing(tree)))
+    except NoAutomatonError:
+        return _ENDLESS
+    return found.power + 1 if found.ways <= MOST_WAYS else _ENDLESS
+
+
 def is_tame(expression: str) -> bool:
     r"""Whether `re` takes at most quadratic time for an expression, whatever the text is.
 
@@ -57,13 +77,18 @@ def is_tame(expression: str) -> bool:
     >>> is_tame(r"(?:a+)+b"), is_tame(r"\w+\w+\w+\."), is_tame("(?:a?){50}b")
     (False, False, False)
     """
-    try:
-        tree = parse(expression, folds=False)
-        # Behind an empty match `re` asks for one that is not: nothing is certain to match at last.
-        found = _Reader().before(tree, _Rest(can_fail=_may_be_nothing(tree)))
-    except NoAutomatonError:
-        return False
-    return found.power <= 1 and found.ways <= MOST_WAYS
+    return worst_power(expression) <= 2
+
+
+def needs_matcher(expression: str) -> bool:
+    """Whether `re` cannot serve an expression alone, even if it is watched.
+
+    Watched, it tries one place after the other, and cannot be asked for a match that is not empty.
+    """
+    if is_tame(expression):
+        is_linear = worst_power(expression) == 1
+        return not is_linear and _may_be_nothing(parse(expression, folds=False))
+    return True
 
 
 class _Reader:

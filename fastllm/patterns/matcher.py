@@ -19,6 +19,7 @@ Source: what parsers call packrat (B. Ford, 2002), and RE2's BitState.
 """
 
 import re
+import time
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -36,15 +37,17 @@ from fastllm.patterns.automaton import (
     Try,
     program_of,
 )
-from fastllm.patterns.backtracking import is_tame
+from fastllm.patterns.backtracking import needs_matcher, worst_power
 from fastllm.patterns.code_points import Runs
 from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.syntax import NoAutomatonError, parse
 
 
 @lru_cache(maxsize=128)
-def finder(expression: str) -> "re.Pattern[str] | Matcher":
+def finder(expression: str) -> "re.Pattern[str] | Watched | Matcher":
     r"""What finds the matches of an expression: `re`, or a `Matcher` where `re` may take long.
+
+    Where `re` may take quadratic time, it is watched on long texts.
 
     Raises
     ------
@@ -55,13 +58,24 @@ def finder(expression: str) -> "re.Pattern[str] | Matcher":
     --------
     >>> finder(r"(?<=a)b"), finder(r"(?:a|a?)+(?<=a)")
     (re.compile('(?<=a)b'), Matcher('(?:a|a?)+(?<=a)'))
+    >>> finder(r"\w+(?<=a)")
+    Watched('\\w+(?<=a)')
     """
     compiled = compile_pattern(expression)
-    return compiled if is_tame(expression) else Matcher(expression)
+    power = worst_power(expression)
+    if power == 1:
+        return compiled
+    return Watched(expression, compiled) if power == 2 else Matcher(expression)
 
 
 _FAILED = -1
 _PAGE = 1 << 12  # places
+
+# Longer texts are watched: `re` has so many seconds of the processor for one and for each of its
+# characters, which mostly take 0.2 microseconds; ten times as many where nothing else can go on.
+SHORT = 10_000
+SECONDS, SECONDS_A_CHARACTER = 1.0, 2e-6
+PATIENCE = 10
 
 
 class Span(NamedTuple):
@@ -119,6 +133,70 @@ class Matcher:
         while place <= len(text):
             end = run.match_end(place, may_be_empty=not empty_before)
             if end < 0:
+                place, empty_before = place + 1, False
+                continue
+            yield Span(place, end)
+            place, empty_before = end, end == place
+
+
+class Watched:
+    r"""An expression that finds its matches by `re`, as long as that is quick enough.
+
+    On a long text each place is tried for itself, which is some passes over the text at worst. When
+    time is up, a `Matcher` goes on, which finds the same. Where there is none, as what a group has
+    matched is asked for, that is the end: a ValueError.
+
+    Raises
+    ------
+    ValueError
+        If there is no `Matcher` for it, and matches may be empty.
+    """
+
+    def __init__(self, expression: str, compiled: "re.Pattern[str]") -> None:
+        self.pattern = expression
+        self._compiled = compiled
+        self._matcher: Matcher | None = None
+        try:
+            self._matcher = Matcher(expression)
+        except ValueError:
+            if needs_matcher(expression):
+                raise
+
+    def __repr__(self) -> str:
+        return f"Watched({self.pattern!r})"
+
+    def finditer(self, text: str) -> Iterator["Span | re.Match[str]"]:
+        """The matches, as `re.Pattern.finditer` finds them.
+
+        Raises
+        ------
+        ValueError
+            If it takes too long, and there is no `Matcher`.
+        """
+        if len(text) <= SHORT:
+            yield from self._compiled.finditer(text)
+            return
+        run = _Run(self._matcher, text) if self._matcher else None
+        match, clock = self._compiled.match, time.thread_time
+        limit = SECONDS + SECONDS_A_CHARACTER * len(text)
+        limit = clock() + (limit if run else PATIENCE * limit)
+        is_quick = True
+        place, empty_before, tried = 0, False, 0
+        while place <= len(text):
+            tried += 1
+            if tried % 16 == 0 and is_quick and clock() > limit:
+                is_quick = False
+                if run is None:
+                    raise ValueError(
+                        f"Python's re takes too long for {self.pattern!r} on a text of "
+                        f"{len(text):,} characters, and nothing else can match it"
+                    )
+            if run is None or (is_quick and not empty_before):
+                found = match(text, place)
+                end = found.end() if found else _FAILED
+            else:
+                end = run.match_end(place, may_be_empty=not empty_before)
+            if end == _FAILED:
                 place, empty_before = place + 1, False
                 continue
             yield Span(place, end)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fastllm.patterns.backtracking import is_tame
+from fastllm.patterns.backtracking import is_tame, needs_matcher
 from fastllm.patterns.compiling import check_pattern
 from fastllm.patterns.expressions import (
     CL100K,
@@ -33,7 +33,7 @@ from fastllm.patterns.syntax import NoAutomatonError
 
 if TYPE_CHECKING:
     from fastllm.patterns.compiled_steps import CompiledStep
-    from fastllm.patterns.matcher import Matcher
+    from fastllm.patterns.matcher import Matcher, Watched
 
 WHOLE_TEXT = r"(?s:.+)"  # a step that does not split
 
@@ -143,13 +143,13 @@ class SplitPattern(_Steps):
         """Raise a ValueError if a step is no expression, or one that nothing runs in bounds."""
         for source in self.sources:
             check_pattern(source)
-            if not is_tame(source):
+            if needs_matcher(source):
                 from fastllm.patterns.matcher import Matcher
 
                 Matcher(source)
 
     @cached_property
-    def expressions(self) -> "tuple[re.Pattern[str] | Matcher, ...]":
+    def expressions(self) -> "tuple[re.Pattern[str] | Watched | Matcher, ...]":
         """The steps, compiled by the standard `re`, or as matchers where `re` may take long."""
         from fastllm.patterns.matcher import finder
 

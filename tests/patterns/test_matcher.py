@@ -6,9 +6,10 @@ import pytest
 from expressions import made_expression, made_texts
 
 from fastllm import reference
+from fastllm.patterns import matcher
 from fastllm.patterns.backtracking import is_tame
 from fastllm.patterns.compiling import compile_pattern
-from fastllm.patterns.matcher import Matcher, finder
+from fastllm.patterns.matcher import Matcher, Watched, finder
 from fastllm.patterns.named import split_pattern
 
 READ = [
@@ -55,6 +56,35 @@ def test_no_text_takes_them_long(expression):
     text = "a" * 3000
     assert isinstance(finder(expression), Matcher)
     assert "".join(reference.split(text, expression)) == text
+
+
+WATCHED = [r"\s+x|(?<=a)b", r"\w+(?=\s\d)|\w", r"(?=(\d{3})+(?!\d))", r"(?:ab)*|k", r"a*(?=b)|\s"]
+
+
+@pytest.mark.parametrize("expression", WATCHED)
+@pytest.mark.parametrize("seconds", [9.0, 0.0])
+def test_long_texts_are_watched_and_cut_alike(expression, seconds, monkeypatch):
+    """By `re` for as long as there is time, and then by a matcher."""
+    monkeypatch.setattr(matcher, "SHORT", 0)
+    monkeypatch.setattr(matcher, "SECONDS", seconds)
+    monkeypatch.setattr(matcher, "SECONDS_A_CHARACTER", 0.0)
+    watched, by_re = finder(expression), compile_pattern(expression)
+    assert isinstance(watched, Watched)
+    for text in [*made_texts(20, seed=9), "aab 123 4567 x" * 9, "  " * 40]:
+        assert [m.span() for m in watched.finditer(text)] == [
+            m.span() for m in by_re.finditer(text)
+        ]
+
+
+def test_what_takes_quadratic_time_and_has_no_matcher_ends_with_an_error(monkeypatch):
+    expression, text = r"(\w+)\1k", "ab" * 6000
+    monkeypatch.setattr(matcher, "SECONDS", 0.0)
+    monkeypatch.setattr(matcher, "SECONDS_A_CHARACTER", 0.0)
+    assert [m.span() for m in finder(expression).finditer("ababk")] == [(0, 5)]
+    with pytest.raises(ValueError, match=r"re takes too long for .* of 12,000 characters"):
+        reference.split(text, expression)
+    with pytest.raises(ValueError, match="nothing else can match it: it asks for what a group"):
+        finder(r"(\w*)\1\s*")
 
 
 @pytest.mark.parametrize(

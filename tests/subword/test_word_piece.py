@@ -9,7 +9,7 @@ from texts import TRAPS
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from fastllm.api.models import WordPiece
-from fastllm.api.normalizers import BertNormalizer
+from fastllm.api.normalizers import BertNormalizer, Replace
 from fastllm.checks.tokenization import check_text
 from fastllm.patterns.code_points import Characters
 from fastllm.patterns.named import SplitPattern
@@ -88,6 +88,18 @@ def test_all_characters_are_normalized_as_the_owner_does(step, bpe_backend):
     text = "a".join(SOME[:0x600] + SOME[0x600::97] if slow else SOME)
     encoder = bpe_backend.SubwordEncoder(WordPiece(VOCABULARY), pattern="bert", normalizer=[step])
     assert encoder.normalize(text) == owner(step).normalizer.normalize_str(text)
+
+
+@pytest.mark.parametrize("expression", ["(?:a+)+(?=b)b", "(?:a|a?)+b", r"(?:a|aa)+b(?<=ab)"])
+def test_hostile_replacements_end(bpe_backend, expression):
+    """`re` alone would take years for the long word."""
+    step = Replace(expression, "-", is_regex=True)
+    encoder = bpe_backend.SubwordEncoder(WordPiece(VOCABULARY), pattern="bert", normalizer=[step])
+    text = "xaab " + "a" * 400
+    assert encoder.normalize(text) == "x- " + "a" * 400
+    assert len(encoder.locate(text)[0]) == 3
+    with pytest.raises(ValueError, match="nothing else can match it: it asks for what a group"):
+        Replace(r"(a)(?:a|aa)+\1", "-", is_regex=True)
 
 
 @pytest.mark.parametrize(

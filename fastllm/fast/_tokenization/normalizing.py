@@ -105,9 +105,17 @@ def strip_places(text: str, step: steps.Strip) -> list[int]:
 
 
 def replace(text: str, step: steps.Replace) -> str:
-    if step.is_regex:
-        return step.expression.sub(lambda _: step.content, text)
-    return text.replace(step.pattern, step.content) if step.pattern else text
+    if not step.is_regex:
+        return text.replace(step.pattern, step.content) if step.pattern else text
+    if isinstance(step.expression, re.Pattern):
+        replaced: str = step.expression.sub(lambda _: step.content, text)
+        return replaced
+    parts: list[str] = []
+    end = 0
+    for match in step.expression.finditer(text):
+        parts += [text[end : match.start()], step.content]
+        end = match.end()
+    return "".join([*parts, text[end:]])
 
 
 def replace_places(text: str, step: steps.Replace) -> list[int]:
