@@ -16,8 +16,8 @@ from fastllm.patterns.automaton import DEAD, Automaton
 from fastllm.patterns.code_points import Runs, intersection
 from fastllm.patterns.coverage import columns_of, leaves_nothing_out
 from fastllm.patterns.right_groups import RightGroups, right_groups
-from fastllm.patterns.steps import Behavior, Step, as_step
-from fastllm.patterns.syntax import Chars, Choice, Node, Repeat, Sequence, parse
+from fastllm.patterns.steps import Behavior, Step, as_step, is_cut
+from fastllm.patterns.syntax import Chars, Choice, NoAutomatonError, Node, Repeat, Sequence, parse
 
 if TYPE_CHECKING:
     from fastllm.patterns.fused import OnePass
@@ -73,6 +73,9 @@ def compiled_steps(steps: tuple[str | Step, ...]) -> tuple[CompiledStep, ...]:
         if removed and waiting and _is_apart(waiting[0], removed):
             expression += f"|{waiting.pop(0).expression}"
         automaton = Automaton(expression)
+        if joined := _joined(automaton, step):
+            made.append(CompiledStep(joined, "isolated", False))
+            continue
         first_is_match: tuple[bool, ...] = ()
         if removed:
             first_is_match = _columns_within(automaton, removed)
@@ -80,6 +83,21 @@ def compiled_steps(steps: tuple[str | Step, ...]) -> tuple[CompiledStep, ...]:
             first_is_match = _firsts_of_matches(automaton)
         made.append(CompiledStep(fused(automaton), step.behavior, step.invert, first_is_match))
     return _composed(made)
+
+
+def _joined(automaton: Automaton, step: Step) -> "OnePass | None":
+    """A table that joins parts as a step says, if there is one."""
+    from fastllm.patterns.fused import Joins, fused
+
+    def is_end(before: bool, after: bool) -> bool:
+        return is_cut(step.behavior, before != step.invert, after != step.invert)
+
+    if step.behavior in ("isolated", "removed"):
+        return None
+    try:
+        return fused(automaton, Joins(is_end(True, True), is_end(True, False), is_end(False, True)))
+    except NoAutomatonError:
+        return None
 
 
 def _composed(steps: list[CompiledStep]) -> tuple[CompiledStep, ...]:

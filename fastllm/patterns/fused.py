@@ -81,8 +81,20 @@ class State(NamedTuple):
     number: int
     waiting: tuple[int, ...] = ()  # columns; if nothing has matched, since the match began
     matched: bool = False
-    behind_gap: bool = False  # what it begins behind belongs to no match: it is cut off by a match
+    behind_gap: bool = False  # a match is cut off from what it begins behind
     marked: bool = False  # more than `waiting` may have been read: since the mark
+    behind_match: bool = False  # so is what belongs to no match
+
+
+class Joins(NamedTuple):
+    """Where a part ends, as the behavior of a step says: between two matches, and so on."""
+
+    matches: bool = True
+    match_and_gap: bool = True
+    gap_and_match: bool = True
+
+
+ISOLATED = Joins()
 
 
 Table = list[list[tuple[int, int]]]
@@ -136,25 +148,43 @@ class OnePass:
             states[state] += 1
             if action:
                 actions[action] += 1
-        return (
-            [state for state, _ in states.most_common(MOST_STATES)],
-            [action for action, _ in actions.most_common(MOST_ACTIONS)],
-        )
+        # Behind other steps, where parts are as short as may be, it meets others than these, mostly
+        # such as are near the start; and what waits is decided wherever a part ends.
+        by_frequency = [state for state, _ in states.most_common()]
+        frequent = list(dict.fromkeys([*by_frequency, *range(len(self.table))]))[:MOST_STATES]
+        at_ends = [self.table[state][-1][1] & ~1 for state in frequent]
+        decided = dict.fromkeys([action for action, _ in actions.most_common()] + at_ends)
+        return frequent, [action for action in decided if action][:MOST_ACTIONS]
 
 
 class Fused(OnePass):
-    """The one-pass table of an automaton."""
+    """The one-pass table of an automaton.
 
-    def __init__(self, automaton: Automaton, max_waiting: int = MAX_WAITING) -> None:
+    Raises
+    ------
+    NoAutomatonError
+        If it is too large; or if parts are joined otherwise than as isolated ones, and something
+        waits for long, or matches may be empty.
+    """
+
+    def __init__(
+        self, automaton: Automaton, max_waiting: int = MAX_WAITING, joins: Joins = ISOLATED
+    ) -> None:
         self.automaton = self._automaton = automaton
         self.classes = automaton.classes
         self.max_waiting = max_waiting
+        self._joins = joins
         self._certain = {
             number
             for number, row in enumerate(automaton.table)
             if all(step.matches for step in row)
         }
         self._fresh = State(automaton.start)
+        self._behind_gap = self._fresh._replace(behind_gap=joins.gap_and_match)
+        self._behind_match = self._fresh._replace(  # where it is not cut already
+            behind_gap=joins.matches and not joins.match_and_gap,
+            behind_match=joins.match_and_gap and not joins.matches,
+        )
         self._states: list[State] = []
         self._numbers: dict[State, int] = {}
         self._open: dict[State, int] = {}
@@ -162,8 +192,8 @@ class Fused(OnePass):
             self._number(state)
             for state in (
                 State(automaton.text_start),
-                self._fresh,
-                self._fresh._replace(behind_gap=True),
+                self._behind_match,
+                self._behind_gap,
             )
         ]
         table: Table = []
@@ -177,17 +207,25 @@ class Fused(OnePass):
 
     def cut_kinds(self) -> Iterable[CutKind]:
         """What `Automaton.cut_kinds` says."""
-        return self._automaton.cut_kinds()
+        parts_end = self._joins.matches and self._joins.match_and_gap
+        for kind in self._automaton.cut_kinds():
+            yield CutKind.NEUTRAL if kind is CutKind.BOUNDARY and not parts_end else kind
 
     def _entry(self, state: State, cuts: int) -> tuple[int, int]:
         waiting = len(state.waiting)
         if (state.marked and not waiting) or waiting > self.max_waiting:
             return self._open_number(state), cuts
         if not state.marked and waiting == self.max_waiting and self._behind_run(state):
+            self._check_isolated("waits for long")
             return self._number(state._replace(marked=True)), cuts | PUT_MARK
         return self._number(state), cuts
 
+    def _check_isolated(self, reason: str) -> None:
+        if self._joins != ISOLATED:
+            raise NoAutomatonError(f"its parts are joined, and it {reason}")
+
     def _open_number(self, state: State) -> int:
+        self._check_isolated("waits for long")
         return -1 - self._open.setdefault(state, len(self._open))
 
     def _number(self, state: State) -> int:
@@ -206,18 +244,21 @@ class Fused(OnePass):
             if column == state.waiting[0]:
                 return state, 0
             if target != DEAD and not matches:
-                return State(target, (), matched=True, marked=True), 0
+                return state._replace(number=target, waiting=()), 0
             behind_run = self._behind_run(state)
             if not matches and behind_run is not None:
-                state, cuts = behind_run, CUT_AT_MARK
+                cuts = CUT_AT_MARK if state.matched else 0
+                state = behind_run
             else:
-                state = state._replace(waiting=(), marked=False)
+                cuts = CUT_AT_MARK if state.behind_gap else 0
+                state = State(state.number, matched=True)
         columns = [column]  # still to be read; after a match has ended, those behind it once more
         while columns:
             back = len(columns) - 1
-            number, waiting, matched, behind_gap, _ = state
+            number, waiting, matched, behind_gap, _, behind_match = state
             target, matches = table[number][columns[0]]
             if matches and not matched and not waiting:  # an empty match: the text is cut here
+                self._check_isolated("has empty matches")
                 cuts |= 1 << back
                 number = self._automaton.not_empty(number)
                 behind_gap = False
@@ -225,33 +266,51 @@ class Fused(OnePass):
             if matches:
                 if behind_gap:
                     cuts |= 1 << back + len(waiting)
-                waiting, matched, behind_gap = (), True, False
+                waiting, matched, behind_gap, behind_match = (), True, False, False
             if target != DEAD:
                 waiting = (*waiting, columns.pop(0))
                 if target in self._certain:  # a match ends here, whatever comes
                     if behind_gap:
                         cuts |= 1 << len(columns) + len(waiting) - 1
-                    waiting, matched, behind_gap = (), True, False
-                state = State(target, waiting, matched, behind_gap)
+                    waiting, matched, behind_gap, behind_match = (), True, False, False
+                state = State(target, waiting, matched, behind_gap, behind_match=behind_match)
             elif matched:
-                cuts |= 1 << back + len(waiting)
                 columns = [*waiting, *columns]
-                state = self._fresh
+                if self._joins.matches and self._joins.match_and_gap:
+                    cuts |= 1 << len(columns) - 1
+                state = self._behind_match
             else:  # the first character belongs to no match
                 columns = [*waiting, *columns]
+                if behind_match:
+                    cuts |= 1 << len(columns) - 1
                 if columns.pop(0) == end:
                     break
-                state = self._fresh._replace(behind_gap=True)
+                state = self._behind_gap
         return state, cuts
 
     def _behind_run(self, state: State) -> State | None:
-        """Where any number of such characters as it has waited for leads; None if it depends."""
+        """Where any number of such characters as it has waited for leads; None if it depends.
+
+        They have been read since a match ended, and are read anew; or since one began, and if it
+        comes to nothing, the last of them are the beginning of one that does.
+        """
         if not state.waiting:
             return None
         first, *others = state.waiting
         stays = self._automaton.table[state.number][first] == (state.number, False)
-        if not (state.matched and stays and {first}.issuperset(others)):
+        if not (stays and {first}.issuperset(others)):
             return None
+        if not state.matched:
+            behind = self._behind_gap
+            for _ in state.waiting:
+                behind, cuts = self._read(behind, first)
+                if cuts:
+                    return None
+            return (
+                behind
+                if behind == self._behind_gap._replace(number=state.number, waiting=state.waiting)
+                else None
+            )
         behind, last = self._fresh, None
         for _ in range(len(state.waiting) + 1):
             last = behind
@@ -297,11 +356,11 @@ def without_twins(table: Table) -> tuple[Table, list[int]]:
     return [merged[group] for group in range(count)], group_of
 
 
-def fused(automaton: Automaton) -> Fused:
+def fused(automaton: Automaton, joins: Joins = ISOLATED) -> Fused:
     """The one-pass table, with as much waiting as its size allows."""
     for max_waiting in range(MAX_WAITING, 0, -1):
         try:
-            return Fused(automaton, max_waiting)
+            return Fused(automaton, max_waiting, joins)
         except NoAutomatonError:
             continue
-    return Fused(automaton, 0)
+    return Fused(automaton, 0, joins)

@@ -32,6 +32,7 @@ struct Batch {
     InlineKey keys[BATCH_SIZE];
     const CacheBucket *buckets[BATCH_SIZE];
     uint64_t long_hashes[BATCH_SIZE];
+    uint64_t longs = 0;  // a bit for each that has such a hash
     const uint32_t *positions;  // of the pre-tokens in the text, and where the last ends
     size_t count = 0;
 };
@@ -160,9 +161,11 @@ FASTLLM_UNROLL(8)
 // Hash the pre-tokens of a batch that no key holds; `rounded` is the number of lengths filled up to a multiple of 16.
 FASTLLM_INLINE void hash_long_pretokens(const EncodeContext &context, Batch &batch, const uint32_t *lengths,
                                         size_t rounded) {
+    batch.longs = 0;
     for (uint64_t more = long_mask(lengths, rounded); more; more &= more - 1) {
         const int i = countr_zero(more);
         if (lengths[i] > MAX_CACHED_BYTES) continue;
+        batch.longs |= more & -more;
         const uint64_t h = hash_bytes(context.text.data() + batch.positions[i], lengths[i]);
         batch.long_hashes[i] = h;
         prefetch(&context.cache.long_slots[h & (context.cache.long_slots.size() - 1)]);
@@ -189,6 +192,15 @@ FASTLLM_INLINE void prepare_batch(const EncodeContext &context, Batch &batch, co
         prepare_pretokens(context, batch, positions, BATCH_SIZE);
     } else {
         prepare_pretokens(context, batch, positions, count);
+    }
+}
+
+// Prefetch what the slots of long pre-tokens say, which have arrived by now.
+static inline void prefetch_long_pretokens(const PretokenCache &cache, const Batch &batch) {
+    for (uint64_t more = batch.longs; more; more &= more - 1) {
+        const LongSlot &slot = cache.long_slots[batch.long_hashes[countr_zero(more)] & (cache.long_slots.size() - 1)];
+        prefetch(cache.long_bytes.data() + slot.bytes);
+        prefetch(cache.arena.data() + slot.ids);
     }
 }
 
@@ -364,6 +376,7 @@ static uint32_t *encode_pretokens(EncodeContext &context, const uint64_t *starts
             prepare_batch(context, batches[now], positions + i, count - i < BATCH_SIZE ? count - i : BATCH_SIZE);
             out = lookup_batch<ID_BITS>(context, batches[now ^ 1], out);
             if (context.missing_byte >= 0) return out;
+            prefetch_long_pretokens(context.cache, batches[now]);
         }
         out = lookup_batch<ID_BITS>(context, batches[now ^ 1], out);
         if (context.missing_byte >= 0) return out;
