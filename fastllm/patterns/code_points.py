@@ -62,16 +62,18 @@ class Characters:
 def class_ranges(name: str) -> Runs:
     r"""The code points of a class that ``\p{name}`` can name, pinned to Unicode 16.
 
-    >>> class_ranges("Lt")[0]
-    (453, 453)
+    >>> class_ranges("Lt")[0], class_ranges("C")[:3]
+    ((453, 453), ((0, 31), (127, 159), (173, 173)))
     """
     from fastllm.patterns.bert_characters import PUNCTUATION
     from fastllm.patterns.unicode_classes import RANGES
 
     if name == "BertPunctuation":  # of an older Unicode
         return tuple(zip(PUNCTUATION[::2], PUNCTUATION[1::2], strict=True))
+    if name == "C":  # all else: controls, formats, surrogates, private use, not assigned
+        return complement(union(*map(class_ranges, "LMNPSZ")))
     members = ("Lu", "Ll", "Lt", "Lm", "Lo") if name == "L" else (name,)
     if members[0] not in RANGES:
-        raise ValueError(f"\\p{{{name}}} is not one of \\p{{L}}, " + ", ".join(RANGES))
+        raise ValueError(f"\\p{{{name}}} is not one of \\p{{C}}, \\p{{L}}, " + ", ".join(RANGES))
     sets = (zip(RANGES[name][::2], RANGES[name][1::2], strict=True) for name in members)
     return union(*sets)

@@ -22,6 +22,7 @@ CLASSES = {
     "Nd": r"\p{Nd}",
     "P": r"\p{P}",
     "S": r"\p{S}",
+    "Z": r"\p{Z}",
     "White_Space": r"\s",
     "Han": r"\p{Han}",
 }
@@ -42,7 +43,7 @@ SCALARS = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 def runs(pattern: str, text: NormalizedString) -> Iterator[tuple[int, int]]:
     """First and last code point of each run of characters of `text`, all scalars, that match."""
     start = 0
-    # U+0000 is in no class, and runs are as long as can be: every second piece is one.
+    # U+0000 is in none of these classes, and runs are as long as can be: every second piece is one.
     for place, piece in enumerate(text.split(Regex(f"{pattern}+"), "isolated")):
         length = len(piece.original)
         if place % 2:

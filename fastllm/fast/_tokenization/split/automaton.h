@@ -64,6 +64,7 @@ struct AutomatonTables {
     std::vector<uint8_t> first_is_match;  // for each class, where it tells what begins with it is a match; else empty
     uint32_t group_size = 0;           // digits that are a group, counted from the right; 0: an automaton
     bool groups_are_matches = false;   // else there are only cuts between them
+    uint8_t may_begin_group[256] = {};  // for each byte whether it may be the first of a digit that is grouped
     uint32_t columns = 0;              // classes, and the end of the text
     uint32_t waiting = 0;              // characters that wait in an open state
     uint32_t text_start = 0, start = 0, start_behind_gap = 0;  // rows of the fused table
@@ -94,6 +95,14 @@ struct AutomatonTables {
             }
         }
         set_idle_state();
+    }
+
+    // Let groups be of digits of this column.
+    void set_groups(uint32_t size, bool are_matches, uint32_t column) {
+        group_size = size;
+        groups_are_matches = are_matches;
+        for (size_t byte = 0; byte < 128; byte++) may_begin_group[byte] = classes.ascii[byte] == column;
+        for (size_t lead = 0; lead < 64; lead++) may_begin_group[0xC0 + lead] = classes.behind_lead[lead] >> column & 1;
     }
 
     // The column of the character at `i`, and its length; of the end of the text, where it is at `end`.

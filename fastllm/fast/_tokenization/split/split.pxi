@@ -65,8 +65,6 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         pass
 
     cdef cppclass AutomatonTables:
-        uint32_t group_size
-        bint groups_are_matches
         Behavior behavior
         bint invert
         vector[uint8_t] first_is_match
@@ -77,6 +75,7 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         vector[uint16_t] plain
         vector[uint8_t] cut_kinds
         ClassTable classes
+        void set_groups(uint32_t size, bint are_matches, uint32_t column)
         void set_hot_states(const vector[uint32_t]& states, const vector[uint8_t]& actions) except +
 
     cdef cppclass Automaton:
@@ -245,7 +244,7 @@ cdef int fill_groups(AutomatonTables& tables, groups) except -1:
     """Fill in what `patterns.right_groups` has found."""
     cdef vector[uint32_t] run_starts
     cdef vector[uint8_t] run_classes
-    tables.group_size, tables.groups_are_matches, tables.columns = groups.size, groups.whole, 4
+    tables.columns = 4
     blocking = intersection(groups.blocked, complement(groups.digits))
     marks = {0: <int>OTHER_CHARACTER}
     for runs, column in ((groups.digits, <int>GROUPED_DIGIT), (blocking, <int>BLOCKING)):
@@ -257,6 +256,7 @@ cdef int fill_groups(AutomatonTables& tables, groups) except -1:
             run_starts.push_back(start)
             run_classes.push_back(marks[start])
     tables.classes.set(run_starts, run_classes)
+    tables.set_groups(groups.size, groups.whole, <int>GROUPED_DIGIT)
     for before in range(3):
         for after in range(3):
             tables.cut_kinds.push_back(UNSAFE if before == <int>GROUPED_DIGIT and after != <int>OTHER_CHARACTER else NEUTRAL)
