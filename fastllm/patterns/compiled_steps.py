@@ -16,6 +16,7 @@ from fastllm.patterns.automaton import DEAD, Automaton
 from fastllm.patterns.code_points import Runs, intersection
 from fastllm.patterns.coverage import columns_of, leaves_nothing_out
 from fastllm.patterns.right_groups import RightGroups, right_groups
+from fastllm.patterns.run_sizes import run_sizes
 from fastllm.patterns.steps import Behavior, Step, as_step, is_cut
 from fastllm.patterns.syntax import Chars, Choice, NoAutomatonError, Node, Repeat, Sequence, parse
 
@@ -29,14 +30,16 @@ class CompiledStep(NamedTuple):
     Attributes
     ----------
     fused : OnePass or None
-        One table for several steps, where that can be. None where digits are counted from the
-        right instead.
+        One table for several steps, where that can be. None where characters are counted instead.
     behavior : Behavior
     invert : bool
     first_is_match : tuple of bool
         For each column whether a part that begins with such a character is a match; empty where the
         first character does not tell.
     groups : RightGroups or None
+        Digits that are counted from the right.
+    run_sizes : tuple of int
+        Of the pieces that parts of white space are cut in.
     """
 
     fused: "OnePass | None"
@@ -44,6 +47,7 @@ class CompiledStep(NamedTuple):
     invert: bool
     first_is_match: tuple[bool, ...] = ()
     groups: RightGroups | None = None
+    run_sizes: tuple[int, ...] = ()
 
     @property
     def states(self) -> int:
@@ -67,6 +71,10 @@ def compiled_steps(steps: tuple[str | Step, ...]) -> tuple[CompiledStep, ...]:
         step = waiting.pop(0)
         if step.behavior == "isolated" and (groups := right_groups(step.expression)):
             made.append(CompiledStep(None, step.behavior, step.invert, groups=groups))
+            continue
+        if step.behavior == "isolated" and (runs := run_sizes(step.expression)):
+            made.append(CompiledStep(fused(Automaton(runs.expression)), step.behavior, step.invert))
+            made.append(CompiledStep(None, step.behavior, step.invert, run_sizes=runs.sizes))
             continue
         removed = _removed_class(step)
         expression = step.expression

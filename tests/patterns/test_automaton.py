@@ -12,6 +12,7 @@ from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.fused import fused
 from fastllm.patterns.named import NAMED, SplitPattern
 from fastllm.patterns.right_groups import right_groups
+from fastllm.patterns.run_sizes import run_sizes
 from fastllm.patterns.syntax import NoAutomatonError, parse
 from fastllm.reference.splitting import cut
 
@@ -180,6 +181,21 @@ def test_code_points_are_sets():
     assert intersection(letters, complement(vowels)) == ((98, 100), (102, 122))
     assert complement(()) == ((0, LAST),)
     assert complement(complement(letters)) == letters
+
+
+@pytest.mark.parametrize(
+    ("others", "sizes"),
+    [
+        (r"\S+| ?k", (8, 4, 2, 1)),
+        (r"\n+|\S", None),  # white space that is not cut in pieces
+        (r"\s{2}k|\S", None),  # where it is cut matters
+        (r"k*", None),
+    ],
+)
+def test_white_space_is_cut_in_sizes_only_where_it_comes_to_the_same(others, sizes):
+    found = run_sizes(others + r"|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}")
+    assert (found and found.sizes) == sizes
+    assert run_sizes(others + r"|\s{4}(?!\S)|\s{8}(?!\S)|\s{1,2}(?!\S)|\s{1}") is None
 
 
 def test_every_row_leads_somewhere():

@@ -15,6 +15,7 @@ from fastllm import BPETokenizer
 from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels
 from fastllm.patterns.named import NAMED, SplitPattern
+from fastllm.patterns.steps import Step
 from fastllm.reference import tokenization as reference
 
 # Without their normalization, which is another matter.
@@ -66,6 +67,17 @@ def test_marks_and_open_states_at_the_edges_of_blocks(steps):
         )
         text = "".join(rng.choices("ab \n", k=size % 7)) + rng.choice([" ", "a", "é"]) * size + edge
         assert by_automaton(text, pattern) == reference.split(text, pattern)
+
+
+@pytest.mark.parametrize("behind", [(), (r"\d|\n",), (Step("k", "removed"),)])
+def test_white_space_in_pieces_of_certain_sizes(behind):
+    """Runs of every length, of white space of one to three bytes, at every place of a block."""
+    pattern = SplitPattern((*behind, *PATTERNS["jais2"].steps))
+    rng = random.Random(65)
+    for size in range(140):
+        run = "".join(rng.choices(" \n\t\u3000\xa0", [9, 2, 1, rng.random(), 0.2], k=size))
+        for text in (run, f"k{run}", f"{run}k", f"éa.{run}k 1{run}", f"k{run}.\n\n{run[:3]}中"):
+            assert by_automaton(text, pattern) == reference.split(text, pattern), text
 
 
 @pytest.mark.parametrize("name", ["cl100k", "o200k", "deepseek-v3"])
@@ -130,7 +142,7 @@ def test_made_steps_in_one_pass_cut_as_the_reference_does():
 
 
 @pytest.mark.parametrize(
-    "name", ["llama3", "o200k", "kimi-k2", "lines", "smollm2", "youtu", "deepseek-coder"]
+    "name", ["llama3", "o200k", "kimi-k2", "lines", "smollm2", "youtu", "deepseek-coder", "jais2"]
 )
 def test_texts_may_be_cut_where_the_tables_say(name):
     pattern, cuts = PATTERNS[name], 0

@@ -64,7 +64,8 @@ struct AutomatonTables {
     std::vector<uint8_t> first_is_match;  // for each class, where it tells what begins with it is a match; else empty
     uint32_t group_size = 0;           // digits that are a group, counted from the right; 0: an automaton
     bool groups_are_matches = false;   // else there are only cuts between them
-    uint8_t may_begin_group[256] = {};  // for each byte whether it may be the first of a digit that is grouped
+    std::vector<uint32_t> run_sizes;   // of the pieces of white space, falling; empty: not such a step
+    uint8_t may_begin[256] = {};       // where characters are counted, for each byte whether it may be the first of one
     uint32_t columns = 0;              // classes, and the end of the text
     uint32_t waiting = 0;              // characters that wait in an open state
     uint32_t text_start = 0, start = 0, start_behind_gap = 0;  // rows of the fused table
@@ -97,12 +98,10 @@ struct AutomatonTables {
         set_idle_state();
     }
 
-    // Let groups be of digits of this column.
-    void set_groups(uint32_t size, bool are_matches, uint32_t column) {
-        group_size = size;
-        groups_are_matches = are_matches;
-        for (size_t byte = 0; byte < 128; byte++) may_begin_group[byte] = classes.ascii[byte] == column;
-        for (size_t lead = 0; lead < 64; lead++) may_begin_group[0xC0 + lead] = classes.behind_lead[lead] >> column & 1;
+    // Let characters of this class be those that are counted.
+    void count_class(uint32_t column) {
+        for (size_t byte = 0; byte < 128; byte++) may_begin[byte] = classes.ascii[byte] == column;
+        for (size_t lead = 0; lead < 64; lead++) may_begin[0xC0 + lead] = classes.behind_lead[lead] >> column & 1;
     }
 
     // The column of the character at `i`, and its length; of the end of the text, where it is at `end`.
@@ -186,6 +185,9 @@ inline void cut_by_behavior(const AutomatonTables &step, Isa isa, std::string_vi
 
 inline void cut_groups_from_right(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
                                   uint64_t *starts);  // right_groups.h
+
+inline void cut_runs(const AutomatonTables &step, std::string_view text, size_t begin, size_t end,
+                     uint64_t *starts);  // run_sizes.h
 
 // The first place from `from` on that has a bit in `starts`, or `size`.
 inline size_t next_start(size_t size, size_t from, const uint64_t *starts) {
@@ -434,6 +436,8 @@ struct Automaton {
                 cut_part(step, isa, text, 0, text.size(), starts, removed);
             } else if (removed || step.group_size || step.behavior != AutomatonTables::ISOLATED) {
                 cut_parts(step, isa, text, starts, removed);
+            } else if (!step.run_sizes.empty()) {
+                cut_runs(step, text, 0, text.size(), starts);
             } else {
                 parts.assign(starts, starts + (text.size() + 63) / 64);
                 AutomatonRun(step, isa, text, 0, text.size(), starts, parts.data()).run();
@@ -474,6 +478,8 @@ struct Automaton {
                          uint64_t *starts, uint64_t *removed) {
         if (step.group_size) {
             cut_groups_from_right(step, text, begin, end, starts);
+        } else if (!step.run_sizes.empty()) {
+            cut_runs(step, text, begin, end, starts);
         } else if (step.behavior == AutomatonTables::ISOLATED) {
             AutomatonRun(step, isa, text, begin, end, starts).run();
         } else {

@@ -47,11 +47,12 @@ inline void cut_groups_from_right(const AutomatonTables &step, std::string_view 
     set(begin);
     int length = 0;
     for (size_t i = begin; i < end;) {
-        const size_t first = i = pass_without_digits(step.may_begin_group, text, i, end);
+        const size_t first = i = pass_without_digits(step.may_begin, text, i, end);
         if (i == end) break;
         while (i < end && step.column_at(text, i, end, length) == GROUPED_DIGIT) i += size_t(length);
-        if (i == first) {
-            i += size_t(length);
+        if (i == first) {  // others that begin with the same byte mostly follow
+            do i += size_t(length);
+            while (i < end && step.may_begin[uint8_t(text[i])] && step.column_at(text, i, end, length) != GROUPED_DIGIT);
             continue;
         }
         if (i < end && step.column_at(text, i, end, length) == BLOCKING) continue;

@@ -11,7 +11,7 @@ from libcpp.memory cimport shared_ptr
 from libcpp.string_view cimport string_view
 from libcpp.vector cimport vector
 
-from fastllm.patterns.code_points import complement, intersection
+from fastllm.patterns.code_points import class_ranges, complement, intersection
 from fastllm.patterns.named import NAMED, spans_of
 from fastllm.patterns.steps import BEHAVIORS
 from fastllm.patterns.steps import parts as parts_of_step
@@ -65,6 +65,9 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         pass
 
     cdef cppclass AutomatonTables:
+        uint32_t group_size
+        bint groups_are_matches
+        vector[uint32_t] run_sizes
         Behavior behavior
         bint invert
         vector[uint8_t] first_is_match
@@ -75,7 +78,7 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         vector[uint16_t] plain
         vector[uint8_t] cut_kinds
         ClassTable classes
-        void set_groups(uint32_t size, bint are_matches, uint32_t column)
+        void count_class(uint32_t column)
         void set_hot_states(const vector[uint32_t]& states, const vector[uint8_t]& actions) except +
 
     cdef cppclass Automaton:
@@ -90,6 +93,11 @@ cdef extern from "split/right_groups.h" namespace "fastllm" nogil:
         OTHER_CHARACTER
         GROUPED_DIGIT
         BLOCKING
+
+cdef extern from "split/run_sizes.h" namespace "fastllm" nogil:
+    enum RunColumn:
+        NO_SPACE
+        RUN_SPACE
 
 cdef extern from "split/behaviors.h" namespace "fastllm" nogil:
     cdef cppclass RemovedParts:
@@ -235,6 +243,8 @@ def automaton_of(pattern):
             automaton.steps[number].first_is_match.push_back(is_match)
         if step.groups is not None:
             fill_groups(automaton.steps[number], step.groups)
+        elif step.run_sizes:
+            fill_runs(automaton.steps[number], step.run_sizes)
         else:
             fill_tables(automaton.steps[number], step.fused)
     return handle
@@ -244,7 +254,7 @@ cdef int fill_groups(AutomatonTables& tables, groups) except -1:
     """Fill in what `patterns.right_groups` has found."""
     cdef vector[uint32_t] run_starts
     cdef vector[uint8_t] run_classes
-    tables.columns = 4
+    tables.group_size, tables.groups_are_matches, tables.columns = groups.size, groups.whole, 4
     blocking = intersection(groups.blocked, complement(groups.digits))
     marks = {0: <int>OTHER_CHARACTER}
     for runs, column in ((groups.digits, <int>GROUPED_DIGIT), (blocking, <int>BLOCKING)):
@@ -256,10 +266,30 @@ cdef int fill_groups(AutomatonTables& tables, groups) except -1:
             run_starts.push_back(start)
             run_classes.push_back(marks[start])
     tables.classes.set(run_starts, run_classes)
-    tables.set_groups(groups.size, groups.whole, <int>GROUPED_DIGIT)
+    tables.count_class(<int>GROUPED_DIGIT)
     for before in range(3):
         for after in range(3):
             tables.cut_kinds.push_back(UNSAFE if before == <int>GROUPED_DIGIT and after != <int>OTHER_CHARACTER else NEUTRAL)
+    return 0
+
+
+cdef int fill_runs(AutomatonTables& tables, sizes) except -1:
+    """Fill in what `patterns.run_sizes` has found."""
+    cdef vector[uint32_t] run_starts
+    cdef vector[uint8_t] run_classes
+    tables.run_sizes, tables.columns = sizes, 3
+    run_starts.push_back(0)
+    run_classes.push_back(<int>NO_SPACE)
+    for first, last in class_ranges("White_Space"):
+        run_starts.push_back(first)
+        run_classes.push_back(<int>RUN_SPACE)
+        run_starts.push_back(last + 1)
+        run_classes.push_back(<int>NO_SPACE)
+    tables.classes.set(run_starts, run_classes)
+    tables.count_class(<int>RUN_SPACE)
+    for before in (<int>NO_SPACE, <int>RUN_SPACE):
+        for after in (<int>NO_SPACE, <int>RUN_SPACE):
+            tables.cut_kinds.push_back(UNSAFE if before == after == <int>RUN_SPACE else NEUTRAL)
     return 0
 
 

@@ -21,6 +21,7 @@
 #include "split/dispatch.h"
 #include "split/pair_cutter.h"
 #include "split/right_groups.h"
+#include "split/run_sizes.h"
 #include "split/scalar_scanner.h"
 #include "split/text_cuts.h"
 
