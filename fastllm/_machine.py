@@ -47,8 +47,9 @@ def pattern_facts(pattern: str | SplitPattern) -> dict[str, str]:
     if engine == "masks":
         facts["which is"] = "a scanner written by hand"
     elif engine == "automaton":
-        sizes = [f"{step.states:,} states" for step in found.compiled_steps]
-        facts["which is"] = f"a table made of the expression, {', '.join(sizes)}"
+        sizes = [f"{step.states:,} states" for step in found.compiled_steps if step.states]
+        counted = ", and characters are counted" if len(sizes) < len(found.compiled_steps) else ""
+        facts["which is"] = f"a table made of the expression, {', '.join(sizes)}{counted}"
     elif engine.startswith("matcher"):
         facts["which is"] = "backtracking that tries nothing twice, in plain Python"
     return facts

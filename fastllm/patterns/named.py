@@ -239,7 +239,7 @@ OWNERS = {
     "qwen2": "Qwen 1 to 3",
     "qwen3.5": "Qwen3.5",
     "nanochat": "nanochat",
-    "o200k": "GPT-4o, gpt-oss, Llama 4, MiniMax-M2, Kanana 2, Phi-4-mini",
+    "o200k": "GPT-4o, gpt-oss, Llama 4, MiniMax-M2, Kanana 2, Phi-4-mini, Granite-embedding 97m",
     "tekken": "Mistral NeMo and later, Nemotron 3",
     "deepseek-v3": "DeepSeek V3 and R1, Hunyuan dense, Hy-V4, JoyAI",
     "smollm2": "SmolLM, StarCoder 1 and 2, Granite 3, Refact, CodeShell, EXAONE 3, Minerva",

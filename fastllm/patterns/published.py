@@ -2,7 +2,8 @@ r"""Split patterns that models were published with, beside the ten that are writ
 
 Each has the steps that its owner's library runs, in the syntax that all engines read alike, and
 whose models use it. `named` makes split patterns of them. Falcon 7B and 40B are not among them:
-their file splits bytes, not characters (``Digits`` and ``Split`` behind ``ByteLevel``).
+their file splits bytes, not characters (``Digits`` and ``Split`` behind ``ByteLevel``), and is read
+as a model of characters that stand for bytes.
 
 Sources: the ``tokenizer.json`` or ``tokenization_*.py`` of a model, as llama.cpp, gigatoken and
 others quote them.
@@ -89,6 +90,9 @@ PUBLISHED = {
             + r"|\s{1,2}(?!\S)|\s{1}",
         ),
         "Jais 2",
+    ),
+    "ufakzeka": Published(
+        (LLAMA3.removeprefix(f"{CONTRACTIONS}|").replace("{1,3}", ""),), "Ufakzeka"
     ),
     "minicpm5": Published((r"\p{N}{1,3}", LLAMA3.replace("{1,3}", "+")), "MiniCPM5"),
     "youtu": Published(
