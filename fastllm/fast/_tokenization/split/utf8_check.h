@@ -55,38 +55,88 @@ static constexpr Utf8Tables utf8_tables{};
 
 #if FASTLLM_ISA == FASTLLM_NEON
 
+// The bytes of a block in vectors of every fourth byte, as in neon.h: the byte before one of vector k is at the same
+// place of vector k - 1, and of vector 0, one place further in vector 3 of the block and the one before.
+class Utf8Run {
+  public:
+    // The next 64 bytes; those before are ASCII, or were looked at just now.
+    void look_at(const uint8_t *p) {
+        const uint8x16_t nibble = vdupq_n_u8(15);
+        const uint8x16x4_t now = vld4q_u8(p);
+        uint8x16_t first[4], second[4], leads3[4], leads4[4];
+        for (int k = 0; k < 4; k++) {
+            const uint8x16_t high = vshrq_n_u8(now.val[k], 4);
+            first[k] = vandq_u8(vqtbl1q_u8(first_high_, high), vqtbl1q_u8(first_low_, vandq_u8(now.val[k], nibble)));
+            second[k] = vqtbl1q_u8(second_high_, high);
+            leads3[k] = vqtbl1q_u8(leads3_, high);
+            leads4[k] = vqtbl1q_u8(leads4_, high);
+        }
+        // Two places behind a lead of three bytes or four, three behind one of four: two continuations are right there.
+        const uint8x16_t due0 = vorrq_u8(leads3[2], leads4[1]), due1 = vorrq_u8(leads3[3], leads4[2]);
+        add(behind(before_.first, first[3]), second[0], behind(before_.due0, due0));
+        add(first[0], second[1], behind(before_.due1, due1));
+        add(first[1], second[2], vorrq_u8(leads3[0], behind(before_.leads4, leads4[3])));
+        add(first[2], second[3], vorrq_u8(leads3[1], leads4[0]));
+        before_ = {first[3], due0, due1, leads4[3]};
+    }
+
+    // ASCII comes next: a character that was cut off is an error, and nothing is left of those before.
+    void end_run() {
+        const uint8x16_t short_of = vandq_u8(before_.first, vdupq_n_u8(wrong::SHORT_OF));
+        const uint8x16_t due = vorrq_u8(vorrq_u8(before_.due0, before_.due1), before_.leads4);
+        error_ = vorrq_u8(error_, behind(vorrq_u8(short_of, due), vdupq_n_u8(0)));
+        before_ = behind_ascii();
+    }
+
+    bool holds() const { return vmaxvq_u8(error_) == 0; }
+
+  private:
+    struct Before {
+        uint8x16_t first, due0, due1, leads4;
+    };
+    static constexpr uint8_t LEADS3[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x80};
+    static constexpr uint8_t LEADS4[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80};
+
+    const uint8x16_t first_high_ = vld1q_u8(utf8_tables.first_high), first_low_ = vld1q_u8(utf8_tables.first_low),
+                     second_high_ = vld1q_u8(utf8_tables.second_high), leads3_ = vld1q_u8(LEADS3),
+                     leads4_ = vld1q_u8(LEADS4);
+    uint8x16_t error_ = vdupq_n_u8(0);
+    Before before_ = behind_ascii();
+
+    static Before behind_ascii() {
+        const uint8x16_t none = vdupq_n_u8(0);
+        return {vdupq_n_u8(wrong::TOO_MANY), none, none, none};
+    }
+
+    static uint8x16_t behind(uint8x16_t before, uint8x16_t now) { return vextq_u8(before, now, 15); }
+
+    void add(uint8x16_t first, uint8x16_t second, uint8x16_t due) {
+        error_ = vorrq_u8(error_, veorq_u8(due, vandq_u8(first, second)));
+    }
+};
+
+static inline bool is_ascii64(const uint8_t *p) {
+    const uint8x16_t a = vld1q_u8(p), b = vld1q_u8(p + 16), c = vld1q_u8(p + 32), d = vld1q_u8(p + 48);
+    return vmaxvq_u8(vorrq_u8(vorrq_u8(a, b), vorrq_u8(c, d))) < 0x80;
+}
+
 static bool is_utf8(std::string_view text) {
-    const uint8x16_t first_high = vld1q_u8(utf8_tables.first_high), first_low = vld1q_u8(utf8_tables.first_low),
-                     second_high = vld1q_u8(utf8_tables.second_high), nibble = vdupq_n_u8(15);
-    uint8x16_t before = vdupq_n_u8(0), error = before;
-    const auto look_at = [&](uint8x16_t now) {
-        // The bytes one, two and three places earlier.
-        const uint8x16_t one = vextq_u8(before, now, 15), two = vextq_u8(before, now, 14),
-                         three = vextq_u8(before, now, 13);
-        const uint8x16_t special = vandq_u8(
-            vandq_u8(vqtbl1q_u8(first_high, vshrq_n_u8(one, 4)), vqtbl1q_u8(first_low, vandq_u8(one, nibble))),
-            vqtbl1q_u8(second_high, vshrq_n_u8(now, 4)));
-        // Two places behind E0 and above, three behind F0 and above: two continuations are right just there.
-        const uint8x16_t third = vqsubq_u8(two, vdupq_n_u8(0xE0 - 0x80));
-        const uint8x16_t due = vorrq_u8(third, vqsubq_u8(three, vdupq_n_u8(0xF0 - 0x80)));
-        error = vorrq_u8(error, veorq_u8(vandq_u8(due, vdupq_n_u8(0x80)), special));
-        before = now;
-    };
-    bool ascii_before = true;
-    const auto look_at_64 = [&](const char *data) {
-        const uint8_t *p = reinterpret_cast<const uint8_t *>(data);
-        const uint8x16_t a = vld1q_u8(p), b = vld1q_u8(p + 16), c = vld1q_u8(p + 32), d = vld1q_u8(p + 48);
-        const bool ascii = vmaxvq_u8(vorrq_u8(vorrq_u8(a, b), vorrq_u8(c, d))) < 0x80;
-        if (!(ascii && ascii_before)) look_at(a), look_at(b), look_at(c), look_at(d);
-        before = d;
-        ascii_before = ascii;
-    };
-    size_t i = 0;
-    for (; i + 64 <= text.size(); i += 64) look_at_64(text.data() + i);
-    char rest[64] = {};  // zeros behind the end: a character that is cut off is seen there
-    if (i < text.size()) std::memcpy(rest, text.data() + i, text.size() - i);
-    look_at_64(rest);
-    return vmaxvq_u8(error) == 0;
+    const uint8_t *p = reinterpret_cast<const uint8_t *>(text.data()), *const end = p + text.size();
+    Utf8Run run;
+    for (;;) {
+        while (end - p >= 64 && is_ascii64(p)) p += 64;
+        do {
+            if (end - p < 64) {
+                uint8_t rest[64] = {};  // zeros behind the end: a character that is cut off is seen there
+                std::memcpy(rest, p, size_t(end - p));
+                run.look_at(rest);
+                return run.holds();
+            }
+            run.look_at(p);
+            p += 64;
+        } while (end - p < 64 || !is_ascii64(p));
+        run.end_run();
+    }
 }
 
 #else
