@@ -7,7 +7,8 @@ import threading
 import pytest
 from texts import TRAPS, english, mixed_texts
 
-from fastllm import BPETokenizer, fast
+from fastllm import BPETokenizer
+from fastllm.fast import tokenization as fast
 from fastllm.fast._tokenization import _kernels
 
 THREADS = 8
