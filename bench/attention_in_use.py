@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from bench.attention_rivals import Worker, installed, must_agree, results, turns
+from bench.attention_rivals import Worker, installed, must_agree, results, turns, turns_of
 from bench.cases import CACHED, FIRST_CALLS, NONFINITE, SMALL
 from bench.turns import in_turn
 
@@ -75,11 +75,12 @@ def nonfinite_calls(workers: Mapping[str, Worker], rounds: int, quick: bool) -> 
         spoiled = request(query, key, **more)
         finite = {**spoiled, "nonfinite": None}
         must_agree(what, results(taking_part, finite), "float32")
-        times = {}
-        for settings, suffix in ((spoiled, ""), (finite, ", all finite")):
-            found = turns(taking_part, settings, max(3, rounds // 2))
-            times |= {name + suffix: seconds for name, seconds in found.items()}
-        yield group, what, times
+        contenders = {
+            name + suffix: (worker, asked)
+            for name, worker in taking_part.items()
+            for asked, suffix in ((spoiled, ""), (finite, ", all finite"))
+        }
+        yield group, what, turns_of(contenders, max(3, rounds // 2))
 
 
 def first_calls(rounds: int, most: int) -> Iterator[Row]:

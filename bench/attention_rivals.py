@@ -142,17 +142,25 @@ def results(workers: Mapping[str, Worker], settings: Mapping[str, Any]) -> dict[
 def turns(
     workers: Mapping[str, Worker], settings: Mapping[str, Any], rounds: int, most: int = 10
 ) -> dict[str, list[float]]:
+    """Times of the same request; see `turns_of`."""
+    return turns_of({name: (workers[name], settings) for name in workers}, rounds, most)
+
+
+def turns_of(
+    contenders: Mapping[str, tuple[Worker, Mapping[str, Any]]], rounds: int, most: int = 10
+) -> dict[str, list[float]]:
     """Times in rounds that go forwards and backwards in turn, after calls to wake the threads.
 
     Short calls are repeated within a turn, up to `most` times.
     """
-    times: dict[str, list[float]] = {name: [] for name in workers}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     # Short calls are repeated within a turn, or waking up would be all that is seen.
-    first = {name: worker.times(settings, 1, 1)[0] for name, worker in workers.items()}
+    first = {name: worker.times(asked, 1, 1)[0] for name, (worker, asked) in contenders.items()}
     calls = {name: max(1, min(most, int(0.05 / seconds))) for name, seconds in first.items()}
-    for _, name in in_turn(workers, rounds):
+    for _, name in in_turn(contenders, rounds):
         time.sleep(0.05)  # until the other's threads have stopped spinning
-        times[name] += workers[name].times(settings, 1, calls[name])
+        worker, asked = contenders[name]
+        times[name] += worker.times(asked, 1, calls[name])
     return times
 
 
