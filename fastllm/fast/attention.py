@@ -60,6 +60,8 @@ _NO_BOOL_MASK = np.zeros(1, np.uint8)
 _NO_ADDITIVE_MASK = {size: np.zeros(1, f"f{size}") for size in (4, 8)}
 # For each score: an exponential and its share of the memory traffic.
 _SOFTMAX_FMAS = 16
+# Up to so many FMAs, running all groups again takes no longer than planning for some of them.
+_AGAIN_FMAS = 20_000_000
 _NO_LSE = {size: np.empty(0, f"f{size}") for size in (4, 8)}
 
 
@@ -341,9 +343,10 @@ def _prepared_again(
 ) -> Callable[[Inputs, Array, KernelParams, Array], None]:
     """`_run_marked` of plans that differ in nothing but `params` other than their `ints`.
 
-    What is needed if all groups are marked is prepared when it is first needed.
+    What is needed to run all groups again is prepared when it is first needed. In short calls it
+    serves whichever are marked.
     """
-    n_groups = plan.params.lengths.shape[1]
+    n_groups, is_long = plan.params.lengths.shape[1], plan.fmas > _AGAIN_FMAS
 
     @functools.cache
     def prepared() -> tuple[plans.Plan, plans.Plan, int, _Run, Callable[..., None]]:
@@ -353,7 +356,7 @@ def _prepared_again(
         return again, adding, plans.lse_size(adding), run, add
 
     def run_again(inputs: Inputs, out: Array, params: KernelParams, marked: Array) -> None:
-        if not _is_small(plan) and np.count_nonzero(marked[FIRST_GROUP:]) < n_groups:
+        if is_long and np.count_nonzero(marked[FIRST_GROUP:]) < n_groups:
             _run_marked(plan, params, marked, inputs, out, no_lse)
             return
         again, adding, lse_size, run, add = prepared()

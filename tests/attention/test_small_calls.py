@@ -114,6 +114,7 @@ def test_numbers_that_are_not_finite_in_later_calls(monkeypatch, q_len, shared):
     """What runs again is prepared too: for all groups or some, for lengths that differ."""
     if shared:
         monkeypatch.setattr(plan, "SERIAL_FMAS", 0)
+        monkeypatch.setattr(fast, "_AGAIN_FMAS", 0)
         forget_plans()
     dim = 5 + shared
     query, keys, values = plain(9, (1, 4, q_len, dim), (1, 2, 80, dim), (1, 2, 80, dim))
