@@ -5,13 +5,16 @@ processes that may use one processor only. The contenders run as in `bench.atten
 in a process of its own, in turns, results compared first.
 """
 
+import compileall
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import fastllm
 from bench.attention_rivals import Worker, installed, must_agree, results, turns, turns_of
 from bench.cases import CACHED, FIRST_CALLS, NONFINITE, SMALL
 from bench.turns import in_turn
@@ -84,7 +87,9 @@ def nonfinite_calls(workers: Mapping[str, Worker], rounds: int, quick: bool) -> 
 
 
 def first_calls(rounds: int, most: int) -> Iterator[Row]:
-    """The first call of a process, imports included: nothing compiled before, or all of it."""
+    """The first call of a process, imports included: no kernel compiled before, or all of them."""
+    # As installers do; where Python may not write, it compiles its sources for each process.
+    compileall.compile_dir(Path(fastllm.__file__).parent, quiet=2)
     for what, settings in list(FIRST_CALLS.items())[:most]:
         names = [name for name in installed() if name != "numpy"]
         cold: dict[str, list[float]] = {name: [] for name in names}
