@@ -1,8 +1,8 @@
 """Pictures of what the rivals measured, as SVG written by hand: nothing needs to be installed.
 
-`speeds` draws encoding as bars of MB/s, a panel for each table; `curves` draws attention along the
-length, `growth` training along the size of the text, `ratios` the headlines of the README. ``python
--m bench.report`` writes them.
+`speeds` draws encoding as bars of MB/s, a panel for each table, `corpus_bars` that of a corpus;
+`curves` draws attention along the length, `growth` training along the size of the text, `ratios`
+the headlines of the README. ``python -m bench.report`` writes them.
 """
 
 import math
@@ -43,13 +43,29 @@ def speeds(rows: Sequence[Json]) -> str:
     groups: dict[str, list[Json]] = {}
     for row in rows:
         if row.get("bytes") and row["what"].startswith("cl100k"):
-            groups.setdefault(row["group"], []).append(row)
+            groups.setdefault(f"{row['group']}, MB/s", []).append(row)
+    return _panels({title: bars(members) for title, members in groups.items()})
+
+
+def corpus_bars(rows: Sequence[Json]) -> str:
+    """Two panels: MB/s of a corpus, and the memory that it takes."""
+    memory = [
+        (row["what"], name, held["median"] / 1e6)
+        for row in rows
+        if row.get("unit") == "bytes"
+        for name, held in row["times"].items()
+    ]
+    speed = bars([row for row in rows if row.get("bytes")])
+    return _panels({"Text to ids, MB/s": speed, "Peak memory, MB": memory})
+
+
+def _panels(panels: Mapping[str, Sequence[tuple[str, str, float]]]) -> str:
+    """Panels one below the other, each with its title."""
     lines: list[str] = []
     height = 10
-    for group, members in groups.items():
-        panel = list(_panel(group, bars(members), height))
-        height += 30 + sum("<rect" in line for line in panel) * _BAR + 12 * len(members)
-        lines += panel
+    for title, measured in panels.items():
+        lines += _panel(title, measured, height)
+        height += 30 + len(measured) * _BAR + 12 * len({what for what, _, _ in measured})
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
         'font-family="sans-serif" font-size="10">'
@@ -57,11 +73,11 @@ def speeds(rows: Sequence[Json]) -> str:
     return "\n".join([head, '<path fill="#fff" d="M0 0h9999v99999H0z"/>', *lines, "</svg>\n"])
 
 
-def _panel(group: str, measured: Sequence[tuple[str, str, float]], top: float) -> Iterator[str]:
+def _panel(title: str, measured: Sequence[tuple[str, str, float]], top: float) -> Iterator[str]:
     """One table: its name, then the bars of each input; the longest takes all the room."""
     most = max(speed for _, _, speed in measured)
     y = top + 14.0
-    yield _text(10, y, f"{group}, MB/s", ' font-weight="bold" font-size="12"')
+    yield _text(10, y, title, ' font-weight="bold" font-size="12"')
     last = None
     y += 4
     for what, name, speed in measured:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.headlines import HEADLINES, compared, headline_table, times
-from bench.plot import curves, growth, ratios, speeds
+from bench.plot import corpus_bars, curves, growth, ratios, speeds
 
 Json = Mapping[str, Any]
 # The tasks that are drawn, and those that would make too long a table.
@@ -34,6 +34,7 @@ PICTURES = {
     "encode": ("encoding.svg", speeds),
     "attention-lengths": ("attention.svg", curves),
     "train-growth": ("training.svg", growth),
+    "corpus": ("corpus.svg", corpus_bars),
 }
 NO_TABLE = ("attention-lengths",)
 _PACKAGES = (
@@ -50,6 +51,8 @@ _PACKAGES = (
     "gigabpe",
     "rustbpe",
     "bpeasy",
+    "datasets",
+    "datatrove",
     "torch",
 )
 

@@ -8,11 +8,14 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
-import time
+import tempfile
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -249,30 +252,72 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(folder, tmp_path, monk
         assert files_in(out) == files_in(tmp_path / "whole")
 
 
-WORKER = """
-import sys
+KILLER = """
+import csv, gzip, os, random, shutil, signal, sys, time
+import numpy.lib.format, pyarrow.parquet, zstandard  # once, not in each child
 from fastllm import BPETokenizer
 from fastllm.corpus import encode_corpus
 from fastllm.corpus.encoded import documents, encoding
-documents.BATCH, encoding.SECONDS_BETWEEN_STEPS = 3_000, 0.0
+documents.BATCH, encoding.SECONDS_BETWEEN_STEPS = 2_000, 0.0
+os.fsync = lambda file: None  # what a killed process has written stays
 tokenizer = BPETokenizer.load(sys.argv[2])
-print("ready", flush=True)
-encode_corpus(sys.argv[1], tokenizer, sys.argv[3], separator=0, shard_tokens=4_000)
+tokenizer.fingerprint, tokenizer.encode("a"), tokenizer.pattern_to_cut_by
+rng = random.Random(3)
+
+def tell(progress):
+    if next(left, None) is None:
+        os.write(writing, b"x")
+        time.sleep(0.001)
+
+kills = 0
+while kills < 20:
+    left = iter(range(rng.randrange(5)))
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        encode_corpus(
+            sys.argv[1], tokenizer, sys.argv[3], separator=0, shard_tokens=4_000, progress=tell
+        )
+        os._exit(0)
+    os.close(writing)
+    os.read(reading, 1)
+    os.kill(child, signal.SIGKILL)
+    if os.waitpid(child, 0)[1] == signal.SIGKILL:
+        kills += 1
+    else:  # it had come to its end
+        shutil.rmtree(sys.argv[3])
+    os.close(reading)
 """
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_bytes(folder, tmp_path):
+def test_a_run_that_was_killed_twenty_times_goes_on_to_the_same_bytes(folder, tmp_path):
     inputs, _ = folder
     tokenizer().save(tmp_path / "tok.json")
-    run = [sys.executable, "-c", WORKER, str(inputs), str(tmp_path / "tok.json")]
     out = tmp_path / "killed"
-    for wait in (0.03, 0.06):
-        with subprocess.Popen([*run, str(out)], stdout=subprocess.PIPE) as process:
-            process.stdout.readline()
-            time.sleep(wait)
-            os.kill(process.pid, signal.SIGKILL)
+    run = [sys.executable, "-c", KILLER, inputs, tmp_path / "tok.json", out]
+    subprocess.run(run, check=True)
     encode_corpus(inputs, tokenizer(), out, separator=0, shard_tokens=4_000)
     encode_corpus(inputs, tokenizer(), tmp_path / "whole", separator=0, shard_tokens=4_000)
+    assert files_in(out) == files_in(tmp_path / "whole")
+
+
+def test_ctrl_c_is_told_to_who_calls_and_loses_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "BATCH", 3_000)
+    monkeypatch.setattr(encoding, "SECONDS_BETWEEN_STEPS", 0.0)
+    batches = []
+
+    def interrupt(progress):
+        batches.append(progress)
+        if len(batches) == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        encode_corpus(folder[0], tokenizer(), out, shard_tokens=4_000, progress=interrupt)
+    assert batches[-1].documents > 0
+    first = []
+    encode_corpus(folder[0], tokenizer(), out, shard_tokens=4_000, progress=first.append)
+    assert first[0].documents > batches[-1].documents  # it goes on
+    encode_corpus(folder[0], tokenizer(), tmp_path / "whole", shard_tokens=4_000)
     assert files_in(out) == files_in(tmp_path / "whole")
 
 
@@ -375,6 +420,57 @@ def test_wrong_arguments_are_named(tmp_path):
             encode_corpus(tmp_path / "a.jsonl", tokenizer(), tmp_path / "out", **options)
     with pytest.raises(TypeError, match="tokenizer must be a tokenizer"):
         encode_corpus(tmp_path / "a.jsonl", "gpt2", tmp_path / "out")
+
+
+@contextmanager
+def nobody():
+    """What may be read and written is asked for, of root as well."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_files_that_may_not_be_read_or_written_are_named():
+    with tempfile.TemporaryDirectory() as made:  # where others than root may look
+        inputs, out = Path(made, "in"), Path(made, "out")
+        inputs.mkdir()
+        out.mkdir()
+        (inputs / "a.txt").write_text("one")
+        (inputs / "b.txt").write_text("two")
+        for path, mode in ((Path(made), 0o755), (inputs / "b.txt", 0), (out, 0o555)):
+            path.chmod(mode)
+        with nobody(), pytest.raises(PermissionError) as caught:
+            encode_corpus(inputs / "a.txt", tokenizer(), out)
+        assert Path(caught.value.filename).is_relative_to(out)
+        out.chmod(0o777)
+        with nobody():
+            with pytest.raises(PermissionError) as caught:
+                encode_corpus(inputs, tokenizer(), out)
+            assert caught.value.filename == str(inputs / "b.txt")
+            assert list(out.iterdir()) == []
+            index = encode_corpus(inputs, tokenizer(), out, skip_bad=True)
+        assert index["documents"] == 1
+        assert index["bad"] == [f"{inputs}/b.txt: Permission denied"]
+
+
+def test_a_file_that_can_grow_no_more_is_named_and_loses_nothing(folder, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    out = tmp_path / "out"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            encode_corpus(folder[0], tokenizer(), out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Path(caught.value.filename).is_relative_to(out)
+    assert list(out.iterdir()) == []
+    index = encode_corpus(folder[0], tokenizer(), out)
+    assert list(documents_in(out, index)) == [ids_of(text, False) for text in folder[1]]
 
 
 def test_a_full_disk_is_named_and_loses_nothing(folder, tmp_path, monkeypatch):
