@@ -61,7 +61,7 @@ def train(
     texts: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...", help="UTF-8 text: files, folders, patterns; - is stdin."
+            metavar="INPUT...", help="UTF-8 text: files, folders, patterns, URLs; - is stdin."
         ),
     ],
     vocab_size: Annotated[

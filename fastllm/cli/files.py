@@ -79,21 +79,16 @@ def as_file(path: str) -> Iterator[Path]:
 
 
 @contextmanager
-def as_files(text: str) -> Iterator[list[Path]]:
+def as_files(text: str) -> Iterator[list[Path] | list[str]]:
     """The files that a name stands for: those in a folder, or that fit a pattern, or a single one.
 
-    Raises
-    ------
-    UsageError
-        For a URL.
+    A URL can name any of these.
     """
     if text == STREAM or not (os.path.isdir(text) or "://" in text or glob.has_magic(text)):
         with as_file(text) as path:
             yield [path]
         return
-    if "://" in text:
-        raise UsageError(f"{text}: only files on this machine are read here")
-    yield [Path(source.path) for source in find_sources(text)]
+    yield [source.path for source in find_sources(text)]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.encoded.inputs import open_source, size_of
 from fastllm.corpus.special_tokens import cut_at_special_tokens, special_tokens_expression
 from fastllm.corpus.text_files import ERRORS, cut_is_unsafe, last_byte_cut
 from fastllm.patterns.named import SplitPattern, split_pattern
@@ -161,7 +162,7 @@ class _ProgressCallback:
     def __init__(self, items: Iterable[Any], tell: Callable[[int, int], object] | None) -> None:
         files = isinstance(items, (list, tuple)) and all(isinstance(i, os.PathLike) for i in items)
         self._tell = tell if files else None
-        self._total = sum(os.stat(item).st_size for item in items) if self._tell else 0
+        self._total = sum(size_of(os.fspath(item)) for item in items) if self._tell else 0
         self._before = 0  # in files that are done
 
     def now_at(self, file: Any) -> None:
@@ -169,9 +170,10 @@ class _ProgressCallback:
         if self._tell and file.seekable():
             self._tell(min(self._before + file.tell(), self._total), self._total)
 
-    def end_of(self, file: Any) -> None:
+    def end_of(self, path: str) -> None:
         """A file is done."""
-        self._before += os.fstat(file.fileno()).st_size
+        if self._tell:
+            self._before += size_of(path)
 
 
 class _Batch:
@@ -196,11 +198,11 @@ class _Batch:
 def _read_file(
     path: str, options: ReadOptions, progress: _ProgressCallback
 ) -> Iterator[Block | list[str]]:
-    with open(path, "rb", buffering=0) as raw:
+    with open_source(path) as raw:
         for part in _parts(raw, path, options):
             yield part
             progress.now_at(raw)
-        progress.end_of(raw)
+        progress.end_of(path)
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:

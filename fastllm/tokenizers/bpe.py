@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fastllm.checks import tokenization as arguments
+from fastllm.corpus.encoded.inputs import file_at
 from fastllm.corpus.sources import Texts
 from fastllm.corpus.text_files import check_paths
 from fastllm.corpus.training_report import TrainingReport
@@ -347,7 +348,7 @@ class BPETokenizer(SubwordTokenizer):
         paths : path or iterable of paths
             UTF-8 text; ``.gz`` and ``.zst`` are unpacked, ``.jsonl`` (with `field`) and
             ``.parquet`` read as such. ``.zst`` and ``.parquet`` need the extras ``zstd`` and
-            ``parquet``.
+            ``parquet``, URLs (``s3://...``) ``cloud``.
         documents : {"files", "lines"}
             Whether each file is a document, or each line of it with its line feed, as Hugging Face
             tokenizers has it.
@@ -370,10 +371,9 @@ class BPETokenizer(SubwordTokenizer):
         ImportError
             If a library to read it is not installed.
         """
-        names = [Path(name) for name in check_paths(paths)]
+        # A wrong name is known before the first file is read.
+        names = [file_at(name) for name in check_paths(paths)]
         arguments.check_callback(count_progress, "count_progress")
-        for name in names:
-            os.stat(name)  # a wrong name is known before the first file is read
         return cls._of_trained(
             bpe_training.train(
                 cls._bpe,

@@ -78,6 +78,6 @@ def test_train_takes_a_folder_and_a_pattern(tmp_path):
         succeed("train", *inputs, "--vocab-size", 262, "-o", tmp_path / "tok.json")
         made.append((tmp_path / "tok.json").read_text())
     assert made[0] == made[1] == made[2]
-    assert "on this machine" in fail(
-        "train", "s3://a/b", "--vocab-size", 262, "-o", tmp_path / "tok.json", code=2
-    )
+    url = f"file://{tmp_path}/in"
+    succeed("train", url, "--vocab-size", 262, "-o", tmp_path / "tok.json")
+    assert (tmp_path / "tok.json").read_text() == made[0]

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -202,6 +203,29 @@ def test_inputs_are_files_folders_and_patterns_in_order(folder, tmp_path):
     }.items():
         with pytest.raises(error, match=r"fits no file|No such file|without files|must be paths"):
             find_sources(wrong if wrong == 3 else [wrong])
+
+
+def test_urls_are_read_for_ids_and_for_training(tmp_path):
+    store = fsspec.filesystem("memory")
+    for name, data in {"a.txt": b"one two", "b.txt.gz": gzip.compress(b"two\nthree")}.items():
+        store.pipe(f"/urls/{name}", data)
+        (tmp_path / name).write_bytes(data)
+    there, here = "memory://urls", [tmp_path / "a.txt", tmp_path / "b.txt.gz"]
+    told = []
+    made = BPETokenizer.train_from_files(
+        [f"{there}/a.txt", f"{there}/b.txt.gz"],
+        265,
+        count_progress=lambda done, total: told.append((done, total)),
+    )
+    assert made.merges == BPETokenizer.train_from_files(here, 265).merges
+    size = sum(path.stat().st_size for path in here)
+    assert told[-1] == (size, size)
+    index = encode_corpus(there, tokenizer(), tmp_path / "out")
+    assert [*documents_in(tmp_path / "out", index)] == [
+        ids_of(text, False) for text in ("one two", "two\nthree")
+    ]
+    with pytest.raises(FileNotFoundError, match="memory://urls/none: no such file"):
+        BPETokenizer.train_from_files(f"{there}/none", 265)
 
 
 # Runs that stop
@@ -396,12 +420,14 @@ def test_a_text_that_breaks_in_the_middle_leaves_no_half(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "READ", 50_000)
     monkeypatch.setattr("fastllm.corpus.text_files.TEXT_BLOCK", 50_000)
     (tmp_path / "a.txt").write_text("first")
-    (tmp_path / "b.txt").write_bytes(english()[:100_000].encode() * 6 + b"\xff")
+    (tmp_path / "b.txt").write_bytes((END + english()[:100_000]).encode() * 6 + b"\xff")
     (tmp_path / "c.txt").write_text("last")
     inputs = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt")]
     index = encode_corpus(inputs, tokenizer(), tmp_path / "out", separator=0, skip_bad=True)
     wanted = [[*ids_of(text, False), 0] for text in ("first", "last")]
     assert list(documents_in(tmp_path / "out", index)) == wanted
+    assert index["text_bytes"] == len("firstlast")
+    assert index["special_tokens_in_text"] == {}
 
 
 def test_wrong_arguments_are_named(tmp_path):

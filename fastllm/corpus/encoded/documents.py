@@ -86,7 +86,7 @@ class Batch:
         while self.texts and not self.is_end[-1]:
             self.is_end.pop()
             self.characters -= len(self.texts.pop())
-        self.text_bytes = utf8_size(self.texts)
+            self.text_bytes = 0  # nothing else is here
         if self.continues and not self.texts:
             self.forget, self.continues = True, False
 
@@ -125,10 +125,15 @@ def read_batches(
 
     for number, source in sources:
         told = document = 0  # bytes that batches have told of, documents that have ended
-        is_end = True
+        was_end = is_end = True
         try:
-            with open_source(source) as file:
+            with open_source(source.path) as file:
                 for texts, is_end, size in _texts(file, source.path, options, tell_bad):
+                    if batch.texts and was_end and not is_end:
+                        # What goes on may have to be forgotten: nothing else is with its beginning.
+                        yield batch
+                        batch = Batch()
+                    was_end = is_end
                     left_out = min(max(skip - document, 0), len(texts))
                     if left_out:
                         texts = texts[left_out:]

@@ -333,6 +333,8 @@ class Run:
         self._next = (0, 0)  # source, and how many of its documents are done
         self._ended = True  # the last document
         self._open_split = 0  # of the document that goes on
+        self._totals_before: dict[str, int] = {}  # that document, and in text likewise
+        self._in_text_before: Counter[str] = Counter()
         self._finished: list[dict[str, Any]] = []
         self._totals = {"documents": 0, "tokens": 0, "text_bytes": 0, "read_bytes": 0}
         self._in_text: Counter[str] = Counter()
@@ -487,6 +489,8 @@ class Run:
         if batch.forget:
             self._output.forget_open()
             self._ended = True
+            self._totals |= self._totals_before
+            self._in_text = self._in_text_before
         self._bad_count += len(batch.bad)
         self._bad += batch.bad[: MOST_BAD - len(self._bad)]
         self._totals["read_bytes"] += batch.read_bytes
@@ -494,6 +498,10 @@ class Run:
             return
         if batch.continues:
             segments.splits[0] = self._open_split
+        elif not segments.last_ends:  # it may have to be forgotten
+            kept = ("documents", "tokens", "text_bytes")
+            self._totals_before = {name: self._totals[name] for name in kept}
+            self._in_text_before = self._in_text
         self._output.append(segments)
         self._ended, self._open_split = segments.last_ends, int(segments.splits[-1])
         if batch.runs:
@@ -502,7 +510,7 @@ class Run:
         self._totals["documents"] += batch.documents
         self._totals["tokens"] += len(segments.ids)
         self._totals["text_bytes"] += batch.text_bytes
-        self._in_text += batch.special_tokens
+        self._in_text = self._in_text + batch.special_tokens
 
     def _segments(
         self,

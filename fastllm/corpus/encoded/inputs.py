@@ -23,6 +23,41 @@ class Source(NamedTuple):
     size: int
 
 
+class RemoteFile(os.PathLike[str]):
+    """A URL of one file as a path, which is not taken for a text where texts are taken as well."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __fspath__(self) -> str:
+        return self._url
+
+    def __repr__(self) -> str:
+        return f"RemoteFile({self._url!r})"
+
+
+def file_at(path: str | os.PathLike[str]) -> Path | RemoteFile:
+    """A path, or a URL, of one file, which must be there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If a URL needs fsspec, or a library behind it, and it is not installed.
+    """
+    name = os.fspath(path)
+    size_of(name)
+    return RemoteFile(name) if "://" in name else Path(name)
+
+
+def size_of(name: str) -> int:
+    """The bytes of a file as it lies there; errors as for `file_at`."""
+    if "://" not in name:
+        return os.stat(name).st_size
+    return sum(source.size for source in _remote(name))
+
+
 def find_sources(
     inputs: Inputs, leave_out: str | os.PathLike[str] | None = None
 ) -> tuple[Source, ...]:
@@ -60,18 +95,18 @@ def find_sources(
     return tuple(found)
 
 
-def open_source(source: Source) -> Any:
-    """The file, open for reading bytes, without a buffer where there need not be one.
+def open_source(name: str) -> Any:
+    """The file at a path or URL, open for reading bytes, without a buffer where none is needed.
 
     Raises
     ------
     OSError
         As opening raises it.
     """
-    if "://" not in source.path:
-        return open(source.path, "rb", buffering=0)
-    system, path = _file_system(source.path)
-    return _Named(system.open(path, "rb"), source.path)
+    if "://" not in name:
+        return open(name, "rb", buffering=0)
+    system, path = _file_system(name)
+    return _Named(system.open(path, "rb"), name)
 
 
 class _Named(io.RawIOBase):
