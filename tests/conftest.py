@@ -67,6 +67,7 @@ NEEDED = {
     "torch": find_spec("torch") is not None,
     "sentencepiece": find_spec("sentencepiece") is not None,
     "transformers": find_spec("transformers") is not None,
+    "ray": find_spec("ray") is not None,
     "pyinstaller": find_spec("PyInstaller") is not None,
     "_pyinstaller": find_spec("PyInstaller") is not None,
 }

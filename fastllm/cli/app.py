@@ -1,6 +1,7 @@
 """The command line as a whole, and how each command ends: 0 done, 1 failed, 2 called wrongly."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,8 @@ from fastllm.tokenizers.special_tokens import WAYS_ON
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 TRACEBACK = "FASTLLM_TRACEBACK"
+RAY = "--ray"
+RAY_ADDRESS = re.compile(r"auto|local|ray://.*|[\w.-]+:\d+|\[[\da-fA-F:]+\]:\d+")
 # Messages name the argument of the library; here it is an option.
 OPTIONS = {
     'errors="replace"': "--errors replace",
@@ -28,6 +31,10 @@ OPTIONS = {
 
 class Commands(TyperGroup):
     """The group of commands: whatever goes wrong in one becomes a line and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let the value of ``--ray`` be left out."""
+        return super().parse_args(ctx, with_ray_address(args))
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings(), _exit_on_sigterm():
@@ -65,6 +72,21 @@ def _exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def with_ray_address(args: list[str]) -> list[str]:
+    """The words of a command line with an address behind each ``--ray``.
+
+    >>> with_ray_address(["encode", "--ray", "corpus", "--ray", "head:6379"])
+    ['encode', '--ray', 'local', 'corpus', '--ray', 'head:6379']
+    """
+    made = []
+    for number, word in enumerate(args):
+        made.append(word)
+        following = args[number + 1] if number + 1 < len(args) else ""
+        if word == RAY and not RAY_ADDRESS.fullmatch(following):
+            made.append("local")
+    return made
 
 
 def say(line: str) -> None:

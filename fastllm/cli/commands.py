@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,12 +23,14 @@ from fastllm.cli.options import (
     ErrorsOption,
     LoadPatternOption,
     PatternOption,
+    RayOption,
     SkipSpecialOption,
     SpecialIdsOption,
     TextArgument,
     ThreadsOption,
     TieBreak,
     TokenizerOption,
+    check_ray_options,
 )
 from fastllm.cli.progress import plain_console, progress_bars
 from fastllm.corpus.atomic_write import replacing
@@ -90,6 +93,7 @@ def train(
     ] = None,
     errors: ErrorsOption = Errors.strict,
     threads: ThreadsOption = None,
+    ray: RayOption = None,
 ) -> None:
     """Learn a byte-pair vocabulary from text files."""
     specials = special_token or []
@@ -100,10 +104,17 @@ def train(
         )
     if Path(output).suffix not in SUFFIXES:
         raise UsageError(f"{output}: a tokenizer is saved as {any_of(SUFFIXES)}")
+    if ray is not None:
+        check_ray_options(texts, threads)
     with ExitStack() as stack:
         paths = [path for text in texts for path in stack.enter_context(files.as_files(text))]
         counting, learning = stack.enter_context(progress_bars("counting words", "learning merges"))
-        tokenizer = fastllm.BPETokenizer.train_from_files(
+        learn: Any = fastllm.BPETokenizer.train_from_files
+        if ray is not None:
+            from fastllm.integrations.ray import train as train_on_ray
+
+            learn = partial(train_on_ray, address=ray)
+        tokenizer = learn(
             paths,
             vocab_size,
             pattern=pattern,

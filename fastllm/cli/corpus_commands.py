@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from fastllm.cli import files, tokenizers
+from fastllm.cli.app import with_ray_address
 from fastllm.cli.files import STREAM, UsageError
 from fastllm.cli.options import (
     AddSpecialOption,
@@ -22,10 +23,12 @@ from fastllm.cli.options import (
     Errors,
     ErrorsOption,
     LoadPatternOption,
+    RayOption,
     SpecialIdsOption,
     SpecialsOption,
     ThreadsOption,
     TokenizerOption,
+    check_ray_options,
 )
 from fastllm.cli.progress import corpus_progress, plain_console, progress_bars
 from fastllm.corpus.encoded.documents import RECORDS, DocumentOptions, read_batches
@@ -36,7 +39,8 @@ from fastllm.corpus.sources import kind_of
 from fastllm.tokenizers.encoding import SubwordTokenizer
 
 PACKED = (".gz", ".zst")
-WITHOUT_COMMAND = ("--workers", "--threads", "--json", "--resume", "--no-resume")
+WITH_VALUE = ("--workers", "--threads", "--ray")
+WITHOUT_COMMAND = (*WITH_VALUE, "--json", "--resume", "--no-resume")
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # type: ignore[misc]
 
 InputsArgument = Annotated[
@@ -107,6 +111,7 @@ def encode(
         int, typer.Option(min=1, help="Threads that read, unpack and parse.")
     ] = WORKERS,
     threads: ThreadsOption = None,
+    ray: RayOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the index, as JSON, when all is done.")
     ] = False,
@@ -127,7 +132,13 @@ def encode(
     _check_output(output)
     in_text = tokenizers.special_tokens_in_text(allow_special, special_as_text)
     tok = tokenizers.load(tokenizer, pattern, special)
-    if not options and not as_json and _is_one_text(paths) and not _is_folder(output):
+    if (
+        not options
+        and not as_json
+        and ray is None
+        and _is_one_text(paths)
+        and not _is_folder(output)
+    ):
         _encode_text(tok, paths[0], output, add_special_tokens, errors.value, threads, in_text)
         return
     if add_special_tokens:
@@ -137,11 +148,19 @@ def encode(
         )
     if output == STREAM:
         raise UsageError("only one text is printed as ids: give a folder or a file with -o")
+    if ray is not None:
+        check_ray_options(paths, threads if workers == WORKERS else workers)
     with ExitStack() as stack:
         if STREAM in paths:  # cannot be read again
             paths = [str(stack.enter_context(files.as_file(path))) for path in paths]
             resume = False
-        index = encode_corpus(
+        here: dict[str, Any] = {"workers": workers, "threads": threads}
+        encode_all: Any = encode_corpus
+        if ray is not None:
+            from fastllm.integrations.ray import encode_corpus as encode_all
+
+            here = {"address": ray}
+        index = encode_all(
             paths,
             tok,
             output,
@@ -149,8 +168,7 @@ def encode(
             errors=errors.value,
             shard_tokens=shard_tokens,
             resume=resume,
-            workers=workers,
-            threads=threads,
+            **here,
             progress=stack.enter_context(corpus_progress("encoding")),
             command=_command(),
             **options,
@@ -247,10 +265,16 @@ def count(
     add_special_tokens: AddSpecialOption = False,
     errors: ErrorsOption = Errors.strict,
     skip_bad: SkipBadOption = False,
+    ray: RayOption = None,
 ) -> None:
     """Count the tokens of texts, and of all of them together."""
     in_text = tokenizers.special_tokens_in_text(allow_special, special_as_text)
     tok = tokenizers.load(tokenizer, pattern, special)
+    if ray is not None:
+        if add_special_tokens:
+            raise UsageError("--add-special-tokens is counted on this machine: leave out --ray")
+        _count_on_ray(tok, inputs or [STREAM], field, allow_special, errors.value, skip_bad, ray)
+        return
     around = tok.template.added() if add_special_tokens else 0
     total = lines = 0
     for path in inputs or [STREAM]:
@@ -285,12 +309,41 @@ def count(
         print(f"{total} total")
 
 
+def _count_on_ray(
+    tok: SubwordTokenizer,
+    paths: list[str],
+    field: str | None,
+    allow_special: bool,
+    errors: str,
+    skip_bad: bool,
+    address: str,
+) -> None:
+    from fastllm.integrations.ray import count_tokens
+
+    check_ray_options(paths)
+    counts, bad = count_tokens(
+        paths,
+        tok,
+        address=address,
+        field=field or "text",
+        allow_special=allow_special,
+        errors=errors,
+        skip_bad=skip_bad,
+    )
+    for message in bad:
+        print(f"fastllm: left out: {message}", file=sys.stderr)
+    for path, found in counts:
+        print(f"{found} {path}")
+    if len(counts) > 1:
+        print(f"{sum(found for _, found in counts)} total")
+
+
 def _command() -> str:
     """The command line, without what does not change the output."""
     words, skip = [], False
-    for word in sys.argv[1:]:
+    for word in with_ray_address(sys.argv[1:]):
         name = word.split("=")[0]
         if not skip and name not in WITHOUT_COMMAND:
             words.append(word)
-        skip = name in ("--workers", "--threads") and "=" not in word
+        skip = name in WITH_VALUE and "=" not in word
     return shlex.join(["fastllm", *words])

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fastllm.cli.files import STREAM, UsageError
 from fastllm.formats.files import NAMES, any_of
 
 FILES = (*NAMES, "vocab.txt")
@@ -87,3 +88,20 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads to work with; as many as there are cores if not given."),
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Work on a Ray cluster: HOST:PORT, ray://..., auto (the one of this machine); without "
+        "an address, on one that is started for this.",
+    ),
+]
+
+
+def check_ray_options(inputs: list[str], threads: int | None = None) -> None:
+    """Refuse what a cluster cannot do, or would ignore."""
+    if STREAM in inputs:
+        raise UsageError("standard input is on this machine only: --ray needs files")
+    if threads is not None:
+        raise UsageError("--threads and --workers are for one machine: with --ray leave them out")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
-from fastllm.corpus.encoded.inputs import open_source, size_of
+from fastllm.corpus.encoded.inputs import FileRange, open_source, size_of
 from fastllm.corpus.special_tokens import cut_at_special_tokens, special_tokens_expression
 from fastllm.corpus.text_files import ERRORS, cut_is_unsafe, last_byte_cut
 from fastllm.patterns.named import SplitPattern, split_pattern
@@ -137,7 +137,7 @@ def read(texts: object, options: ReadOptions) -> Iterator[Block | list[str]]:
         [texts] if isinstance(texts, os.PathLike) else arguments.check_texts(texts)
     )
     if options.field is not None:
-        _check_field(items, options.field)
+        check_field(items, options.field)
     batch = _Batch()
     progress = _ProgressCallback(items, options.progress)
     for item in items:
@@ -145,7 +145,7 @@ def read(texts: object, options: ReadOptions) -> Iterator[Block | list[str]]:
             yield from batch.add(item)
             continue
         yield from batch.rest()
-        yield from _read_file(os.fspath(item), options, progress)
+        yield from _read_file(item, options, progress)
     yield from batch.rest()
 
 
@@ -196,9 +196,10 @@ class _Batch:
 
 
 def _read_file(
-    path: str, options: ReadOptions, progress: _ProgressCallback
+    item: os.PathLike[str], options: ReadOptions, progress: _ProgressCallback
 ) -> Iterator[Block | list[str]]:
-    with open_source(path) as raw:
+    path = os.fspath(item)
+    with open_source(item if isinstance(item, FileRange) else path) as raw:
         for part in _parts(raw, path, options):
             yield part
             progress.now_at(raw)
@@ -214,7 +215,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     return kinds[-1] if kinds else ""
 
 
-def _check_field(items: Iterable[Any], field: str) -> None:
+def check_field(items: Iterable[Any], field: str) -> None:
     """Refuse to look for a field where none is read: it would be ignored without a word."""
     if not isinstance(items, (list, tuple)):
         return  # what comes is not known
@@ -317,7 +318,8 @@ def _read_blocks(file: Any, path: str, options: ReadOptions) -> Iterator[Block]:
     buffers = options.buffers
     usual = BYTE_BLOCK + BYTE_BLOCK // 8  # what a cut leaves for the next block is rarely more
     buffer = buffers.take(usual)
-    size = position = searched = 0
+    size = searched = 0
+    position = getattr(file, "start", 0)
     while True:
         if size == len(buffer):  # no place to cut at so far
             buffer.extend(bytes(len(buffer)))

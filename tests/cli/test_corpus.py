@@ -1,6 +1,7 @@
 """``fastllm encode`` and ``count`` on a corpus: many inputs, a folder or a file of ids."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -81,3 +82,26 @@ def test_train_takes_a_folder_and_a_pattern(tmp_path):
     url = f"file://{tmp_path}/in"
     succeed("train", url, "--vocab-size", 262, "-o", tmp_path / "tok.json")
     assert (tmp_path / "tok.json").read_text() == made[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("encode", "-t", "tok.json", "text.txt", "-o", "ray-out"),
+        ("count", "-t", "tok.json", "text.txt"),
+        ("train", "text.txt", "--vocab-size", "300", "-o", "ray.json"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_cluster_needs_ray(folder, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.chdir(folder)
+    for address in ([], ["head:6379"]):
+        line = "a cluster needs Ray: pip install 'fastllm-kernels[ray]'"
+        assert fail(command[0], "--ray", *address, *command[1:]) == line
+    at_hand = [word if word != "text.txt" else "-" for word in command]
+    line = "standard input is on this machine only: --ray needs files"
+    assert fail(*at_hand, "--ray", stdin="a", code=2) == line
+    assert not (folder / "ray-out").exists()
+    if command[0] != "count":
+        assert "for one machine" in fail(*command, "--ray", "--threads", 2, code=2)

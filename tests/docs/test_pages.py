@@ -16,6 +16,7 @@ PAGES = [
     for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 ]
 NEED_FAST = {"docs/reference-and-fast.md"}
+NEED_RAY = {"docs/scale.md"}
 BACKENDS = os.environ.get("FASTLLM_TEST_BACKENDS", "reference,fast").split(",")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -33,6 +34,7 @@ def runnable_pages():
         for page in PAGES
         if ">>> " in (ROOT / page).read_text("utf-8")
         and ("fast" in BACKENDS or page not in NEED_FAST)
+        and (importlib.util.find_spec("ray") or page not in NEED_RAY)
     ]
 
 

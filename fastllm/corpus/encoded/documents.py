@@ -127,7 +127,7 @@ def read_batches(
         told = document = 0  # bytes that batches have told of, documents that have ended
         was_end = is_end = True
         try:
-            with open_source(source.path) as file:
+            with open_source(source.place) as file:
                 for texts, is_end, size in _texts(file, source.path, options, tell_bad):
                     if batch.texts and was_end and not is_end:
                         # What goes on may have to be forgotten: nothing else is with its beginning.
@@ -181,7 +181,7 @@ def _texts(
         elif kind in TABLES:
             yield from _grouped(_table_rows(stream, path, options, tell_bad))
         elif options.lines:
-            yield from _lines(stream, path, options)
+            yield from _lines(stream, path, options, getattr(file, "start", 0))
         else:
             yield from _text_parts(stream, path, options)
 
@@ -249,9 +249,8 @@ def _text_parts(stream: Any, path: str, options: DocumentOptions) -> Iterator[Te
     yield [text], True, _size_of([text], file.size - told, options)
 
 
-def _lines(stream: Any, path: str, options: DocumentOptions) -> Iterator[Texts]:
+def _lines(stream: Any, path: str, options: DocumentOptions, position: int) -> Iterator[Texts]:
     """A text of which each line is a document, its line end included."""
-    position = 0
     while lines := stream.readlines(READ):
         data = b"".join(lines)
         text = _decoded(data, path, position, options.errors)

@@ -194,7 +194,7 @@ def encode_corpus(
         run.paths.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(run.paths.journal, run.paths.out)
     try:
-        state = _state_to_go_on_from(journal, run.paths, asked, resume)
+        state = state_to_go_on_from(journal, run.paths, asked, resume)
         if state is None:
             index = read_index(run.paths.index)
         else:
@@ -223,7 +223,7 @@ def encode_corpus(
 _NOTHING: dict[str, Any] = {}
 
 
-def _state_to_go_on_from(
+def state_to_go_on_from(
     journal: Journal, paths: OutputPaths, asked: dict[str, Any], resume: bool
 ) -> dict[str, Any] | None:
     """How far an earlier run has come; None if it is done."""

@@ -22,6 +22,11 @@ class Source(NamedTuple):
     path: str
     size: int
 
+    @property
+    def place(self) -> "str | FileRange":
+        """What `open_source` opens."""
+        return self.path
+
 
 class RemoteFile(os.PathLike[str]):
     """A URL of one file as a path, which is not taken for a text where texts are taken as well."""
@@ -56,6 +61,36 @@ def size_of(name: str) -> int:
     if "://" not in name:
         return os.stat(name).st_size
     return sum(source.size for source in _remote(name))
+
+
+class FileRange(os.PathLike[str]):
+    """A part of a file, made of whole lines, in place of the path of the file."""
+
+    def __init__(self, path: str, start: int, size: int) -> None:
+        self.path, self.start, self.size = path, start, size
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+class SourceRange(Source):
+    """A part of a file, made of whole lines; `size` is that of the part."""
+
+    start: int
+
+    def __new__(cls, path: str, size: int, start: int) -> "SourceRange":
+        """A part from `start` on."""
+        made = super().__new__(cls, path, size)
+        made.start = start
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self.path, self.size, self.start)
+
+    @property
+    def place(self) -> "FileRange":
+        """What `open_source` opens."""
+        return FileRange(self.path, self.start, self.size)
 
 
 def find_sources(
@@ -95,18 +130,51 @@ def find_sources(
     return tuple(found)
 
 
-def open_source(name: str) -> Any:
-    """The file at a path or URL, open for reading bytes, without a buffer where none is needed.
+def open_source(name: str | FileRange) -> Any:
+    """The file at a path or URL, or a part of one, open for reading bytes.
+
+    There is no buffer where none is needed.
 
     Raises
     ------
     OSError
         As opening raises it.
     """
+    if isinstance(name, FileRange):
+        return _OpenRange(name)
     if "://" not in name:
         return open(name, "rb", buffering=0)
     system, path = _file_system(name)
     return _Named(system.open(path, "rb"), name)
+
+
+class _OpenRange(io.RawIOBase):
+    """A part of a file that reads as a file of its own."""
+
+    def __init__(self, part: FileRange) -> None:
+        self.name, self.start, self._size = part.path, part.start, part.size
+        self._file = open(part.path, "rb", buffering=0)  # noqa: SIM115 - `close` closes it
+        self._file.seek(part.start)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell() - self.start
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def readinto(self, view: Any) -> int:
+        with memoryview(view) as bytes_wanted:
+            return self._file.readinto(bytes_wanted[: self._size - self.tell()]) or 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class _Named(io.RawIOBase):

@@ -24,6 +24,7 @@ MODULES = [
 ]
 # Each with the library that it needs.
 INTEGRATIONS = {
+    "fastllm.integrations.ray": "ray",
     "fastllm.integrations.torch": "torch",
     "fastllm.integrations.transformers": "transformers",
     "fastllm.integrations.transformers_attention": "torch",
