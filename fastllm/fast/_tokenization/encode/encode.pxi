@@ -614,7 +614,7 @@ cdef class ByteEncoder(Encoder):
             )
             deref(worker).encode_pretokens(
                 deref(worker).split_scratch.removed.leave_out(
-                    string_view(<const char*>encoded, len(encoded)), deref(worker).starts
+                    self.splitter.isa, string_view(<const char*>encoded, len(encoded)), deref(worker).starts
                 )
             )
         ids = self._as_list(deref(worker).out)

@@ -62,6 +62,8 @@ struct AutomatonTables {
     Behavior behavior = ISOLATED;
     bool invert = false;               // what lies between the matches is taken for them
     std::vector<uint8_t> first_is_match;  // for each class, where it tells what begins with it is a match; else empty
+    static constexpr uint8_t ASK = 2;
+    uint8_t begins_match[256] = {};    // there, for each first byte, whether it is one, or `ASK`
     uint32_t group_size = 0;           // digits that are a group, counted from the right; 0: an automaton
     bool groups_are_matches = false;   // else there are only cuts between them
     std::vector<uint32_t> run_sizes;   // of the pieces of white space, falling; empty: not such a step
@@ -96,6 +98,13 @@ struct AutomatonTables {
             }
         }
         set_idle_state();
+    }
+
+    // Let a match be told by the first character, which `first_is_match` and `invert` say of each class.
+    void set_first_bytes() {
+        for (size_t byte = 0; byte < 256; byte++) {
+            begins_match[byte] = byte >= 128 ? ASK : bool(first_is_match[classes.ascii[byte]]) != invert;
+        }
     }
 
     // Let characters of this class be those that are counted.

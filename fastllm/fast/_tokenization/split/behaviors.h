@@ -10,7 +10,7 @@
 //     starts            1  .  .  .  1  .  .  .  .  .  1  1
 //
 // A removed stretch is a part like any other, with a bit in `removed` as well. Later steps pass it over, and in the end
-// `RemovedParts` writes down what is left.
+// `RemovedParts` writes down what is left (kept_bytes.h).
 //
 // Invariants. Those of automaton.h: valid UTF-8, a column for each class and the end of the text, no place looked at
 // again in a state from which nothing came (`Failures`).
@@ -120,25 +120,25 @@ class BehaviorRun {
         uint64_t bits = starts_[begin_ >> 6] >> (begin_ & 63) << (begin_ & 63);
         for (size_t word = begin_ >> 6; word < words; bits = ++word < words ? starts_[word] : 0) {
             if (word == words - 1 && end_ % 64) bits &= (uint64_t(1) << end_ % 64) - 1;
-            uint64_t joined = 0, removed = 0;
+            uint64_t joined = 0, matches = 0;
             for (; bits; bits &= bits - 1) {
-                const bool is_match = begins_match(64 * word + size_t(countr_zero(bits)));
-                const uint64_t bit = bits & -bits;
-                if (any_ && !step_.cuts_between(before_, is_match)) joined |= bit;
-                if (is_match) removed |= bit;
+                const size_t i = 64 * word + size_t(countr_zero(bits));
+                const uint8_t known = step_.begins_match[uint8_t(text_[i])];
+                const bool is_match = FASTLLM_UNLIKELY(known == AutomatonTables::ASK) ? begins_match(i) : known;
+                matches |= uint64_t(is_match) << (i & 63);
+                if (step_.behavior == AutomatonTables::REMOVED) continue;
+                if (any_ && !step_.cuts_between(before_, is_match)) joined |= bits & -bits;
                 any_ = true;
                 before_ = is_match;
             }
             starts_[word] &= ~joined;
-            if (step_.behavior == AutomatonTables::REMOVED) removed_[word] |= removed;
+            if (step_.behavior == AutomatonTables::REMOVED) removed_[word] |= matches;
         }
     }
 
     bool begins_match(size_t i) const {
-        const uint8_t byte = uint8_t(text_[i]);
         int length;
-        const uint32_t column = byte < 0x80 ? step_.classes.ascii[byte] : step_.column_at(text_, i, end_, length);
-        return bool(step_.first_is_match[column]) != step_.invert;
+        return bool(step_.first_is_match[step_.column_at(text_, i, end_, length)]) != step_.invert;
     }
 
     void stretch(size_t first, size_t last, bool matched) {
@@ -167,33 +167,13 @@ struct RemovedParts {
     bool begins_at(size_t i) const { return !begins.empty() && begins[i >> 6] >> (i & 63) & 1; }
 
     // `text` without the removed parts; `starts` becomes that of what is left.
-    std::string_view leave_out(std::string_view text, std::vector<uint64_t> &starts) {
+    std::string_view leave_out(Isa isa, std::string_view text, std::vector<uint64_t> &starts) {
         if (begins.empty()) return text;
-        left_.assign(starts.size(), 0);
-        kept.resize(text.size());
-        size_t size = 0, begin = 0;
-        bool is_kept = false;
-        const auto end_at = [&](size_t end) {
-            if (!is_kept) return;
-            left_[size >> 6] |= uint64_t(1) << (size & 63);
-            char *const to = kept.data() + size;
-            if (end - begin <= 16 && begin + 16 <= text.size() && size + 16 <= kept.size()) {
-                std::memcpy(to, text.data() + begin, 16);  // a constant: no call
-            } else {
-                std::memcpy(to, text.data() + begin, end - begin);
-            }
-            size += end - begin;
-        };
-        for (size_t word = 0; word < starts.size(); word++) {
-            for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
-                const size_t i = 64 * word + size_t(countr_zero(bits));
-                end_at(i);
-                begin = i;
-                is_kept = !begins_at(i);
-            }
-        }
-        end_at(text.size());
+        left_.assign(starts.size() + 1, 0);
+        if (kept.size() < text.size() + split::KEPT_PADDING) kept.resize(text.size() + split::KEPT_PADDING);
+        const size_t size = split::leave_out(isa, text, starts.data(), begins.data(), kept.data(), left_.data());
         starts.swap(left_);
+        starts.pop_back();
         return std::string_view(kept).substr(0, size);
     }
 

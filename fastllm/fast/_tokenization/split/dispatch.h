@@ -42,6 +42,14 @@ inline void find_blank_starts(Isa isa, bool reads_blanks, bool runs, std::string
     FASTLLM_CALL(isa, find_blank_starts(reads_blanks, runs, text, starts));
 }
 
+constexpr size_t KEPT_PADDING = 64;
+
+// See kept_bytes.h.
+inline size_t leave_out(Isa isa, std::string_view text, const uint64_t *starts, const uint64_t *removed, char *kept,
+                        uint64_t *left) {
+    return FASTLLM_CALL(isa, leave_out(text, starts, removed, kept, left));
+}
+
 // Read on from a place to the end of the text, or to a character that leads to no hot state, and set a bit of `starts`
 // for each cut. At each bit of `parts`, if there are any, a part starts, but for the place itself. Not for BASELINE.
 inline HotPlace read_hot(Isa isa, const ClassTable &classes, const HotStates &hot, std::string_view text,

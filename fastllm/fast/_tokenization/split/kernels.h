@@ -6,3 +6,4 @@
 #include "split/pretoken_starts.h"
 #include "split/hot_blocks.h"
 #include "split/pair_starts.h"
+#include "split/kept_bytes.h"

@@ -79,6 +79,7 @@ cdef extern from "split/automaton.h" namespace "fastllm" nogil:
         vector[uint8_t] cut_kinds
         ClassTable classes
         void count_class(uint32_t column)
+        void set_first_bytes()
         void set_hot_states(const vector[uint32_t]& states, const vector[uint8_t]& actions) except +
 
     cdef cppclass Automaton:
@@ -102,7 +103,7 @@ cdef extern from "split/run_sizes.h" namespace "fastllm" nogil:
 cdef extern from "split/behaviors.h" namespace "fastllm" nogil:
     cdef cppclass RemovedParts:
         vector[uint64_t] begins
-        string_view leave_out(string_view, vector[uint64_t]& starts) except +
+        string_view leave_out(Isa, string_view, vector[uint64_t]& starts) except +
 
 cdef extern from "split/pair_cutter.h" namespace "fastllm" nogil:
     enum CutterKind "fastllm::PairCutter::Kind":
@@ -247,6 +248,8 @@ def automaton_of(pattern):
             fill_runs(automaton.steps[number], step.run_sizes)
         else:
             fill_tables(automaton.steps[number], step.fused)
+            if step.first_is_match:
+                automaton.steps[number].set_first_bytes()
     return handle
 
 

@@ -77,7 +77,7 @@ struct Splitter {
     // `text` itself, but that steps of a pattern may leave out parts of it.
     std::string_view split(std::string_view text, std::vector<uint64_t> &starts, SplitScratch &scratch) const {
         find_starts(text, starts, scratch);
-        return scratch.removed.leave_out(text, starts);
+        return scratch.removed.leave_out(isa, text, starts);
     }
 
     // Set a bit of `starts` for each byte of `text` at which a pre-token or a removed part starts.
