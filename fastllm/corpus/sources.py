@@ -397,7 +397,7 @@ def column(raw: Any, path: str, name: str) -> Iterator[list[Any]]:
     try:
         file = parquet.ParquetFile(raw)
         names = file.schema_arrow.names
-        batches = file.iter_batches(batch_size=1024, columns=[name])
+        batches = file.iter_batches(batch_size=128, columns=[name], use_threads=False)
         while name in names and (rows := next(batches, None)) is not None:
             yield rows.column(0).to_pylist()
     except (OSError, ValueError) as error:  # all that pyarrow raises for files is one of these

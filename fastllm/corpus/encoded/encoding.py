@@ -20,6 +20,7 @@ from fastllm.checks import lazy_numpy as np
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.encoded.documents import Batch, DocumentOptions, read_batches
 from fastllm.corpus.encoded.file_formats import FORMATS, SUFFIXES
+from fastllm.corpus.encoded.free_memory import give_back_memory
 from fastllm.corpus.encoded.in_order import working_ahead
 from fastllm.corpus.encoded.inputs import Inputs, Source, find_sources
 from fastllm.corpus.encoded.marks import add_marks, mark_id
@@ -45,6 +46,7 @@ from fastllm.corpus.text_files import ERRORS
 SHARD_TOKENS = 100_000_000
 WORKERS = 2
 SECONDS_BETWEEN_STEPS = 10.0
+TRIM_BYTES = 1 << 24  # of text, after which memory that is free is given back
 MOST_BAD = 1000  # bad inputs that the index names; all are counted
 
 
@@ -412,8 +414,12 @@ class Run:
                     self._encoded, batches, threads or self._tokenizer.default_threads
                 ) as encoded,
             ):
+                trimmed = 0
                 for batch, segments in encoded:
                     self._write(batch, segments)
+                    if self._totals["text_bytes"] > trimmed + TRIM_BYTES:
+                        trimmed = self._totals["text_bytes"]
+                        give_back_memory()
                     due = time.monotonic() - told > SECONDS_BETWEEN_STEPS
                     if (self._output.has_finished or due) and self._ended:
                         self._step(journal)
