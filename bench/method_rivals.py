@@ -2,7 +2,9 @@
 
 Where tiktoken has no such method, what its users write in its place: ids cut off and decoded for
 `truncate`, an incremental UTF-8 decoder for a stream of tokens. Places of tokens in a text are
-those of tokenizers. Words and characters are compared with a dict and `str.join`.
+those of tokenizers. Words and characters are compared with a dict and `str.join`. Files of other
+models, found as `bench.encoding_rivals` finds them, are decoded, streamed and located beside their
+owners, document by document; a stream has none beside it.
 """
 
 import codecs
@@ -15,13 +17,13 @@ from typing import Any
 
 import fastllm
 from bench import corpora
-from bench.cases import Files
+from bench.cases import Files, ModelFile, model_files
 from bench.contenders import installed
 from bench.contenders.encoding import TOKENIZERS
 from bench.turns import row, take_turns
 
 PLAIN = "plain Python"
-CONTENDERS = (*TOKENIZERS, PLAIN)
+CONTENDERS = (*TOKENIZERS, "sentencepiece", PLAIN)
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -42,6 +44,67 @@ def method_rows(size: int, rounds: int) -> Iterator[dict[str, Any]]:
                     sys.exit(f"{what}: fastllm and {name} disagree; nothing was timed")
             del results
             yield row(what, take_turns(calls, rounds), data)
+        for model in model_files().values():
+            if installed(["sentencepiece" if model.is_sentencepiece else "tokenizers"]):
+                yield from _model_rows(model, corpora.documents(text), corpus, rounds)
+
+
+def _model_rows(
+    files: ModelFile, documents: list[str], corpus: str, rounds: int
+) -> Iterator[dict[str, Any]]:
+    """Methods of a tokenizer of any model, beside the owner of its file."""
+    texts = files.without_special_tokens(documents)
+    data = sum(len(text.encode()) for text in texts)
+    ours = fastllm.load_tokenizer(files.path)
+    batch = [ours.encode(text) for text in texts]
+    owner, decode, locate = _owner_of(files)
+    methods: dict[str, Calls] = {
+        "decode": {
+            "fastllm": lambda: [ours.decode(ids) for ids in batch],
+            owner: lambda: [decode(ids) for ids in batch],
+        },
+        "encode_with_offsets": {
+            "fastllm": lambda: [ours.encode_with_offsets(text)[0] for text in texts],
+            owner: lambda: [locate(text) for text in texts],
+        },
+        "encode": {"fastllm": lambda: [ours.encode(text) for text in texts]},
+        "a stream, token by token": {
+            "fastllm": lambda: [_streamed(ours.stream_decoder(), ids) for ids in batch]
+        },
+    }
+    for method, calls in methods.items():
+        what = f"{files.vocabulary}: {method}, {corpus}, {data / 1e6:.1f} MB"
+        results = [call() for call in calls.values()]
+        if any(result != results[0] for result in results):
+            sys.exit(f"{what}: fastllm and {owner} disagree; nothing was timed")
+        del results
+        yield row(what, take_turns(calls, rounds, (owner,)), data)
+
+
+def _owner_of(
+    files: ModelFile,
+) -> tuple[str, Callable[[list[int]], str], Callable[[str], list[int]]]:
+    """The owner of a file by name, what decodes, and what gives ids having found their places."""
+    if files.is_sentencepiece:
+        from sentencepiece import SentencePieceProcessor
+
+        model = SentencePieceProcessor(model_file=files.path)
+
+        def find(text: str) -> list[int]:
+            return [piece.id for piece in model.encode(text, return_type="proto").pieces]
+
+        return "sentencepiece", model.decode, find
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(files.path)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def locate(text: str) -> list[int]:
+        found = tokenizer.encode(text, add_special_tokens=False)
+        return found.ids if found.offsets else []
+
+    return "tokenizers", lambda ids: tokenizer.decode(ids, skip_special_tokens=False), locate
 
 
 def _byte_pair_calls(tokenizers: dict[str, Any], text: str) -> Iterator[tuple[str, Calls]]:

@@ -267,8 +267,6 @@ def sentencepiece(text: Text, step: steps.SentencePieceNormalizer) -> Text:
     )
     found = character_map.read_character_map(step.charsmap) if step.charsmap else None
     mapped = character_map.normalize_with_places(joined, found, blanks, step.user_defined)
-    if "".join(character for character, _ in mapped) == joined:
-        return text
     places = [made.place for made in text]
     places.append(places[-1] + 1 if places else 0)
     return [Made(character, places[place]) for character, place in mapped]

@@ -836,6 +836,11 @@ class BPETokenizer(SubwordTokenizer):
         return [number for number in known if number not in special]
 
     @cached_property
+    def _stream_texts(self) -> tuple[dict[int, str], dict[int, str]]:
+        """Tokens that are whole characters, as streams meet them: all, and none that is special."""
+        return {}, {}
+
+    @cached_property
     def _special_ids(self) -> frozenset[int]:
         return frozenset(self._vocabulary.special_tokens.values())
 
@@ -912,8 +917,9 @@ class BPETokenizer(SubwordTokenizer):
         '</s>'
         """
         decode: Callable[[Iterable[int]], bytes] = self.decode_bytes
-        keeps_all = not skip_special_tokens and errors != "ignore"
-        if not keeps_all:
+        if skip_special_tokens or errors == "ignore":
             decode = lambda ids: self.decode_bytes(self._kept(ids, skip_special_tokens))  # noqa: E731
-        decoder = StreamDecoder(decode, errors, self._vocabulary.token_of if keeps_all else None)
+        left_out: frozenset[int] = self._special_ids if skip_special_tokens else frozenset()
+        texts = self._stream_texts[bool(skip_special_tokens)]
+        decoder = StreamDecoder(decode, errors, self._vocabulary.token_of, left_out, texts)
         return decoder if stop is None else StoppingDecoder(decoder, stop)

@@ -623,10 +623,22 @@ class SubwordTokenizer(Tokenizer):
             others = (None, None) if pair is None else locate(pair)
             return around.apply(ids, others[0]), around.apply_spans(spans, others[1])
         policy = self._policy(allowed_special, disallowed_special)
-        located = self._located(text, policy)
         lists: tuple[Ids, list[tuple[int, int]]]
+        if (found := self._locate_between(text, policy)) is not None:
+            lists = found
+            return lists
+        located = self._located(text, policy)
         lists = self._encoder.as_lists(located.ids, located.starts, located.ends)
         return lists
+
+    def _locate_between(self, text: object, policy: SpecialTokenPolicy) -> Any:
+        """The same in one go around tokens to take whole; None where that cannot be."""
+        if type(text) is not str or not getattr(self._encoder, "_locates_between", False):
+            return None
+        if policy.finder is None and policy.cut(text) is not None:  # tokens with rules
+            return None
+        policy.refuse_forbidden(text)
+        return self._encoder._locate_between(text, policy.finder, self._id_of)
 
     def _located(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
         """The tokens of `text`, where they stand for those who ask."""

@@ -150,6 +150,11 @@ class ModelTokenizer(SubwordTokenizer):
             self._encoder_of_normalized, self._id_of, self._encoder_of_normalized_behind
         )
 
+    def _locate_between(self, text: object, policy: SpecialTokenPolicy) -> Any:
+        if self._trimming is not None or self._marks_first:
+            return None
+        return super()._locate_between(text, policy)
+
     def _located(self, text: str, policy: SpecialTokenPolicy) -> LocatedTokens:
         located = super()._located(text, policy)
         if self._trimming is None:

@@ -17,6 +17,10 @@ class StreamDecoder:
         What to do with bytes that are not UTF-8, as for `bytes.decode`.
     bytes_of : mapping from int to bytes, optional
         The bytes of each id, by which single ids are decoded several times as fast.
+    left_out : collection of int
+        But not of these.
+    texts : dict from int to str, optional
+        For all decoders with the same of both: filled with tokens that are whole characters.
 
     Examples
     --------
@@ -33,10 +37,15 @@ class StreamDecoder:
         decode_bytes: Callable[[Iterable[int]], bytes],
         errors: str = "replace",
         bytes_of: Mapping[int, bytes] | None = None,
+        left_out: Collection[int] = (),
+        texts: dict[int, str] | None = None,
     ) -> None:
         self._decode_bytes = decode_bytes
         self._bytes_of = {} if bytes_of is None else bytes_of
+        self._left_out = left_out
+        self._texts = {} if texts is None else texts
         self._characters = codecs.getincrementaldecoder("utf-8")(errors)
+        self._is_whole = True  # no character has begun
 
     def push(self, ids: int | Iterable[int]) -> str:
         """The characters that one id or several ids complete.
@@ -46,15 +55,28 @@ class StreamDecoder:
         KeyError
             If an id is not in the vocabulary; then nothing is taken in.
         """
-        if type(ids) is int and ids in self._bytes_of:
-            return self._characters.decode(self._bytes_of[ids])
+        if type(ids) is int:
+            if self._is_whole and (text := self._texts.get(ids)) is not None:
+                return text
+            if ids in self._bytes_of and ids not in self._left_out:
+                return self._take(self._bytes_of[ids], ids)
         numbers = ids if isinstance(ids, Iterable) else [ids]
-        return self._characters.decode(self._decode_bytes(numbers))
+        return self._take(self._decode_bytes(numbers), None)
+
+    def _take(self, data: bytes, number: int | None) -> str:
+        """The characters that bytes complete; those of an id are kept if they are whole."""
+        was_whole = self._is_whole
+        text = self._characters.decode(data)
+        self._is_whole = not self._characters.getstate()[0]
+        if number is not None and was_whole and self._is_whole and text.encode() == data:
+            self._texts[number] = text
+        return text
 
     def finish(self) -> str:
         """What is left, complete or not; the decoder is then as new."""
         rest = self._characters.decode(b"", final=True)
         self._characters.reset()
+        self._is_whole = True
         return rest
 
 

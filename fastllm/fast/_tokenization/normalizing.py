@@ -49,7 +49,8 @@ def normalize_with_places(text: str, normalizer: Iterable[Normalizer]) -> tuple[
     places: Places | None = None
     for step in normalizer:
         changed = STEPS[type(step)].apply(text, step)
-        if changed != text:
+        # SentencePiece may take away a blank and put one there.
+        if changed != text or isinstance(step, steps.SentencePieceNormalizer):
             found = np.array(STEPS[type(step)].places(text, step), dtype=np.int64)
             places = found if places is None else places[found]
             text = changed

@@ -87,6 +87,8 @@ class Cuts(NamedTuple):
     last : tuple of callable
         What is done behind them, in place of those that the model's reading makes needless: each
         adds a compiled step.
+    keeps_places : bool
+        Whether characters come from the same places as by the steps that are needless.
     """
 
     kind: str | None = None
@@ -96,6 +98,7 @@ class Cuts(NamedTuple):
     merges: Merges | None = None
     steps: tuple[Normalizer, ...] = ()
     last: tuple[AddStep, ...] = ()
+    keeps_places: bool = True
 
 
 def cuts_of(model: SubwordModel, pattern: SplitPattern, normalizer: tuple[Normalizer, ...]) -> Cuts:
@@ -186,7 +189,9 @@ def reading_blanks(model: SubwordModel, cuts: Cuts) -> Cuts:
         and last.escape_whitespaces
         and sentencepiece_map(last).makes_utf8
     ):
-        return rest._replace(reads_blanks=True, last=keeping_blanks(last))
+        # All characters of a piece of the user come from its first.
+        long = any(len(piece) > 1 for piece in last.user_defined) and not rewrites(last)
+        return rest._replace(reads_blanks=True, last=keeping_blanks(last), keeps_places=not long)
     if Replace(" ", BLANK) in cuts.steps:
         place = cuts.steps.index(Replace(" ", BLANK))
         behind = cuts.steps[place + 1 :]
@@ -203,9 +208,14 @@ def reading_blanks(model: SubwordModel, cuts: Cuts) -> Cuts:
 
 def keeping_blanks(step: SentencePieceNormalizer) -> tuple[AddStep, ...]:
     """What SentencePiece makes of a text, but for blanks."""
-    if step.charsmap or step.remove_extra_whitespaces or step.treat_whitespace_as_suffix:
+    if rewrites(step):
         return (lambda steps: steps.add_sentencepiece(sentencepiece_map(step)),)
     return (lambda steps: steps.add_prefix(" ", True),) if step.add_dummy_prefix else ()
+
+
+def rewrites(step: SentencePieceNormalizer) -> bool:
+    """Whether a step does more than to put a blank before a text."""
+    return bool(step.charsmap or step.remove_extra_whitespaces or step.treat_whitespace_as_suffix)
 
 
 def blank_first(steps: TextSteps) -> None:

@@ -5,10 +5,20 @@ import random
 import pytest
 from subword import made_models
 
-from fastllm.api.models import CharacterBPE
-from fastllm.api.normalizers import ByteLevel, SentencePieceNormalizer, UnicodeForm
+from fastllm.api.models import CharacterBPE, WordPiece
+from fastllm.api.normalizers import (
+    BertNormalizer,
+    ByteLevel,
+    Metaspace,
+    Precompiled,
+    SentencePieceNormalizer,
+    Strip,
+    UnicodeForm,
+)
 from fastllm.fast.tokenization import SubwordEncoder as Compiled
 from fastllm.reference.tokenization import SubwordEncoder as Reference
+
+MAP = made_models.character_map({"ﬁ": "fi", "①": "1", "é": "e", "\u3000": " ", "Å": "Å", "\t": " "})
 
 
 def texts(rng, count):
@@ -79,3 +89,32 @@ def test_bytes_as_characters():
         for prefix in (False, True):
             steps = [UnicodeForm("NFKC"), ByteLevel(pattern, prefix)]
             assert_equal(model, "whitespace-split", steps, rng)
+
+
+def test_places_are_found_as_text_is_encoded():
+    """What `_locate_between` finds, with sizes of tokens, is what steps with places give."""
+    rng = random.Random(26)
+    together = 0
+    for make in (made_models.unigram, made_models.character_bpe) * 10:
+        for steps in ([Metaspace(words=True)], [Precompiled(MAP), Strip(), Metaspace()], []):
+            encoder = Compiled(make(rng), pattern="metaspace", normalizer=steps)
+            for text in texts(rng, 4):
+                try:
+                    ids, starts, ends = encoder._locate_with_places(text)
+                except ValueError:
+                    continue
+                if encoder._locates_between:
+                    together += 1
+                    spans = [*zip(starts.tolist(), ends.tolist(), strict=True)]
+                    assert encoder._locate_between(text, None, {}) == (ids.tolist(), spans), text
+    assert together > 200
+
+
+def test_spans_in_long_texts():
+    """More characters and longer tokens than spans are shared of."""
+    words = WordPiece({"[UNK]": 0, "long": 1, "##er": 2, "words" * 3: 3, "!": 4})
+    encoder = Compiled(words, pattern="bert", normalizer=[BertNormalizer()])
+    text = f"Longer, {'words' * 3}! " * 1500
+    found = encoder._locate_between(text, None, {})
+    ids, starts, ends = Reference(words, pattern="bert", normalizer=[BertNormalizer()]).locate(text)
+    assert found == ([*ids], [*zip([*starts], [*ends], strict=True)])

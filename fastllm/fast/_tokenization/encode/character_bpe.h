@@ -33,6 +33,7 @@ namespace fastllm {
 struct CharacterRules {
     bool byte_fallback = false, fuse_unknown = false, ignore_merges = false;
     bool reads_blanks = false;       // a blank is "▁"
+    bool keeps_characters = false;   // none is left out, and bytes and unknown ones merge with nothing
     std::string prefix, suffix;      // of every symbol but the first; of the last
     uint32_t unknown = NONE;         // a token
     uint32_t bytes[256];             // tokens, or NONE
@@ -107,6 +108,22 @@ class CharacterBPEModel final : public CharacterModel {
         });
         return count;
     }
+
+    TokenSizes token_sizes() const override {
+        TokenSizes sizes;
+        if (!rules_.keeps_characters) return sizes;
+        sizes.begin(vocabulary_.ids, 0);
+        for (uint32_t t = 0; t < vocabulary_.ids.size(); t++) {
+            const size_t size = TokenSizes::size_in_text(vocabulary_.token(t), rules_.reads_blanks);
+            if (t != rules_.unknown) sizes.set(vocabulary_.ids[t], size, size);
+        }
+        for (const uint32_t byte : rules_.bytes) {
+            if (byte != NONE && rules_.byte_fallback) sizes.set(vocabulary_.ids[byte], 1, 1);
+        }
+        return sizes;
+    }
+
+    bool reads_blanks() const override { return rules_.reads_blanks; }
 
   private:
     const Vocabulary &vocabulary_;
@@ -194,6 +211,23 @@ struct UnknownRules {
     uint32_t unknown = NONE;  // ids
     uint32_t bytes[256];
 
+    // The sizes of tokens that text becomes, with those of `vocabulary`, and of bytes.
+    TokenSizes sizes_of(const Vocabulary &vocabulary, bool reads_blanks) const {
+        TokenSizes sizes;
+        uint32_t highest = unknown == NONE ? 0 : unknown;
+        for (const uint32_t id : bytes) highest = id == NONE ? highest : std::max(highest, id);
+        sizes.begin(vocabulary.ids, highest);
+        for (uint32_t t = 0; t < vocabulary.ids.size(); t++) {
+            const size_t size = TokenSizes::size_in_text(vocabulary.token(t), reads_blanks);
+            if (vocabulary.ids[t] != NONE) sizes.set(vocabulary.ids[t], size, size);
+        }
+        for (const uint32_t id : bytes) {
+            if (id != NONE && byte_fallback) sizes.set(id, 1, 1);
+        }
+        if (unknown != NONE) sizes.set(unknown, TokenSizes::ASK, TokenSizes::ASK);
+        return sizes;
+    }
+
     // Write the ids of a part that is no piece, behind `known` ones or others; returns how many have been written.
     template <typename Write>
     void write(std::string_view part, Span span, bool behind_unknown, Write write, Span *last) const {
@@ -216,6 +250,10 @@ class MergedPiecesModel final : public CharacterModel {
           unknown_(unknown),
           reads_blanks_(reads_blanks),
           blank_(pieces_->vocabulary.find_token(BLANK)) {}
+
+    TokenSizes token_sizes() const override { return unknown_.sizes_of(pieces_->vocabulary, reads_blanks_); }
+
+    bool reads_blanks() const override { return reads_blanks_; }
 
     size_t encode(std::string_view text, ModelScratch &scratch, uint32_t *out, Span *spans) const override {
         read_symbols(text, scratch);

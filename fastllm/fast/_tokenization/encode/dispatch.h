@@ -53,14 +53,23 @@ inline char *write_utf8(Isa isa, const void *data, size_t count, char *out) {
     return FASTLLM_CALL(isa, write_utf8(text, count, out));
 }
 
+// See character_places.h.
+inline bool is_ascii(Isa isa, std::string_view text) { return FASTLLM_CALL(isa, is_ascii(text)); }
+
+inline void count_characters(Isa isa, std::string_view text, uint32_t *places) {
+    FASTLLM_CALL(isa, count_characters(text, places));
+}
+
 // See bert_words.h.
-inline size_t gather_words(Isa isa, const BertTable &table, std::string_view text, char *words, uint64_t *starts) {
-    return FASTLLM_CALL(isa, gather_words(table, text, words, starts));
+inline size_t gather_words(Isa isa, const BertTable &table, std::string_view text, char *words, uint64_t *starts,
+                           uint32_t *places) {
+    if (places) return FASTLLM_CALL(isa, gather_words<true>(table, text, words, starts, places));
+    return FASTLLM_CALL(isa, gather_words<false>(table, text, words, starts, nullptr));
 }
 
 // See space_words.h.
-inline size_t gather_space_words(Isa isa, std::string_view text, char *words, uint64_t *starts) {
-    return FASTLLM_CALL(isa, gather_space_words(text, words, starts));
+inline size_t gather_space_words(Isa isa, std::string_view text, char *words, uint64_t *starts, uint32_t *places) {
+    return FASTLLM_CALL(isa, gather_space_words(text, words, starts, places));
 }
 
 inline size_t find_two_blanks(Isa isa, std::string_view text) {

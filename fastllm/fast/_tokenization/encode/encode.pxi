@@ -82,8 +82,11 @@ cdef extern from "encode/worker.h" namespace "fastllm" nogil:
         uint32_t start
         uint32_t end
 
+    cdef cppclass TokenSizes:
+        bint known()
+
     cdef cppclass Model:
-        pass
+        TokenSizes token_sizes()
 
     cdef cppclass WorkerOptions:
         const Vocabulary* vocabulary
@@ -100,11 +103,13 @@ cdef extern from "encode/worker.h" namespace "fastllm" nogil:
         vector[uint64_t] starts
         SplitScratch split_scratch
         IdBuffer out
+        vector[Span] spans
         int missing_byte
         bint lone_surrogate
         void begin()
         void encode_text(const Splitter&, const Text&) except +
         void encode_pretokens(string_view) except +
+        void locate_text(const Splitter&, const TokenSizes&, const Text&, uint32_t first) except +
         void locate_pretokens(string_view, vector[Span]&) except +
         void merge(string_view) except +
 
@@ -118,7 +123,7 @@ cdef extern from "encode/word_piece.h" namespace "fastllm" nogil:
 
 cdef extern from "encode/character_bpe.h" namespace "fastllm" nogil:
     cdef cppclass CharacterRules:
-        bint byte_fallback, fuse_unknown, ignore_merges, reads_blanks
+        bint byte_fallback, fuse_unknown, ignore_merges, reads_blanks, keeps_characters
         string prefix, suffix
         uint32_t unknown
         uint32_t bytes[256]
@@ -183,8 +188,14 @@ cdef extern from "encode/python_text.h" namespace "fastllm":
 
 cdef extern from "encode/id_lists.h" namespace "fastllm":
     list list_of_ids(PyObject** table, const uint32_t* ids, size_t count)
+    cdef cppclass SharedSpans:
+        pass
+
     list list_of_spans(
-        PyObject** table, int64_t table_size, const int64_t* starts, const int64_t* ends, size_t count
+        SharedSpans&, PyObject** table, int64_t table_size, const int64_t* starts, const int64_t* ends, size_t count
+    )
+    list list_of_located "fastllm::list_of_spans"(
+        SharedSpans&, PyObject** table, int64_t table_size, const vector[Span]&
     )
 
 cdef extern from "Python.h":
@@ -198,6 +209,7 @@ cdef enum:
 
 
 cdef uint32_t NO_TOKEN = 0xFFFFFFFF  # NONE
+cdef SharedSpans* SHARED_SPANS = new SharedSpans()  # of all encoders
 cdef dict CUTTER_KINDS = {"pairs": PAIRS, "pairs-blanks": PAIRS_BLANKS, "blanks": BLANKS, "spaces": SPACES, "runs": RUNS}
 cdef object ESCAPED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
 
@@ -411,7 +423,7 @@ cdef class Encoder:
         cdef PyObject** table = PySequence_Fast_ITEMS(self.ints)
         return (
             list_of_ids(table if ids.max() < len(self.ints) else NULL, &numbers[0], count),
-            list_of_spans(table, len(self.ints), &first[0], &last[0], count),
+            list_of_spans(deref(SHARED_SPANS), table, len(self.ints), &first[0], &last[0], count),
         )
 
     cdef int _run_batch(self, BatchEncoder& job, list texts, threads, uint32_t* out, size_t room) except -1:
@@ -665,10 +677,17 @@ cdef class ByteEncoder(Encoder):
         return known
 
 
+cdef class SizesOfTokens:
+    """How long the tokens of a model are. Nothing changes once it is made, so that any thread may read."""
+    cdef TokenSizes sizes
+
+
 cdef class ModelEncoder(Encoder):
     """The compiled half of `SubwordEncoder`."""
     cdef object normalize_with_places  # a function, from a text to the one that is split and where it comes from
     cdef shared_ptr[PairCutter] cutter  # that of the splitter
+    cdef SizesOfTokens sizes  # made by the first call that asks for places
+    cdef bint keeps_places
 
     @property
     def _encodes_between(self):
@@ -689,6 +708,7 @@ cdef class ModelEncoder(Encoder):
         if steps is not None:
             self.splitter.steps = <shared_ptr[const CppTextSteps]>steps.steps
         self.splitter.gathers_words = cuts is not None and cuts.takes_words
+        self.keeps_places = cuts is None or cuts.keeps_places
         self._add_tokens(model.vocabulary)
         self._make_model(model, cuts)
         self._finish(self._highest)
@@ -756,6 +776,7 @@ cdef class ModelEncoder(Encoder):
         rules.fuse_unknown = model.fuse_unknown
         rules.ignore_merges = model.ignore_merges
         rules.reads_blanks = reads_blanks
+        rules.keeps_characters = keeps_characters(model)
         rules.prefix = model.prefix.encode()
         rules.suffix = model.suffix.encode()
         if model.unknown is not None:
@@ -837,7 +858,92 @@ cdef class ModelEncoder(Encoder):
         )
         return 0
 
+    cdef bint _can_locate(self):
+        """Whether tokens are located where text is encoded; if not, steps are done in Python, with places."""
+        if self.normalizes or not self.keeps_places or not self.splitter.is_compiled():
+            return False
+        return not self.splitter.steps or (<const CppTextSteps*>self.splitter.steps.get()).knows_places
+
+    cdef SizesOfTokens _sizes_of_tokens(self):
+        cdef SizesOfTokens known
+        with cython.critical_section(self):
+            known = self.sizes
+        if known is None:
+            known = SizesOfTokens()
+            known.sizes = self.model.get().token_sizes()
+            with cython.critical_section(self):
+                self.sizes = known
+        return known
+
+    @property
+    def _locates_between(self):
+        """Whether `_locate_between` can be called."""
+        return self._can_locate()
+
+    def _locate_between(self, str text, Finder finder, dict id_of):
+        """The ids of a text, and where their tokens stand, as lists; `finder`, if it is not None, finds tokens to take
+        whole. None if it cannot."""
+        cdef unique_ptr[Worker] worker
+        cdef list ints = self.ints
+        cdef TokenIds token_ids = None if finder is None else finder.ids_by(id_of)
+        if token_ids is not None and ints and token_ids.highest >= len(ints):
+            ints = token_ids.ints
+        self._take_worker(worker)
+        found = None
+        if self._run_locating(text, finder, token_ids, deref(worker)):
+            table = PySequence_Fast_ITEMS(ints) if ints else NULL
+            found = (
+                list_of_ids(table, deref(worker).out.data, deref(worker).out.size),
+                list_of_located(deref(SHARED_SPANS), table, len(ints), deref(worker).spans),
+            )
+        self._put_back(worker)
+        return found
+
+    cdef bint _run_locating(self, str text, Finder finder, TokenIds token_ids, Worker& worker) except -1:
+        """As `_run_between`, with the places of all tokens."""
+        cdef SizesOfTokens known = self._sizes_of_tokens()
+        cdef FoundToken found
+        cdef size_t done = 0, size = PyUnicode_GET_LENGTH(text)
+        cdef int width = 0 if PyUnicode_IS_ASCII(text) else PyUnicode_KIND(text)
+        cdef const char* data = <const char*>PyUnicode_DATA(text)
+        cdef bint is_token = False, has_finder = finder is not None
+        cdef Span span
+        with nogil:
+            while not worker.lone_surrogate:
+                if has_finder:
+                    is_token = finder.find_in(data, size, width, done, found)
+                if not is_token:
+                    found.start = size
+                if found.start > done:
+                    worker.locate_text(
+                        self.splitter, known.sizes, Text(data + (width or 1) * done, found.start - done, width), done
+                    )
+                if not is_token:
+                    break
+                worker.out.reserve(1)
+                worker.out.data[worker.out.size] = token_ids.ids[found.token]
+                worker.out.size += 1
+                span.start, span.end = found.start, found.end
+                worker.spans.push_back(span)
+                done = found.end
+        return not worker.lone_surrogate
+
     def locate(self, text):
+        cdef unique_ptr[Worker] worker
+        if type(text) is str and self._can_locate():
+            self._take_worker(worker)
+            if self._run_locating(text, None, None, deref(worker)):
+                ids = np.empty(deref(worker).out.size, np.uint32)
+                copy_into(ids, deref(worker).out)
+                edges = np.empty((deref(worker).spans.size(), 2), np.uint32)
+                copy_spans(edges, deref(worker).spans)
+                self._put_back(worker)
+                places = edges.astype(np.int64)
+                return ids, places[:, 0].copy(), places[:, 1].copy()
+            self._put_back(worker)
+        return self._locate_with_places(text)
+
+    def _locate_with_places(self, text):
         cdef unique_ptr[Worker] worker
         cdef vector[Span] spans
         cdef bytes encoded
@@ -857,6 +963,17 @@ cdef class ModelEncoder(Encoder):
         edges = np.empty((spans.size(), 2), np.uint32)
         copy_spans(edges, spans)
         return ids, *characters_of_spans(encoded, edges, places)
+
+
+def keeps_characters(model):
+    """Whether all that is written in tokens is what they stand for: see `CharacterRules`."""
+    bytes_known = all(byte_token(byte) in model.vocabulary for byte in range(256))
+    special = {model.unknown, *map(byte_token, range(256))}
+    return (
+        (model.unknown is not None or (model.byte_fallback and bytes_known))
+        and not (model.prefix or model.suffix or model.ignore_merges)
+        and not any(left in special or right in special or left + right in special for left, right in model.merges)
+    )
 
 
 cdef shared_ptr[Vocabulary] vocabulary_of(list items) except *:

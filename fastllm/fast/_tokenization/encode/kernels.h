@@ -3,6 +3,7 @@
 #include "neon.h"
 #include "bytes64.h"
 #include "make_key.h"
+#include "encode/character_places.h"
 #include "encode/write_utf8.h"
 #include "normalize/bert_words.h"
 #include "normalize/plain_runs.h"

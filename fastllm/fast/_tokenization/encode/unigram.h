@@ -15,7 +15,8 @@
 // all that came before, and where two ways are nearly as good, so does which is taken. But most words have one best way
 // by far. If no piece reaches from a word into the next, and the best way to each of its places is better than any other
 // by more than rounding could make up for, it is the best wherever the word stands: only such words are cached, and the
-// others are walked anew, from the very sum that the whole text has there (`sum_scores`).
+// others are walked anew, from the very sum that the whole text has there (`sum_scores`). What a word adds to the sum
+// can be told from its ids, but where unknown characters in a row have one: such words are kept apart (`SummedWord`).
 //
 //     rounding     each sum is wrong by half a unit of its last place, 1/256 at most as long as it is above -131,072;
 //                  a way to a place behind c characters has c sums at most, and so has the way next to it:
@@ -68,9 +69,38 @@ class UnigramModel final : public Model {
             if (id >= score_of_id_.size()) score_of_id_.resize(id + 1);
             score_of_id_[id] = float(scores_[token]);
         }
+        const auto set_unknown = [&](uint32_t id, double score) {
+            if (id == NONE) return;
+            if (id >= score_of_id_.size()) score_of_id_.resize(id + 1);
+            score_of_id_[id] = float(score);
+        };
+        if (!unknown_.byte_fallback) set_unknown(unknown_.unknown, rules_.unknown_score);
+        for (int byte = 0; unknown_.byte_fallback && byte < 256; byte++) {  // of a character, the first has its score
+            set_unknown(unknown_.bytes[byte], is_continuation(uint8_t(byte)) ? 0 : rules_.unknown_score);
+        }
     }
 
     bool keeps_tokens_whole() const override { return false; }
+
+    TokenSizes token_sizes() const override {
+        TokenSizes sizes = unknown_.sizes_of(*vocabulary_, rules_.reads_blanks);
+        for (const uint32_t id : unknown_.bytes) {
+            // Unknown characters in a row are one string, where all of its bytes stand.
+            if (id != NONE && unknown_.byte_fallback && !rules_.is_single) sizes.set(id, TokenSizes::ASK, TokenSizes::ASK);
+        }
+        for (uint32_t t = 0; rules_.takes_words && t < scores_.size(); t++) {
+            const std::string_view token = vocabulary_->token(t);
+            uint16_t &first = sizes.first[vocabulary_->ids[t]];
+            if (first != TokenSizes::ASK) {
+                first = token.substr(0, BLANK.size()) == BLANK ? uint16_t(first - BLANK.size()) : TokenSizes::ASK;
+            }
+        }
+        return sizes;
+    }
+
+    bool reads_blanks() const override { return rules_.reads_blanks; }
+
+    bool puts_marks() const override { return rules_.takes_words; }
 
     bool sums_scores() const override { return rules_.by_words; }
 
@@ -83,15 +113,9 @@ class UnigramModel final : public Model {
     size_t encode(std::string_view given, ModelScratch &scratch, uint32_t *out, Span *spans) const override {
         const std::string_view text = prepare(given, scratch);
         if (text.empty()) return 0;
-        if (!rules_.is_single) {
-            find_best<false>(text, scratch);
-            return write_ids(text, reached<double>(scratch), scratch, out, spans);
-        }
-        if (rules_.by_words && !spans) {
-            scratch.is_certain = find_best<true>(text, scratch);
-            if (scratch.is_certain) return write_ids(text, reached<double>(scratch), scratch, out, nullptr);
-        }
-        return encode_from_sum(text, scratch, out, spans);
+        const size_t count = encode_prepared(text, scratch, out, spans);
+        if (spans && text.data() == scratch.text.data()) place_in_given(given, text, spans, count);
+        return count;
     }
 
     size_t encode_in_text(std::string_view given, ModelScratch &scratch, uint32_t *out) const override {
@@ -102,6 +126,7 @@ class UnigramModel final : public Model {
   private:
     static constexpr std::string_view BLANK = "\xE2\x96\x81";
     static constexpr float MAX_SCORE = 100000;
+    static constexpr size_t MAX_SUMMED = 1 << 13, MAX_SUMMED_BYTES = 100;  // words that are kept apart; of each
 
     std::shared_ptr<const Vocabulary> vocabulary_;
     std::vector<double> scores_;
@@ -112,6 +137,71 @@ class UnigramModel final : public Model {
 
     static constexpr double MAX_ROUNDING = 1.0 / 256;  // of a sum above -131,072
     static constexpr double MIN_SCORE_IN_WORD = -500;  // of a place, counted from the beginning of the word
+
+    size_t encode_prepared(std::string_view text, ModelScratch &scratch, uint32_t *out, Span *spans) const {
+        if (!rules_.is_single) {
+            find_best<false>(text, scratch);
+            return write_ids(text, reached<double>(scratch), scratch, out, spans);
+        }
+        if (rules_.by_words && !spans) {
+            scratch.is_certain = false;
+            const auto kept = scratch.summed.empty() ? scratch.summed.end() : scratch.summed.find(std::string(text));
+            if (kept != scratch.summed.end()) return add_summed(kept->second, scratch, out);
+            if (find_best<true>(text, scratch)) {
+                const size_t count = write_ids(text, reached<double>(scratch), scratch, out, nullptr);
+                scratch.is_certain = unknown_.byte_fallback || !has_unknown_run(scratch);
+                return scratch.is_certain ? count : keep_summed(text, scratch, out, count);
+            }
+        }
+        return encode_from_sum(text, scratch, out, spans);
+    }
+
+    // Whether two unknown characters in a row are on the way that has just been written.
+    static bool has_unknown_run(const ModelScratch &scratch) {
+        bool before = false;
+        for (const Span &part : scratch.symbols) {
+            if (before && part.end == NONE) return true;
+            before = part.end == NONE;
+        }
+        return false;
+    }
+
+    // Write the ids of a word, and add its scores to the sum.
+    static size_t add_summed(const SummedWord &word, ModelScratch &scratch, uint32_t *out) {
+        for (const float score : word.scores) scratch.sum += score;
+        std::copy(word.ids.begin(), word.ids.end(), out);
+        return word.ids.size();
+    }
+
+    // Add the scores of the way that has just been written, from the last to the first, and keep them with its ids.
+    size_t keep_summed(std::string_view text, ModelScratch &scratch, uint32_t *out, size_t count) const {
+        SummedWord word;
+        word.ids.assign(out, out + count);
+        for (size_t i = scratch.symbols.size(); i-- > 0;) {
+            const uint32_t token = scratch.symbols[i].end;
+            word.scores.push_back(float(token == NONE ? rules_.unknown_score : scores_[token]));
+        }
+        add_summed(word, scratch, out);
+        if (text.size() <= MAX_SUMMED_BYTES) {
+            if (scratch.summed.size() >= MAX_SUMMED) scratch.summed.clear();
+            scratch.summed.emplace(text, std::move(word));
+        }
+        return count;
+    }
+
+    // Turn spans of the text in which pieces were looked for to those of the given one: blanks are "▁" in it, or one
+    // stands before it.
+    void place_in_given(std::string_view given, std::string_view text, Span *spans, size_t count) const {
+        std::vector<uint32_t> places;
+        if (rules_.takes_words) {
+            const uint32_t added = uint32_t(BLANK.size());
+            for (uint32_t i = 0; i <= text.size(); i++) places.push_back(i < added ? 0 : i - added);
+        } else {
+            for (uint32_t i = 0; i < given.size(); i++) places.insert(places.end(), given[i] == ' ' ? BLANK.size() : 1, i);
+            places.push_back(uint32_t(given.size()));
+        }
+        for (size_t i = 0; i < count; i++) spans[i] = {places[spans[i].start], places[spans[i].end]};
+    }
 
     // The text in which pieces are looked for.
     std::string_view prepare(std::string_view text, ModelScratch &scratch) const {
@@ -210,7 +300,7 @@ class UnigramModel final : public Model {
         if (!CHECKS) return true;
         bool certain = lowest >= MIN_SCORE_IN_WORD;
         for (size_t end = n; end > 0; end = best_at[end].began) {
-            certain = certain && leads[end] > 1e-6 && best_at[end].token != NONE;
+            certain = certain && leads[end] > 1e-6;
         }
         return certain;
     }

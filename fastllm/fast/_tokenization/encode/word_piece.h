@@ -28,6 +28,14 @@ class WordPieceModel final : public Model {
   public:
     WordPieceModel(const Vocabulary &vocabulary, std::string_view prefix, uint32_t unknown, size_t max_characters)
         : ids_(vocabulary.ids), unknown_(unknown), max_characters_(max_characters) {
+        sizes_.begin(ids_, unknown);
+        for (uint32_t t = 0; t < ids_.size(); t++) {
+            const std::string_view token = vocabulary.token(t);
+            const bool continues = token.substr(0, prefix.size()) == prefix;
+            if (ids_[t] != unknown) {
+                sizes_.set(ids_[t], token.size(), continues ? token.size() - prefix.size() : TokenSizes::ASK);
+            }
+        }
         trie_.build(vocabulary);
         continuing_ = trie_.walk(ByteTrie::ROOT, prefix);
     }
@@ -57,10 +65,13 @@ class WordPieceModel final : public Model {
         return 1;
     }
 
+    TokenSizes token_sizes() const override { return sizes_; }
+
     bool keeps_tokens_whole() const override { return max_characters_ >= MAX_INLINE_BYTES; }
 
   private:
     ByteTrie trie_;
+    TokenSizes sizes_;
     const std::vector<uint32_t> ids_;
     uint32_t unknown_, continuing_;  // an id; a node
     size_t max_characters_;

@@ -15,7 +15,7 @@
 //     their bits   1  0  1  1  0  0  1
 //
 // Invariants. `words` has room for MAX_WORDS_GROWTH bytes for each byte of text and WORDS_PADDING more, and the bitmap
-// a bit for each of them. Text is valid UTF-8. No character becomes more than four times as many bytes: of Unicode's
+// a bit for each of them; places, where they are asked for, have the same room. Text is valid UTF-8. No character becomes more than four times as many bytes: of Unicode's
 // forms NFD is at most three times as long.
 //
 // Cost. ASCII with AVX-512: one pass over 64 bytes without a branch a character. Other characters: two look-ups and a
@@ -50,18 +50,47 @@ class StartBits {
     uint64_t bits_ = 0;  // of the word of the bitmap that is being filled
 };
 
-// The words of a text, gathered; a sink of `BertTable`.
+// Write the places, from `first` on, of the bytes of 64 that are kept; 16 more places may be written.
+static inline void write_places(uint64_t kept, uint32_t first, uint32_t *places) {
+#if FASTLLM_ISA == 2
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int at = 0; at < 64; at += 16) {
+        const __mmask16 here = __mmask16(kept >> at);
+        const __m512i all = _mm512_add_epi32(lanes, _mm512_set1_epi32(int(first) + at));
+        _mm512_storeu_si512(places, _mm512_maskz_compress_epi32(here, all));
+        places += popcount(here);
+    }
+#else
+    while (kept) {
+        const size_t begin = size_t(countr_zero(kept));
+        const uint64_t behind = ~(kept >> begin);
+        const size_t length = behind ? size_t(countr_zero(behind)) : 64 - begin;
+        for (size_t i = 0; i < length; i++) *places++ = first + uint32_t(begin + i);
+        kept &= length + begin >= 64 ? 0 : ~uint64_t(0) << (begin + length);
+    }
+#endif
+}
+
+// The words of a text, gathered; a sink of `BertTable`. With PLACES, of each byte the place of the character in the text
+// that it comes from, its first byte's.
+template <bool PLACES>
 class WordGatherer {
   public:
-    WordGatherer(char *words, uint64_t *starts) : words_(words), starts_(starts) {}
+    WordGatherer(char *words, uint64_t *starts, uint32_t *places) : words_(words), starts_(starts), places_(places) {}
 
     size_t size() const { return starts_.size(); }
     void finish() { starts_.finish(); }
 
-    void at(size_t) {}
-    void wait() {}
+    void at(size_t place) {
+        if (PLACES) place_ = uint32_t(place);
+    }
+    // Marks change places, but the places do not: so it is in Hugging Face tokenizers.
+    void wait() {
+        if (PLACES) late_.push_back(place_);
+    }
     void same(const char *character, size_t length) {
         for (size_t i = 0; i < length; i++) words_[size() + i] = character[i];
+        set_places(length);
         starts_.append(between_, length);
         between_ = false;
     }
@@ -71,7 +100,14 @@ class WordGatherer {
         between_ = true;
     }
     void made(const BertTable::Made &made) { take(made.utf8, made.length, made.word_class()); }
-    void made_late(const BertTable::Made &mark) { made(mark); }
+    void made_late(const BertTable::Made &mark) {
+        if (!PLACES) return made(mark);
+        const uint32_t now = place_;
+        place_ = late_.front();
+        late_.erase(late_.begin());
+        made(mark);
+        place_ = now;
+    }
 
     // Take a character; four bytes can be read at it.
     void take(const char *character, size_t length, WordClass kind) {
@@ -80,16 +116,18 @@ class WordGatherer {
             return;
         }
         std::memcpy(words_ + size(), character, 4);
+        set_places(length);
         starts_.append(between_ || kind == ALONE, length);
         between_ = kind == ALONE;
     }
 
-    // Take `count` bytes of ASCII as they are; `space` and `alone` have a bit for each, the lowest first.
+    // Take `count` bytes of ASCII as they are, from `at` on; `space` and `alone` have a bit for each, the lowest first.
 #if FASTLLM_ISA == 2
     void take(__m512i bytes, uint64_t space, uint64_t alone, size_t count) {
         const uint64_t valid = count == 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1;
         const uint64_t separates = space | alone, kept = valid & ~space;
         const uint64_t starts = alone | (separates << 1 | uint64_t(between_));
+        if (PLACES) write_places(kept, place_, places_ + size());
         _mm512_storeu_si512(words_ + size(), _mm512_maskz_compress_epi8(kept, bytes));
         starts_.append(_pext_u64(starts, kept), size_t(popcount(kept)));
         between_ = separates >> (count - 1) & 1;
@@ -100,6 +138,7 @@ class WordGatherer {
         const uint64_t valid = ~uint64_t(0) >> (64 - count);
         const uint64_t separates = space | alone;
         const uint64_t starts = alone | (separates << 1 | uint64_t(between_));
+        if (PLACES) write_places(valid & ~space, place_, places_ + size());
         for (uint64_t kept = valid & ~space; kept;) {
             const size_t first = size_t(countr_zero(kept));
             const uint64_t behind = ~(kept >> first);
@@ -118,19 +157,28 @@ class WordGatherer {
   private:
     char *const words_;
     StartBits starts_;
-    bool between_ = true;  // whether what comes next starts a word
+    uint32_t *const places_;
+    uint32_t place_ = 0;           // of the character that is being taken
+    std::vector<uint32_t> late_;   // of marks that wait
+    bool between_ = true;          // whether what comes next starts a word
+
+    void set_places(size_t length) {
+        for (size_t i = 0; PLACES && i < length; i++) places_[size() + i] = place_;
+    }
 };
 
 // Take the characters of `text` from `i` on that are not ASCII, and ASCII where it is only a few characters between
 // such; returns where it ends.
-static size_t gather_others(const BertTable &table, std::string_view text, size_t i, WordGatherer &gatherer,
-                            BertTable::Waiting<WordGatherer> &waiting) {
+template <typename Gatherer>
+static size_t gather_others(const BertTable &table, std::string_view text, size_t i, Gatherer &gatherer,
+                            BertTable::Waiting<Gatherer> &waiting) {
     const char *const data = text.data();
     constexpr uint32_t NOT_ASCII = 0x80808080;
     while (i + 4 <= text.size()) {
         uint32_t four;
         std::memcpy(&four, data + i, 4);
         if (!(four & NOT_ASCII)) return i;
+        gatherer.at(i);
         int length;
         const uint32_t c = decode_at(text, i, length), entry = table.entry(c);
         if (!waiting.empty()) {
@@ -148,7 +196,10 @@ static size_t gather_others(const BertTable &table, std::string_view text, size_
         }
         i += size_t(length);
     }
-    while (i < text.size() && uint8_t(data[i]) >= 0x80) i += table.apply_one(text, i, gatherer, waiting);
+    while (i < text.size() && uint8_t(data[i]) >= 0x80) {
+        gatherer.at(i);
+        i += table.apply_one(text, i, gatherer, waiting);
+    }
     return i;
 }
 
@@ -193,9 +244,11 @@ struct AsciiBlock {
 #endif
 
 // Write the words of `text` to `words`, and a bit to `starts` for each byte at which one starts; returns their size.
-static size_t gather_words(const BertTable &table, std::string_view text, char *words, uint64_t *starts) {
-    WordGatherer gatherer(words, starts);
-    BertTable::Waiting<WordGatherer> waiting(gatherer);
+template <bool PLACES>
+static size_t gather_words(const BertTable &table, std::string_view text, char *words, uint64_t *starts,
+                           uint32_t *places) {
+    WordGatherer<PLACES> gatherer(words, starts, places);
+    BertTable::Waiting<WordGatherer<PLACES>> waiting(gatherer);
     const char *const data = text.data();
     const size_t size = text.size();
     size_t i = 0;
@@ -217,11 +270,15 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
             const uint64_t alone = _mm512_test_epi8_mask(kinds, _mm512_set1_epi8(ALONE));
             const __mmask64 upper = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, first_upper), letters);
             bytes = _mm512_mask_add_epi8(bytes, upper, bytes, to_lower);
+            gatherer.at(i);
             gatherer.take(bytes, space & valid, alone & valid, count);
             i += count;
         }
         if (count == room) continue;
-        if (uint8_t(data[i]) < 0x80) i += table.apply_one(text, i, gatherer, waiting);
+        if (uint8_t(data[i]) < 0x80) {
+            gatherer.at(i);
+            i += table.apply_one(text, i, gatherer, waiting);
+        }
         i = gather_others(table, text, i, gatherer, waiting);
     }
 #else
@@ -232,6 +289,7 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
             const size_t count = block.others ? size_t(countr_zero(block.others)) : 64;
             if (count) {
                 waiting.end_run();
+                gatherer.at(i);
                 gatherer.take(block.bytes, block.space, block.alone, count);
                 i += count;
                 continue;
@@ -239,6 +297,7 @@ static size_t gather_words(const BertTable &table, std::string_view text, char *
         }
 #endif
         const uint8_t byte = uint8_t(data[i]);
+        gatherer.at(i);
         if (byte < 0x80 && table.ascii_kinds[byte] != BertTable::NOT_PLAIN) {
             waiting.end_run();
             const bool upper = uint8_t(byte - 'A') < 26 && table.lowers_ascii;

@@ -148,6 +148,46 @@ struct TextBuffer {
     std::string_view text() const { return {data.get(), size}; }
 };
 
+// From which byte of a text each byte of what is made of it comes: the first of a character.
+class Places {
+  public:
+    size_t size() const { return size_; }
+    uint32_t *data() { return data_.get(); }
+    size_t bytes_held() const { return 4 * capacity_; }
+    void clear() { size_ = 0; }
+    void shorten(size_t size) { size_ = std::min(size_, size); }
+
+    // Where to write next: there is room for `count` places.
+    uint32_t *room(size_t count) {
+        if (capacity_ - size_ < count) {
+            const size_t larger = size_ + count + size_ / 2;
+            std::unique_ptr<uint32_t[]> memory(new uint32_t[larger]);
+            if (size_) std::memcpy(memory.get(), data_.get(), 4 * size_);
+            data_.swap(memory);
+            capacity_ = larger;
+        }
+        return data_.get() + size_;
+    }
+    // `count` bytes that come from the one at `place`.
+    void add(uint32_t place, size_t count) {
+        uint32_t *const to = room(count);
+        for (size_t i = 0; i < count; i++) to[i] = place;
+        size_ += count;
+    }
+    // `count` bytes that come from those at `first` and behind it.
+    void add_run(uint32_t first, size_t count) {
+        uint32_t *const to = room(count);
+        for (size_t i = 0; i < count; i++) to[i] = first + uint32_t(i);
+        size_ += count;
+    }
+    // `count` places that have been written.
+    void take(size_t count) { size_ += count; }
+
+  private:
+    std::unique_ptr<uint32_t[]> data_;
+    size_t size_ = 0, capacity_ = 0;
+};
+
 // What SentencePiece does with blanks.
 struct BlankRules {
     bool add = true, remove_extra = true, escape = true, as_suffix = false;
@@ -170,26 +210,39 @@ class CharacterMap {
     }
 
     // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`. Where all is plain, it does not matter
-    // where clusters end.
-    void map_clusters(Isa isa, std::string_view text, TextBuffer &out) const {
+    // where clusters end. `places`, if it is not null, gets for each byte the place of what it comes from.
+    void map_clusters(Isa isa, std::string_view text, TextBuffer &out, Places *places) const {
+        const auto map = [&](size_t i, size_t end) {
+            const std::string_view cluster = text.substr(i, end - i);
+            if (!places) return map_cluster(cluster, out);
+            map_parts(cluster, [&](size_t part, std::string_view found, std::string_view made) {
+                out.append(made);
+                add_places(uint32_t(i + part), found, made, *places);
+            });
+        };
         for (size_t i = 0; i < text.size();) {
             char *const to = out.room(text.size() - i + PLAIN_PADDING);
             const size_t plain = encode::copy_plain(isa, plain_alone_, text.data() + i, text.size() - i, to);
             const size_t end = i + plain, start = end < text.size() ? cluster_start(text, i, end) : end;
             out.size += start - i;
-            i = end < text.size() ? map_clusters_up_to(text, start, end, out) : end;
+            if (places) places->add_run(uint32_t(i), start - i);
+            i = end < text.size() ? map_clusters_up_to(text, start, end, map) : end;
         }
     }
 
     // Append what SentencePiece makes of valid UTF-8 `text`, but that blanks are not written "▁"; pieces of the user, a
-    // trie or null, stay as they are, and `plain` is `plain_for` them.
+    // trie or null, stay as they are, and `plain` is `plain_for` them. `places`, if it is not null, gets for each byte the
+    // place of what it comes from; not where the rules put a blank behind the text.
     void normalize_keeping_blanks(Isa isa, std::string_view text, const BlankRules &blanks, const PlainText &plain,
-                                  const ByteTrie *user_defined, TextBuffer &out) const {
+                                  const ByteTrie *user_defined, TextBuffer &out, Places *places) const {
         const size_t begin = out.size;
         bool behind_blank = blanks.remove_extra, nothing_yet = true;
         for (size_t i = 0; i < text.size();) {
             if (!nothing_yet) {
-                i += copy_plain_run(isa, text.substr(i), plain, blanks.remove_extra, behind_blank, out);
+                const bool behind = behind_blank;
+                const size_t size = copy_plain_run(isa, text.substr(i), plain, blanks.remove_extra, behind_blank, out);
+                if (places) add_plain_places(text.substr(i, size), i, plain, out.size - begin, behind, *places);
+                i += size;
                 if (i == text.size()) break;
             }
             const Found found = find_longest(text.substr(i), user_defined);
@@ -203,6 +256,7 @@ class CharacterMap {
             nothing_yet = false;
             while (behind_blank && !part.empty() && part[0] == ' ') part.remove_prefix(1);
             out.append(part);
+            if (places) places->add(uint32_t(i - found.size), out.size - begin - places->size());
             if (!part.empty()) behind_blank = part.back() == ' ' && blanks.remove_extra;
         }
         if (nothing_yet) return;
@@ -213,6 +267,7 @@ class CharacterMap {
             if (!ends_with_mark && (made.empty() || made.back() != ' ')) break;
             out.size -= ends_with_mark ? BLANK.size() : 1;
         }
+        if (places) places->shorten(out.size - begin);
         if (blanks.add && blanks.as_suffix) out.append(" ");
     }
 
@@ -452,6 +507,18 @@ class CharacterMap {
         plain_first_.finish();
     }
 
+    // The places of what `copy_plain_run` has made of `run`, at `place` of the text: `size` bytes in all have been made.
+    static void add_plain_places(std::string_view run, size_t place, const PlainText &plain, size_t size,
+                                 bool behind_blank, Places &places) {
+        if (size - places.size() == run.size()) return places.add_run(uint32_t(place), run.size());
+        for (size_t i = 0; i < run.size(); i++) {
+            const uint8_t byte = uint8_t(run[i]);
+            const bool is_blank = byte < 0x80 && plain.becomes[byte] == ' ';
+            if (!is_blank || !behind_blank) places.add(uint32_t(place + i), 1);
+            behind_blank = is_blank;
+        }
+    }
+
     // ---- without places
 
     // Append what becomes of the ASCII that `text` begins with; returns its size.
@@ -492,9 +559,10 @@ class CharacterMap {
         return i;
     }
 
-    // Append what becomes of the clusters from `i` on to behind the one with the character at `last` in it; returns
+    // Call `map(begin, end)` for the clusters from `i` on to behind the one with the character at `last` in it; returns
     // where it ends.
-    size_t map_clusters_up_to(std::string_view text, size_t i, size_t last, TextBuffer &out) const {
+    template <typename Map>
+    size_t map_clusters_up_to(std::string_view text, size_t i, size_t last, const Map &map) const {
         int length, next_length;
         while (i <= last && i < text.size()) {
             const uint32_t its = entry(decode_at(text, i, length));
@@ -504,9 +572,9 @@ class CharacterMap {
                 end += size_t(next_length);
             }
             if (!(its & ALONE) || (end < text.size() && next & LINKS)) {
-                i = map_by_walk(text, i, out);
+                i = map_by_walk(text, i, map);
             } else {
-                map_cluster(text.substr(i, end - i), out);
+                map(i, end);
                 i = end;
             }
         }
@@ -514,18 +582,19 @@ class CharacterMap {
     }
 
     // The same for clusters about which there are more rules, up to a character that stands for itself.
-    size_t map_by_walk(std::string_view text, size_t i, TextBuffer &out) const {
+    template <typename Map>
+    size_t map_by_walk(std::string_view text, size_t i, const Map &map) const {
         ClusterWalk walk;
         int length;
         walk.ends_before(decode_at(text, i, length));
         for (size_t end = i + size_t(length); end < text.size(); end += size_t(length)) {
             const uint32_t c = decode_at(text, end, length);
             if (!walk.ends_before(c)) continue;
-            map_cluster(text.substr(i, end - i), out);
+            map(i, end);
             i = end;
             if (entry(c) & ALONE) return i;
         }
-        map_cluster(text.substr(i), out);
+        map(i, text.size());
         return text.size();
     }
 
@@ -604,23 +673,43 @@ class CharacterMap {
             if (places) places->push_back(place++);
             return;
         }
-        auto replace = [&](std::string_view part, std::string_view made) {
+        map_parts(cluster, [&](size_t, std::string_view part, std::string_view made) {
             out += made;
             if (!places) return;
             const int64_t count = characters_in(part);
             for (int64_t i = 0; i < characters_in(made); i++) places->push_back(place + std::min(i, count - 1));
             place += count;
-        };
+        });
+    }
+
+    // Call `use(place, part, made)` for the parts of a cluster, and what becomes of them.
+    template <typename Use>
+    void map_parts(std::string_view cluster, const Use &use) const {
         if (cluster.size() < 6) {
             const Found found = find(cluster, true);
-            if (found.size) return replace(cluster, found.text);
+            if (found.size) return use(0, cluster, found.text);
         }
         int length;
         for (size_t i = 0; i < cluster.size(); i += size_t(length)) {
             decode_at(cluster, i, length);
             const std::string_view character = cluster.substr(i, size_t(length));
             const Found found = find(character, true);
-            replace(character, found.size ? found.text : character);
+            use(i, character, found.size ? found.text : character);
+        }
+    }
+
+    // Each character of `made` comes from the one of `part`, at `place`, that is as far from the beginning, or the last.
+    static void add_places(uint32_t place, std::string_view part, std::string_view made, Places &places) {
+        int length, part_length = 0;
+        for (size_t i = 0, from = 0; i < made.size(); i += size_t(length)) {
+            decode_at(made, i, length);
+            if (part_length == 0) {
+                decode_at(part, from, part_length);
+            } else if (from + size_t(part_length) < part.size()) {
+                from += size_t(part_length);
+                decode_at(part, from, part_length);
+            }
+            places.add(place + uint32_t(from), size_t(length));
         }
     }
 

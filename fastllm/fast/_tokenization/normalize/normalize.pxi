@@ -108,6 +108,7 @@ cdef extern from "normalize/text_steps.h" namespace "fastllm" nogil:
         pass
 
     cdef cppclass CppTextSteps "fastllm::TextSteps":
+        bint knows_places
         void add_clusters(shared_ptr[CppCharacterMap]) except +
         void add_sentencepiece(
             shared_ptr[CppCharacterMap], const BlankRules&, shared_ptr[ByteTrie], const vector[string]& pieces
