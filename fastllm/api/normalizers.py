@@ -20,7 +20,6 @@ from collections.abc import Iterable
 
 from fastllm.api.record import Record
 from fastllm.checks import tokenization as checks
-from fastllm.patterns.matcher import finder
 from fastllm.patterns.named import SplitPattern
 from fastllm.patterns.pretokenizers import pretokenizer_pattern
 from fastllm.patterns.steps import Finder
@@ -97,7 +96,12 @@ class Replace(Record):
             content=checks.check_is_text(content, "content"),
             is_regex=bool(is_regex),
         )
-        expression = finder(pattern) if is_regex else re.compile(re.escape(pattern))
+        expression: Finder = re.compile(re.escape(pattern))
+        if is_regex:
+            # Few have one, and what finds it takes long to import.
+            from fastllm.patterns.matcher import finder
+
+            expression = finder(pattern)
         object.__setattr__(self, "expression", expression)
 
 
