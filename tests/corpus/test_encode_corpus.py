@@ -110,6 +110,7 @@ def test_every_document_has_the_ids_that_encode_gives(folder, tmp_path, monkeypa
     inputs, texts = folder
     monkeypatch.setattr(reading, "BATCH", 5_000)
     monkeypatch.setattr(read_ahead, "UNIT_FILES", 3)
+    monkeypatch.setattr(encoding, "TRIM_BYTES", 10_000)
     made = []
     for workers in (1, 4):
         out = tmp_path / f"out{workers}"

@@ -337,6 +337,7 @@ class Run:
         self._open_split = 0  # of the document that goes on
         self._totals_before: dict[str, int] = {}  # that document, and in text likewise
         self._in_text_before: Counter[str] = Counter()
+        self._untrimmed = 0  # bytes of text since memory was given back
         self._finished: list[dict[str, Any]] = []
         self._totals = {"documents": 0, "tokens": 0, "text_bytes": 0, "read_bytes": 0}
         self._in_text: Counter[str] = Counter()
@@ -414,12 +415,8 @@ class Run:
                     self._encoded, batches, threads or self._tokenizer.default_threads
                 ) as encoded,
             ):
-                trimmed = 0
                 for batch, segments in encoded:
                     self._write(batch, segments)
-                    if self._totals["text_bytes"] > trimmed + TRIM_BYTES:
-                        trimmed = self._totals["text_bytes"]
-                        give_back_memory()
                     due = time.monotonic() - told > SECONDS_BETWEEN_STEPS
                     if (self._output.has_finished or due) and self._ended:
                         self._step(journal)
@@ -517,6 +514,10 @@ class Run:
         self._totals["tokens"] += len(segments.ids)
         self._totals["text_bytes"] += batch.text_bytes
         self._in_text = self._in_text + batch.special_tokens
+        self._untrimmed += batch.text_bytes
+        if self._untrimmed > TRIM_BYTES:
+            self._untrimmed = 0
+            give_back_memory()
 
     def _segments(
         self,
