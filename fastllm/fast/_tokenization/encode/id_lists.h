@@ -98,9 +98,16 @@ inline PyObject *span_pair(PyObject **table, int64_t table_size, int64_t start, 
 // A list of tuples, the i-th (start(i), end(i)), none of them negative.
 template <typename Start, typename End>
 PyObject *list_of_pairs(SharedSpans &shared, PyObject **table, int64_t table_size, size_t count, Start start, End end) {
+    constexpr size_t PREFETCH_DISTANCE = 12;  // shared tuples lie anywhere, and so do the places where they are kept
     PyObject *list = PyList_New(Py_ssize_t(count));
+    const auto place_at = [&](size_t i) { return shared.place_of(uint64_t(start(i)), uint64_t(end(i))); };
     for (size_t i = 0; list && i < count; i++) {
-        PyObject **const place = shared.place_of(uint64_t(start(i)), uint64_t(end(i)));
+        if (i + 2 * PREFETCH_DISTANCE < count) prefetch(place_at(i + 2 * PREFETCH_DISTANCE));
+        if (i + PREFETCH_DISTANCE < count) {
+            PyObject **const soon = place_at(i + PREFETCH_DISTANCE);
+            if (soon) prefetch_to_write(*soon);
+        }
+        PyObject **const place = place_at(i);
         PyObject *pair = place ? *place : nullptr;
         if (pair) {
             Py_INCREF(pair);

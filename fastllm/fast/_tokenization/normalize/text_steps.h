@@ -127,7 +127,12 @@ class TextSteps {
                 continue;
             }
             uint32_t *const found = places.data();
-            for (size_t i = 0; i < places.size(); i++) found[i] = uint32_t(text.place_of(found[i]));
+            if (text.places) {
+                const uint32_t *const before = text.places + text.first;
+                for (size_t i = 0; i < places.size(); i++) found[i] = before[found[i]];
+            } else if (text.first) {
+                for (size_t i = 0; i < places.size(); i++) found[i] += uint32_t(text.first);
+            }
             text = {made, wants_places ? found : nullptr, 0};
             free = 1 - free;
         }
