@@ -108,7 +108,8 @@ def killing_workers():
     def strike():
         pids = {pid for _, pid in at_work()}
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return pids
 
     return in_the_middle(strike)
