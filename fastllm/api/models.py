@@ -200,8 +200,8 @@ class CharacterBPE(Record):
         return left + right[len(self.prefix) :]
 
 
-def check_pieces(pieces: object) -> dict[str, int]:
-    """The ids of pieces with their scores: their places; no piece may be there twice."""
+def check_pieces(pieces: object, may_repeat: bool = False) -> dict[str, int]:
+    """The ids of pieces with their scores: their places; of one that is there twice, the last."""
     if isinstance(pieces, str) or not isinstance(pieces, Sequence):
         raise TypeError(f"pieces must be a sequence of (str, float), not {type(pieces).__name__}")
     ids: dict[str, int] = {}
@@ -213,8 +213,9 @@ def check_pieces(pieces: object) -> dict[str, int]:
             raise TypeError(f"pieces holds {entry!r} at {place}, which is no (str, float)")
         if not math.isfinite(entry[1]):
             raise ValueError(f"piece {place}, {entry[0]!r}, has the score {entry[1]}")
-        if ids.setdefault(entry[0], place) != place:
+        if not may_repeat and entry[0] in ids:
             raise ValueError(f"pieces has {entry[0]!r} at {ids[entry[0]]} and at {place}")
+        ids[entry[0]] = place
     return checks.check_string_vocabulary(ids)
 
 
@@ -231,7 +232,8 @@ class Unigram(Record):
     Attributes
     ----------
     pieces : sequence of (str, float)
-        Each piece and its score; its id is its place.
+        Each piece and its score; its id is its place. Of one that is there twice, the last is
+        found in texts, with its score.
     unknown : int, optional
         The id for characters that are no piece; without one, they raise.
     byte_fallback : bool
@@ -255,7 +257,7 @@ class Unigram(Record):
         byte_fallback: bool = False,
     ) -> None:
         self._set(
-            vocabulary=check_pieces(pieces),
+            vocabulary=check_pieces(pieces, may_repeat=True),
             pieces=pieces,
             unknown=check_unknown(unknown, pieces),
             byte_fallback=bool(byte_fallback),
@@ -268,6 +270,9 @@ class Unigram(Record):
         return f"<Unigram of {len(self.pieces):,} pieces>"
 
 
+ALGORITHMS = ("unigram", "bpe", "words", "characters")
+
+
 class SentencePieces(Record):
     """The pieces of a SentencePiece model, by its own rules, along the whole text.
 
@@ -275,8 +280,9 @@ class SentencePieces(Record):
     ----------
     pieces : sequence of (str, float)
         Each piece and its score; its id is its place.
-    algorithm : {"unigram", "bpe"}
-        Whether the highest sum of scores is looked for, or what has the highest score merged first.
+    algorithm : {"unigram", "bpe", "words", "characters"}
+        Whether the highest sum of scores is looked for, what has the highest score merges first, or
+        each word or each character is looked up.
     unknown : int, optional
         The id for characters that are no piece.
     byte_fallback : bool
@@ -284,7 +290,8 @@ class SentencePieces(Record):
     user_defined : frozenset of int
         Pieces that are cut out first, or nearly so.
     unused : frozenset of int
-        Pieces that no text becomes, though they may be on the way to others.
+        Pieces that no text becomes, though they may be on the way to others; where words or
+        characters are looked up, they are pieces as others are.
     no_text : frozenset of int
         Pieces that no text becomes: control tokens, bytes, and the one for unknown.
 
@@ -317,7 +324,7 @@ class SentencePieces(Record):
         self._set(
             vocabulary=check_pieces(pieces),
             pieces=pieces,
-            algorithm=checks.check_choice(algorithm, "algorithm", ("unigram", "bpe")),
+            algorithm=checks.check_choice(algorithm, "algorithm", ALGORITHMS),
             unknown=check_unknown(unknown, pieces),
             byte_fallback=bool(byte_fallback),
             user_defined=user_defined,

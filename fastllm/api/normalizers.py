@@ -216,19 +216,28 @@ class Metaspace(Record):
         that begins behind an added token.
     words : bool
         Whether each word is taken alone, and all white space between them left out.
+    before : SplitPattern, optional
+        How text is split before: each part is taken alone, with blanks between. What follows splits
+        at the blanks: none is left in the parts.
     """
 
     replacement: str
     prepend: str
     words: bool
+    before: SplitPattern | None
 
     def __init__(
-        self, replacement: str = "▁", prepend: str = "always", words: bool = False
+        self,
+        replacement: str = "▁",
+        prepend: str = "always",
+        words: bool = False,
+        before: str | SplitPattern | None = None,
     ) -> None:
         self._set(
             replacement=checks.check_is_text(replacement, "replacement"),
             prepend=checks.check_choice(prepend, "prepend", ("always", "first", "never")),
             words=bool(words),
+            before=None if before is None else pretokenizer_pattern(before),
         )
         if len(replacement) != 1:
             raise ValueError(f"replacement is {replacement!r}, not one character")
@@ -245,13 +254,25 @@ class ByteLevel(Record):
         How text is split before.
     add_prefix_space : bool
         Whether a blank is put before text that does not begin with one.
+    before : SplitPattern, optional
+        How text is split before that: the blank is put before each part.
     """
 
     pattern: SplitPattern
     add_prefix_space: bool
+    before: SplitPattern | None
 
-    def __init__(self, pattern: str | SplitPattern, add_prefix_space: bool = False) -> None:
-        self._set(pattern=pretokenizer_pattern(pattern), add_prefix_space=bool(add_prefix_space))
+    def __init__(
+        self,
+        pattern: str | SplitPattern,
+        add_prefix_space: bool = False,
+        before: str | SplitPattern | None = None,
+    ) -> None:
+        self._set(
+            pattern=pretokenizer_pattern(pattern),
+            add_prefix_space=bool(add_prefix_space),
+            before=None if before is None else pretokenizer_pattern(before),
+        )
 
 
 def check_character_map(charsmap: object) -> bytes:

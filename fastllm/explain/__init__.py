@@ -7,7 +7,7 @@ well (extra ``explain``).
 
 ==================  ==============================================================================
 `tokenization`      what words, characters and byte pairs make of a text, and what decoding loses
-`bpe`               the merges that make the tokens of a word, and their tree
+`bpe`               the merges of bytes, or of characters, that make the tokens of a word
 `word_piece`        the longest matches that make the tokens of a word
 `unigram`           all ways to cut a word, as a lattice, and the best of them
 `training`          the rounds in which a vocabulary is learned, and where a tie rule decided
@@ -21,6 +21,7 @@ well (extra ``explain``).
 There is a guide at the head of each module, for readers with Python and school algebra:
 `fastllm.explain.strategies` on the three ways to cut a text, `fastllm.explain.pattern_steps` on
 automata that split it, `fastllm.explain.merging` on putting merges to work,
+`fastllm.explain.character_merging` on merging characters,
 `fastllm.explain.longest_matches` on WordPiece, `fastllm.explain.lattice` on Unigram,
 `fastllm.explain.training_steps` on training and ties,
 `fastllm.explain.attention_steps` on attention by hand, `fastllm.explain.speed` on how the fast

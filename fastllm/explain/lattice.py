@@ -34,18 +34,22 @@ axa: 3 tokens, the only way to cut it, with -21.00
 A page or a notebook shows the lattice as a picture: ``explain.unigram(...).to_html(path)``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from fastllm.api.models import Unigram
+from fastllm.api.models import SentencePieces, SubwordModel, Unigram
 from fastllm.checks import tokenization as arguments
 from fastllm.explain.formatting import counted, visible
 from fastllm.explain.text import Cell, TextBuilder
 from fastllm.explain.words import WordTrace, follow_words
-from fastllm.reference.unigram import UNKNOWN_PENALTY, UnigramModel, longest_of, ways_on
+from fastllm.reference.pieces import Model
+from fastllm.reference.sentencepiece import SentencePiecesModel
+from fastllm.reference.unigram import UNKNOWN_PENALTY, UnigramModel, longest_of, single, ways_on
+from fastllm.tokenizers.model_tokenizer import ModelTokenizer
 from fastllm.tokenizers.pieces import UnigramTokenizer
+from fastllm.tokenizers.sentencepiece import SentencePieceTokenizer
 
 MOST_ARCS = 200  # of a word that text and tables show
 
@@ -154,12 +158,13 @@ def shown_piece(arc: Arc) -> str:
     return visible(arc.piece) + (", unknown" if arc.id is None else "")
 
 
-def unigram(tokenizer: UnigramTokenizer, text: str) -> Lattice:
+def unigram(tokenizer: UnigramTokenizer | SentencePieceTokenizer, text: str) -> Lattice:
     """All ways to cut the words of a text, and the best of them.
 
     Parameters
     ----------
-    tokenizer : UnigramTokenizer
+    tokenizer : UnigramTokenizer or SentencePieceTokenizer of the kind UNIGRAM
+        To SentencePiece, a text is one word; sums of scores are rounded to single precision.
     text : str
         Special tokens in it are ordinary text; lone surrogates become U+FFFD.
 
@@ -170,7 +175,7 @@ def unigram(tokenizer: UnigramTokenizer, text: str) -> Lattice:
     Raises
     ------
     TypeError
-        If `tokenizer` is not a `UnigramTokenizer`, or `text` is not a string.
+        If `tokenizer` is of another kind, or `text` is not a string.
     ValueError
         If a character is unknown and the vocabulary has no piece for that.
 
@@ -180,13 +185,50 @@ def unigram(tokenizer: UnigramTokenizer, text: str) -> Lattice:
     >>> [arc.piece for arc in unigram(tokenizer, "lower").words[0].arcs if arc.taken]
     ['▁low', 'er']
     """
-    if not isinstance(tokenizer, UnigramTokenizer):
-        raise TypeError(f"tokenizer must be a UnigramTokenizer, not {type(tokenizer).__name__}")
+    if not isinstance(tokenizer, (UnigramTokenizer, SentencePieceTokenizer)):
+        raise TypeError(
+            "tokenizer must be a UnigramTokenizer or a SentencePieceTokenizer, not "
+            f"{type(tokenizer).__name__}"
+        )
     text = arguments.check_text(text)
-    model = tokenizer._model
-    assert isinstance(model, Unigram)
-    follow = _Follower(model, tokenizer)
+    follow = _Follower(_search_of(tokenizer._model), tokenizer)
     return Lattice(text, follow_words(tokenizer._pre_tokens(text), follow.word, _taken_whole))
+
+
+class _Search(NamedTuple):
+    """What a search for the best way goes by.
+
+    Attributes
+    ----------
+    model : Model
+    ids : dict from str to int
+        Of the pieces that may be on the way.
+    scores : dict from str to float
+    unknown : float
+        The score of a character that is no piece.
+    rounded : callable
+        What is done to each sum.
+    """
+
+    model: Model
+    ids: Mapping[str, int]
+    scores: Mapping[str, float]
+    unknown: float
+    rounded: Callable[[float], float]
+
+
+def _search_of(model: SubwordModel) -> _Search:
+    if isinstance(model, Unigram):
+        scores = {piece: float(score) for piece, score in model.pieces}
+        lowest = min((float(score) for _, score in model.pieces), default=0.0)
+        return _Search(
+            UnigramModel(model), model.vocabulary, scores, lowest - UNKNOWN_PENALTY, float
+        )
+    if not isinstance(model, SentencePieces) or model.algorithm != "unigram":
+        raise TypeError(f"tokenizer must be one of scores, not one of {model}")
+    reference = SentencePiecesModel(model)
+    scores = reference.scores_on_the_way()
+    return _Search(reference, model.vocabulary, scores, reference.unknown_score, single)
 
 
 def _taken_whole(word: str, number: int, said: str) -> WordLattice:
@@ -196,16 +238,13 @@ def _taken_whole(word: str, number: int, said: str) -> WordLattice:
 class _Follower:
     """Makes the lattices of words."""
 
-    def __init__(self, model: Unigram, tokenizer: UnigramTokenizer) -> None:
+    def __init__(self, search: _Search, tokenizer: ModelTokenizer) -> None:
+        self._search = search
         self._tokenizer = tokenizer
-        self._reference = UnigramModel(model)
-        self._ids = model.vocabulary
-        self._scores = {piece: float(score) for piece, score in model.pieces}
-        self._unknown_score = min(self._scores.values(), default=0.0) - UNKNOWN_PENALTY
-        self._longest = longest_of(self._scores)
+        self._longest = longest_of(search.scores)
 
     def word(self, word: str) -> WordLattice:
-        ids = tuple(piece.id for piece in self._reference.pieces(word))
+        ids = tuple(piece.id for piece in self._search.model.pieces(word))
         tokens = tuple(self._tokenizer.tokens_of(ids))
         arcs = list(self._arcs(word))
         best = _best(arcs, len(word))
@@ -233,12 +272,13 @@ class _Follower:
         reached = [0.0, *[float("-inf")] * len(word)]
         for start in range(len(word)):
             for end, score in ways_on(
-                word, start, self._longest, self._scores, self._unknown_score
+                word, start, self._longest, self._search.scores, self._search.unknown
             ):
-                through = reached[start] + score
+                through = self._search.rounded(reached[start] + self._search.rounded(score))
                 reached[end] = max(reached[end], through)
                 piece = word[start:end]
-                yield Arc(start, end, piece, self._ids.get(piece), score, through, False, False)
+                number = self._search.ids.get(piece) if piece in self._search.scores else None
+                yield Arc(start, end, piece, number, score, through, False, False)
 
 
 def _best(arcs: list[Arc], length: int) -> dict[int, int]:

@@ -60,117 +60,28 @@ other tokens, and more of them; `fastllm.book.BPETokenizerSimple` shows it with 
 vocabulary fits only the rule that it was learned with.
 """
 
-import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from dataclasses import dataclass
 from typing import ClassVar
 
 from fastllm.checks import tokenization as arguments
+from fastllm.explain.character_merging import follow_characters
 from fastllm.explain.formatting import counted, readable
+from fastllm.explain.merge_steps import (
+    MOST_DEPTH,
+    MOST_MERGES,
+    MOST_PARTS,
+    Node,
+    Piece,
+    merge_all,
+    taken_whole,
+)
 from fastllm.explain.text import Cell, Line, TextBuilder, token_spans
 from fastllm.explain.trace import Trace
 from fastllm.reference import tokenization as reference
 from fastllm.tokenizers.bpe import BPETokenizer
-
-CANDIDATES = 6  # pairs of a step that are kept, the best first
-MOST_PARTS = 64  # of a pre-token that text and tables show
-MOST_MERGES = 200
-MOST_DEPTH = 20  # of a tree
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A pair of neighbours that could be merged.
-
-    Attributes
-    ----------
-    place : int
-        How many parts stand before it.
-    left, right : bytes
-    rank : int
-        The lower, the earlier it was learned.
-    """
-
-    place: int
-    left: bytes
-    right: bytes
-    rank: int
-
-
-@dataclass(frozen=True)
-class Merge:
-    """One merge.
-
-    Attributes
-    ----------
-    made : Candidate
-        The pair that was merged.
-    id : int
-        The id of the token that came of it.
-    candidates : tuple of Candidate
-        The pairs there were to choose from, best first, no more than `CANDIDATES`.
-    choices : int
-        How many there were.
-    """
-
-    made: Candidate
-    id: int
-    candidates: tuple[Candidate, ...]
-    choices: int
-
-
-@dataclass(frozen=True)
-class Node:
-    """A token as the tree of the merges that made it; a byte has no children."""
-
-    data: bytes
-    id: int
-    children: tuple["Node", ...] = field(default=(), repr=False)  # a tree may be as deep as a word
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A pre-token on its way from bytes to tokens.
-
-    Attributes
-    ----------
-    data : bytes
-    parts : tuple of bytes
-        What merging begins with: its bytes, those aside that the vocabulary lacks.
-    merges : tuple of Merge
-    tokens : tuple of Node
-        What it ends with.
-    whole : bool
-        Whether it was taken whole because it is a token, although merging does not make it.
-    """
-
-    data: bytes
-    parts: tuple[bytes, ...]
-    merges: tuple[Merge, ...]
-    tokens: tuple[Node, ...]
-    whole: bool = False
-
-    @property
-    def ids(self) -> list[int]:
-        """The id of each token."""
-        return [node.id for node in self.tokens]
-
-    def shown_states(self) -> Iterator[list[str]]:
-        """The parts before the first merge, and after each, as text; of many only the first."""
-        for state in islice(self.states(), MOST_MERGES + 1):
-            shown = list(map(readable, state[:MOST_PARTS]))
-            more = len(state) - len(shown)
-            yield [*shown, f"… and {more:,} more"] if more else shown
-
-    def states(self) -> Iterator[list[bytes]]:
-        """The parts before the first merge, and after each."""
-        parts = list(self.parts)
-        yield list(parts)
-        for merge in self.merges:
-            place = merge.made.place
-            parts[place : place + 2] = [parts[place] + parts[place + 1]]
-            yield list(parts)
+from fastllm.tokenizers.pieces import CharacterBPETokenizer
+from fastllm.tokenizers.sentencepiece import SentencePieceTokenizer
 
 
 @dataclass(frozen=True, repr=False)
@@ -244,12 +155,14 @@ def _branches(node: Node, indent: str = "", depth: int = 1) -> Iterator[tuple[st
             yield from _branches(child, indent + ("   " if last else "│  "), depth + 1)
 
 
-def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
-    """Each merge that leads from the bytes of a word to its tokens.
+def bpe(
+    tokenizer: BPETokenizer | CharacterBPETokenizer | SentencePieceTokenizer, word: str
+) -> Merging:
+    """Each merge that leads from the bytes or characters of a word to its tokens.
 
     Parameters
     ----------
-    tokenizer : BPETokenizer
+    tokenizer : BPETokenizer, CharacterBPETokenizer or SentencePieceTokenizer of the kind BPE
     word : str
         A word, or any text: it is split into pre-tokens as always. A special token in it is
         ordinary text; lone surrogates become U+FFFD.
@@ -261,7 +174,7 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
     Raises
     ------
     TypeError
-        If `tokenizer` is not a `BPETokenizer`, or `word` is not a string.
+        If `tokenizer` does not merge, or `word` is not a string.
     ValueError
         If the vocabulary lacks a byte and the tokenizer does not drop such bytes.
 
@@ -278,8 +191,13 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
     >>> [piece.ids for piece in bpe(tokenizer, "aaa").pieces]
     [[256, 97]]
     """
+    if isinstance(tokenizer, (CharacterBPETokenizer, SentencePieceTokenizer)):
+        return Merging(arguments.check_text(word, "word"), follow_characters(tokenizer, word))
     if not isinstance(tokenizer, BPETokenizer):
-        raise TypeError(f"tokenizer must be a BPETokenizer, not {type(tokenizer).__name__}")
+        raise TypeError(
+            "tokenizer must be a BPETokenizer, CharacterBPETokenizer or SentencePieceTokenizer, "
+            f"not {type(tokenizer).__name__}"
+        )
     text = arguments.check_text(word, "word")
     settings = tokenizer._settings()
     ids = settings["ranks"]
@@ -295,7 +213,7 @@ def bpe(tokenizer: BPETokenizer, word: str) -> Merging:
     for piece, token in _pre_tokens(tokenizer, word):
         data = piece.encode()
         if token is not None:
-            pieces.append(Piece(data, (data,), (), (Node(data, token),), whole=True))
+            pieces.append(taken_whole(data, token))
             continue
         if data not in traced:
             traced[data] = _follow(data, encoder, ids)
@@ -314,29 +232,17 @@ def _pre_tokens(tokenizer: BPETokenizer, text: str) -> Iterator[tuple[str, int |
 
 
 def _follow(data: bytes, encoder: reference.BytePairEncoder, ids: dict[bytes, int]) -> Piece:
-    """Merge one pre-token by the plain rule: look at all pairs, take the best, look again."""
+    """Merge one pre-token by the plain rule."""
     may_be_whole = encoder._whole_pretokens and data in ids
     if may_be_whole and any(data[i : i + 1] not in ids for i in range(len(data))):
-        return Piece(data, (data,), (), (Node(data, ids[data]),), whole=True)
+        return taken_whole(data, ids[data])
     start = encoder._single_bytes(data)
-    nodes = [Node(part, ids[part]) for part in start]
-    ranks = [encoder._rank(a.data, b.data) for a, b in pairwise(nodes)]
-    merges = []
-    while any(rank is not None for rank in ranks):
-        choices = [(rank, place) for place, rank in enumerate(ranks) if rank is not None]
-        best = tuple(
-            Candidate(place, nodes[place].data, nodes[place + 1].data, rank)
-            for rank, place in heapq.nsmallest(CANDIDATES, choices)
-        )
-        place = best[0].place
-        pair = nodes[place], nodes[place + 1]
-        joined = pair[0].data + pair[1].data
-        nodes[place : place + 2] = [Node(joined, ids[joined], pair)]
-        del ranks[place]
-        for i in (place - 1, place):
-            if 0 <= i < len(ranks):
-                ranks[i] = encoder._rank(nodes[i].data, nodes[i + 1].data)
-        merges.append(Merge(best[0], ids[joined], best, len(choices)))
-    if may_be_whole and len(nodes) > 1:
-        return Piece(data, tuple(start), (), (Node(data, ids[data]),), whole=True)
-    return Piece(data, tuple(start), tuple(merges), tuple(nodes))
+    piece = merge_all(
+        data,
+        [Node(part, ids[part]) for part in start],
+        encoder._rank,
+        lambda left, right: Node(left + right, ids[left + right]),
+    )
+    if may_be_whole and len(piece.tokens) > 1:
+        return taken_whole(data, ids[data], tuple(start))
+    return piece

@@ -32,7 +32,8 @@ from fastllm.tokenizers.base import Tokenizer
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.encoding import SubwordTokenizer
 from fastllm.tokenizers.model_tokenizer import ModelTokenizer
-from fastllm.tokenizers.pieces import UnigramTokenizer
+from fastllm.tokenizers.pieces import CharacterBPETokenizer, UnigramTokenizer
+from fastllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from fastllm.tokenizers.word_piece import WordPieceTokenizer
 
 MOST_TOKENS = 200  # in attention, which has a number for every pair of them
@@ -223,9 +224,15 @@ def _followed(
         return word_piece(tokenizer, text), "WordPiece"
     if isinstance(tokenizer, UnigramTokenizer):
         return unigram(tokenizer, text), "Unigram"
+    if isinstance(tokenizer, CharacterBPETokenizer):
+        return bpe(tokenizer, text), "pairs of characters"
+    if isinstance(tokenizer, SentencePieceTokenizer) and tokenizer.algorithm == "bpe":
+        return bpe(tokenizer, text), "SentencePiece's BPE"
+    if isinstance(tokenizer, SentencePieceTokenizer) and tokenizer.algorithm == "unigram":
+        return unigram(tokenizer, text), "SentencePiece's Unigram"
     raise TypeError(
-        "tokenizer must be a BPETokenizer, WordPieceTokenizer or UnigramTokenizer to be followed, "
-        f"not {type(tokenizer).__name__}"
+        "tokenizer must be one of byte pairs, pairs of characters, WordPiece or Unigram to be "
+        f"followed, not a {type(tokenizer).__name__} that looks words up"
     )
 
 

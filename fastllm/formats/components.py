@@ -82,6 +82,8 @@ def read_normalizer(value: object) -> tuple[Normalizer, ...]:
         content = text_of(section, "content", where)
         pattern = section["pattern"]
         if isinstance(pattern, dict) and [*pattern] == ["String"]:
+            if not pattern["String"]:
+                raise ValueError(f"{where} of an empty String is not supported")
             return (steps.Replace(text_of(pattern, "String", where), content),)
         if pattern == {"Regex": MARKS_ALONE}:  # as SeamlessM4T has it
             return (steps.Replace(MARKS_ALONE_HERE, content, is_regex=True),)
@@ -186,7 +188,7 @@ def read_split(value: object) -> list[str | Step]:
     kind = kind_of(value, "pre_tokenizer")
     where = f"pre_tokenizer {kind}"
     if kind == "Digits":
-        section = section_of(value, where, individual_digits=False)
+        section = section_of(value, where, individual_digits=None)
         require(section, where, "individual_digits", True, False)
         return [digits(section["individual_digits"])]
     if kind == "Punctuation":
@@ -195,7 +197,7 @@ def read_split(value: object) -> list[str | Step]:
         return [punctuation(BEHAVIOR_OF[section["behavior"]])]
     if kind != "Split":
         raise ValueError(f"{where} is not supported")
-    section = section_of(value, where, pattern=None, behavior=None, invert=False)
+    section = section_of(value, where, pattern=None, behavior=None, invert=None)
     require(section, where, "behavior", *BEHAVIOR_OF)
     require(section, where, "invert", True, False)
     expression = read_split_pattern(section["pattern"], where)
@@ -314,6 +316,7 @@ def _read_template(value: Json, where: str) -> tuple[Parts, Parts, dict[str, lis
             and isinstance(numbers, list)
             and all(type(number) is int for number in numbers)
             and isinstance(texts, list)
+            and all(isinstance(text, str) for text in texts)
             and len(texts) == len(numbers)
         ):
             raise ValueError(f"{where} token {name!r} needs its id, ids and tokens")
@@ -342,7 +345,7 @@ def _read_parts(value: object, where: str) -> Parts:
 
 def read_byte_level(value: object, where: str) -> Json:
     """A ByteLevel component, its fields checked for being known."""
-    section = section_of(value, where, add_prefix_space=True, trim_offsets=True, use_regex=True)
+    section = section_of(value, where, add_prefix_space=None, trim_offsets=None, use_regex=True)
     for field in ("add_prefix_space", "trim_offsets", "use_regex"):
         require(section, where, field, True, False)
     return section

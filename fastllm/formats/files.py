@@ -189,7 +189,9 @@ def read(
         file = SourceFile(path, path.read_bytes(), merges, ignore_post_processor)
     with naming(path):
         other = _model_format_of(file)
-        if other is not None:
+        if other is not None and not (
+            other.model == "CharacterBPE" and pieces.only_lacks_decoder(file)
+        ):
             raise ValueError(
                 f"this is for {other.model}Tokenizer, not for BPETokenizer: "
                 f"fastllm.load_tokenizer or {other.model}Tokenizer.from_file reads it"

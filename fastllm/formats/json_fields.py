@@ -46,6 +46,8 @@ def members_of(value: Json, field: str, where: str) -> list[Any]:
     members = section_of(value, where, **{field: None})[field]
     if not isinstance(members, list):
         raise ValueError(f"{where} has no list of {field}")
+    for member in members:
+        kind_of(member, f"{where} member")
     return members
 
 
@@ -72,6 +74,14 @@ def require_flag(section: Json, where: str, field: str) -> None:
 def require_count(section: Json, where: str, field: str) -> None:
     if type(section[field]) is not int or not 0 <= section[field] < 2**32:
         raise ValueError(f"{where} has {field} {shown(section[field])}, not a number")
+
+
+def character_of(section: Json, field: str, where: str) -> str:
+    """A field that is one character."""
+    character = text_of(section, field, where)
+    if len(character) != 1:
+        raise ValueError(f"{where} has {field} {shown(character)}, not one character")
+    return character
 
 
 def text_of(section: Json, field: str, where: str) -> str:

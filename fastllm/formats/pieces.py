@@ -16,6 +16,7 @@ from fastllm.corpus.byte_order import BYTE_CHARACTERS
 from fastllm.formats import components
 from fastllm.formats.json_fields import (
     Json,
+    character_of,
     kind_of,
     members_of,
     require,
@@ -32,6 +33,7 @@ from fastllm.patterns.steps import Step
 
 GPT2 = split_pattern("gpt2").steps[0]
 BETWEEN_BLANKS = NAMED_PRETOKENIZERS["whitespace-split"]
+AT_BLANKS = Step(" ", "removed")
 
 # Of the decoders; the classes are those of `fastllm.tokenizers.decoders`, by name.
 Decoder = list[tuple[str, tuple[Any, ...]]]
@@ -56,7 +58,15 @@ def is_character_bpe(file: SourceFile) -> bool:
     model = _model_of(file)
     if not model or model.get("type", "BPE") != "BPE":
         return False
-    return not _is_plain_byte_level(file.json, model)
+    # Without a decoder, text is the characters that bytes are written in, with blanks between.
+    return file.json.get("decoder") is None or not _is_plain_byte_level(file.json, model)
+
+
+def only_lacks_decoder(file: SourceFile) -> bool:
+    """Whether `BPETokenizer` takes a file, though its owner decodes to something else."""
+    model = _model_of(file)
+    lacks = file.json.get("decoder") is None and model.get("type", "BPE") == "BPE"
+    return lacks and _is_plain_byte_level(file.json, model)
 
 
 def _is_plain_byte_level(content: Json, model: Json) -> bool:
@@ -77,6 +87,8 @@ def _is_plain_byte_level(content: Json, model: Json) -> bool:
     if not isinstance(steps, list):
         return True
     places = [place for place, step in enumerate(steps) if _kind_is(step, "ByteLevel")]
+    if len(steps) > 1 and any(steps[place].get("add_prefix_space", True) for place in places):
+        return False
     others = _kinds(steps) - {"ByteLevel", "Split", "Digits", "Punctuation"}
     return places == [len(steps) - 1] and not others
 
@@ -104,7 +116,7 @@ def _kinds(value: object) -> set[object]:
 
 
 def _top(file: SourceFile) -> Json:
-    top = section_of(
+    top = untyped(
         file.json,
         "the file",
         version="1.0",
@@ -185,6 +197,9 @@ def read_character_bpe(file: SourceFile) -> Json:
     require(model, where, "dropout", None, 0)
     for field in ("fuse_unk", "byte_fallback", "ignore_merges"):
         require(model, where, field, True, False)
+    for field in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if model[field] is not None:
+            text_of(model, field, where)
     vocabulary = _vocabulary_of(model, where)
     if not isinstance(model["merges"], list):
         raise ValueError(f"{where} has no merges")
@@ -262,22 +277,43 @@ def _read_pre_tokenizer(
     if "ByteLevel" in kinds:
         return _read_byte_level(members, kinds.index("ByteLevel"))
     if "Metaspace" not in kinds:
+        pattern = components.read_pre_tokenizer(value)
         blank_is_gone = bool(normalizer) and normalizer[-1] == steps.Replace(" ", "▁")
         if blank_is_gone and kinds == ["Split"] and _splits_at_blanks(members[0]):
             return [], SplitPattern((WHOLE_TEXT,))  # there is nothing to split by
-        return [], components.read_pre_tokenizer(value)
-    words = kinds[0] == "WhitespaceSplit"
-    if kinds.count("Metaspace") > 1 or kinds[words] != "Metaspace":
-        raise ValueError(
-            f"pre_tokenizer {' and '.join(kinds)} is not supported: Metaspace is, first or behind "
-            "WhitespaceSplit"
-        )
+        return [], pattern
+    if kinds.count("Metaspace") > 1:
+        raise ValueError(f"pre_tokenizer {' and '.join(kinds)} is not supported: one Metaspace is")
+    place = kinds.index("Metaspace")
+    before = components.read_pre_tokenizer({"type": "Sequence", "pretokenizers": members[:place]})
     behind = components.read_pre_tokenizer(
-        {"type": "Sequence", "pretokenizers": members[words + 1 :]}
+        {"type": "Sequence", "pretokenizers": members[place + 1 :]}
     )
     where = "pre_tokenizer Metaspace"
+    section = _read_metaspace(members[place], where)
+    scheme, mark = section["prepend_scheme"], section["replacement"]
+    if place and scheme == "first":
+        raise ValueError(
+            f"{where} with prepend_scheme 'first' behind other steps is not supported; 'always' "
+            "and 'never' are"
+        )
+    if section["split"] and mark != "▁":
+        raise ValueError(f"{where} with replacement {mark!r} is not supported; '▁' is")
+    split = [*METASPACE.steps] if section["split"] else []
+    split += [step for step in behind.steps if step != WHOLE_TEXT]
+    # Words that all begin with the mark need nothing between them.
+    words = before == BETWEEN_BLANKS and scheme == "always" and bool(section["split"])
+    if place and not words:
+        pattern = SplitPattern((AT_BLANKS, *split))
+        return [steps.Metaspace(mark, scheme, before=before)], pattern
+    pattern = METASPACE if split == [*METASPACE.steps] else SplitPattern(split or (WHOLE_TEXT,))
+    return [steps.Metaspace(mark, scheme, words)], pattern
+
+
+def _read_metaspace(value: object, where: str) -> Json:
+    """A Metaspace component, its fields checked; older files have the last two."""
     section = section_of(
-        members[words],
+        value,
         where,
         replacement=None,
         prepend_scheme="always",
@@ -285,22 +321,15 @@ def _read_pre_tokenizer(
         str_rep=None,
         add_prefix_space=None,
     )
+    require(section, where, "prepend_scheme", "always", "first", "never")
     require(section, where, "split", True, False)
     require(section, where, "add_prefix_space", None, True, False)
-    scheme = section["prepend_scheme"]
-    if section["add_prefix_space"] is False:
-        scheme = "never"
-    mark = text_of(section, "replacement", where)
-    if words and scheme == "first":
-        raise ValueError(f"{where} behind WhitespaceSplit with prepend_scheme 'first': 'always' is")
-    if words and not (section["split"] and mark == "▁"):
-        raise ValueError(f"{where} behind WhitespaceSplit has to split, and at '▁'")
-    if section["split"] and mark != "▁":
-        raise ValueError(f"{where} with replacement {mark!r} is not supported; '▁' is")
-    split = [*METASPACE.steps] if section["split"] else []
-    split += [step for step in behind.steps if step != WHOLE_TEXT]
-    pattern = METASPACE if split == [*METASPACE.steps] else SplitPattern(split or (WHOLE_TEXT,))
-    return [steps.Metaspace(mark, scheme, words)], pattern
+    if section["add_prefix_space"] is False and section["prepend_scheme"] != "never":
+        raise ValueError(f"{where} has add_prefix_space False, but prepend_scheme is not 'never'")
+    if section["str_rep"] is not None:
+        text_of(section, "str_rep", where)
+    character_of(section, "replacement", where)
+    return section
 
 
 def _read_byte_level(members: list[Any], place: int) -> tuple[list[Normalizer], SplitPattern]:
@@ -310,15 +339,13 @@ def _read_byte_level(members: list[Any], place: int) -> tuple[list[Normalizer], 
         {"type": "Sequence", "pretokenizers": members[place + 1 :]}
     )
     section = components.read_byte_level(members[place], "pre_tokenizer ByteLevel")
-    if section["add_prefix_space"] and place:
-        raise ValueError(
-            "pre_tokenizer ByteLevel with add_prefix_space True behind other steps is not "
-            "supported; alone it is"
-        )
-    split = [step for step in before.steps if step != WHOLE_TEXT]
-    split += [GPT2] if section["use_regex"] else []
     rest = [step for step in behind.steps if step != WHOLE_TEXT]
-    step = steps.ByteLevel(SplitPattern(split or (WHOLE_TEXT,)), section["add_prefix_space"])
+    split = [GPT2] if section["use_regex"] else []
+    if section["add_prefix_space"] and place:
+        step = steps.ByteLevel(SplitPattern(split or (WHOLE_TEXT,)), True, before)
+    else:
+        split = [*(step for step in before.steps if step != WHOLE_TEXT), *split]
+        step = steps.ByteLevel(SplitPattern(split or (WHOLE_TEXT,)), section["add_prefix_space"])
     return [step], SplitPattern((*BETWEEN_BLANKS.steps, *rest))
 
 
@@ -349,22 +376,13 @@ def _read_decoder(value: object) -> Decoder | None:
         return [("ReplaceText", (found, text_of(section, "content", where)))]
     if kind == "Strip":
         section = section_of(value, where, content=None, start=None, stop=None)
-        content = text_of(section, "content", where)
+        content = character_of(section, "content", where)
         return [("StripEnds", (content, section["start"], section["stop"]))]
     if kind == "Metaspace":
-        section = section_of(
-            value,
-            where,
-            replacement=None,
-            prepend_scheme="always",
-            split=True,
-            str_rep=None,
-            add_prefix_space=None,
-        )
-        drops = section["prepend_scheme"] != "never" and section["add_prefix_space"] is not False
-        return [("BlanksForMarks", (text_of(section, "replacement", where), drops))]
+        section = _read_metaspace(value, where)
+        return [("BlanksForMarks", (section["replacement"], section["prepend_scheme"] != "never"))]
     if kind == "BPEDecoder":
-        section = section_of(value, where, suffix="</w>")
+        section = section_of(value, where, suffix=None)
         return [("BlanksForSuffixes", (text_of(section, "suffix", where),))]
     raise ValueError(f"{where} is not supported with pieces")
 
@@ -426,16 +444,22 @@ def _write_pre_tokenizer(normalizer: Sequence[Normalizer], pattern: SplitPattern
         return _write_byte_level(marks[0], pattern.steps[1:])
     if marks != [normalizer[-1]]:
         raise ValueError("tokenizer.json has Metaspace only behind all other steps")
-    splits = pattern.steps[:1] == METASPACE.steps
+    marked = marks[0]
+    parts = pattern.steps
+    if marked.before is not None:
+        if parts[:1] != (AT_BLANKS,):
+            raise ValueError("Metaspace behind other steps needs a split at blanks behind it")
+        parts = parts[1:]
+    splits = parts[:1] == METASPACE.steps
     metaspace = {
         "type": "Metaspace",
-        "replacement": marks[0].replacement,
-        "prepend_scheme": marks[0].prepend,
+        "replacement": marked.replacement,
+        "prepend_scheme": marked.prepend,
         "split": splits,
     }
-    words = [{"type": "WhitespaceSplit"}] if marks[0].words else []
-    behind = components.write_pre_tokenizer(SplitPattern(pattern.steps[splits:]))
-    return _sequence([*words, metaspace, behind])
+    before = BETWEEN_BLANKS if marked.words else marked.before
+    behind = components.write_pre_tokenizer(SplitPattern(parts[splits:] or (WHOLE_TEXT,)))
+    return _sequence([before and components.write_pre_tokenizer(before), metaspace, behind])
 
 
 def _sequence(parts: Iterable[Json | None]) -> Json:
@@ -452,6 +476,10 @@ def _sequence(parts: Iterable[Json | None]) -> Json:
 def _write_byte_level(step: steps.ByteLevel, behind: Sequence[str | Step]) -> Json:
     before = [each for each in step.pattern.steps if each != WHOLE_TEXT]
     use_regex = before[-1:] == [GPT2]
+    if step.before is not None:
+        if before not in ([], [GPT2]):
+            raise ValueError("ByteLevel behind other steps splits as GPT-2 does, or not at all")
+        before = [*step.before.steps, *before]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": step.add_prefix_space,

@@ -14,6 +14,7 @@ from fastllm.formats.source_file import SourceFile
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE, WORD, CHAR = range(1, 5)
+ALGORITHMS = {UNIGRAM: "unigram", BPE: "bpe", WORD: "words", CHAR: "characters"}
 
 # What the schema says: the number of a field, its name here, how it is written, its default.
 Schema = dict[int, tuple[str, int, Any]]
@@ -239,30 +240,17 @@ def _written_fields(values: dict[str, Any], schema: Schema) -> bytes:
 
 
 def pieces_of(model: SentencePieceModel) -> SentencePieces:
-    """The pieces of a model, as an encoder takes them.
-
-    Raises
-    ------
-    ValueError
-        If it is of a kind that has no encoder: words.
-    """
-    if model.model_type == WORD:
-        raise ValueError("a model of the type WORD is not supported; UNIGRAM, BPE and CHAR are")
+    """The pieces of a model, as an encoder takes them."""
 
     def of_kind(*kinds: int) -> frozenset[int]:
         return frozenset(i for i, piece in enumerate(model.pieces) if piece.kind in kinds)
 
-    no_text = of_kind(UNKNOWN, CONTROL, BYTE)
-    if model.model_type == CHAR:  # merges, of which there are none: longer pieces are of no use
-        normal = of_kind(NORMAL, UNUSED)
-        no_text |= {i for i in normal if len(model.pieces[i].text) > 1}
-
     return SentencePieces(
         [(piece.text, piece.score) for piece in model.pieces],
-        algorithm="unigram" if model.model_type == UNIGRAM else "bpe",
+        algorithm=ALGORITHMS[model.model_type],
         unknown=next(iter(of_kind(UNKNOWN)), None),
         byte_fallback=model.byte_fallback,
         user_defined=of_kind(USER_DEFINED),
         unused=of_kind(UNUSED),
-        no_text=no_text,
+        no_text=of_kind(UNKNOWN, CONTROL, BYTE),
     )

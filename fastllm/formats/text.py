@@ -32,11 +32,28 @@ def as_text(data: bytes) -> str:
 def parse_json(data: bytes) -> Any:
     """What JSON in UTF-8 holds, or a ValueError."""
     try:
-        return json.loads(as_text(data))
+        return json.loads(as_text(data), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
     except RecursionError:
         raise ValueError("not JSON of a tokenizer: nested too deeply") from None
+
+
+MOST_FIELDS = 64  # that a component of a file has; a vocabulary has more
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, in which no field may be there twice: what it says would be anyone's guess."""
+    found = dict(pairs)
+    if len(found) != len(pairs) <= MOST_FIELDS:
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"not JSON of a tokenizer: {twice!r} is there twice in an object")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"not JSON: {name} is no number")
 
 
 def json_text(content: Any) -> str:

@@ -18,7 +18,15 @@ from fastllm.formats.components import (
     write_post_processor,
     write_truncation,
 )
-from fastllm.formats.json_fields import Json, kind_of, members_of, require, section_of, shown
+from fastllm.formats.json_fields import (
+    Json,
+    kind_of,
+    members_of,
+    require,
+    section_of,
+    shown,
+    untyped,
+)
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.text import json_text
 from fastllm.formats.vocabulary import Merge, Vocabulary
@@ -51,10 +59,10 @@ def read_tokenizer_json(data: object, *, ignore_post_processor: bool = False) ->
     ValueError
         For anything that would change ids and that byte-level BPE here does not do.
     """
-    top = section_of(
+    top = untyped(
         data,
         "the file",
-        version=None,
+        version="1.0",
         truncation=None,
         padding=None,
         added_tokens=[],
@@ -64,6 +72,7 @@ def read_tokenizer_json(data: object, *, ignore_post_processor: bool = False) ->
         decoder=None,
         model=None,
     )
+    require(top, "the file", "version", "1.0")
     model = top["model"]
     if isinstance(model, dict) and model.get("type", "BPE") != "BPE":
         raise ValueError(
@@ -151,6 +160,7 @@ def _read_model(value: object, added: object, pattern: SplitPattern) -> Vocabula
     require(model, where, "continuing_subword_prefix", None, "")
     require(model, where, "end_of_word_suffix", None, "")
     require(model, where, "byte_fallback", False)
+    require(model, where, "fuse_unk", True, False)
     require(model, where, "ignore_merges", True, False)
     vocab = model["vocab"]
     if not isinstance(vocab, dict) or not isinstance(model["merges"], list):
@@ -184,11 +194,7 @@ def _read_added_tokens(value: object, vocab: Mapping[str, int]) -> list[Json]:
             "an added token",
             id=None,
             content=None,
-            single_word=False,
-            lstrip=False,
-            rstrip=False,
-            normalized=True,
-            special=False,
+            **dict.fromkeys((*RULES, "normalized", "special")),
         )
         if not isinstance(token["content"], str) or type(token["id"]) is not int:
             raise ValueError(f"added token {shown(token['content'])} needs a content and an id")

@@ -50,7 +50,7 @@ def fast_tokenizer(hf_tokenizer: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is not a tokenizer of the tokenizers library.
+        If it is not a tokenizer of the tokenizers library; the message says what its ids come from.
     ValueError
         If it does something that is not done here; the message names it.
 
@@ -71,9 +71,10 @@ def fast_tokenizer(hf_tokenizer: Any) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     if not isinstance(hf_tokenizer, PreTrainedTokenizerFast):
+        kind = type(hf_tokenizer).__name__
         raise TypeError(
             "hf_tokenizer must be a PreTrainedTokenizerFast, one that the tokenizers library "
-            f"backs, not {type(hf_tokenizer).__name__}"
+            f"backs, not {kind}{_why_slow(hf_tokenizer)}"
         )
     if isinstance(hf_tokenizer, _Fast):
         return hf_tokenizer
@@ -81,6 +82,21 @@ def fast_tokenizer(hf_tokenizer: Any) -> Any:
     tokenizer = _derived(type(hf_tokenizer), vars(hf_tokenizer))
     vars(tokenizer)["_engine"] = engine
     return tokenizer
+
+
+def _why_slow(hf_tokenizer: Any) -> str:
+    """What the ids of a tokenizer without the tokenizers library behind it come from."""
+    from transformers import PythonBackend, SentencePieceBackend
+
+    if not isinstance(hf_tokenizer, PythonBackend):
+        return ""
+    of_whom = "transformers makes none of the tokenizers library of it"
+    if isinstance(hf_tokenizer, SentencePieceBackend):
+        return (
+            f": its ids come from a SentencePiece model and Python code around it, and {of_whom}; "
+            "fastllm.load_tokenizer reads the .model alone"
+        )
+    return f": its ids come from Python code of its class, and {of_whom}"
 
 
 def _derived(kind: type[Any], attributes: dict[str, Any]) -> Any:
@@ -168,7 +184,7 @@ class _Fast:
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         ids = [ids] if isinstance(ids, int) else ids
         is_left_alone = kwargs or (clean_up and _is_bpe(self._tokenizer))
-        if engine is None or is_left_alone or not engine.decodes or not _are_ids(ids):
+        if engine is None or is_left_alone or not _are_ids(ids):
             found: str = super()._decode(  # type: ignore[misc]
                 token_ids, skip_special_tokens, clean_up_tokenization_spaces, **kwargs
             )

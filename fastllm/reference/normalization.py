@@ -31,6 +31,7 @@ from fastllm.api.normalizers import Normalizer
 from fastllm.corpus.byte_order import BYTE_CHARACTERS
 from fastllm.patterns import bert_characters as bert
 from fastllm.patterns.code_points import Characters
+from fastllm.patterns.named import SplitPattern
 from fastllm.patterns.normalization import newer_apart
 from fastllm.reference import character_map
 from fastllm.reference.splitting import is_space, places
@@ -276,12 +277,22 @@ def metaspace(text: Text, step: steps.Metaspace) -> Text:
     """Blanks replaced, and what is put before words; it comes from their first character."""
     mark = step.replacement
     result: Text = []
-    for word in words_of(text) if step.words else [text]:
+    for word in words_of(text) if step.words else parts_of(text, step.before):
+        if step.before and result:
+            result.append(Made(" ", word[0].place))
         made = [Made(mark if c == " " else c, place) for c, place in word]
         if made and step.prepend != "never" and made[0].character != mark:
             result.append(Made(mark, made[0].place))
         result += made
     return result
+
+
+def parts_of(text: Text, pattern: SplitPattern | None) -> list[Text]:
+    """The pre-tokens of a text; all of it, without a pattern."""
+    if pattern is None:
+        return [text]
+    joined = "".join(made.character for made in text)
+    return [text[start:end] for start, end in places(joined, pattern)]
 
 
 def words_of(text: Text) -> list[Text]:
@@ -306,14 +317,14 @@ def byte_level(text: Text, step: steps.ByteLevel) -> Text:
     >>> normalize("é low", [steps.ByteLevel("gpt2")])
     'Ã© Ġlow'
     """
-    if step.add_prefix_space and text and text[0].character != " ":
-        text = [Made(" ", text[0].place), *text]
-    joined = "".join(made.character for made in text)
     result: Text = []
-    for start, end in places(joined, step.pattern):
-        result += [Made(" ", text[start].place)] if result else []
-        for character, place in text[start:end]:
-            result += [Made(BYTE_CHARACTERS[byte], place) for byte in character.encode()]
+    for part in parts_of(text, step.before):
+        if step.add_prefix_space and part and part[0].character != " ":
+            part = [Made(" ", part[0].place), *part]
+        for pretoken in parts_of(part, step.pattern):
+            result += [Made(" ", pretoken[0].place)] if result else []
+            for character, place in pretoken:
+                result += [Made(BYTE_CHARACTERS[byte], place) for byte in character.encode()]
     return result
 
 

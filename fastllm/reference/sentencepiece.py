@@ -1,4 +1,4 @@
-"""SentencePiece, the textbook: what its two models share.
+"""SentencePiece, the textbook: what its models share.
 
 Text is not cut into words. It is normalized (`character_map`), blanks are written "▁", and the
 whole of it becomes pieces: those with the highest sum of scores (`unigram`), or those that are left
@@ -7,6 +7,8 @@ what is unknown in a row.
 
 On paper, with the pieces ▁ h hi ▁hi, of which ▁hi has the best score: "hi ho" is "▁hi▁ho", and
 becomes ▁hi ▁ h and, since there is no "o", a token that says so.
+
+Two more models, of words and of characters, search for nothing: each part is looked up.
 """
 
 from __future__ import annotations
@@ -27,6 +29,17 @@ def user_defined_score(piece: str) -> float:
     return single(0.1 * (len(piece.encode()) - 1))
 
 
+def words_of(text: str) -> list[character_bpe.Symbol]:
+    """The words of a text, each with the blank before it.
+
+    >>> [word.token for word in words_of("so▁it▁▁goes")]
+    ['so', '▁it', '▁', '▁goes']
+    """
+    starts = [place for place, character in enumerate(text) if place == 0 or character == "▁"]
+    ends = [*starts[1:], len(text)]
+    return [character_bpe.Symbol(text[a:b], a, b) for a, b in zip(starts, ends, strict=False)]
+
+
 class SentencePiecesModel:
     """A `SentencePieces` at work.
 
@@ -45,12 +58,14 @@ class SentencePiecesModel:
         }
         # The ids that text may become, and the scores of all pieces that it may become on the way.
         self._ids = {piece: n for n, (piece, _) in of_text.items() if n not in model.unused}
+        if model.algorithm in ("words", "characters"):
+            self._ids = {piece: n for n, (piece, _) in of_text.items()}
         self._scores = {piece: single(score) for piece, score in of_text.values()}
         self._user_defined = [model.pieces[number][0] for number in sorted(model.user_defined)]
         self._unused = {model.pieces[number][0] for number in model.unused}
         normal = of_text.keys() - model.user_defined - model.unused
         lowest = min((single(model.pieces[n][1]) for n in normal), default=0.0)
-        self._unknown_score = single(lowest - unigram.UNKNOWN_PENALTY)
+        self.unknown_score = single(lowest - unigram.UNKNOWN_PENALTY)
 
     def pieces(self, text: str) -> list[Piece]:
         """The tokens of a text."""
@@ -73,14 +88,22 @@ class SentencePiecesModel:
 
     def _parts(self, text: str) -> list[character_bpe.Symbol]:
         """What a text is cut into."""
+        if self._model.algorithm == "words":
+            return words_of(text)
+        if self._model.algorithm == "characters":
+            return character_bpe.cut_out(text, self._user_defined)
         if self._model.algorithm == "bpe":
             scores, unused = self._scores, self._unused
             return character_bpe.best_pieces(text, scores, self._user_defined, unused)
-        scores = {piece: score for piece, score in self._scores.items() if piece in self._ids}
-        scores |= {piece: user_defined_score(piece) for piece in self._user_defined}
+        scores = self.scores_on_the_way()
         parts: list[character_bpe.Symbol] = []
         start = 0
-        for part in unigram.best_path_of_text(text, scores, self._unknown_score):
+        for part in unigram.best_path_of_text(text, scores, self.unknown_score):
             parts.append(character_bpe.Symbol(part, start, start + len(part)))
             start += len(part)
         return parts
+
+    def scores_on_the_way(self) -> dict[str, float]:
+        """The scores of the pieces that a best way may have."""
+        scores = {piece: score for piece, score in self._scores.items() if piece in self._ids}
+        return scores | {piece: user_defined_score(piece) for piece in self._user_defined}

@@ -137,7 +137,8 @@ class UnigramModel:
         self._model = model
         self._ids = model.vocabulary
         self._scores = {piece: float(score) for piece, score in model.pieces}
-        self._unknown_score = min(self._scores.values(), default=0.0) - UNKNOWN_PENALTY
+        lowest = min((float(score) for _, score in model.pieces), default=0.0)
+        self._unknown_score = lowest - UNKNOWN_PENALTY
 
     def pieces(self, word: str) -> list[Piece]:
         """The tokens of a word."""

@@ -448,8 +448,6 @@ class BPETokenizer(SubwordTokenizer):
         >>> small.encode("lower"), large.encode("lower")
         ([256, 119, 101, 114], [260])
         """
-        if self._add_prefix_space:
-            raise ValueError("a tokenizer with add_prefix_space learns no more tokens")
         trained = bpe_training.extend(
             self._vocabulary,
             texts,
@@ -463,6 +461,7 @@ class BPETokenizer(SubwordTokenizer):
             documents=documents,
             field=field,
             errors=errors,
+            add_prefix_space=self._add_prefix_space,
         )
         tokenizer = type(self)(**self._settings() | trained.settings)
         tokenizer._report = trained.report

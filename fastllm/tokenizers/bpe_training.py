@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 from fastllm.checks import tokenization as arguments
 from fastllm.corpus.byte_order import byte_order
-from fastllm.corpus.sources import Texts
+from fastllm.corpus.sources import ReadOptions, Texts
+from fastllm.corpus.sources import documents as documents_of
 from fastllm.corpus.training_report import TrainingReport
 from fastllm.corpus.word_counts import WordCounts
 from fastllm.patterns.named import SplitPattern, split_pattern
 from fastllm.tokenizers.bpe_vocabulary import BPEVocabulary, Merge
+from fastllm.tokenizers.prefix_space import with_prefix_space
 
 
 class TrainedSettings(NamedTuple):
@@ -96,6 +98,7 @@ def extend(
     documents: str,
     field: str | None,
     errors: str,
+    add_prefix_space: bool,
 ) -> TrainedSettings:
     """The settings with more tokens, as `BPETokenizer.extend` says.
 
@@ -103,6 +106,11 @@ def extend(
     """
     _pattern_of(vocabulary.pattern, word_counts)
     ids = {*vocabulary.id_of.values(), *vocabulary.ranks.values()}
+    reading: dict[str, Any] = {"documents": documents, "field": field, "errors": errors}
+    if add_prefix_space and texts is not None:
+        options = ReadOptions(vocabulary.pattern, tuple(vocabulary.id_of), **reading)
+        options.uncut = True  # only where a document begins, a blank is put before it
+        texts, reading = map(with_prefix_space, documents_of(texts, options)), {}
     new, _, report = vocabulary.engine.FUNCTIONS.learn_more(
         texts,
         vocab_size,
@@ -110,7 +118,7 @@ def extend(
         vocabulary.encoder,
         vocabulary.pattern,
         word_counts,
-        {"documents": documents, "field": field, "errors": errors},
+        reading,
         special_tokens=[
             token for token in vocabulary.id_of if token.encode() not in vocabulary.ranks
         ],

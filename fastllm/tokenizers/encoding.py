@@ -241,7 +241,11 @@ class SubwordTokenizer(Tokenizer):
 
     def _around_texts(self, add_special_tokens: bool) -> Template:
         """What a call puts around texts."""
-        return self._template if add_special_tokens else self._template.texts_alone
+        return self._template if add_special_tokens else self._texts_alone
+
+    @cached_property
+    def _texts_alone(self) -> Template:
+        return self._template.texts_alone()
 
     def encode_ordinary(self, text: str) -> Ids:
         """The ids of `text`, special tokens in it being ordinary text."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
-from fastllm.api.models import SubwordModel, WordPiece
+from fastllm.api.models import SubwordModel, Unigram, WordPiece
 from fastllm.api.normalizers import (
     PRE_TOKENIZER_STEPS,
     BertNormalizer,
@@ -73,6 +73,8 @@ class ModelTokenizer(SubwordTokenizer):
                     f"{model.vocabulary[text]}"
                 )
         self._token_with = {number: token for token, number in model.vocabulary.items()}
+        if isinstance(model, Unigram):  # pieces that are there twice have two ids
+            self._token_with = {number: piece for number, (piece, _) in enumerate(model.pieces)}
         for text, token in self._tokens.items():
             if self._token_with.setdefault(token.id, text) != text:
                 raise ValueError(
@@ -398,7 +400,9 @@ def check_errors(errors: object) -> None:
 
 def without_mark(step: Normalizer) -> Normalizer:
     """A step as it is where no mark is put before text."""
-    return Metaspace(step.replacement, "never", step.words) if isinstance(step, Metaspace) else step
+    if not isinstance(step, Metaspace):
+        return step
+    return Metaspace(step.replacement, "never", step.words, step.before)
 
 
 class ModelParts:

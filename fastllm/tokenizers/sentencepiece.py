@@ -21,7 +21,7 @@ BLANK = "▁"
 
 
 class SentencePieceTokenizer(ModelTokenizer):
-    """The tokenizer of a SentencePiece model, Unigram, BPE or CHAR, by SentencePiece's rules.
+    """The tokenizer of a SentencePiece model, of any of its four kinds, by SentencePiece's rules.
 
     Control tokens, such as ``<s>``, are special tokens here. In SentencePiece they are ordinary
     text, as with `encode_ordinary`.
@@ -34,7 +34,7 @@ class SentencePieceTokenizer(ModelTokenizer):
     Raises
     ------
     ValueError
-        If it is none, or its pieces are words.
+        If it is none.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -61,6 +61,11 @@ class SentencePieceTokenizer(ModelTokenizer):
 
     def _settings(self) -> dict[str, Any]:
         return {"data": self._file.source}
+
+    @property
+    def algorithm(self) -> str:
+        """How pieces are found: "unigram", "bpe", "words" or "characters"."""
+        return files.ALGORITHMS[self._file.model_type]
 
     # Files
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from fastllm.api.record import Record
@@ -83,7 +82,6 @@ class Template(Record):
     def __hash__(self) -> int:
         return hash((self.single, self.pair))
 
-    @cached_property
     def texts_alone(self) -> Template:
         """The same without special tokens: texts in their order, with their types."""
         return Template(

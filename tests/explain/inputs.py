@@ -6,8 +6,10 @@ from importlib import resources
 import numpy as np
 from merge_rules import WHOLE
 
-from fastllm import BPETokenizer
+from fastllm import BPETokenizer, CharacterBPETokenizer, SentencePieceTokenizer
+from fastllm.api.models import CharacterBPE
 from fastllm.explain import worked_example
+from fastllm.patterns.named import WHOLE_TEXT
 
 FACTS = json.loads(resources.files("fastllm.book").joinpath("facts.json").read_text())
 
@@ -34,3 +36,14 @@ def tokenizers(trained, gpt2):
         "normalization": BPETokenizer(ranks, pattern="qwen2"),
         "no split": BPETokenizer(ranks, pattern=WHOLE),
     }
+
+
+def of_model(model):
+    """A tokenizer of a model alone: nothing is done to text before."""
+    if isinstance(model, CharacterBPE):
+        names = ("unknown", "byte_fallback", "fuse_unknown", "prefix", "suffix", "ignore_merges")
+        settings = {name: getattr(model, name) for name in names}
+        return CharacterBPETokenizer(model.vocabulary, model.merges, normalizer=(), **settings)
+    tokenizer = object.__new__(SentencePieceTokenizer)
+    tokenizer._set_up(model, pattern=WHOLE_TEXT, normalizer=(), added_tokens=None, template=None)
+    return tokenizer

@@ -4,7 +4,9 @@ import itertools
 import random
 
 import pytest
+from explain.inputs import of_model
 from hostile import HOSTILE
+from subword import made_models
 from subword.made_models import LETTERS, unigram
 
 from fastllm import BPETokenizer, UnigramTokenizer, explain
@@ -63,7 +65,21 @@ def test_any_text_is_shown(text):
 
 
 def test_arguments_are_checked():
-    with pytest.raises(TypeError, match="must be a UnigramTokenizer, not BPETokenizer"):
+    with pytest.raises(TypeError, match="must be a UnigramTokenizer or a Sent"):
         explain.unigram(BPETokenizer.train("", 256), "a")
-    with pytest.raises(TypeError, match="must be a BPETokenizer, WordPieceTokenizer or Unigram"):
+    with pytest.raises(TypeError, match="must be one of byte pairs, pairs of char"):
         explain.journey("a", 3)
+
+
+def test_the_best_way_of_sentencepiece_is_followed():
+    rng = random.Random(42)
+    for _ in range(40):
+        model = made_models.sentence_pieces(rng)
+        if model.algorithm != "unigram":
+            continue
+        tokenizer = of_model(model)
+        for text in (made_models.word(rng, 6), made_models.strange_text(rng, 3)):
+            trace = explain.unigram(tokenizer, text)
+            assert trace.ids == tokenizer.encode_ordinary(text), (model, text)
+            for word in trace.words:
+                assert "".join(arc.piece for arc in word.arcs if arc.taken) == word.text

@@ -3,7 +3,8 @@
 import random
 
 import pytest
-from explain.inputs import TEXT, tokenizers
+from explain.inputs import TEXT, of_model, tokenizers
+from subword import made_models
 from texts import TRAPS
 
 from fastllm import BPETokenizer, CharTokenizer, explain
@@ -73,7 +74,7 @@ def test_merging_of_the_classic_example():
 
 
 def test_merging_refuses_what_is_no_byte_pair_tokenizer():
-    with pytest.raises(TypeError, match="tokenizer must be a BPETokenizer, not CharTokenizer"):
+    with pytest.raises(TypeError, match=r"tokenizer must be a BPETokenizer, .* not Char"):
         explain.bpe(CharTokenizer.train("a"), "a")
     with pytest.raises(TypeError, match="word must be a str"):
         explain.bpe(BPETokenizer.train("", 256), 3)
@@ -102,3 +103,20 @@ def test_merging_of_a_long_piece_is_right_and_its_text_is_short(trained):
     assert trace.ids == trained.encode(text)
     assert "… and 2,936 more" in str(trace)
     assert len(str(trace)) < 2_000_000
+
+
+def test_merges_of_characters_end_in_the_tokenizers_ids():
+    rng = random.Random(41)
+    followed = 0
+    for _ in range(60):
+        bpe, pieces = made_models.character_bpe(rng), made_models.sentence_pieces(rng)
+        for model in (bpe, pieces):
+            if model is pieces and pieces.algorithm != "bpe":
+                continue
+            tokenizer = of_model(model)
+            for word in (made_models.word(rng, 6), made_models.strange_text(rng, 3)):
+                trace = explain.bpe(tokenizer, word)
+                assert trace.ids == tokenizer.encode_ordinary(word), (model, word)
+                assert str(trace).count("  step  merge") == len(trace.distinct())
+                followed += len(trace.pieces)
+    assert followed > 100

@@ -261,9 +261,8 @@ def asked(call, *arguments, **options):
 
 
 def is_a_matter_of_form(error):
-    """Whether the owner misses what changes nothing: a field with a default, the file's version."""
-    forms = ("missing field", "did not match any variant", "invalid type", "tokenizer version")
-    return any(form in error for form in (*forms, "Merges text file invalid"))
+    """Whether the owner minds a blank line in merges.txt, which is passed over here."""
+    return "Merges text file invalid" in error
 
 
 def check(path, owner, around=True):
@@ -292,7 +291,11 @@ def check(path, owner, around=True):
                 return "equal" if isinstance(expected, str) else "refused"
             if found != expected:
                 return f"{text!r} has {found}, not {expected} ({add})"
-            decoded, text_of = ours.decode(found), asked(theirs.decode, found, False)
+            decoded = ours.decode(found)
+            try:
+                text_of = asked(theirs.decode, found, False)
+            except RefusedError:
+                continue  # it panics, for some decoders of no tokens
             if decoded != text_of:
                 return f"{found} is {decoded!r}, not {text_of!r}"
     return "equal"

@@ -356,6 +356,15 @@ BYTE_LEVEL = {
         ),
         **BYTES,
     ),
+    "a blank behind other steps": lambda: shape(
+        byte_level(),
+        [*S, token("word", normalized=True)],
+        pre_tokenizer=sequence(
+            "pretokenizers", normal("Digits", individual_digits=True), byte_level_step(prefix=True)
+        ),
+        post_processor=roberta(prefix=True),
+        **BYTES,
+    ),
     "falcon": lambda: shape(
         byte_level(),
         EOT,
@@ -540,6 +549,24 @@ OTHERS = {
         ),
         pre_tokenizer=sequence("pretokenizers", metaspace()),
         post_processor=template(["<s>"], ["</s>"], second_type=1),
+        **METASPACE,
+    ),
+    "deberta-v3, split by punctuation": lambda: shape(
+        unigram(),
+        [*S, token("<mask>", special=True, normalized=True)],
+        normalizer=sequence("normalizers", normal("Lowercase"), charsmap()),
+        pre_tokenizer=sequence(
+            "pretokenizers", normal("Punctuation", behavior="Isolated"), metaspace()
+        ),
+        post_processor=template(["<s>"], ["</s>"], second_type=1),
+        **METASPACE,
+    ),
+    "metaspace never behind white space": lambda: shape(
+        unigram(),
+        S,
+        pre_tokenizer=sequence(
+            "pretokenizers", normal("WhitespaceSplit"), metaspace("never"), split("b")
+        ),
         **METASPACE,
     ),
     "pegasus": lambda: shape(

@@ -324,7 +324,8 @@ def sequence(*members):
         ("pre_tokenizer.what", 1, "'what'"),
         ("post_processor", {"type": "BertProcessing"}, "post_processor BertProcessing"),
         ("post_processor", {"type": "TemplateProcessing"}, "no special_tokens"),
-        ("post_processor", {"type": "ByteLevel", "trim_offsets": 1}, "trim_offsets 1"),
+        ("post_processor", {"type": "ByteLevel", "trim_offsets": 1}, "add_prefix_space None"),
+        ("version", "2.0", "the file with version '2.0' is not supported"),
         ("decoder", {"type": "WordPiece"}, "decoder WordPiece"),
         ("decoder", 1, "decoder is 1"),
         ("model", {"type": "Unigram", "vocab": []}, "for UnigramTokenizer"),
@@ -375,14 +376,13 @@ def test_json_accepts_what_changes_nothing(tmp_path):
     content = json.loads(path.read_text(encoding="utf-8"))
     for place, value in [
         ("decoder", None),
-        ("version", "2.0"),
         ("normalizer", {"type": "Sequence", "normalizers": []}),
         ("model.dropout", 0.0),
         ("model.continuing_subword_prefix", ""),
         ("model.end_of_word_suffix", ""),
         ("model.fuse_unk", True),
         ("model.merges", ["#version: 0.2", "a b"]),
-        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": False}),
+        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}),
         ("pre_tokenizer.trim_offsets", False),
     ]:
         path.write_text(json.dumps(changed(content, place, value)), encoding="utf-8")

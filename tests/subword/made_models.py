@@ -2,7 +2,7 @@
 
 import struct
 
-from fastllm.api.models import CharacterBPE, SentencePieces, Unigram, byte_token
+from fastllm.api.models import CharacterBPE, SentencePieces, Unigram, WordLevel, byte_token
 from fastllm.api.normalizers import Metaspace, Precompiled, Prepend, Replace
 
 LETTERS = ["a", "b", "c", "é", "株", "▁", "x", "😀"]
@@ -47,13 +47,21 @@ def some_bytes(rng, share):
     return {byte_token(byte) for byte in letters if rng.random() < share}
 
 
+def word_level(rng):
+    """A vocabulary of words, with a token for unknown or without."""
+    words = sorted({"▁" * rng.randint(0, 1) + word(rng, 3) for _ in range(rng.randint(1, 60))})
+    numbers = rng.sample(range(3 * len(words) + 3), len(words))
+    return WordLevel(dict(zip(words, numbers, strict=True)), rng.choice([words[0], "<unk>"]))
+
+
 def unigram(rng):
-    """A model of few pieces, with many ties."""
+    """A model of few pieces, with many ties; some may be there twice."""
     scores = [-1.0, -2.0, -0.1, -0.7, -0.3, 0.0]
     pieces = {word(rng, rng.choice([1, 2, 2, 3, 4])) for _ in range(rng.randint(2, 25))}
     byte_fallback = rng.random() < 0.5
     tokens = sorted(pieces | (some_bytes(rng, 0.8) if byte_fallback else set()))
     rng.shuffle(tokens)
+    tokens += rng.choices(tokens, k=rng.choice([0, 0, 2]))
     with_scores = [(token, rng.choice([*scores, rng.uniform(-9, 0)])) for token in tokens]
     return Unigram(with_scores, rng.randrange(len(tokens)), byte_fallback)
 
@@ -133,7 +141,7 @@ def sentence_pieces(rng):
     scores = rng.choice([[-0.1, -0.2, -0.3, -1.1], [-rng.random() for _ in range(400)]])
     return SentencePieces(
         [(token, rng.choice(scores)) for token in tokens],
-        rng.choice(["unigram", "bpe"]),
+        rng.choice(["unigram", "unigram", "bpe", "bpe", "words", "characters"]),
         unknown=0,
         byte_fallback=byte_fallback,
         user_defined=frozenset(n for n in numbers if kinds[n] == "user"),
@@ -155,5 +163,6 @@ def some_steps(rng):
             [replace],
             [Metaspace(prepend=scheme)],
             [Metaspace(prepend=scheme, words=True)],
+            [Metaspace(prepend=scheme, before="bert")],
         ]
     )

@@ -491,3 +491,19 @@ def test_batches_count_and_fill_an_array_with_special_tokens_too(bpe_tokenizer):
     assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == expected
     assert tok.count_batch(texts, allowed_special="all") == [3, 0, 1]
     assert tok.count_batch(["ab", ""]) == [1, 0]
+
+
+def test_a_tokenizer_that_puts_a_blank_before_texts_learns_from_them_so(tmp_path):
+    plain = BPETokenizer.train("low low", 257, special_tokens=["<s>"])
+    prefixed = BPETokenizer(**plain._settings() | {"add_prefix_space": True})
+    path = tmp_path / "text.txt"
+    path.write_text("lower\nlower<s>lower", encoding="utf-8")
+    for texts, with_blanks in (
+        (["lower lower", " lower"], [" lower lower", " lower"]),
+        ("lower<s>lower", " lower<s> lower"),
+        ([path], " lower\nlower<s> lower"),
+    ):
+        expected = plain.extend(with_blanks, 262)
+        assert prefixed.extend(texts, 262) == BPETokenizer(
+            **expected._settings() | {"add_prefix_space": True}
+        )

@@ -112,3 +112,21 @@ def test_arrays_keep_their_ids_while_anything_refers_to_them(tokenizer):
         assert part.tolist() == expected[10:-10]
         tokenizer.count_batch(second, threads=threads)
         assert part.tolist() == expected[10:-10]
+
+
+class Tensor:
+    """What a tensor of PyTorch is to decoding: slow to go through one by one."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __iter__(self):
+        raise AssertionError("each number would be a tensor of its own")
+
+    def tolist(self):
+        return self._values
+
+
+def test_tensors_are_decoded_in_one_go(tokenizer):
+    assert tokenizer.decode(Tensor([104, 105])) == tokenizer.decode(np.array([104, 105])) == "hi"
+    assert tokenizer.decode(Tensor(104)) == tokenizer.decode(np.array(104)) == "h"

@@ -3,7 +3,8 @@
 from typing import Any
 
 from fastllm.explain.formatting import counted, readable
-from fastllm.explain.merging import MOST_DEPTH, MOST_MERGES, MOST_PARTS, Merging, Node, Piece
+from fastllm.explain.merge_steps import MOST_DEPTH, MOST_MERGES, MOST_PARTS, Node, Piece
+from fastllm.explain.merging import Merging
 from fastllm.explain.page import escape, table, tag, token_name
 from fastllm.explain.render import Section, View, render
 
@@ -47,7 +48,7 @@ def _pre_token_data(piece: Piece) -> dict[str, Any]:
         "merges": [
             {
                 "at": merge.made.place,
-                "made": readable(merge.made.left + merge.made.right),
+                "made": readable(merge.data),
                 "id": merge.id,
                 "choices": merge.choices,
                 "pairs": [

@@ -261,8 +261,19 @@ WORDS = re.compile(f"[^{SPACE}]+")
 
 
 def metaspace(text: str, step: steps.Metaspace) -> str:
+    if step.before is not None:
+        return " ".join(with_mark(part, step) for part in split(text, step.before))
     words = SPACES.split(text) if step.words else [text]
     return "".join(with_mark(word, step) for word in words)
+
+
+def split(text: str, pattern: SplitPattern) -> list[str]:
+    """The pre-tokens of a text."""
+    is_compiled = left_to_re.is_compiled(pattern)
+    found: list[str] = (_kernels.split_text if is_compiled else _kernels.split_by_expressions)(
+        text, pattern
+    )
+    return found
 
 
 def with_mark(word: str, step: steps.Metaspace) -> str:
@@ -273,11 +284,17 @@ def with_mark(word: str, step: steps.Metaspace) -> str:
 
 
 def metaspace_places(text: str, step: steps.Metaspace) -> list[int]:
-    matches = WORDS.finditer(text) if step.words else re.finditer("(?s:.+)", text)
+    if step.before is not None:
+        spans = spans_of(step.before, text)
+    else:
+        matches = WORDS.finditer(text) if step.words else re.finditer("(?s:.+)", text)
+        spans = [match.span() for match in matches]
     places: list[int] = []
-    for match in matches:
-        added = len(with_mark(match[0], step)) - len(match[0])
-        places += [match.start()] * added + list(range(*match.span()))
+    for start, end in spans:
+        word = text[start:end]
+        added = len(with_mark(word, step)) - len(word)
+        added += step.before is not None and bool(places)  # the blank between
+        places += [start] * added + list(range(start, end))
     return places
 
 
@@ -288,10 +305,10 @@ WITH_PARTS = {**BYTE_CHARACTERS, PART: " "}
 
 
 def byte_level(text: str, step: steps.ByteLevel) -> str:
-    whole = with_blank(text, step)
-    is_compiled = left_to_re.is_compiled(step.pattern)
-    split = _kernels.split_text if is_compiled else _kernels.split_by_expressions
-    pre_tokens = split(whole, step.pattern)
+    parts = [text] if step.before is None else split(text, step.before)
+    pre_tokens = [
+        pre_token for part in parts for pre_token in split(with_blank(part, step), step.pattern)
+    ]
     data = bytes([PART]).join(map(str.encode, pre_tokens))
     return data.decode("latin-1").translate(WITH_PARTS)
 
@@ -302,15 +319,17 @@ def with_blank(text: str, step: steps.ByteLevel) -> str:
 
 
 def byte_level_places(text: str, step: steps.ByteLevel) -> Places:
-    spans = spans_of(step.pattern, with_blank(text, step))
-    whole = with_blank(text, step)
-    added = len(whole) - len(text)
+    outer = [(0, len(text))] if step.before is None else spans_of(step.before, text)
     parts: list[Any] = [np.empty(0, dtype=np.int64)]
-    for start, end in spans:
-        sizes = [1, *(len(character.encode()) for character in whole[start:end])]
-        parts.append(np.repeat(np.arange(start - 1, end), sizes))
-        parts[-1][0] = start  # the blank between
-    found: Places = np.maximum(np.concatenate(parts)[1:] - added, 0)
+    for first, last in outer:
+        whole = with_blank(text[first:last], step)
+        added = len(whole) - (last - first)
+        for start, end in spans_of(step.pattern, whole):
+            sizes = [1, *(len(character.encode()) for character in whole[start:end])]
+            places = np.repeat(np.arange(start - 1, end), sizes)
+            places[0] = start  # the blank between
+            parts.append(first + np.maximum(places - added, 0))
+    found: Places = np.concatenate(parts)[1:]
     return found
 
 

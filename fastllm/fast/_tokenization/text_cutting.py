@@ -169,6 +169,8 @@ def can_read_blanks(model: SubwordModel) -> bool:
         rewrites = model.prefix or model.suffix or model.ignore_merges
         return BLANK in model.vocabulary and not rewrites
     if isinstance(model, SentencePieces):
+        if model.algorithm not in ("unigram", "bpe"):
+            return False
         known = model.vocabulary.get(BLANK)
         return known is not None and known not in model.unused | model.no_text
     return isinstance(model, Unigram) and BLANK in model.vocabulary
@@ -178,7 +180,7 @@ def reading_blanks(model: SubwordModel, cuts: Cuts) -> Cuts:
     """The same without the steps at the end that write blanks as "▁", if there are such."""
     *before, last = cuts.steps or (None,)
     rest = cuts._replace(steps=tuple(step for step in before if step is not None))
-    if isinstance(last, Metaspace) and last.replacement == BLANK:
+    if isinstance(last, Metaspace) and last.replacement == BLANK and last.before is None:
         if not last.words:
             first = () if last.prepend == "never" else (blank_first,)
             return rest._replace(reads_blanks=True, last=first)

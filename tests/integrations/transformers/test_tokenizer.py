@@ -12,7 +12,7 @@ from texts import TRAPS, english, mixed_texts
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, processors
 from tokenizers import pre_tokenizers as pre
 from tokenizers.trainers import BpeTrainer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from fastllm.integrations.transformers import fast_tokenizer
 
@@ -538,3 +538,8 @@ def test_another_kind_of_tokenizer_is_refused_by_name(make, message):
 def test_what_is_no_tokenizer_is_refused():
     with pytest.raises(TypeError, match=r"must be a PreTrainedTokenizerFast, .*not dict"):
         fast_tokenizer({})
+
+
+def test_a_tokenizer_that_works_in_python_is_refused_with_the_reason():
+    with pytest.raises(TypeError, match=r"not ByT5Tokenizer: its ids come from Python code of its"):
+        fast_tokenizer(ByT5Tokenizer())

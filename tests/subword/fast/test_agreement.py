@@ -44,7 +44,9 @@ def assert_equal(model, pattern, steps, rng):
         assert [*map(list, found)] == [*map(list, wanted)], (text, model, steps)
 
 
-@pytest.mark.parametrize("make", [made_models.unigram, made_models.character_bpe])
+@pytest.mark.parametrize(
+    "make", [made_models.unigram, made_models.character_bpe, made_models.word_level]
+)
 @pytest.mark.parametrize("pattern", ["metaspace", "(?s:.+)"])
 def test_models_of_hugging_face_tokenizers(make, pattern):
     rng = random.Random(21)

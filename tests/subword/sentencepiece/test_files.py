@@ -13,7 +13,7 @@ from fastllm.formats import sentencepiece as files
 
 
 @pytest.mark.parametrize("byte_fallback", [False, True])
-@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
 def test_models_give_the_owners_ids_and_texts(kind, byte_fallback, tmp_path):
     path = tmp_path / "made.model"
     path.write_bytes(files.written(trained(kind, byte_fallback)))

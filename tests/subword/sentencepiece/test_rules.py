@@ -54,7 +54,7 @@ def varied(model, rng, way):
 
 @pytest.mark.parametrize("way", ["", "kinds", "ties", "signs"])
 @pytest.mark.parametrize("byte_fallback", [False, True])
-@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
 def test_ids_are_the_owners(kind, byte_fallback, way):
     rng = random.Random(5)
     model = trained(kind, byte_fallback)

@@ -152,6 +152,12 @@ cdef extern from "encode/character_bpe.h" namespace "fastllm" nogil:
             shared_ptr[MergedPieces], shared_ptr[UserDefined], const UnknownRules&, bint reads_blanks
         ) except +
 
+cdef extern from "encode/looked_up_pieces.h" namespace "fastllm" nogil:
+    cdef cppclass LookedUpPiecesModel(Model):
+        LookedUpPiecesModel(
+            shared_ptr[Vocabulary], shared_ptr[UserDefined], const UnknownRules&, bint by_words
+        ) except +
+
 cdef extern from "encode/unigram.h" namespace "fastllm" nogil:
     cdef cppclass UnigramRules:
         bint reads_blanks, takes_words, is_single, by_words
@@ -748,7 +754,21 @@ cdef class ModelEncoder(Encoder):
         if isinstance(model, Unigram):
             return self._make_unigram(model, cuts)
         if isinstance(model, SentencePieces):
-            return self._make_merged(model, cuts) if model.algorithm == "bpe" else self._make_single_unigram(model, cuts)
+            if model.algorithm == "bpe":
+                return self._make_merged(model, cuts)
+            if model.algorithm == "unigram":
+                return self._make_single_unigram(model, cuts)
+            self.model.reset(
+                <Model*>new LookedUpPiecesModel(
+                    vocabulary_of(
+                        [item for item in model.vocabulary.items() if item[1] not in model.no_text]
+                    ),
+                    user_defined_of([(model.pieces[number][0], number) for number in model.user_defined]),
+                    unknown_rules(model),
+                    model.algorithm == "words",
+                )
+            )
+            return 0
         raise NotImplementedError(f"{type(model).__name__} has no model in encode/")
 
     cdef int _make_character_bpe(self, model, bint reads_blanks) except -1:
@@ -789,11 +809,10 @@ cdef class ModelEncoder(Encoder):
     cdef int _make_unigram(self, model, cuts) except -1:
         cdef UnigramRules rules
         cdef vector[double] scores
-        scored = [score for _, score in model.pieces]
-        scores = scored
+        scores = [model.pieces[number][1] for number in model.vocabulary.values()]
         rules.reads_blanks = cuts.reads_blanks
         rules.takes_words = cuts.takes_words
-        rules.unknown_score = min(scored, default=0.0) - 10.0
+        rules.unknown_score = min([score for _, score in model.pieces], default=0.0) - 10.0
         self.model.reset(
             <Model*>new UnigramModel(
                 vocabulary_of(list(model.vocabulary.items())), scores, unknown_rules(model), rules
@@ -846,13 +865,9 @@ cdef class ModelEncoder(Encoder):
         for is_unused, halves in zip(plan.unused, plan.halves):
             merged.unused.push_back(is_unused)
             merged.halves.push_back(pair[uint32_t, uint32_t](halves[0], halves[1]))
-        if model.user_defined:
-            user_defined = make_shared[UserDefined]()
-            for number, (text, id) in enumerate(plan.tokens):
-                if id in model.user_defined:
-                    token = text.encode()
-                    deref(user_defined).vocabulary.add_token(string_view(<const char*>token, len(token)), number)
-            deref(user_defined).trie.build(deref(user_defined).vocabulary)
+        user_defined = user_defined_of(
+            [(text, number) for number, (text, id) in enumerate(plan.tokens) if id in model.user_defined]
+        )
         self.model.reset(
             <Model*>new MergedPiecesModel(shared, user_defined, unknown_rules(model), cuts.reads_blanks)
         )
@@ -986,6 +1001,20 @@ cdef shared_ptr[Vocabulary] vocabulary_of(list items) except *:
         deref(vocabulary).add_token(string_view(<const char*>token, len(token)), number)
     deref(vocabulary).index_tokens()
     return vocabulary
+
+
+cdef shared_ptr[UserDefined] user_defined_of(list items) except *:
+    """Pieces that are cut out first, with their numbers; null if there are none."""
+    cdef shared_ptr[UserDefined] user_defined
+    cdef bytes token
+    cdef uint32_t number
+    if items:
+        user_defined = make_shared[UserDefined]()
+        for text, number in items:
+            token = text.encode()
+            deref(user_defined).vocabulary.add_token(string_view(<const char*>token, len(token)), number)
+        deref(user_defined).trie.build(deref(user_defined).vocabulary)
+    return user_defined
 
 
 cdef UnknownRules unknown_rules(model) except *:
