@@ -290,8 +290,7 @@ class SentencePieces(Record):
     user_defined : frozenset of int
         Pieces that are cut out first, or nearly so.
     unused : frozenset of int
-        Pieces that no text becomes, though they may be on the way to others; where words or
-        characters are looked up, they are pieces as others are.
+        Pieces that no text becomes, though they may be on the way to others.
     no_text : frozenset of int
         Pieces that no text becomes: control tokens, bytes, and the one for unknown.
 

@@ -41,6 +41,9 @@ def byte_level_ranks(vocab: Mapping[str, int], others: Collection[str]) -> dict[
     >>> byte_level_ranks({"Ġa": 0, "<|…|>": 1}, {"<|…|>"})
     {b' a': 0}
     """
+    if not set(map(type, vocab.values())) <= {int}:
+        name = next(name for name, number in vocab.items() if type(number) is not int)
+        raise ValueError(f"the id of {name!r} must be an int, not {vocab[name]!r}")
     ranks: dict[bytes, int] = {}
     for characters, number in vocab.items():
         token = to_bytes(characters)

@@ -112,7 +112,7 @@ def places_of(parts: Iterable[tuple[str, str]]) -> list[int]:
     been, it is taken for a replacement now; and if there is none, all that follow lag behind. Both
     are accidents of the library's, but its places are those that models were trained with.
 
-    >>> places_of([("½", "1/2"), ("\0", ""), ("d", "d")]), places_of([("\0", ""), ("d", "d")])
+    >>> places_of([("½", "1/2"), ("-", ""), ("d", "d")]), places_of([("-", ""), ("d", "d")])
     ([0, 0, 1, 2], [0])
     """
     places: list[int] = []

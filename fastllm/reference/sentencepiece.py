@@ -58,8 +58,6 @@ class SentencePiecesModel:
         }
         # The ids that text may become, and the scores of all pieces that it may become on the way.
         self._ids = {piece: n for n, (piece, _) in of_text.items() if n not in model.unused}
-        if model.algorithm in ("words", "characters"):
-            self._ids = {piece: n for n, (piece, _) in of_text.items()}
         self._scores = {piece: single(score) for piece, score in of_text.values()}
         self._user_defined = [model.pieces[number][0] for number in sorted(model.user_defined)]
         self._unused = {model.pieces[number][0] for number in model.unused}

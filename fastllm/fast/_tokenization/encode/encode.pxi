@@ -761,7 +761,7 @@ cdef class ModelEncoder(Encoder):
             self.model.reset(
                 <Model*>new LookedUpPiecesModel(
                     vocabulary_of(
-                        [item for item in model.vocabulary.items() if item[1] not in model.no_text]
+                        [item for item in model.vocabulary.items() if item[1] not in model.no_text | model.unused]
                     ),
                     user_defined_of([(model.pieces[number][0], number) for number in model.user_defined]),
                     unknown_rules(model),
