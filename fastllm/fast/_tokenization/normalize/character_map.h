@@ -300,17 +300,17 @@ class CharacterMap {
 
     // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`. Where `places` is not null, it gets
     // for each character the one of `text` that it comes from.
-    void map_clusters(std::string_view text, std::string &out, std::vector<int64_t> *found) const {
+    void map_clusters(std::string_view text, std::string &out, std::vector<int64_t> *places) const {
         ClusterWalk walk;
         size_t start = 0;
-        Places places{found};
+        int64_t place = 0;
         int length = 0;
         for (size_t i = 0; i < text.size(); i += size_t(length)) {
             const size_t plain = plain_run(text, i);
             if (plain > 1 && !walk.joins_next()) {  // each character is a cluster, and stays as it is
-                if (i > start) map_cluster(text.substr(start, i - start), out, places);
+                if (i > start) map_cluster(text.substr(start, i - start), out, places, place);
                 out += text.substr(i, plain);
-                places.keep(plain);
+                for (size_t n = 0; places && n < plain; n++) places->push_back(place++);
                 walk.restart_behind(uint8_t(text[i + plain - 1]));
                 start = i + plain;
                 length = int(plain);
@@ -318,11 +318,11 @@ class CharacterMap {
             }
             const bool ends = walk.ends_before(decode_at(text, i, length));
             if (ends && i > start) {
-                map_cluster(text.substr(start, i - start), out, places);
+                map_cluster(text.substr(start, i - start), out, places, place);
                 start = i;
             }
         }
-        if (start < text.size()) map_cluster(text.substr(start), out, places);
+        if (start < text.size()) map_cluster(text.substr(start), out, places, place);
     }
 
     // Append what SentencePiece makes of valid UTF-8 `text`; pieces of the user, a trie or null, stay as they are.
@@ -667,38 +667,18 @@ class CharacterMap {
         return false;
     }
 
-    // Where characters come from, as Hugging Face tokenizers counts: `places_of` of the reference says how.
-    struct Places {
-        std::vector<int64_t> *found;  // null: nobody asks
-        int64_t next = 0;             // the place of the next character of the text
-        bool last_is_added = false;   // whether the last one found is more than there was
-
-        void keep(size_t characters) {
-            for (size_t n = 0; found && n < characters; n++) found->push_back(next++);
-            last_is_added = false;
-        }
-
-        void replace(int64_t old_count, int64_t new_count) {
-            if (!found) return;
-            if (new_count == 0) {
-                if (found->empty()) return;
-                if (last_is_added) found->back() = next;
-            }
-            for (int64_t i = 0; i < new_count; i++) found->push_back(next + std::min(i, old_count - 1));
-            next += old_count;
-            last_is_added = new_count > old_count;
-        }
-    };
-
-    void map_cluster(std::string_view cluster, std::string &out, Places &places) const {
+    void map_cluster(std::string_view cluster, std::string &out, std::vector<int64_t> *places, int64_t &place) const {
         if (cluster.size() == 1 && uint8_t(cluster[0]) < 0x80 && !ascii_is_mapped_[uint8_t(cluster[0])]) {
             out += cluster[0];
-            places.keep(1);
+            if (places) places->push_back(place++);
             return;
         }
         map_parts(cluster, [&](size_t, std::string_view part, std::string_view made) {
             out += made;
-            if (places.found) places.replace(characters_in(part), characters_in(made));
+            if (!places) return;
+            const int64_t count = characters_in(part);
+            for (int64_t i = 0; i < characters_in(made); i++) places->push_back(place + std::min(i, count - 1));
+            place += count;
         });
     }
 
