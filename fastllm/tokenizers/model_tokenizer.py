@@ -121,7 +121,7 @@ class ModelTokenizer(SubwordTokenizer):
 
     # Metaspace with "first" puts its mark before the beginning of a text, not behind tokens.
 
-    @property
+    @cached_property
     def _marks_first(self) -> bool:
         return any(isinstance(s, Metaspace) and s.prepend == "first" for s in self._late_steps)
 
@@ -151,6 +151,11 @@ class ModelTokenizer(SubwordTokenizer):
         return SpecialTokenEncoder(
             self._encoder_of_normalized, self._id_of, self._encoder_of_normalized_behind
         )
+
+    def _encode_between(self, text: object, policy: SpecialTokenPolicy, as_list: bool) -> Any:
+        if self._marks_first:  # one encoder does all parts there
+            return None
+        return super()._encode_between(text, policy, as_list)
 
     def _locate_between(self, text: object, policy: SpecialTokenPolicy) -> Any:
         if self._trimming is not None or self._marks_first:

@@ -462,6 +462,12 @@ OTHERS = {
         post_processor=template(["<s>"]),
         decoder=LLAMA_DECODER,
     ),
+    "metaspace first, behind tokens": lambda: shape(
+        sentencepiece_bpe(),
+        [*S, *special("<|x|>")],
+        pre_tokenizer=metaspace("first", split=False),
+        decoder=LLAMA_DECODER,
+    ),
     "metaspace first that splits": lambda: shape(
         sentencepiece_bpe(),
         [*S, token("<|x|>", normalized=True)],
