@@ -337,8 +337,10 @@ def _read_parts(value: object, where: str) -> Parts:
         if (is_text and named["id"] not in ("A", "B")) or len(entry) != 1:
             raise ValueError(f"{where} has the part {shown(entry)}")
         type_id = named["type_id"]
-        if not isinstance(named["id"], str) or type(type_id) is not int or type_id < 0:
+        if not isinstance(named["id"], str) or type(type_id) is not int:
             raise ValueError(f"{where} has a part without id or type_id")
+        if not 0 <= type_id < 1 << 32:
+            raise ValueError(f"{where} has the type_id {type_id}, which is not of 32 bits")
         parts.append((named["id"], type_id, is_text))
     return parts
 

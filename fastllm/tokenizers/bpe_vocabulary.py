@@ -5,7 +5,9 @@ from functools import cached_property
 from typing import Any
 
 from fastllm.checks import tokenization as arguments
+from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.named import SplitPattern, split_pattern
+from fastllm.patterns.steps import as_step
 from fastllm.tokenizers.added_tokens import AddedToken
 from fastllm.tokenizers.base import check_token_ids
 
@@ -210,9 +212,14 @@ class BPEVocabulary:
             self.all_rules,
             self.missing_bytes,
             self.pattern.normalization,
-            [expression.pattern for expression in self.pattern.expressions],
+            self._steps_of_pattern(),
             self._merging,
         )
+
+    def _steps_of_pattern(self) -> list[tuple[Any, ...]]:
+        """The steps, their expressions as `re` has them: one may be written in several ways."""
+        steps = map(as_step, self.pattern.steps)
+        return [(compile_pattern(step.expression).pattern, *step[1:]) for step in steps]
 
     def __hash__(self) -> int:
         return hash((len(self.ranks), self.max_id, self.special_set, self.added_set))

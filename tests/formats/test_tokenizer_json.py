@@ -324,6 +324,16 @@ def sequence(*members):
         ("pre_tokenizer.what", 1, "'what'"),
         ("post_processor", {"type": "BertProcessing"}, "post_processor BertProcessing"),
         ("post_processor", {"type": "TemplateProcessing"}, "no special_tokens"),
+        (
+            "post_processor",
+            {
+                "type": "TemplateProcessing",
+                "single": [{"Sequence": {"id": "A", "type_id": 1 << 32}}],
+                "pair": [],
+                "special_tokens": {},
+            },
+            "has the type_id 4294967296, which is not of 32 bits",
+        ),
         ("post_processor", {"type": "ByteLevel", "trim_offsets": 1}, "add_prefix_space None"),
         ("version", "2.0", "the file with version '2.0' is not supported"),
         ("decoder", {"type": "WordPiece"}, "decoder WordPiece"),

@@ -20,6 +20,7 @@ from vocabularies import published_ranks
 
 from fastllm import BPETokenizer
 from fastllm.patterns.named import SplitPattern
+from fastllm.patterns.steps import Step
 
 ENGLISH = english()[:40_000]
 COURSE = [
@@ -422,6 +423,9 @@ def test_equality_sees_every_part(small):
     assert hash(type(small)(**settings)) == hash(small)
     for name, value in changes.items():
         assert type(small)(**(settings | {name: value})) != small
+    ways = [SplitPattern((Step(r"\s", behavior),)) for behavior in ("isolated", "removed")]
+    kept, removed = (type(small)(**(settings | {"pattern": pattern})) for pattern in ways)
+    assert kept != removed
     assert small != "small"
 
 
