@@ -553,3 +553,14 @@ def expression_of(pattern: object, where: str) -> str:
     """A pattern, given as a Regex or as a String."""
     checked = untyped(pattern, where, Regex=None, String=None)
     return read_split_pattern({key: text for key, text in checked.items() if text}, where)
+
+
+def vocabulary_of(model: Json, where: str) -> dict[str, int]:
+    """A model's vocabulary, tokens with their ids."""
+    vocabulary = model["vocab"]
+    if not isinstance(vocabulary, dict):
+        raise ValueError(f"{where} has no vocab")
+    for token, number in vocabulary.items():
+        if type(number) is not int:
+            raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
+    return vocabulary

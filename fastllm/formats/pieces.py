@@ -159,22 +159,12 @@ def read_word_level(file: SourceFile) -> Json:
     top = _top(file)
     where = "model WordLevel"
     model = section_of(top["model"], where, vocab=None, unk_token=None)
-    vocabulary = _vocabulary_of(model, where)
+    vocabulary = components.vocabulary_of(model, where)
     return {
         "vocabulary": vocabulary,
         "unknown": text_of(model, "unk_token", where),
         **_read_components(top, vocabulary),
     }
-
-
-def _vocabulary_of(model: Json, where: str) -> dict[str, int]:
-    vocabulary = model["vocab"]
-    if not isinstance(vocabulary, dict):
-        raise ValueError(f"{where} has no vocab")
-    for token, number in vocabulary.items():
-        if type(number) is not int:
-            raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
-    return vocabulary
 
 
 def read_character_bpe(file: SourceFile) -> Json:
@@ -200,7 +190,7 @@ def read_character_bpe(file: SourceFile) -> Json:
     for field in ("continuing_subword_prefix", "end_of_word_suffix"):
         if model[field] is not None:
             text_of(model, field, where)
-    vocabulary = _vocabulary_of(model, where)
+    vocabulary = components.vocabulary_of(model, where)
     if not isinstance(model["merges"], list):
         raise ValueError(f"{where} has no merges")
     return {

@@ -63,12 +63,7 @@ def read_file(file: SourceFile) -> Json:
         max_input_chars_per_word=None,
         vocab=None,
     )
-    vocabulary = model["vocab"]
-    if not isinstance(vocabulary, dict):
-        raise ValueError(f"{where} has no vocab")
-    for token, number in vocabulary.items():
-        if type(number) is not int:
-            raise ValueError(f"{where} gives {token!r} the id {shown(number)}")
+    vocabulary = components.vocabulary_of(model, where)
     longest = model["max_input_chars_per_word"]
     if type(longest) is not int:
         raise ValueError(f"{where} has max_input_chars_per_word {shown(longest)}")
