@@ -7,14 +7,11 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
-from fastllm.api.models import Unigram
-from fastllm.api.normalizers import Precompiled
 from fastllm.formats.byte_level import to_bytes
 from fastllm.formats.files import MODEL_FORMATS
 from fastllm.formats.source_file import SourceFile
 from fastllm.formats.tokenizer_json import read_tokenizer_json
 from fastllm.integrations.post_processor import PostProcessor, Span, Template
-from fastllm.patterns.named import WHOLE_TEXT
 from fastllm.patterns.normalization import is_normalized
 from fastllm.tokenizers.bpe import BPETokenizer
 from fastllm.tokenizers.encoding import SubwordTokenizer
@@ -30,9 +27,6 @@ MODEL = (
     *("max_input_chars_per_word", "alpha", "nbest_size"),
 )
 FLAGS = ("fuse_unk", "byte_fallback", "ignore_merges")
-
-
-NOTHING = Unigram([("<unk>", 0.0)], 0, False)  # a model, where only a map is asked
 
 
 class Engine(ABC):
@@ -125,7 +119,7 @@ class ByteLevelEngine(Engine):
 
 
 class ModelEngine(Engine):
-    """WordPiece, Unigram, or BPE over characters."""
+    """WordPiece, Unigram, WordLevel, or BPE over characters."""
 
     tokenizer: ModelTokenizer
 
@@ -134,25 +128,9 @@ class ModelEngine(Engine):
         self._known = frozenset(tokenizer.vocab.values())
         self._ordinary = self._known - self._special_ids
         self._whole = frozenset(token.id for token in tokenizer.added_token_rules.values())
-        maps = [step for step in tokenizer.normalizer if isinstance(step, Precompiled)]
-        self._map = (
-            tokenizer._bpe.SubwordEncoder(NOTHING, pattern=WHOLE_TEXT, normalizer=maps)
-            if maps
-            else None
-        )
-        self._is_removed: dict[str, bool] = {}
 
     def has_offsets_of(self, text: str) -> bool:
-        """Not where a character map may remove the first character: theirs then lag behind."""
-        return self._map is None or not any(map(self._removes, set(text)))
-
-    def _removes(self, character: str) -> bool:
-        """Whether the character maps make nothing of a character."""
-        found = self._is_removed.get(character)
-        if found is None:
-            assert self._map is not None
-            found = self._is_removed[character] = not self._map.normalize(character)
-        return found
+        return True
 
     def _shown(self, number: int, span: Span, text: str) -> str:
         if number in self._whole:

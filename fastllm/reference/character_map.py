@@ -90,21 +90,43 @@ def replacement_at(character_map: CharacterMap, place: int) -> str:
 
 
 def map_clusters(character_map: CharacterMap, text: str) -> list[tuple[str, int]]:
-    """The characters after replacement, each with the place in `text` that it comes from.
-
-    Where a cluster becomes longer, what is more comes from its last character; where it becomes
-    shorter, what is left over belongs to the last character that there is.
-    """
-    made: list[tuple[str, int]] = []
-    place = 0
+    """The characters after replacement, each with the place in `text` that it comes from."""
+    parts: list[tuple[str, str]] = []
     for cluster in clusters(text):
         found = shortest(character_map, cluster) if size_of(cluster) < MAX_LOOKED_UP else None
-        parts = [(cluster, found)] if found is not None else by_characters(character_map, cluster)
-        for part, replacement in parts:
-            for i, character in enumerate(replacement):
-                made.append((character, place + min(i, len(part) - 1)))
-            place += len(part)
-    return made
+        parts += [(cluster, found)] if found is not None else by_characters(character_map, cluster)
+    characters = "".join(replacement for _, replacement in parts)
+    return list(zip(characters, places_of(parts), strict=True))
+
+
+def places_of(parts: Iterable[tuple[str, str]]) -> list[int]:
+    """Where the characters of replacements come from, as the library counts it.
+
+    Where a part becomes longer, what is more comes from its last character; where it becomes
+    shorter, what is left over belongs to the last character that there is.
+
+    >>> places_of([("½", "1/2"), ("abc", "x"), ("d", "d")])
+    [0, 0, 0, 1, 4]
+
+    What becomes nothing belongs to the character before it. If that one was more than there had
+    been, it is taken for a replacement now; and if there is none, all that follow lag behind. Both
+    are accidents of the library's, but its places are those that models were trained with.
+
+    >>> places_of([("½", "1/2"), ("-", ""), ("d", "d")]), places_of([("-", ""), ("d", "d")])
+    ([0, 0, 1, 2], [0])
+    """
+    places: list[int] = []
+    place = 0
+    last_is_added = False
+    for part, replacement in parts:
+        if not replacement and not places:
+            continue
+        if not replacement and last_is_added:
+            places[-1] = place
+        places += [place + min(i, len(part) - 1) for i in range(len(replacement))]
+        place += len(part)
+        last_is_added = len(replacement) > len(part)
+    return places
 
 
 def by_characters(character_map: CharacterMap, cluster: str) -> list[tuple[str, str]]:

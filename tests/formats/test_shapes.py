@@ -1,15 +1,18 @@
 """Every shape of tokenizer.json that model families have, against the owner of the format."""
 
+import base64
 import json
 import random
 from itertools import product
 
 import pytest
 from formats.shapes import SHAPES, metaspace, normal, sequence, template, token
+from subword.made_models import character_map
 from texts import TRAPS, english, mixed_texts
 from tokenizers import Tokenizer
 
 import fastllm
+from fastllm.reference.tokenization import SubwordEncoder
 
 # What shapes have rules about: blanks, added tokens and their neighbours, characters that change.
 TEXTS = [
@@ -222,6 +225,36 @@ def test_what_is_not_read_is_refused_by_name(tmp_path, name, change, message):
     with pytest.raises(ValueError, match=message) as caught:
         fastllm.load_tokenizer(path)
     assert str(path) in str(caught.value)
+
+
+# What a map makes nothing of, beside what it makes more or less of, and before all else.
+REMOVED = [
+    "\x01abc",
+    "ab\x01cd",
+    "½\x01a",
+    "ab½\x01\x01c",
+    "ﬁ\x01\x01 x",
+    "\x01 e\u0301\x01 b",
+    "½½\x01½",
+    "\x01日b é½ñ\x01ab",
+]
+
+
+@pytest.mark.parametrize("name", ["t5", "xlm-r", "nllb", "pegasus", "fnet"])
+def test_offsets_beside_what_a_map_removes(tmp_path, name):
+    rules = {"\x01": "", "½": "1/2", "ﬁ": "fi", "e\u0301": "é", "\x01b": "b"}
+    content = SHAPES[name]()
+    maps = content["normalizer"].get("normalizers", [content["normalizer"]])
+    maps[0]["precompiled_charsmap"] = base64.b64encode(character_map(rules)).decode()
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    owner, ours = Tokenizer.from_file(str(path)), fastllm.load_tokenizer(path)
+    reference = SubwordEncoder(ours._model, pattern=ours._pattern, normalizer=ours._normalizer)
+    for text in [*REMOVED, *("".join(each) for each in product("\x01½a ", repeat=3))]:
+        expected = owner.encode(text, add_special_tokens=False)
+        assert ours.encode_with_offsets(text) == (expected.ids, expected.offsets), ascii(text)
+        _, starts, ends = reference.locate(text)
+        assert [*zip(starts.tolist(), ends.tolist(), strict=True)] == expected.offsets, ascii(text)
 
 
 def test_pieces_that_are_there_twice(tmp_path):

@@ -84,16 +84,6 @@ class ClusterWalk {
         return !joined;
     }
 
-    // Whether what comes next belongs to the cluster so far, whatever it is.
-    bool joins_next() const { return classes_ & PREPEND_CLASS; }
-
-    // Go on behind a character that no rule is about.
-    void restart_behind(uint32_t character) {
-        *this = ClusterWalk();
-        before_ = character;
-        classes_ = 0;
-    }
-
   private:
     static constexpr uint32_t JOINER = 0x200D;
 
@@ -188,6 +178,60 @@ class Places {
     size_t size_ = 0, capacity_ = 0;
 };
 
+// Where what is made of a text, part by part, comes from, as Hugging Face tokenizers counts (`places_of` of the
+// reference says how).
+class PlacesOfParts {
+  public:
+    PlacesOfParts(std::string_view text, Places *found) : text_(text), found_(found) {}
+
+    // `size` bytes of the text, at `i`, stay as they are.
+    void keep(size_t i, size_t size) {
+        if (size == 0) return;
+        if (next_ == i) {
+            found_->add_run(uint32_t(i), size);
+            next_ += size;
+        } else {
+            for (const size_t end = i + size; i < end; next_ = behind(next_)) {
+                const size_t start = i;
+                i = behind(i);
+                found_->add(uint32_t(next_), i - start);
+            }
+        }
+        added_ = 0;
+    }
+
+    void replace(std::string_view part, std::string_view made) {
+        if (made.empty()) {
+            if (found_->size() == 0) return;
+            if (added_) found_->shorten(found_->size() - added_), found_->add(uint32_t(next_), added_);
+        }
+        size_t left = 0;  // characters of `part` that nothing was made of
+        for (const char byte : part) left += !is_continuation(uint8_t(byte));
+        added_ = 0;
+        size_t place = next_;
+        for (size_t i = 0, end; i < made.size(); i = end) {
+            end = i + 1;
+            while (end < made.size() && is_continuation(uint8_t(made[end]))) end++;
+            added_ = left ? 0 : end - i;
+            if (left) place = next_, next_ = behind(next_), left--;
+            found_->add(uint32_t(place), end - i);
+        }
+        while (left--) next_ = behind(next_);
+    }
+
+  private:
+    std::string_view text_;
+    Places *found_;
+    size_t next_ = 0;   // where the next character comes from
+    size_t added_ = 0;  // bytes of the last character, if it is more than there had been
+
+    size_t behind(size_t i) const {
+        do i++;
+        while (i < text_.size() && is_continuation(uint8_t(text_[i])));
+        return i;
+    }
+};
+
 // What SentencePiece does with blanks.
 struct BlankRules {
     bool add = true, remove_extra = true, escape = true, as_suffix = false;
@@ -198,13 +242,7 @@ class CharacterMap {
   public:
     explicit CharacterMap(std::string_view charsmap) {
         if (!charsmap.empty()) read_trie(charsmap);
-        for (uint8_t byte = 1; byte < 128; byte++) {
-            const char character = char(byte);
-            Found found = find({&character, 1}, true);
-            ascii_is_mapped_[byte] = found.size != 0;
-        }
         for (uint8_t byte = 1; byte < 128; byte++) begins_keys_[byte] = begins_ascii_keys(byte);
-        for (uint8_t byte = ' '; byte < 127; byte++) is_plain_[byte] = !ascii_is_mapped_[byte];
         fill_entries();
         fill_plain_text();
     }
@@ -212,12 +250,13 @@ class CharacterMap {
     // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`. Where all is plain, it does not matter
     // where clusters end. `places`, if it is not null, gets for each byte the place of what it comes from.
     void map_clusters(Isa isa, std::string_view text, TextBuffer &out, Places *places) const {
+        PlacesOfParts parts(text, places);
         const auto map = [&](size_t i, size_t end) {
             const std::string_view cluster = text.substr(i, end - i);
             if (!places) return map_cluster(cluster, out);
-            map_parts(cluster, [&](size_t part, std::string_view found, std::string_view made) {
+            map_parts(cluster, [&](std::string_view part, std::string_view made) {
                 out.append(made);
-                add_places(uint32_t(i + part), found, made, *places);
+                parts.replace(part, made);
             });
         };
         for (size_t i = 0; i < text.size();) {
@@ -225,7 +264,7 @@ class CharacterMap {
             const size_t plain = encode::copy_plain(isa, plain_alone_, text.data() + i, text.size() - i, to);
             const size_t end = i + plain, start = end < text.size() ? cluster_start(text, i, end) : end;
             out.size += start - i;
-            if (places) places->add_run(uint32_t(i), start - i);
+            if (places) parts.keep(i, start - i);
             i = end < text.size() ? map_clusters_up_to(text, start, end, map) : end;
         }
     }
@@ -298,31 +337,22 @@ class CharacterMap {
         return plain;
     }
 
-    // Append what the rule of Hugging Face tokenizers makes of valid UTF-8 `text`. Where `places` is not null, it gets
-    // for each character the one of `text` that it comes from.
-    void map_clusters(std::string_view text, std::string &out, std::vector<int64_t> *places) const {
-        ClusterWalk walk;
-        size_t start = 0;
-        int64_t place = 0;
-        int length = 0;
-        for (size_t i = 0; i < text.size(); i += size_t(length)) {
-            const size_t plain = plain_run(text, i);
-            if (plain > 1 && !walk.joins_next()) {  // each character is a cluster, and stays as it is
-                if (i > start) map_cluster(text.substr(start, i - start), out, places, place);
-                out += text.substr(i, plain);
-                for (size_t n = 0; places && n < plain; n++) places->push_back(place++);
-                walk.restart_behind(uint8_t(text[i + plain - 1]));
-                start = i + plain;
-                length = int(plain);
-                continue;
-            }
-            const bool ends = walk.ends_before(decode_at(text, i, length));
-            if (ends && i > start) {
-                map_cluster(text.substr(start, i - start), out, places, place);
-                start = i;
-            }
+    // From which character of valid UTF-8 `text` each character comes of what `map_clusters` makes of it.
+    std::vector<int64_t> places_of_clusters(Isa isa, std::string_view text) const {
+        TextBuffer made;
+        Places places;
+        map_clusters(isa, text, made, &places);
+        std::vector<int64_t> found;
+        int64_t character = 0;
+        size_t counted = 0;  // bytes of `text` before `character`
+        for (size_t i = 0; i < made.size; i++) {
+            if (is_continuation(uint8_t(made.data[i]))) continue;
+            const size_t place = places.data()[i];
+            character += characters_in(text.substr(counted, place - counted));
+            counted = place;
+            found.push_back(character);
         }
-        if (start < text.size()) map_cluster(text.substr(start), out, places, place);
+        return found;
     }
 
     // Append what SentencePiece makes of valid UTF-8 `text`; pieces of the user, a trie or null, stay as they are.
@@ -369,15 +399,7 @@ class CharacterMap {
 
     std::vector<uint32_t> trie_;
     std::string replacements_;
-    bool ascii_is_mapped_[128] = {}, begins_keys_[128] = {};
-    bool is_plain_[256] = {};  // bytes that are printable ASCII and become themselves
-
-    // How many characters from `i` on are ASCII, of no class, no keys, and have ASCII behind them.
-    size_t plain_run(std::string_view text, size_t i) const {
-        size_t end = i;
-        while (end < text.size() && is_plain_[uint8_t(text[end])]) end++;
-        return end < text.size() && end > i && uint8_t(text[end]) >= 0x80 ? end - i - 1 : end - i;
-    }
+    bool begins_keys_[128] = {};
 
     void read_trie(std::string_view charsmap) {
         uint32_t size;
@@ -667,49 +689,19 @@ class CharacterMap {
         return false;
     }
 
-    void map_cluster(std::string_view cluster, std::string &out, std::vector<int64_t> *places, int64_t &place) const {
-        if (cluster.size() == 1 && uint8_t(cluster[0]) < 0x80 && !ascii_is_mapped_[uint8_t(cluster[0])]) {
-            out += cluster[0];
-            if (places) places->push_back(place++);
-            return;
-        }
-        map_parts(cluster, [&](size_t, std::string_view part, std::string_view made) {
-            out += made;
-            if (!places) return;
-            const int64_t count = characters_in(part);
-            for (int64_t i = 0; i < characters_in(made); i++) places->push_back(place + std::min(i, count - 1));
-            place += count;
-        });
-    }
-
-    // Call `use(place, part, made)` for the parts of a cluster, and what becomes of them.
+    // Call `use(part, made)` for the parts of a cluster, and what becomes of them.
     template <typename Use>
     void map_parts(std::string_view cluster, const Use &use) const {
         if (cluster.size() < 6) {
             const Found found = find(cluster, true);
-            if (found.size) return use(0, cluster, found.text);
+            if (found.size) return use(cluster, found.text);
         }
         int length;
         for (size_t i = 0; i < cluster.size(); i += size_t(length)) {
             decode_at(cluster, i, length);
             const std::string_view character = cluster.substr(i, size_t(length));
             const Found found = find(character, true);
-            use(i, character, found.size ? found.text : character);
-        }
-    }
-
-    // Each character of `made` comes from the one of `part`, at `place`, that is as far from the beginning, or the last.
-    static void add_places(uint32_t place, std::string_view part, std::string_view made, Places &places) {
-        int length, part_length = 0;
-        for (size_t i = 0, from = 0; i < made.size(); i += size_t(length)) {
-            decode_at(made, i, length);
-            if (part_length == 0) {
-                decode_at(part, from, part_length);
-            } else if (from + size_t(part_length) < part.size()) {
-                from += size_t(part_length);
-                decode_at(part, from, part_length);
-            }
-            places.add(place + uint32_t(from), size_t(length));
+            use(character, found.size ? found.text : character);
         }
     }
 

@@ -91,7 +91,7 @@ cdef extern from "normalize/character_map.h" namespace "fastllm" nogil:
     cdef cppclass CppCharacterMap "fastllm::CharacterMap":
         CppCharacterMap(string_view) except +
         bint has_whole_replacements()
-        void map_clusters(string_view, string&, vector[int64_t]* places) except +
+        vector[int64_t] places_of_clusters(Isa, string_view) except +
         void normalize(string_view, const BlankRules&, const ByteTrie*, string&, vector[int64_t]* places) except +
 
     cdef cppclass TextBuffer:
@@ -158,11 +158,9 @@ cdef class CharacterMap:
 
     def places_of_clusters(self, str text):
         """From which character of the text each character of that comes."""
-        cdef vector[int64_t] places
-        cdef string made
+        cdef int isa = isa_number()
         cdef bytes encoded = text.encode()
-        self.map.get().map_clusters(string_view(<const char*>encoded, len(encoded)), made, &places)
-        return places
+        return self.map.get().places_of_clusters(<Isa>isa, string_view(<const char*>encoded, len(encoded)))
 
     def normalize(self, str text):
         """What SentencePiece makes of a text."""
