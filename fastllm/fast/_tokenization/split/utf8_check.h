@@ -97,9 +97,11 @@ class Utf8Run {
     static constexpr uint8_t LEADS3[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x80};
     static constexpr uint8_t LEADS4[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80};
 
-    const uint8x16_t first_high_ = vld1q_u8(utf8_tables.first_high), first_low_ = vld1q_u8(utf8_tables.first_low),
-                     second_high_ = vld1q_u8(utf8_tables.second_high), leads3_ = vld1q_u8(LEADS3),
-                     leads4_ = vld1q_u8(LEADS4);
+    // clang's `vld1q_u8` is a macro that stands in functions only.
+    static uint8x16_t load(const uint8_t *table) { return vld1q_u8(table); }
+
+    const uint8x16_t first_high_ = load(utf8_tables.first_high), first_low_ = load(utf8_tables.first_low),
+                     second_high_ = load(utf8_tables.second_high), leads3_ = load(LEADS3), leads4_ = load(LEADS4);
     uint8x16_t error_ = vdupq_n_u8(0);
     Before before_ = behind_ascii();
 
