@@ -13,6 +13,9 @@ from fastllm.vocabularies import open_vocabularies
 from fastllm.vocabularies.open_vocabularies import OpenVocabulary
 
 
+RULES = ("single_word", "lstrip", "rstrip", "normalized")
+
+
 def write_json(path, tokens, merges, pattern, added, post_processor=None):
     named = NAMED[pattern]
     splits = [
@@ -33,7 +36,10 @@ def write_json(path, tokens, merges, pattern, added, post_processor=None):
     }
     content = {
         "version": "1.0",
-        "added_tokens": [{"id": n, "content": t, "special": s} for t, n, s in added],
+        "added_tokens": [
+            {"id": n, "content": t, **dict.fromkeys(RULES, False), "special": s}
+            for t, n, s in added
+        ],
         "normalizer": {"type": "NFC"} if named.normalization else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
         "post_processor": post_processor,
