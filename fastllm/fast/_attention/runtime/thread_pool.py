@@ -101,9 +101,9 @@ def _leave_cpu(cpu: int) -> None:
         os.sched_setaffinity(0, others)
         if os.sched_getaffinity(0) == others:
             os.sched_setaffinity(0, allowed)
-        set_meanwhile = os.sched_getaffinity(os.getpid())
-        if set_meanwhile != process:
+        while (set_meanwhile := os.sched_getaffinity(os.getpid())) != process:
             os.sched_setaffinity(0, set_meanwhile)
+            process = set_meanwhile  # which may be the last but one by now
 
 
 # --- The pool ------------------------------------------------------------------------------------
