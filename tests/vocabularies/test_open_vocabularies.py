@@ -12,7 +12,6 @@ from fastllm.patterns.named import pattern_of_steps
 from fastllm.vocabularies import open_vocabularies
 from fastllm.vocabularies.open_vocabularies import OpenVocabulary
 
-
 RULES = ("single_word", "lstrip", "rstrip", "normalized")
 
 
