@@ -134,8 +134,10 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._end.wait(0.25):
+        ended = False
+        while not ended:  # once at least, however short the run
             self.peak = max(self.peak, sum(map(_proportional, _family(self._pid))))
+            ended = self._end.wait(0.25)
 
 
 def _family(pid: int) -> list[int]:
