@@ -287,14 +287,7 @@ def count(
             print(found if path == STREAM else f"{found} {path}")
             total, lines = total + found, lines + 1
             continue
-        options = DocumentOptions(
-            lines=False,
-            field=field or "text",
-            errors=errors.value,
-            skip_bad=skip_bad,
-            pattern=tok.pattern_to_cut_by,
-            whole_tokens=tok.tokens_taken_whole,
-        )
+        options = DocumentOptions.checked(tok, "files", field or "text", errors.value, skip_bad)
         in_corpus = in_text or {"disallowed_special": ()}
         for source in find_sources(path):
             found = 0

@@ -75,7 +75,7 @@ _PAGE = 1 << 12  # places
 # characters, which mostly take 0.2 microseconds; ten times as many where nothing else can go on.
 SHORT = 10_000
 SECONDS, SECONDS_A_CHARACTER = 1.0, 2e-6
-PATIENCE = 10
+FACTOR_WITHOUT_MATCHER = 10
 
 
 class Span(NamedTuple):
@@ -179,7 +179,7 @@ class Watched:
         run = _Run(self._matcher, text) if self._matcher else None
         match, clock = self._compiled.match, time.thread_time
         limit = SECONDS + SECONDS_A_CHARACTER * len(text)
-        limit = clock() + (limit if run else PATIENCE * limit)
+        limit = clock() + (limit if run else FACTOR_WITHOUT_MATCHER * limit)
         is_quick = True
         place, empty_before, tried = 0, False, 0
         while place <= len(text):

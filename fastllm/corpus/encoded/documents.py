@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fastllm.checks import tokenization as arguments
 from fastllm.corpus.encoded.inputs import Source, open_source
-from fastllm.corpus.sources import RawReader, column, kind_of, lines_of, unpacked
-from fastllm.corpus.text_files import read_chunks
+from fastllm.corpus.sources import DOCUMENTS, RawReader, column, kind_of, lines_of, unpacked
+from fastllm.corpus.text_files import ERRORS, read_chunks
 from fastllm.patterns.named import SplitPattern
 
 BATCH = 1 << 20  # characters that are encoded at a time
@@ -45,6 +46,20 @@ class DocumentOptions(NamedTuple):
     skip_bad: bool
     pattern: SplitPattern  # where a long text may be cut
     whole_tokens: frozenset[str]  # and what it must not be cut through
+
+    @classmethod
+    def checked(
+        cls, tokenizer: Any, documents: str, field: str, errors: str, skip_bad: bool
+    ) -> "DocumentOptions":
+        """The options as users say them, for a tokenizer that says where texts may be cut."""
+        return cls(
+            lines=arguments.check_choice(documents, "documents", DOCUMENTS) == "lines",
+            field=field,
+            errors=arguments.check_choice(errors, "errors", ERRORS),
+            skip_bad=bool(skip_bad),
+            pattern=tokenizer.pattern_to_cut_by,
+            whole_tokens=tokenizer.tokens_taken_whole,
+        )
 
 
 @dataclass(slots=True)

@@ -40,8 +40,6 @@ from fastllm.corpus.encoded.shuffle import ShuffledShards
 from fastllm.corpus.encoded.special_text import SpecialTextCounter
 from fastllm.corpus.encoded.split_shards import SplitShards
 from fastllm.corpus.id_files import id_dtype
-from fastllm.corpus.sources import DOCUMENTS
-from fastllm.corpus.text_files import ERRORS
 
 SHARD_TOKENS = 100_000_000
 WORKERS = 2
@@ -300,14 +298,7 @@ class Run:
             {"allowed_special": "all"} if allow_special else {"disallowed_special": ()}
         )
         self._special_text = SpecialTextCounter(() if allow_special else tokenizer.special_tokens)
-        self._options = DocumentOptions(
-            lines=arguments.check_choice(documents, "documents", DOCUMENTS) == "lines",
-            field=field,
-            errors=arguments.check_choice(errors, "errors", ERRORS),
-            skip_bad=bool(skip_bad),
-            pattern=tokenizer.pattern_to_cut_by,
-            whole_tokens=tokenizer.tokens_taken_whole,
-        )
+        self._options = DocumentOptions.checked(tokenizer, documents, field, errors, skip_bad)
         self._shard_tokens = arguments.check_integer(shard_tokens, "shard_tokens", 1)
         self._split = None if split is None else SplitRule(split)
         if self._split is not None and not paths.is_folder:

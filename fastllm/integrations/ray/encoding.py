@@ -26,8 +26,7 @@ from fastllm.corpus.encoded.run_state import (
     write_index,
 )
 from fastllm.corpus.encoded.value_hash import hash_of
-from fastllm.corpus.sources import DOCUMENTS, kind_of
-from fastllm.corpus.text_files import ERRORS
+from fastllm.corpus.sources import kind_of
 from fastllm.integrations.ray.cluster import (
     HeldTokenizer,
     Here,
@@ -317,14 +316,7 @@ def count_tokens(
     ConnectionError, ImportError, OSError, TypeError, ValueError
         As `encode_corpus` raises them.
     """
-    options = DocumentOptions(
-        lines=arguments.check_choice(documents, "documents", DOCUMENTS) == "lines",
-        field=field,
-        errors=arguments.check_choice(errors, "errors", ERRORS),
-        skip_bad=bool(skip_bad),
-        pattern=tokenizer.pattern_to_cut_by,
-        whole_tokens=tokenizer.tokens_taken_whole,
-    )
+    options = DocumentOptions.checked(tokenizer, documents, field, errors, skip_bad)
     sources = find_sources(inputs)
     counts: Counter[int] = Counter()
     bad: list[str] = []

@@ -29,7 +29,7 @@ from fastllm.patterns.compiling import compile_pattern
 from fastllm.patterns.named import split_pattern
 from fastllm.reference.splitting import cut
 
-PATIENCE, LONG_PATIENCE = 0.3, 3.0  # seconds of `re` for a text; where it has to come to an end
+SECONDS_OF_RE, MOST_SECONDS_OF_RE = 0.3, 3.0  # for a text; where it has to come to an end
 MOST_SECONDS = 5.0  # of compiling
 
 
@@ -41,9 +41,9 @@ def _stop(*_):
     raise TooSlowError
 
 
-def by_re(expression, text, patience=PATIENCE):
+def by_re(expression, text, seconds=SECONDS_OF_RE):
     """The pre-tokens by `re`; None if that takes too long."""
-    signal.setitimer(signal.ITIMER_VIRTUAL, patience)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         return list(cut(expression, text))
     except TooSlowError:
@@ -55,7 +55,7 @@ def by_re(expression, text, patience=PATIENCE):
 def wrong(pattern, expression, text):
     """What differs on a text, or an empty string."""
     tame = all(map(is_tame, pattern.sources))
-    expected = by_re(expression, text, LONG_PATIENCE if tame else PATIENCE)
+    expected = by_re(expression, text, MOST_SECONDS_OF_RE if tame else SECONDS_OF_RE)
     if expected is None and tame:
         return "the time of re"
     found = fast.split(text, pattern)
